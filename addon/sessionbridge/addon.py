@@ -1,0 +1,296 @@
+"""The hooks and options: what mitmproxy sees of the bridge.
+
+A flow that is ours is sent to the loopback gateway and given its own address back as soon as the
+answer begins; every other flow is left byte for byte alone. Nothing that goes wrong here may send
+one of our requests on to the real API: mitmproxy itself would, so each routing hook catches all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mitmproxy import connection, ctx, exceptions, http, tls
+from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import mode_specs
+
+from sessionbridge import config, options
+from sessionbridge.apis import SHAPES
+from sessionbridge.bridge import Bridge
+from sessionbridge.claude.dispatcher import ClaudeDispatcher, ClaudeProfile
+from sessionbridge.claude.environment import CHILD_HEADER
+from sessionbridge.errors import BridgeError, Refused, presentable
+from sessionbridge.exchange import Exchange
+from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
+from sessionbridge.routing import Routes, foreign_page, is_loopback
+from sessionbridge.sessions.origins import Origins
+from sessionbridge.sessions.store_thread import StoreThread
+from sessionbridge.views.flow_notes import annotate, keep_stream
+
+logger = logging.getLogger(__name__)
+
+_LARGE_BODY = 1_000_000
+_TCP_TIMEOUT_MARGIN = 60
+"""Seconds mitmproxy waits longer for a silent client than a turn may last."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bridged:
+    """A flow on its way through the gateway, and the address it was really for."""
+
+    exchange: Exchange
+    ticket: str
+    scheme: bytes
+    host: str
+    port: int
+
+
+class SessionBridge:
+    """The addon. It outlives a reload of the entry file, and so does its gateway."""
+
+    def __init__(self) -> None:
+        self._secret = secrets.token_urlsafe(24)
+        self._gateway: Gateway | None = None
+        self._store: StoreThread | None = None
+        self._settings: config.Settings | None = None
+        self._problem = "the addon has not been configured"
+        self._routes = Routes(())
+        self._origins = Origins.default()
+        self._bridged: dict[str, _Bridged] = {}
+        self._late_tls = _LateTls(self)
+
+    # --- life ---------------------------------------------------------------------------------
+
+    def load(self, loader: Loader) -> None:
+        options.add(loader)
+        # The proxy accepts connections before `running` is called, so the gateway listens now.
+        if self._gateway is None:
+            self._gateway = Gateway()
+
+    def configure(self, updated: set[str]) -> None:
+        if not any(name.startswith("sessionbridge_") or name == "mode" for name in updated):
+            return
+        try:
+            self._configure()
+        except ValueError as error:
+            # A script whose options are wrong stays loaded: from now on it refuses to bridge.
+            self._settings, self._problem = None, str(error)
+            raise exceptions.OptionsError(str(error)) from error
+
+    def _configure(self) -> None:
+        modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
+        reverse = [mode.address[0] for mode in modes if isinstance(mode, mode_specs.ReverseMode)]
+        settings = config.load(ctx.options)
+        self._routes = Routes(settings.endpoints, reverse)
+        self._origins = Origins.default(settings.origins)
+        if not all(isinstance(mode, mode_specs.RegularMode) for mode in modes):
+            # All modes but the regular one connect to the server before any hook could say no.
+            ctx.options.update(connection_strategy="lazy")
+        patience = settings.timeout + _TCP_TIMEOUT_MARGIN
+        if ctx.options.tcp_timeout < patience:
+            ctx.options.update(tcp_timeout=patience)
+        self._open(settings)
+        self._settings = settings
+
+    def _open(self, settings: config.Settings) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = StoreThread(settings.database) if settings.mapper else None
+        profile = ClaudeProfile(
+            home=settings.home,
+            cli=settings.claude,
+            extra=settings.claude_env,
+            retries=settings.retries,
+            secret=self._secret,
+        )
+        assert self._gateway is not None
+        self._gateway.walk = Bridge(settings, self._store, ClaudeDispatcher(profile))
+
+    def running(self) -> None:
+        ctx.master.addons.add(self._late_tls)
+        if not ctx.options.listen_host:
+            logger.warning(
+                "The proxy listens on all interfaces; --listen-host 127.0.0.1 keeps it to this "
+                "machine."
+            )
+
+    def done(self) -> None:
+        if self._late_tls.registered:
+            ctx.master.addons.remove(self._late_tls)
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+    # --- connections --------------------------------------------------------------------------
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Accepts the tunnel without a connection to the server, which may be out of reach."""
+        if flow.response is None and self.bridged_host(flow.request.host):
+            flow.response = http.Response.make(200)
+            flow.response.headers.clear()
+
+    def bridged_host(self, host: str) -> bool:
+        return self._routes.bridged_host(host)
+
+    # --- requests -----------------------------------------------------------------------------
+
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Only for bodies that mitmproxy would stream on before `request` is called: what can be
+        known of them is in their headers."""
+        if ctx.options.stream_large_bodies:
+            await self._decide(flow, body_is_here=False)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if flow.id not in self._bridged:
+            await self._decide(flow, body_is_here=True)
+
+    async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
+        if flow.response or flow.error or not flow.live:
+            return
+        host, path = flow.request.pretty_host, flow.request.path
+        api = self._routes.api(flow.request.method, host, path)
+        if api is None:
+            return
+        try:
+            if await self._is_our_child(flow):
+                return
+            body = await _json_body(flow) if body_is_here else None
+            origin = self._origins.detect(_lowered(flow.request.headers), body)
+            settings = self._usable_settings()
+            if origin is not None or settings.unkeyed != "passthrough":
+                self._guard(flow, settings)
+                self._send_to_gateway(flow, Exchange(api, origin))
+        except Exception as error:
+            _refuse(flow, api, error)
+
+    async def _is_our_child(self, flow: http.HTTPFlow) -> bool:
+        """A request of a CLI that we or a bridge beside us started must reach the API itself."""
+        headers = flow.request.headers
+        if secrets.compare_digest(headers.get(CHILD_HEADER, ""), self._secret):
+            return True
+        session = headers.get("x-claude-code-session-id", "")
+        return bool(session) and self._store is not None and await self._store.issued(session)
+
+    def _usable_settings(self) -> config.Settings:
+        if self._settings is None:
+            raise BridgeError(f"sessionbridge is not configured: {self._problem}")
+        return self._settings
+
+    def _guard(self, flow: http.HTTPFlow, settings: config.Settings) -> None:
+        peer = flow.client_conn.peername
+        if peer is not None and not settings.allow_remote and not is_loopback(peer[0]):
+            raise Refused(
+                f"Requests from {peer[0]} are not bridged; set sessionbridge_allow_remote to let "
+                "other machines use this machine's Claude."
+            )
+        page = flow.request.headers.get("origin")
+        if foreign_page(page):
+            raise Refused("Requests made by web pages of other hosts are not bridged.")
+
+    def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        assert self._gateway is not None
+        request, data = flow.request, flow.request.data
+        ticket, port = self._gateway.expect(exchange)
+        self._bridged[flow.id] = _Bridged(exchange, ticket, data.scheme, data.host, data.port)
+        request.headers[TICKET_HEADER] = ticket
+        if request.raw_content is not None:
+            # HTTP/2 requests may lack it, and would reach the gateway without a body.
+            request.headers["content-length"] = str(len(request.raw_content))
+        elif "content-length" not in request.headers:
+            request.headers["transfer-encoding"] = "chunked"
+        # The fields, not the properties: those would rewrite the Host header too.
+        data.scheme, data.host, data.port = b"http", HOST, port
+        # A new connection: in upstream mode the old one leads through the upstream proxy.
+        flow.server_conn = connection.Server(address=(HOST, port))
+
+    # --- responses ----------------------------------------------------------------------------
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        self._restore(flow)
+        response = flow.response
+        if response is None or response.stream:
+            return
+        if response.headers.get("content-type", "").startswith("text/event-stream"):
+            # mitmproxy would hold an event stream back until it ends.
+            response.stream = keep_stream(flow)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._end(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._restore(flow)
+        self._end(flow)
+
+    def _restore(self, flow: http.HTTPFlow) -> None:
+        """The saved flow shows where the client wanted to go, and keeps no secret."""
+        if bridged := self._bridged.get(flow.id):
+            data = flow.request.data
+            data.scheme, data.host, data.port = bridged.scheme, bridged.host, bridged.port
+            flow.request.headers.pop(TICKET_HEADER, None)
+
+    def _end(self, flow: http.HTTPFlow) -> None:
+        if bridged := self._bridged.pop(flow.id, None):
+            assert self._gateway is not None
+            self._gateway.forget(bridged.ticket)
+            annotate(flow, bridged.exchange)
+
+
+class _LateTls:
+    """mitmproxy's own TLS addon runs after scripts and asks for a server connection first; this one
+    is added later still, and has the last word for hosts that are bridged."""
+
+    registered = False
+
+    def __init__(self, bridge: SessionBridge) -> None:
+        self._bridge = bridge
+
+    def load(self, loader: Loader) -> None:
+        self.registered = True
+
+    def done(self) -> None:
+        self.registered = False
+
+    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
+        address = data.context.server.address
+        host = data.client_hello.sni or (address[0] if address else "")
+        if self._bridge.bridged_host(host):
+            data.establish_server_tls_first = False
+
+
+def _refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
+    failure = presentable(error)
+    flow.request.stream = False
+    flow.response = http.Response.make(
+        failure.status,
+        SHAPES[api].error_body(failure),
+        {"content-type": "application/json"},
+    )
+    flow.comment = f"refused · {failure.status} {type(failure).__name__}"
+
+
+async def _json_body(flow: http.HTTPFlow) -> dict[str, Any] | None:
+    """The request's body where it is a JSON object; what is wrong with any other is for the API
+    shape to say, or for the real API."""
+    if "content-encoding" in flow.request.headers:
+        flow.request.decode(strict=False)
+    content = flow.request.raw_content or b""
+    try:
+        if len(content) > _LARGE_BODY:
+            body = await asyncio.to_thread(json.loads, content)
+        else:
+            body = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _lowered(headers: http.Headers) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
+
+
+addons: Sequence[object] = [SessionBridge()]

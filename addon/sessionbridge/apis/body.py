@@ -1,0 +1,148 @@
+"""The body of a request: bytes from outside to a checked model, or a `BadRequest` naming the field.
+
+Promises: whatever the bytes are, nothing but `BadRequest` is raised; its sentence names a field and
+a rule, and never repeats a value, so a prompt cannot reach a log or a header this way. What passes
+can be written again as strict JSON in UTF-8.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+
+from sessionbridge.errors import BadRequest
+
+MAX_DEPTH = 200
+"""Levels of nesting. JSON Schemas of tools stay below 30; Python's own reader and writer give up at
+some hundreds, depending on the stack, so what is read here could fail to be written later."""
+
+NotBlank = Annotated[str, StringConstraints(pattern=r"\S")]
+
+ORIGIN_FIELDS = frozenset({"session_id", "conversation_id", "litellm_session_id", "conversation"})
+"""Fields that tell the bridge whose conversation it is: they do have an effect."""
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+
+_RULES = {
+    "missing": "is required",
+    "model_type": "must be an object",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "bool_type": "must be true or false",
+    "too_short": "must not be empty",
+    "string_pattern_mismatch": "must not be blank",
+}
+
+
+class Fields(BaseModel):
+    """An object of a request. Strict, because `"1"` for 1 is refused by the APIs too."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+
+class _BrokenRule(ValueError):
+    """A rule of this file that the JSON breaks; the text is safe to show."""
+
+
+def read[M: Fields](model: type[M], body: bytes) -> M:
+    """A request body as the model of its API."""
+    return check(model, load(body, ""), "")
+
+
+def check[M: Fields](model: type[M], value: object, field: str) -> M:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # Raised outside the handler: the pydantic error holds the values, and must not be chained.
+    rule = _RULES.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
+    raise refused(".".join(filter(None, (field, *map(str, first["loc"])))), rule)
+
+
+def load(text: bytes | str, field: str) -> Any:
+    """Strict JSON: UTF-8, no field twice, no NaN or Infinity, nothing that cannot be sent on."""
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else text
+        value = json.loads(decoded, object_pairs_hook=_without_duplicates)
+        _check_values(value)
+        return value
+    except RecursionError:
+        rule = f"must not be nested deeper than {MAX_DEPTH} levels"
+    except UnicodeError:
+        rule = "must be valid UTF-8 without lone surrogates"
+    except json.JSONDecodeError as error:
+        rule = f"must be JSON (line {error.lineno}, column {error.colno})"
+    except _BrokenRule as error:
+        rule = str(error)
+    except ValueError:  # the one left is Python's own limit (sys.set_int_max_str_digits)
+        rule = "must not hold integers of thousands of digits"
+    raise refused(field, rule)
+
+
+def refused(field: str, rule: str) -> BadRequest:
+    """The sentence every refusal has; a field of "" is the body itself."""
+    return BadRequest(f"{field or 'the request body'}: {rule}", param=field or None)
+
+
+def shown(word: str) -> str:
+    """A word of the request, quoted, where it can only be a name; anything else stays unsaid."""
+    return repr(word) if _NAME.fullmatch(word) else "this value"
+
+
+def without_effect(
+    parameters: Mapping[str, Any] | None,
+    *,
+    silent: frozenset[str],
+    defaults: Mapping[str, Any],
+    prefix: str = "",
+) -> set[str]:
+    """Names of the parameters that ask for something and are not obeyed.
+
+    Null, an empty list or object and the API's default ask for nothing. The names end in a response
+    header, so one that is no plain name is told as `(other)`.
+    """
+    return {
+        prefix + (name if _NAME.fullmatch(name) else "(other)")
+        for name, value in (parameters or {}).items()
+        if name not in silent | ORIGIN_FIELDS
+        and value not in (None, [], {})
+        and not (name in defaults and defaults[name] == value)
+    }
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        # Readers differ in which one they take, so client and bridge could mean different things.
+        raise _BrokenRule("must not name a field twice in one object")
+    return fields
+
+
+def _check_values(value: object) -> None:
+    """Level by level instead of recursively, so that depth itself cannot hurt."""
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for node in level for child in _children(node)]
+        if not level:
+            return
+    raise RecursionError
+
+
+def _children(node: object) -> list[Any]:
+    match node:
+        case str() if not node.isascii():
+            node.encode()  # fails on a lone surrogate, which JSON can spell and UTF-8 cannot
+        case float() if not math.isfinite(node):
+            raise _BrokenRule("must not hold NaN, Infinity or numbers beyond a double's range")
+        case dict():
+            return [*node.keys(), *node.values()]
+        case list():
+            return node
+    return []

@@ -1,0 +1,104 @@
+"""The Chat Completions API, `POST /v1/chat/completions`
+(https://platform.openai.com/docs/api-reference/chat/create).
+
+Into the neutral form:
+- `system` and `developer` messages, wherever they stand, make the system prompt, the one place for
+  instructions the CLI has.
+- Neighbouring `tool` messages become one user message, as the Messages API wants the results of
+  one answer's calls together; a `refusal` is text of the assistant.
+- Function calls, the older way, have no id: they are numbered, and a `function` message answers
+  the call before it.
+- Ids of calls made by other models are spelled in the characters the Messages API allows.
+- Of a content part only what is said here is kept: text, an image, a PDF and its file name.
+  `messages.name`, an image's `detail` and unknown fields of a message are reported as ignored.
+- Blank text is left out (see `conversation`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Annotated
+
+from pydantic import Field
+
+from sessionbridge.apis.body import Fields, NotBlank, read, refused, without_effect
+from sessionbridge.apis.openai_chat_answer import DocumentEncoder, StreamEncoder, error_body
+from sessionbridge.apis.openai_chat_messages import ChatMessage, History
+from sessionbridge.apis.shape import Encoder
+from sessionbridge.errors import BridgeError
+from sessionbridge.turn import Turn
+
+# They change no answer, `prompt_cache_…` only its price.
+SILENT = frozenset(
+    {
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "store",
+        "user",
+    }
+)
+DEFAULTS = {
+    "frequency_penalty": 0,
+    "logprobs": False,
+    "modalities": ["text"],
+    "parallel_tool_calls": True,
+    "presence_penalty": 0,
+    "response_format": {"type": "text"},
+    "service_tier": "auto",
+    "tool_choice": "auto",
+    "verbosity": "medium",
+}
+
+
+class _StreamOptions(Fields):
+    include_usage: bool | None = None
+
+
+class _Request(Fields):
+    model: NotBlank
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+    n: int | None = None
+
+
+class ChatShape:
+    """`clock` gives the epoch seconds that answers carry as `created`."""
+
+    name = "chat"
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+
+    def parse(self, body: bytes) -> Turn:
+        request = read(_Request, body)
+        if request.n not in (None, 1):
+            raise refused("n", "must be 1; a session goes on from one answer")
+        history = History()
+        for index, message in enumerate(request.messages):
+            history.add(message, f"messages.{index}")
+        history.end()
+        ignored = history.ignored | without_effect(
+            request.model_extra, silent=SILENT, defaults=DEFAULTS
+        )
+        options = request.stream_options
+        return Turn(
+            model=request.model,
+            system=history.conversation.system,
+            messages=history.conversation.messages(),
+            stream=bool(request.stream),
+            ignored=tuple(sorted(ignored)),
+            include_usage=bool(options and options.include_usage),
+        )
+
+    def encoder(self, turn: Turn) -> Encoder:
+        if turn.stream:
+            return StreamEncoder(self._clock, turn.include_usage)
+        return DocumentEncoder(self._clock)
+
+    def error_body(self, error: BridgeError) -> bytes:
+        return error_body(error)

@@ -1,0 +1,155 @@
+"""What the Chat Completions API sends: the chunks of a stream, one JSON document, errors.
+
+The document is the fold of the stream's chunks, so both forms of an answer come from one place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sessionbridge.apis import sse
+from sessionbridge.errors import BadRequest, BridgeError
+from sessionbridge.turn import Finished, Started, TextDelta, Usage
+
+# https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
+FINISH_REASONS = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "pause_turn": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "tool_use": "tool_calls",
+    "refusal": "content_filter",
+}
+
+# Type and code by status. The reference (https://platform.openai.com/docs/guides/error-codes) lists
+# no types; these are the ones its clients know from answers. 402 is no status of that API, which
+# tells an empty account by this code.
+ERRORS: dict[int, tuple[str, str | None]] = {
+    401: ("invalid_request_error", "invalid_api_key"),
+    402: ("insufficient_quota", "insufficient_quota"),
+    403: ("request_forbidden", None),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+}
+
+
+class _Chunks:
+    """The chunks of one answer (https://platform.openai.com/docs/api-reference/chat-streaming).
+
+    With `include_usage` every chunk has the field `usage`, null in all but the last.
+    """
+
+    def __init__(self, clock: Callable[[], float], include_usage: bool) -> None:
+        self._clock = clock
+        self._include_usage = include_usage
+        self._head: dict[str, Any] = {}
+
+    def of(self, delta: Started | TextDelta | Finished) -> Iterator[dict[str, Any]]:
+        match delta:
+            case Started():
+                self._head = {
+                    "id": "chatcmpl-" + delta.message_id.removeprefix("msg_"),
+                    "object": "chat.completion.chunk",
+                    "created": int(self._clock()),
+                    "model": delta.model,
+                }
+                yield self._chunk({"role": "assistant", "content": ""})
+            case TextDelta():
+                if delta.text:
+                    yield self._chunk({"content": delta.text})
+            case Finished():
+                yield self._chunk({}, FINISH_REASONS.get(delta.stop_reason, "stop"))
+                if self._include_usage:
+                    yield {**self._head, "choices": [], "usage": _usage(delta.usage)}
+
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self._include_usage else {}
+        return {**self._head, "choices": [choice], **usage}
+
+
+class StreamEncoder:
+    content_type = sse.CONTENT_TYPE
+
+    def __init__(self, clock: Callable[[], float], include_usage: bool) -> None:
+        self._chunks = _Chunks(clock, include_usage)
+
+    def delta(self, delta: Started | TextDelta | Finished) -> bytes:
+        return b"".join(sse.json_event(chunk) for chunk in self._chunks.of(delta))
+
+    def ping(self) -> bytes:
+        return sse.comment("ping")
+
+    def close(self, finished: Finished) -> bytes:
+        return self.delta(finished) + sse.event("[DONE]")
+
+    def error(self, error: BridgeError) -> bytes:
+        # Without [DONE]: it would tell the client that the answer is whole.
+        return sse.json_event(_error(error))
+
+
+class DocumentEncoder:
+    content_type = "application/json"
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._chunks = _Chunks(clock, include_usage=True)
+        self._folded: dict[str, Any] = {}
+        self._texts: list[str] = []
+        self._finish_reason: str | None = None
+
+    def delta(self, delta: Started | TextDelta | Finished) -> bytes:
+        for chunk in self._chunks.of(delta):
+            self._folded = chunk
+            for choice in chunk["choices"]:
+                self._texts.append(choice["delta"].get("content", ""))
+                self._finish_reason = choice["finish_reason"]
+        return b""
+
+    def ping(self) -> bytes:
+        return b""
+
+    def close(self, finished: Finished) -> bytes:
+        self.delta(finished)
+        message = {"role": "assistant", "content": "".join(self._texts), "refusal": None}
+        choice = {
+            "index": 0,
+            "message": message,
+            "logprobs": None,
+            "finish_reason": self._finish_reason,
+        }
+        # The last chunk is the one with the usage; only its object and choices differ.
+        whole = {**self._folded, "object": "chat.completion", "choices": [choice]}
+        return json.dumps(whole).encode()
+
+    def error(self, error: BridgeError) -> bytes:
+        return error_body(error)
+
+
+def _usage(usage: Usage) -> dict[str, Any]:
+    return {
+        "prompt_tokens": usage.prompt_tokens,
+        "completion_tokens": usage.output_tokens,
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": usage.cache_read_input_tokens},
+        "completion_tokens_details": {"reasoning_tokens": 0},
+    }
+
+
+def error_body(error: BridgeError) -> bytes:
+    return json.dumps(_error(error)).encode()
+
+
+def _error(error: BridgeError) -> dict[str, Any]:
+    other = "server_error" if error.status >= 500 else "invalid_request_error"
+    kind, code = ERRORS.get(error.status, (other, None))
+    param = error.param if isinstance(error, BadRequest) else None
+    return {
+        "error": {
+            "message": error.message,
+            "type": kind,
+            "param": param,
+            "code": error.code or code,
+        }
+    }

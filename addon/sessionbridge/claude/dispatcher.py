@@ -1,0 +1,188 @@
+"""Hands a plan to the Claude CLI and yields what the model answers.
+
+`Dispatcher` is what the bridge needs of this room; the tests' scripted dispatcher is its other
+implementation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+from uuid import uuid4
+
+from claude_agent_sdk import ClaudeAgentOptions
+
+from sessionbridge.claude import models
+from sessionbridge.claude.answer import AnswerReader
+from sessionbridge.claude.environment import child_environment
+from sessionbridge.claude.process import CliProcess
+from sessionbridge.claude.transcript import (
+    config_dir,
+    cost_so_far,
+    newest_transcript,
+    transcript_path,
+)
+from sessionbridge.turn import Delta, Finished, MemoryKind, Plan
+
+_LONGEST_LINE = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One dispatch. `session_id` is the id the session is to have: a new one, or the one resumed.
+    `compaction` lets the CLI shorten a conversation that grew too long."""
+
+    plan: Plan
+    session_id: str
+    system: str
+    model: str
+    memory: MemoryKind
+    compaction: bool
+
+    @property
+    def command(self) -> str:
+        """The command line this equals, for people to read; prompts go through standard input."""
+        words = ["claude", "--print", "--model", self.model]
+        base = self.plan.base
+        if self.memory == "continue":
+            words.append("--continue")
+        elif base is not None:
+            words += ["--resume", base.internal_id, "--resume-session-at", base.entry_uuid]
+        if base is not None and self.plan.name != "resume":
+            words.append("--fork-session")
+        if self.memory == "session" and self.plan.name != "resume":
+            words += ["--session-id", self.session_id]
+        return shlex.join(words)
+
+
+class Dispatcher(Protocol):
+    place: Mapping[str, str]
+    """Where its transcripts are, kept with each session: they cannot be found from elsewhere."""
+
+    def run(self, job: Job) -> AsyncGenerator[Delta]:
+        """Yields `Started`, text, and last `Finished`; raises `BridgeError` for any failure."""
+
+    def knows(self, model: str) -> bool:
+        """Whether this name chooses a model; any other runs the default one."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaudeProfile:
+    """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
+    environment; `home` is where its working directories are; `secret` marks its requests."""
+
+    home: Path
+    cli: Path | None
+    extra: Mapping[str, str]
+    retries: int
+    secret: str
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def work_dir(self, memory: MemoryKind) -> Path:
+        """Transcripts belong to a working directory, so each kind of memory has its own."""
+        return self.home / "work" / ("continue" if memory == "continue" else "claude")
+
+    @property
+    def config_dir(self) -> Path:
+        return config_dir({**self.inherited, **self.extra})
+
+
+class ClaudeDispatcher:
+    """One process for each turn."""
+
+    def __init__(self, profile: ClaudeProfile) -> None:
+        self._profile = profile
+        self.place: Mapping[str, str] = {
+            "cwd": str(profile.work_dir("session")),
+            "config_dir": str(profile.config_dir),
+        }
+
+    def knows(self, model: str) -> bool:
+        return models.is_claude(model)
+
+    async def run(self, job: Job) -> AsyncGenerator[Delta]:
+        prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
+        process = CliProcess(self._options(job, prompt_file))
+        finished = False
+        try:
+            await asyncio.to_thread(self._prepare, job, prompt_file)
+            cost_before = await asyncio.to_thread(self._cost_before, job)
+            await process.start()
+            entries = [await process.feed(message) for message in job.plan.feed]
+            entries.append(await process.ask(job.plan.ask))
+            answer = AnswerReader(entries, cost_before)
+            async for message in process.messages():
+                for delta in answer.read(message):
+                    finished = isinstance(delta, Finished)
+                    yield delta
+                if finished:
+                    break
+        finally:
+            await (process.finish() if finished else process.kill())
+            prompt_file.unlink(missing_ok=True)
+
+    def _prepare(self, job: Job, prompt_file: Path) -> None:
+        """Writes the system prompt to a file: a command line is short, and readable by all."""
+        self._profile.work_dir(job.memory).mkdir(parents=True, exist_ok=True)
+        prompt_file.parent.mkdir(mode=0o700, exist_ok=True)
+        with open(prompt_file, "x", encoding="utf-8", opener=_private) as file:
+            file.write(job.system)
+
+    def _cost_before(self, job: Job) -> float:
+        cwd, config = self._profile.work_dir(job.memory), self._profile.config_dir
+        if job.memory == "continue":
+            return cost_so_far(newest_transcript(config, cwd))
+        base = job.plan.base
+        return cost_so_far(transcript_path(config, cwd, base.internal_id) if base else None)
+
+    def _options(self, job: Job, prompt_file: Path) -> ClaudeAgentOptions:
+        profile = self._profile
+        options = ClaudeAgentOptions(
+            cli_path=profile.cli,
+            cwd=profile.work_dir(job.memory),
+            env=child_environment(
+                profile.inherited,
+                profile.extra,
+                secret=profile.secret,
+                retries=profile.retries,
+                compaction=job.compaction,
+            ),
+            model=job.model if self.knows(job.model) else models.DEFAULT,
+            system_prompt={"type": "file", "path": str(prompt_file)},
+            # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
+            tools=[],
+            strict_mcp_config=True,
+            setting_sources=[],
+            verbatim_prompts=True,
+            include_partial_messages=True,
+            max_buffer_size=_LONGEST_LINE,
+        )
+        match job.memory:
+            case "continue":
+                options.continue_conversation = True
+            case "none":
+                options.extra_args = {"no-session-persistence": None}
+            case "session":
+                _continue_from(job, options)
+        return options
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
+
+
+def _continue_from(job: Job, options: ClaudeAgentOptions) -> None:
+    """A resume always names its tip, which leaves behind what an aborted turn may have written
+    after it; a new session and a fork get the id we chose."""
+    base, resumes = job.plan.base, job.plan.name == "resume"
+    if base is not None:
+        options.resume = base.internal_id
+        options.resume_session_at = base.entry_uuid
+        options.fork_session = not resumes
+    if not resumes:
+        options.session_id = job.session_id

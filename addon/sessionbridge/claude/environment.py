@@ -1,0 +1,70 @@
+"""The environment of the Claude CLI: an allow-list, because what it inherits decides a lot.
+
+A proxy variable would send the CLI's own API calls back into this proxy; a base URL, a key or a
+cloud switch would change where and as whom it calls, and who pays. The SDK merges all of our
+environment into the child's, so what is not allowed is blanked by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+CHILD_HEADER = "x-sessionbridge-child"
+"""Marks every request of our own CLI with a secret, so that it is never bridged again."""
+
+# fmt: off
+ALLOWED = frozenset({
+    "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TERM",
+    "TMPDIR", "TEMP", "TMP", "CLAUDE_CONFIG_DIR",
+    "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME", "XDG_STATE_HOME", "XDG_RUNTIME_DIR",
+    "SYSTEMROOT", "WINDIR", "COMSPEC", "PATHEXT", "USERPROFILE", "APPDATA", "LOCALAPPDATA",
+    "PROGRAMDATA",
+})
+# fmt: on
+"""What a program needs to run at all, and where the user's own Claude login is found."""
+
+FIXED = {
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "ENABLE_TOOL_SEARCH": "false",
+}
+
+
+def child_environment(
+    inherited: Mapping[str, str],
+    extra: Mapping[str, str],
+    *,
+    secret: str,
+    retries: int,
+    compaction: bool,
+) -> dict[str, str]:
+    """What to hand to the SDK as `env`: allowed names untouched, all others blanked, ours set.
+
+    `extra` comes from `sessionbridge_claude_env` and wins over everything but the secret header.
+    """
+    blanked = {name: "" for name in inherited if not is_allowed(name)}
+    ours = FIXED | {"CLAUDE_CODE_MAX_RETRIES": str(retries)}
+    if not compaction:
+        ours["DISABLE_AUTO_COMPACT"] = "1"
+    headers = [line for line in (extra.get("ANTHROPIC_CUSTOM_HEADERS"),) if line]
+    headers.append(f"{CHILD_HEADER}: {secret}")
+    return blanked | ours | dict(extra) | {"ANTHROPIC_CUSTOM_HEADERS": "\n".join(headers)}
+
+
+def is_allowed(name: str) -> bool:
+    return name.upper() in ALLOWED or name.startswith("LC_")
+
+
+def parse_extra(entries: Iterable[str], inherited: Mapping[str, str]) -> dict[str, str]:
+    """Reads `NAME=VALUE` (set it) and `NAME` (pass ours on). Raises ValueError for neither."""
+    extra = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not name or name != name.strip():
+            raise ValueError(f"{entry!r} is neither NAME=VALUE nor NAME")
+        if equals:
+            extra[name] = value
+        elif name in inherited:
+            extra[name] = inherited[name]
+    return extra

@@ -1,0 +1,32 @@
+"""The `sessionbridge` command. Arguments and printing only; each subcommand has its own file."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+
+import click
+
+from sessionbridge.cli.cost import cost
+from sessionbridge.cli.sessions import sessions
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    envvar="SESSIONBRIDGE_HOME",
+    default=Path("~/.sessionbridge"),
+    show_default=True,
+    show_envvar=True,
+    help="Where the bridge keeps its sessions.",
+)
+@click.version_option(version("mitmproxy-sessionbridge"), prog_name="sessionbridge")
+@click.pass_context
+def cli(context: click.Context, home: Path) -> None:
+    """Claude sessions for programs that speak a stateless LLM API."""
+    context.obj = home.expanduser()
+
+
+cli.add_command(cost)
+cli.add_command(sessions)

@@ -1,0 +1,141 @@
+"""Settings, validated once: from mitmproxy's options, the environment and a TOML file."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sessionbridge.claude.environment import parse_extra
+from sessionbridge.sessions.origin_rule import OriginRule
+
+Unkeyed = Literal["passthrough", "stateless", "continue"]
+UNKEYED: tuple[Unkeyed, ...] = ("passthrough", "stateless", "continue")
+DATABASE = "session_map.db"
+PROVIDER = "claude"
+"""The one Claude profile there is; part of every session key, so that accounts never mix."""
+
+_OFF = {"0", "false", "no", "off"}
+
+
+class Endpoint(BaseModel):
+    """A place that speaks a bridged API; `host` is without a port, `path` without a query."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: str
+    path: str
+    api: Literal["messages", "chat"]
+
+
+BUILT_IN_PATHS: Mapping[str, Literal["messages", "chat"]] = {
+    "/v1/messages": "messages",
+    "/v1/chat/completions": "chat",
+}
+BUILT_IN_HOSTS = ("api.anthropic.com", "api.openai.com")
+
+
+class ConfigFile(BaseModel):
+    """The TOML file of `sessionbridge_config`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoints: tuple[Endpoint, ...] = ()
+    origins: tuple[OriginRule, ...] = ()
+
+
+class Options(Protocol):
+    """The `sessionbridge_…` options as mitmproxy holds them."""
+
+    sessionbridge_home: str
+    sessionbridge_config: str
+    sessionbridge_unkeyed: str
+    sessionbridge_claude: str
+    sessionbridge_claude_env: Sequence[str]
+    sessionbridge_timeout: int
+    sessionbridge_first_token_timeout: int
+    sessionbridge_retries: int
+    sessionbridge_allow_remote: bool
+    sessionbridge_strict: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`timeout` and `first_token_timeout` are seconds. `mapper` is False when the environment
+    switches the session map off for the whole process."""
+
+    home: Path
+    mapper: bool
+    unkeyed: Unkeyed
+    endpoints: tuple[Endpoint, ...]
+    origins: tuple[OriginRule, ...]
+    claude: Path | None
+    claude_env: Mapping[str, str]
+    timeout: int
+    first_token_timeout: int
+    retries: int
+    allow_remote: bool
+    strict: bool
+
+    @property
+    def database(self) -> Path:
+        return self.home / DATABASE
+
+
+def home_dir(named: str, environment: Mapping[str, str]) -> Path:
+    """The option, else `SESSIONBRIDGE_HOME`, else `~/.sessionbridge`."""
+    name = named or environment.get("SESSIONBRIDGE_HOME") or "~/.sessionbridge"
+    return Path(name).expanduser().absolute()
+
+
+def load(options: Options, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Raises ValueError with a sentence that names the option and its value."""
+    for name in ("timeout", "first_token_timeout", "retries"):
+        value = getattr(options, f"sessionbridge_{name}")
+        if value < (0 if name == "retries" else 1):
+            raise ValueError(f"sessionbridge_{name}={value} is too small.")
+    unkeyed = options.sessionbridge_unkeyed
+    if unkeyed not in UNKEYED:
+        raise ValueError(f"sessionbridge_unkeyed={unkeyed!r} is not one of {', '.join(UNKEYED)}.")
+    try:
+        claude_env = parse_extra(options.sessionbridge_claude_env, environment)
+    except ValueError as error:
+        raise ValueError(f"sessionbridge_claude_env: {error}.") from error
+    file = _read_config(options.sessionbridge_config)
+    claude = options.sessionbridge_claude
+    return Settings(
+        home=home_dir(options.sessionbridge_home, environment),
+        mapper=environment.get("SESSIONBRIDGE_MAPPER", "1").strip().lower() not in _OFF,
+        unkeyed=unkeyed,
+        endpoints=file.endpoints,
+        origins=file.origins,
+        claude=Path(claude).expanduser().absolute() if claude else None,
+        claude_env=claude_env,
+        timeout=options.sessionbridge_timeout,
+        first_token_timeout=options.sessionbridge_first_token_timeout,
+        retries=options.sessionbridge_retries,
+        allow_remote=options.sessionbridge_allow_remote,
+        strict=options.sessionbridge_strict,
+    )
+
+
+def _read_config(name: str) -> ConfigFile:
+    if not name:
+        return ConfigFile()
+    path = Path(name).expanduser()
+    try:
+        return ConfigFile.model_validate(tomllib.loads(path.read_text("utf-8")))
+    except OSError as error:
+        why = error.strerror
+        raise ValueError(f"sessionbridge_config={name!r} cannot be read: {why}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"sessionbridge_config={name!r} is not TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"sessionbridge_config={name!r}, {where}: {first['msg']}.") from error

@@ -1,0 +1,96 @@
+"""One tree of errors. Each has an HTTP status and one sentence for the person at the client.
+
+The sentence says what happened, with which value, and what to do next. It never holds a prompt, an
+answer, a key or a token. Each API shape turns status and `code` into its own error body.
+
+    BridgeError                 500
+    ├── BadRequest              400   the client's request, naming the field
+    │   └── PromptTooLong       400   the conversation no longer fits the model
+    ├── NotLoggedIn             401   the Claude CLI has no credentials
+    ├── Refused                 403   a caller or page that may not use the bridge
+    ├── StoreUnavailable        503   the database is locked, read-only or full
+    ├── ApiFailed               as reported by the API behind the CLI
+    ├── ClaudeFailed            502   the CLI is missing, crashed, or printed nonsense
+    │   └── SessionLost         502   the CLI has no such session (retried without it)
+    └── TimedOut                504   no first token, or no end, in time
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+
+logger = logging.getLogger(__name__)
+
+
+class BridgeError(Exception):
+    """Base of all errors that reach a client. `retry_after` is in seconds."""
+
+    status = 500
+    code: str | None = None
+    retry_after: int | None = None
+
+    def __init__(self, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        if retry_after is not None:
+            self.retry_after = retry_after
+
+
+class BadRequest(BridgeError):
+    """The request cannot be served as it is; `param` names the field where it is one field."""
+
+    status = 400
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class PromptTooLong(BadRequest):
+    code = "context_length_exceeded"
+
+
+class NotLoggedIn(BridgeError):
+    status = 401
+
+
+class Refused(BridgeError):
+    status = 403
+
+
+class StoreUnavailable(BridgeError):
+    status = 503
+
+
+class ApiFailed(BridgeError):
+    """The API behind the CLI answered with an error; its status is passed on."""
+
+    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.status = status
+
+
+class ClaudeFailed(BridgeError):
+    status = 502
+
+
+class SessionLost(ClaudeFailed):
+    """The CLI does not know the session id or the entry it was told to continue from."""
+
+
+class TimedOut(BridgeError):
+    status = 504
+
+
+def presentable(error: Exception) -> BridgeError:
+    """An error of ours as it is; any other by its kind and place only, for its text may quote the
+    conversation."""
+    if isinstance(error, BridgeError):
+        return error
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("%s while bridging a request\n%s", type(error).__name__, where)
+    return BridgeError(
+        f"sessionbridge failed ({type(error).__name__}); nothing was sent to the API. "
+        "See the proxy's log."
+    )

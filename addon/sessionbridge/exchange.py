@@ -1,0 +1,76 @@
+"""One bridged request as the addon, the gateway and the bridge know it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from sessionbridge.turn import Delta, Finished, Origin, Plan, Started, TextDelta, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers of the response; nothing of the body goes before it."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of the body. After the last one the response is complete."""
+
+    data: bytes
+    last: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
+
+    `command` is the command line the dispatch equals; `turn` the turn's number in the ledger.
+    """
+
+    started_at: float = field(default_factory=time.time)
+    plan: Plan | None = None
+    session: str | None = None
+    command: str | None = None
+    ignored: tuple[str, ...] = ()
+    response_id: str = ""
+    model: str | None = None
+    text: str = ""
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    ttft_ms: int = 0
+    duration_ms: int = 0
+    turn: int | None = None
+    error: str | None = None
+    _begun: float = field(default_factory=time.monotonic)
+
+    def begin(self, plan: Plan, session: str, command: str) -> None:
+        self.plan, self.session, self.command = plan, session, command
+
+    def hear(self, delta: Delta) -> None:
+        match delta:
+            case Started():
+                self.response_id, self.model = delta.message_id, delta.model
+                self.ttft_ms = self._elapsed_ms()
+            case TextDelta():
+                self.text += delta.text
+            case Finished():
+                self.session = delta.internal_id
+                self.usage, self.cost_usd = delta.usage, delta.cost_usd
+                self.duration_ms = self._elapsed_ms()
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._begun) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """`api` names the shape the client speaks; `origin` is None for a request without one."""
+
+    api: str
+    origin: Origin | None
+    outcome: Outcome = field(default_factory=Outcome)

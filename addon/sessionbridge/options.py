@@ -1,0 +1,76 @@
+"""The `sessionbridge_…` options as mitmproxy lists them; `config` reads and checks their values."""
+
+from __future__ import annotations
+
+# `collections.abc.Sequence` is the type mitmproxy compares with: `typing.Sequence` makes it drop
+# the whole addon as soon as a value is given on the command line.
+from collections.abc import Sequence
+
+from mitmproxy.addonmanager import Loader
+
+from sessionbridge.config import UNKEYED
+
+
+def add(loader: Loader) -> None:
+    loader.add_option(
+        "sessionbridge_home",
+        str,
+        "",
+        "Folder of the session map and the bridge's working directories "
+        "(default: $SESSIONBRIDGE_HOME or ~/.sessionbridge).",
+    )
+    loader.add_option(
+        "sessionbridge_config",
+        str,
+        "",
+        "TOML file with further origins ([[origins]]) and endpoints ([[endpoints]]).",
+    )
+    loader.add_option(
+        "sessionbridge_unkeyed",
+        str,
+        "passthrough",
+        "Requests that name no conversation: passthrough to the real API, stateless (Claude "
+        "answers and forgets), or continue (all go to Claude's most recent session).",
+        choices=UNKEYED,
+    )
+    loader.add_option(
+        "sessionbridge_claude",
+        str,
+        "",
+        "Path of the Claude CLI (default: the one that comes with claude-agent-sdk).",
+    )
+    loader.add_option(
+        "sessionbridge_claude_env",
+        Sequence[str],
+        [],
+        "Environment of the Claude CLI beyond the few names it gets: NAME=VALUE, or NAME to pass "
+        "the proxy's own value on. Give the option once for each.",
+    )
+    loader.add_option(
+        "sessionbridge_timeout", int, 1800, "Seconds a whole turn may take before it is stopped."
+    )
+    loader.add_option(
+        "sessionbridge_first_token_timeout",
+        int,
+        180,
+        "Seconds a turn may take until Claude's first token.",
+    )
+    loader.add_option(
+        "sessionbridge_retries",
+        int,
+        2,
+        "How often the Claude CLI asks again when the API fails before the client is told.",
+    )
+    loader.add_option(
+        "sessionbridge_allow_remote",
+        bool,
+        False,
+        "Bridge requests from other machines too. They use this machine's Claude login.",
+    )
+    loader.add_option(
+        "sessionbridge_strict",
+        bool,
+        False,
+        "Refuse parameters that have no effect through the bridge (400) instead of naming them in "
+        "x-sessionbridge-ignored.",
+    )

@@ -1,0 +1,89 @@
+"""Watches over an answer: silence becomes pings, too long a silence becomes an error."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from sessionbridge.errors import TimedOut
+from sessionbridge.turn import Delta, Finished
+
+PING_INTERVAL = 10.0
+"""Seconds; below the 15 after which some clients and proxies give a silent connection up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds until the first delta, and until the last."""
+
+    first: float
+    whole: float
+
+
+async def paced(
+    deltas: AsyncGenerator[Delta], limits: Limits, ping_interval: float = PING_INTERVAL
+) -> AsyncGenerator[Delta | None]:
+    """The same deltas; None marks each ping interval of silence. Raises `TimedOut`.
+
+    The deltas are drawn by a task of their own, so that waiting for one can be given up and taken
+    up again. However this ends, that task has ended too: stopped in the middle of an answer, and
+    given the time to end properly after `Finished`.
+    """
+    queue: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+    task = asyncio.create_task(_draw(deltas, queue))
+    clock = asyncio.get_running_loop().time
+    begun, said, finished = clock(), False, False
+    try:
+        while True:
+            deadline = begun + (limits.whole if said else min(limits.first, limits.whole))
+            try:
+                async with asyncio.timeout_at(min(clock() + ping_interval, deadline)):
+                    item = await queue.get()
+            except TimeoutError:
+                if clock() < deadline:
+                    yield None
+                    continue
+                raise _too_late(limits, said) from None
+            if item is None:
+                return
+            if isinstance(item, Exception):
+                raise item
+            said, finished = True, isinstance(item, Finished)
+            yield item
+    finally:
+        if not finished:
+            task.cancel()
+        await _ended(task)
+
+
+async def _draw(
+    deltas: AsyncGenerator[Delta], queue: asyncio.Queue[Delta | Exception | None]
+) -> None:
+    end: Exception | None = None
+    try:
+        async with aclosing(deltas) as drawn:
+            async for delta in drawn:
+                queue.put_nowait(delta)
+    except Exception as error:
+        end = error
+    queue.put_nowait(end)
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Waits even while being cancelled: a session is free only when its process has ended."""
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+def _too_late(limits: Limits, said: bool) -> TimedOut:
+    if said:
+        return TimedOut(f"The answer was not complete after {limits.whole:g} s; it was stopped.")
+    return TimedOut(f"Claude gave no first token within {limits.first:g} s; try again.")

@@ -1,0 +1,113 @@
+"""Conversations as chains of hashes: two clients that hold the same conversation get the same hash.
+
+Each block's hash takes in its role and the hash before it, so a hash stands for everything said up
+to its place, and it does not matter how a client cuts the conversation into messages. What cannot
+change the model's reading is left out of the canonical form: white space at the ends of a text, the
+order of JSON keys, `cache_control`, the way an assistant's text is cut into blocks.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sessionbridge.turn import Block, Message
+
+_ROOT = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One message of the chain, and the hash of the conversation up to and including it."""
+
+    message: Message
+    hash: str
+
+
+def chain(messages: Sequence[Message]) -> tuple[Link, ...]:
+    """The conversation as alternating messages, each with its hash.
+
+    Neighbours of one role become one message of several blocks: sent one after the other the CLI
+    would put a newline between them (measured), in one message they stay exact.
+    """
+    links: list[Link] = []
+    for message in _alternating(messages):
+        before = links[-1].hash if links else _ROOT
+        links.append(Link(message, extend(before, message)))
+    return tuple(links)
+
+
+def extend(before: str, message: Message) -> str:
+    """The hash of a conversation that ends in `message` and had the hash `before`."""
+    value = before
+    for form in _canonical(message):
+        line = json.dumps([value, message.role, form], sort_keys=True, ensure_ascii=True)
+        value = hashlib.blake2b(line.encode(), digest_size=16).hexdigest()
+    return value
+
+
+def _alternating(messages: Iterable[Message]) -> list[Message]:
+    runs: list[Message] = []
+    for message in map(_spoken, messages):
+        if not message.blocks:
+            continue
+        if runs and runs[-1].role == message.role:
+            runs[-1] = Message(message.role, runs[-1].blocks + message.blocks)
+        else:
+            runs.append(message)
+    return runs
+
+
+def _spoken(message: Message) -> Message:
+    """Without blank texts, which say nothing and which the API refuses."""
+    spoken = (b for b in message.blocks if b["type"] != "text" or str(b["text"]).strip())
+    return Message(message.role, tuple(spoken))
+
+
+def _canonical(message: Message) -> list[Any]:
+    forms = [form for block in message.blocks if (form := _canonical_block(block)) is not None]
+    if message.role == "user":
+        return forms
+    text = "".join(str(block["text"]) for block in message.blocks if block["type"] == "text")
+    others = [form for form in forms if form[0] != "text"]
+    return [["text", text.strip()], *others] if text.strip() else others
+
+
+def _canonical_block(block: Block) -> list[Any] | None:
+    match block["type"]:
+        case "text":
+            text = str(block["text"]).strip()
+            return ["text", text] if text else None
+        case "image" | "document" as kind:
+            return [kind, _source(block["source"])]
+        case "tool_use":
+            return ["tool_use", block["id"], block["name"], block["input"]]
+        case "tool_result":
+            content = _result_content(block.get("content"))
+            return ["tool_result", block["tool_use_id"], content, bool(block.get("is_error"))]
+        case kind:
+            raise ValueError(f"a {kind!r} block has no canonical form")
+
+
+def _result_content(content: object) -> list[Any]:
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    blocks = content if isinstance(content, list) else []
+    return [form for block in blocks if (form := _canonical_block(block)) is not None]
+
+
+def _source(source: Block) -> list[Any]:
+    """Images and documents by what they are, not by how the bytes were written down."""
+    if source.get("type") != "base64":
+        return ["source", {key: source[key] for key in sorted(source)}]
+    data = str(source.get("data", ""))
+    try:
+        content = base64.b64decode(data)
+    except binascii.Error:
+        content = data.encode()
+    return ["bytes", hashlib.blake2b(content, digest_size=16).hexdigest()]

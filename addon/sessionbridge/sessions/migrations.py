@@ -1,0 +1,76 @@
+"""The shape of the session database, one numbered step after another.
+
+A step that has been released is never edited: databases out there have run it. A change is a new
+step at the end. Steps this version does not know, made by a later one, are left alone.
+"""
+
+from __future__ import annotations
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("sessionbridge")
+
+KEY = ("scope", "external_id", "provider")
+_KEY_COLUMNS = dict.fromkeys(KEY, str)
+
+
+@migrations()
+def m001_session_map(db: Database) -> None:
+    columns = {
+        **_KEY_COLUMNS,
+        "internal_id": str,
+        "created_at": float,
+        "last_used_at": float,
+        "metadata": str,
+    }
+    table = db.table("session_map")
+    table.create(columns, pk=KEY, not_null=columns)
+    table.create_index(["internal_id"])
+
+
+@migrations()
+def m002_turns(db: Database) -> None:
+    columns = {
+        "id": int,
+        **_KEY_COLUMNS,
+        "internal_id": str,
+        "parent_id": int,
+        "ask_hash": str,
+        "history_hash": str,
+        "tip_uuid": str,
+        "response_id": str,
+        "idempotency_key": str,
+        "plan": str,
+        "reason": str,
+        "status": str,
+        "api": str,
+        "model": str,
+        "input_tokens": int,
+        "output_tokens": int,
+        "cache_creation_input_tokens": int,
+        "cache_read_input_tokens": int,
+        "cost_usd": float,
+        "started_at": float,
+        "ttft_ms": int,
+        "duration_ms": int,
+    }
+    unknown = {"parent_id", "response_id", "idempotency_key", "cost_usd", "ttft_ms"}
+    table = db.table("turns")
+    table.create(columns, pk="id", not_null=[name for name in columns if name not in unknown])
+    table.create_index(["internal_id", "id"])
+    table.create_index(["started_at"])
+
+
+@migrations()
+def m003_points(db: Database) -> None:
+    columns = {
+        **_KEY_COLUMNS,
+        "hash": str,
+        "internal_id": str,
+        "entry_uuid": str,
+        "turn_id": int,
+    }
+    # The primary key's own index begins with the key and the hash, which is how points are looked
+    # up, so no second one is kept. The entry belongs to it: one hash can be reached in two ways.
+    place = (*KEY, "hash", "internal_id", "entry_uuid")
+    db.table("points").create(columns, pk=place, not_null=columns)

@@ -1,0 +1,70 @@
+"""Decides how the model comes to see exactly this conversation. Pure: values in, a `Plan` out.
+
+One rule: continue from the longest known point that is a prefix of the conversation, feed what
+follows it, ask the last user message. A point further back than a session's tip is continued in a
+fork, because resuming there in place would destroy the branch that goes on from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sessionbridge.sessions.lineage import Link
+from sessionbridge.turn import History, Plan, Point
+
+
+def resolve_history(declared: History, links: Sequence[Link], learned: str | None) -> History:
+    """Who keeps the history, where the origin leaves it to be learnt.
+
+    A client that has once sent assistant messages keeps its history itself; until then a lone
+    message is taken as the next one of a history kept here.
+    """
+    if declared != "learn":
+        return declared
+    resends = learned == "client" or any(link.message.role == "assistant" for link in links)
+    return "client" if resends else "server"
+
+
+def plan_client_held(links: Sequence[Link], points: Sequence[Point]) -> Plan:
+    """The client sends the whole conversation, and what it sends is the truth."""
+    *earlier, ask = links
+    if not earlier:
+        return Plan("fresh", "first_turn", None, (), ask.message)
+    best = {point.hash: point for point in sorted(points, key=_preference)}
+    for index in range(len(earlier) - 1, -1, -1):
+        base = best.get(earlier[index].hash)
+        if base is None:
+            continue
+        feed = tuple(link.message for link in earlier[index + 1 :])
+        if feed:
+            return Plan("import", "imported", base, feed, ask.message)
+        if base.is_tip:
+            return Plan("resume", "continued", base, (), ask.message)
+        reason = "retried" if ask.hash in best else "branched"
+        return Plan("fork", reason, base, (), ask.message)
+    return plan_unknown(links)
+
+
+def plan_server_held(links: Sequence[Link], tip: Point | None) -> Plan:
+    """The history is kept here: what follows the last assistant message is what is new."""
+    if tip is None:
+        return plan_unknown(links)
+    return Plan("resume", "appended", tip, (), links[-1].message)
+
+
+def plan_unknown(links: Sequence[Link], *, lost: bool = False) -> Plan:
+    """Nothing is known of this conversation: it begins here, or it is brought in whole.
+
+    `lost` says that there was a session and it is gone; where the request carries no history of its
+    own, nothing of that memory is left.
+    """
+    *earlier, ask = links
+    if earlier:
+        feed = tuple(link.message for link in earlier)
+        return Plan("import", "imported", None, feed, ask.message)
+    return Plan("fresh", "memory_lost" if lost else "first_turn", None, (), ask.message)
+
+
+def _preference(point: Point) -> tuple[bool, int]:
+    """Later wins where several sessions hold the same words: a tip first, then the newest turn."""
+    return (point.is_tip, point.turn_id)

@@ -1,0 +1,55 @@
+"""The store on a thread of its own: a commit to disk must never hold up other streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from sessionbridge.sessions.ledger import Lineage, TurnRecord
+from sessionbridge.sessions.store import SessionStore
+from sessionbridge.turn import SessionKey
+
+
+class StoreThread:
+    """The few questions the bridge asks of the store. Opened when it is first needed, so that a
+    bridge nobody uses makes no file. Raises `StoreUnavailable` where the store does."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._store: SessionStore | None = None
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
+
+    async def lineage(self, key: SessionKey, hashes: Sequence[str]) -> Lineage:
+        return await self._call(lambda store: store.lineage(key, hashes))
+
+    async def commit(self, record: TurnRecord) -> int:
+        return await self._call(lambda store: store.commit(record))
+
+    async def forget_session(self, internal_id: str) -> None:
+        await self._call(lambda store: store.forget_session(internal_id))
+
+    async def issued(self, internal_id: str) -> bool:
+        return await self._call(lambda store: store.issued(internal_id))
+
+    def close(self) -> None:
+        """Waits for what has begun."""
+        self._thread.submit(self._close_store)
+        self._thread.shutdown()
+
+    async def _call[T](self, question: Callable[[SessionStore], T]) -> T:
+        loop = asyncio.get_running_loop()
+        # Shielded: a client that leaves must not make us forget a commit that is under way.
+        return await asyncio.shield(
+            loop.run_in_executor(self._thread, lambda: question(self._opened()))
+        )
+
+    def _opened(self) -> SessionStore:
+        if self._store is None:
+            self._store = SessionStore.open(self._path)
+        return self._store
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()

@@ -1,0 +1,162 @@
+"""The values that travel from room to room: frozen, without behaviour that needs I/O.
+
+The neutral form of a message is the Messages API's own: a role and content blocks
+(https://docs.anthropic.com/en/api/messages), because that is what the CLI takes. Each API
+shape translates into it on the way in and out of `Delta`s on the way out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Role = Literal["user", "assistant"]
+Kind = Literal["conversation", "user"]
+History = Literal["client", "server", "learn"]
+MemoryKind = Literal["session", "none", "continue"]
+"""What the CLI keeps: a transcript, nothing, or its most recent session goes on."""
+
+PlanName = Literal["fresh", "resume", "fork", "import"]
+
+Block = Mapping[str, Any]
+"""One content block in the Messages API's form, for example `{"type": "text", "text": "…"}`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose conversation a request belongs to, as read from the request itself.
+
+    `platform` names the rule that spoke, `external_id` is 1 to 255 characters without control
+    characters. `kind` says whether the id names one conversation or a person; `history` says who
+    keeps the conversation: the client resends it, the server does, or it must be learnt.
+    """
+
+    platform: str
+    external_id: str
+    kind: Kind
+    history: History
+
+
+@dataclass(frozen=True, slots=True)
+class SessionKey:
+    """The primary key of the session map: two platforms or accounts never share a session."""
+
+    scope: str
+    external_id: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation; `blocks` is never empty."""
+
+    role: Role
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One request, whatever API it came by.
+
+    `model` is the name the client wrote. `ignored` names the parameters that have no effect here.
+    `include_usage` asks for a usage chunk at the end of a Chat Completions stream.
+    """
+
+    model: str
+    system: str
+    messages: tuple[Message, ...]
+    stream: bool
+    ignored: tuple[str, ...] = ()
+    include_usage: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A place in a conversation that the CLI can continue from.
+
+    `hash` stands for everything said up to it, `entry_uuid` is the transcript entry there,
+    `turn_id` the turn that stored it. `is_tip` says that nothing was committed to its session after
+    it.
+    """
+
+    hash: str
+    internal_id: str
+    entry_uuid: str
+    turn_id: int
+    is_tip: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How the model comes to see exactly this conversation.
+
+    Continue from `base` (or from nothing), give it `feed` without asking, then ask `ask`.
+    `name` and `reason` are what people read in headers, flows and the ledger.
+    """
+
+    name: PlanName
+    reason: str
+    base: Point | None
+    feed: tuple[Message, ...]
+    ask: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of the model calls made for one request, as the API reported them."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cache_creation_input_tokens + other.cache_creation_input_tokens,
+            self.cache_read_input_tokens + other.cache_read_input_tokens,
+        )
+
+    @property
+    def prompt_tokens(self) -> int:
+        """All tokens the model read: fresh, written to the cache, and read from it."""
+        return self.input_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The model has begun to answer. Output tokens are not known yet."""
+
+    message_id: str
+    model: str
+    usage: Usage
+
+
+@dataclass(frozen=True, slots=True)
+class TextDelta:
+    """More text. `block` counts the answer's content blocks from 0 and never goes back."""
+
+    block: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The model has finished; the last delta of every answer that succeeded.
+
+    `internal_id` is the session the CLI says it was, `entries` are the transcript entries of the
+    messages that were fed, the one that was asked and the answer, in that order. `cost_usd` is this
+    turn's own cost in US dollars, or None where the CLI reported none. `stop_reason` is the
+    Messages API's word (`end_turn`, `max_tokens`, …).
+    """
+
+    internal_id: str
+    entries: tuple[str, ...]
+    stop_reason: str
+    usage: Usage
+    cost_usd: float | None
+
+
+Delta = Started | TextDelta | Finished
