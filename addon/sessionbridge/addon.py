@@ -28,6 +28,7 @@ from sessionbridge.errors import BridgeError, Refused, presentable
 from sessionbridge.exchange import Exchange
 from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
 from sessionbridge.routing import Routes, foreign_page, is_loopback
+from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.origins import Origins
 from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.views.flow_notes import annotate, keep_stream
@@ -59,6 +60,7 @@ class SessionBridge:
         self._store: StoreThread | None = None
         self._settings: config.Settings | None = None
         self._problem = "the addon has not been configured"
+        self._locks = Locks()
         self._routes = Routes(())
         self._origins = Origins.default()
         self._bridged: dict[str, _Bridged] = {}
@@ -85,6 +87,8 @@ class SessionBridge:
     def _configure(self) -> None:
         modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
         reverse = [mode.address[0] for mode in modes if isinstance(mode, mode_specs.ReverseMode)]
+        # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
+        self._routes = Routes((), reverse)
         settings = config.load(ctx.options)
         self._routes = Routes(settings.endpoints, reverse)
         self._origins = Origins.default(settings.origins)
@@ -98,9 +102,13 @@ class SessionBridge:
         self._settings = settings
 
     def _open(self, settings: config.Settings) -> None:
-        if self._store is not None:
+        path = settings.database if settings.mapper else None
+        if self._store is not None and self._store.path != path:
             self._store.close()
-        self._store = StoreThread(settings.database) if settings.mapper else None
+            self._store = None
+        # Kept where it is the same file: turns under way still have to be committed.
+        if self._store is None and path is not None:
+            self._store = StoreThread(path)
         profile = ClaudeProfile(
             home=settings.home,
             cli=settings.claude,
@@ -109,7 +117,8 @@ class SessionBridge:
             secret=self._secret,
         )
         assert self._gateway is not None
-        self._gateway.walk = Bridge(settings, self._store, ClaudeDispatcher(profile))
+        dispatcher = ClaudeDispatcher(profile)
+        self._gateway.walk = Bridge(settings, self._store, dispatcher, self._locks)
 
     def running(self) -> None:
         ctx.master.addons.add(self._late_tls)
@@ -140,9 +149,10 @@ class SessionBridge:
     # --- requests -----------------------------------------------------------------------------
 
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Only for bodies that mitmproxy would stream on before `request` is called: what can be
-        known of them is in their headers."""
-        if ctx.options.stream_large_bodies:
+        """Only for bodies that mitmproxy may stream on before `request` is called, large ones and
+        those of unknown length: what can be known of them is in their headers."""
+        of_unknown_length = "content-length" not in flow.request.headers
+        if ctx.options.stream_large_bodies and (flow.request.stream or of_unknown_length):
             await self._decide(flow, body_is_here=False)
 
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -152,12 +162,10 @@ class SessionBridge:
     async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
         if flow.response or flow.error or not flow.live:
             return
-        host, path = flow.request.pretty_host, flow.request.path
-        api = self._routes.api(flow.request.method, host, path)
-        if api is None:
-            return
+        api = None
         try:
-            if await self._is_our_child(flow):
+            api = self._api(flow.request)
+            if api is None or await self._is_our_child(flow):
                 return
             body = await _json_body(flow) if body_is_here else None
             origin = self._origins.detect(_lowered(flow.request.headers), body)
@@ -166,12 +174,21 @@ class SessionBridge:
                 self._guard(flow, settings)
                 self._send_to_gateway(flow, Exchange(api, origin))
         except Exception as error:
-            _refuse(flow, api, error)
+            _refuse(flow, api or "messages", error)
+
+    def _api(self, request: http.Request) -> str | None:
+        """By the host the client names, or by the one the request would go to: in reverse mode
+        with `keep_host_header` only the latter is the target's."""
+        for host in (request.pretty_host, request.host):
+            if api := self._routes.api(request.method, host, request.path):
+                return api
+        return None
 
     async def _is_our_child(self, flow: http.HTTPFlow) -> bool:
         """A request of a CLI that we or a bridge beside us started must reach the API itself."""
         headers = flow.request.headers
-        if secrets.compare_digest(headers.get(CHILD_HEADER, ""), self._secret):
+        shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
+        if secrets.compare_digest(shown, self._secret.encode()):
             return True
         session = headers.get("x-claude-code-session-id", "")
         return bool(session) and self._store is not None and await self._store.issued(session)
@@ -195,10 +212,15 @@ class SessionBridge:
     def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         assert self._gateway is not None
         request, data = flow.request, flow.request.data
+        if request.raw_content is not None and "content-encoding" in request.headers:
+            # The gateway's server knows gzip only.
+            request.decode(strict=False)
         ticket, port = self._gateway.expect(exchange)
         self._bridged[flow.id] = _Bridged(exchange, ticket, data.scheme, data.host, data.port)
         request.headers[TICKET_HEADER] = ticket
-        if request.raw_content is not None:
+        if "transfer-encoding" in request.headers:
+            pass  # mitmproxy cuts the body into chunks again; a length beside them is refused
+        elif request.raw_content is not None:
             # HTTP/2 requests may lack it, and would reach the gateway without a body.
             request.headers["content-length"] = str(len(request.raw_content))
         elif "content-length" not in request.headers:
@@ -276,9 +298,8 @@ def _refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
 async def _json_body(flow: http.HTTPFlow) -> dict[str, Any] | None:
     """The request's body where it is a JSON object; what is wrong with any other is for the API
     shape to say, or for the real API."""
-    if "content-encoding" in flow.request.headers:
-        flow.request.decode(strict=False)
-    content = flow.request.raw_content or b""
+    # Decoded for reading only: the request may yet have to go on as it is.
+    content = flow.request.get_content(strict=False) or b""
     try:
         if len(content) > _LARGE_BODY:
             body = await asyncio.to_thread(json.loads, content)

@@ -35,15 +35,20 @@ _REQUIRED = {"max_tokens"}
 
 
 class Bridge:
-    """`store` is None when the session map is switched off."""
+    """`store` is None when the session map is switched off. `locks` are shared with a bridge made
+    before, under other options, whose last turns may still be under way."""
 
     def __init__(
-        self, settings: Settings, store: StoreThread | None, dispatcher: Dispatcher
+        self,
+        settings: Settings,
+        store: StoreThread | None,
+        dispatcher: Dispatcher,
+        locks: Locks,
     ) -> None:
         self._settings = settings
         self._store = store
         self._dispatcher = dispatcher
-        self._locks = Locks()
+        self._locks = locks
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:

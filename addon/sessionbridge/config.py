@@ -13,10 +13,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sessionbridge.claude.environment import parse_extra
 from sessionbridge.sessions.origin_rule import OriginRule
+from sessionbridge.sessions.store import DATABASE_NAME
+from sessionbridge.sessions.origins import Origins
 
 Unkeyed = Literal["passthrough", "stateless", "continue"]
 UNKEYED: tuple[Unkeyed, ...] = ("passthrough", "stateless", "continue")
-DATABASE = "session_map.db"
 PROVIDER = "claude"
 """The one Claude profile there is; part of every session key, so that accounts never mix."""
 
@@ -84,13 +85,13 @@ class Settings:
 
     @property
     def database(self) -> Path:
-        return self.home / DATABASE
+        return self.home / DATABASE_NAME
 
 
 def home_dir(named: str, environment: Mapping[str, str]) -> Path:
     """The option, else `SESSIONBRIDGE_HOME`, else `~/.sessionbridge`."""
     name = named or environment.get("SESSIONBRIDGE_HOME") or "~/.sessionbridge"
-    return Path(name).expanduser().absolute()
+    return _path("sessionbridge_home", name)
 
 
 def load(options: Options, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -114,7 +115,7 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         unkeyed=unkeyed,
         endpoints=file.endpoints,
         origins=file.origins,
-        claude=Path(claude).expanduser().absolute() if claude else None,
+        claude=_path("sessionbridge_claude", claude) if claude else None,
         claude_env=claude_env,
         timeout=options.sessionbridge_timeout,
         first_token_timeout=options.sessionbridge_first_token_timeout,
@@ -127,15 +128,28 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
 def _read_config(name: str) -> ConfigFile:
     if not name:
         return ConfigFile()
-    path = Path(name).expanduser()
+    path = _path("sessionbridge_config", name)
     try:
-        return ConfigFile.model_validate(tomllib.loads(path.read_text("utf-8")))
+        file = ConfigFile.model_validate(tomllib.loads(path.read_bytes().decode()))
+        Origins.default(file.origins)
+        return file
     except OSError as error:
         why = error.strerror
         raise ValueError(f"sessionbridge_config={name!r} cannot be read: {why}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"sessionbridge_config={name!r} is not UTF-8.") from error
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"sessionbridge_config={name!r} is not TOML: {error}.") from error
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"sessionbridge_config={name!r}, {where}: {first['msg']}.") from error
+    except ValueError as error:  # of the table of origins, which names the row
+        raise ValueError(f"sessionbridge_config={name!r}: {error}.") from error
+
+
+def _path(option: str, name: str) -> Path:
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:  # "~" or "~name" of somebody without a home folder
+        raise ValueError(f"{option}={name!r}: {error}") from error

@@ -39,14 +39,19 @@ class Outcome:
     ignored: tuple[str, ...] = ()
     response_id: str = ""
     model: str | None = None
-    text: str = ""
     usage: Usage | None = None
     cost_usd: float | None = None
     ttft_ms: int = 0
     duration_ms: int = 0
     turn: int | None = None
     error: str | None = None
+    _texts: list[str] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def text(self) -> str:
+        """The answer so far."""
+        return "".join(self._texts)
 
     def begin(self, plan: Plan, session: str, command: str) -> None:
         self.plan, self.session, self.command = plan, session, command
@@ -57,7 +62,7 @@ class Outcome:
                 self.response_id, self.model = delta.message_id, delta.model
                 self.ttft_ms = self._elapsed_ms()
             case TextDelta():
-                self.text += delta.text
+                self._texts.append(delta.text)
             case Finished():
                 self.session = delta.internal_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd

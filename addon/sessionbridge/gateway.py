@@ -13,6 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from types import TracebackType
 from typing import Protocol
 
 from tornado import web
@@ -21,6 +22,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
+from sessionbridge.errors import presentable
 from sessionbridge.exchange import Chunk, Exchange, Head
 
 logger = logging.getLogger(__name__)
@@ -93,6 +95,8 @@ class _Handler(web.RequestHandler):
             return
         # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
         assert isinstance(self.request.connection, HTTP1Connection)
+        if self.request.connection.stream.closed():
+            return  # before this began, so that nobody else is going to stop the turn
         self.request.connection.stream.set_nodelay(True)
         self._task = asyncio.create_task(self._stream(walk, exchange))
         # The walk answers its own errors; what is left is being cancelled, here or at the end.
@@ -118,6 +122,16 @@ class _Handler(web.RequestHandler):
             case Chunk():
                 self.write(part.data)
                 await self.flush()
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """By kind and place: tornado's own words would quote the exception's text."""
+        if isinstance(value, Exception):
+            presentable(value)
 
     def on_connection_close(self) -> None:
         """The client has left: stop the turn where it is."""

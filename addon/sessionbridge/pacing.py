@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from sessionbridge.errors import TimedOut
+from sessionbridge.errors import ClaudeFailed, TimedOut
 from sessionbridge.turn import Delta, Finished
 
 PING_INTERVAL = 10.0
@@ -25,16 +25,18 @@ class Limits:
 async def paced(
     deltas: AsyncGenerator[Delta], limits: Limits, ping_interval: float = PING_INTERVAL
 ) -> AsyncGenerator[Delta | None]:
-    """The same deltas; None marks each ping interval of silence. Raises `TimedOut`.
+    """The same deltas; None marks each ping interval of silence. Raises `TimedOut`, and
+    `ClaudeFailed` where they end without `Finished`: half an answer must not pass for a whole one.
 
     The deltas are drawn by a task of their own, so that waiting for one can be given up and taken
     up again. However this ends, that task has ended too: stopped in the middle of an answer, and
-    given the time to end properly after `Finished`.
+    given the time to end properly after `Finished`, whether or not that was read.
     """
     queue: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
-    task = asyncio.create_task(_draw(deltas, queue))
+    finished = asyncio.Event()
+    task = asyncio.create_task(_draw(deltas, queue, finished))
     clock = asyncio.get_running_loop().time
-    begun, said, finished = clock(), False, False
+    begun, said = clock(), False
     try:
         while True:
             deadline = begun + (limits.whole if said else min(limits.first, limits.whole))
@@ -47,28 +49,36 @@ async def paced(
                     continue
                 raise _too_late(limits, said) from None
             if item is None:
+                if not finished.is_set():
+                    raise ClaudeFailed("The Claude CLI ended before its answer did; try again.")
                 return
             if isinstance(item, Exception):
                 raise item
-            said, finished = True, isinstance(item, Finished)
+            said = True
             yield item
     finally:
-        if not finished:
+        if not finished.is_set():
             task.cancel()
         await _ended(task)
 
 
 async def _draw(
-    deltas: AsyncGenerator[Delta], queue: asyncio.Queue[Delta | Exception | None]
+    deltas: AsyncGenerator[Delta],
+    queue: asyncio.Queue[Delta | Exception | None],
+    finished: asyncio.Event,
 ) -> None:
     end: Exception | None = None
     try:
         async with aclosing(deltas) as drawn:
             async for delta in drawn:
                 queue.put_nowait(delta)
+                if isinstance(delta, Finished):
+                    finished.set()
     except Exception as error:
         end = error
-    queue.put_nowait(end)
+    finally:
+        # Also when cancelled from within: nobody else would tell the reader that nothing comes.
+        queue.put_nowait(end)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:

@@ -49,5 +49,8 @@ def foreign_page(origin: str | None) -> bool:
     """
     if not origin:
         return False
-    host = urlsplit(origin).hostname or ""
+    try:
+        host = urlsplit(origin).hostname or ""
+    except ValueError:  # brackets without an IPv6 address in them: nothing of this machine's
+        return True
     return not (host == "localhost" or is_loopback(host))

@@ -87,7 +87,7 @@ class _TextSource(Fields):
 
 
 class _ContentSource(Fields):
-    content: str | list[dict[str, Any]]
+    content: Any
 
 
 # `file` is missing on purpose: it names an upload of the client's account, not of the CLI's.
@@ -100,9 +100,9 @@ SOURCES: dict[str, dict[str, type[Fields]]] = {
         "content": _ContentSource,
     },
 }
-RESULT_TYPES = ("text", "image", "document")
-USER_TYPES = (*RESULT_TYPES, "tool_result")
-ASSISTANT_TYPES = (*RESULT_TYPES, "tool_use", "thinking", "redacted_thinking")
+PLAIN_TYPES = ("text", "image", "document")
+USER_TYPES = (*PLAIN_TYPES, "tool_result")
+ASSISTANT_TYPES = (*PLAIN_TYPES, "tool_use", "thinking", "redacted_thinking")
 
 
 class MessagesShape:
@@ -160,7 +160,7 @@ def _block(part: Part) -> Block:
         case "tool_result":
             result = check(_ToolResult, block, part.field)
             if isinstance(result.content, list):
-                block["content"] = _result_blocks(result.content, f"{part.field}.content")
+                block["content"] = _plain_blocks(result.content, f"{part.field}.content")
             elif not isinstance(result.content, str | None):
                 raise refused(f"{part.field}.content", "must be a string or a list of blocks")
         case _:
@@ -168,11 +168,11 @@ def _block(part: Part) -> Block:
     return block
 
 
-def _result_blocks(content: list[Any], field: str) -> list[Block]:
+def _plain_blocks(content: object, field: str) -> list[Block]:
     found = list(parts(content, field))
     for part in found:
-        if part.type not in RESULT_TYPES:
-            raise unknown(part, RESULT_TYPES)
+        if part.type not in PLAIN_TYPES:
+            raise unknown(part, PLAIN_TYPES)
     return [block for block in map(_block, found) if not is_blank(block)]
 
 
@@ -185,3 +185,5 @@ def _check_source(part: Part) -> None:
         rule = f"{word} is not a source this bridge can pass on; it can {', '.join(known)}"
         raise refused(f"{field}.type", rule)
     check(known[kind], source, field)
+    if kind == "content":
+        _plain_blocks(source["content"], f"{field}.content")

@@ -8,12 +8,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from claude_agent_sdk import AssistantMessage, ResultMessage, StreamEvent, SystemMessage
+from claude_agent_sdk import (
+    AssistantMessage,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+    TextBlock,
+)
 from claude_agent_sdk import Message as CliMessage
 
 from sessionbridge.claude.failures import from_result
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.turn import Delta, Finished, Started, TextDelta, Usage
+
+_SYNTHETIC = "<synthetic>"
+"""The model of messages that the CLI writes itself; the API has never heard of them."""
 
 
 class AnswerReader:
@@ -24,13 +33,14 @@ class AnswerReader:
         self._entries = entries
         self._cost_before = cost_before
         self._started = False
-        self._round_open = False
+        self._message_ids: set[str] = set()
         self._said_in_round = False
+        self._stop_in_round: str | None = None
         self._blocks_before = 0
         self._blocks = 0
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
-        self._stop_reason = "end_turn"
+        self._stop_reason: str | None = None
         self._answer_entry: str | None = None
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
@@ -40,65 +50,90 @@ class AnswerReader:
         match message:
             case StreamEvent(parent_tool_use_id=None, event=event):
                 return self._event(event)
-            case AssistantMessage(parent_tool_use_id=None, error=None, uuid=str(entry)):
-                self._answer_entry = entry
             case AssistantMessage(error=str(error)):
                 self._assistant_error = error
-            case SystemMessage(subtype="api_retry", data=data):
-                self._retry_delay_ms = data.get("retry_delay_ms")
+            case AssistantMessage(model=model, parent_tool_use_id=None, uuid=str(entry)):
+                if model != _SYNTHETIC:
+                    self._answer_entry = entry
+                    return self._unstreamed(message)
+            case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
+                self._retry_delay_ms = delay
             case ResultMessage():
                 return [self._finish(message)]
         return []
 
     def _event(self, event: dict[str, Any]) -> list[Delta]:
-        match event["type"]:
-            case "message_start":
-                return self._open_round(event["message"])
-            case "content_block_start":
-                self._blocks = max(self._blocks, self._blocks_before + event["index"] + 1)
-            case "content_block_delta" if event["delta"]["type"] == "text_delta":
-                self._said_in_round = True
-                block = self._blocks_before + event["index"]
-                return [TextDelta(block, event["delta"]["text"])]
-            case "message_delta":
-                self._stop_reason = event["delta"].get("stop_reason") or self._stop_reason
-                self._count(event.get("usage") or {})
-            case "message_stop":
-                self._round_open = False
-                self._usage += Usage(**self._round_usage)
-                self._round_usage = {}
+        match event:
+            case {"type": "message_start", "message": {"id": str(), "model": str()} as message}:
+                return self._open_round(message)
+            case {"type": "content_block_start", "index": int(index)}:
+                self._blocks = max(self._blocks, self._blocks_before + index + 1)
+            case {
+                "type": "content_block_delta",
+                "index": int(index),
+                "delta": {"type": "text_delta", "text": str(text)},
+            }:
+                self._said_in_round |= text != ""
+                return [TextDelta(self._blocks_before + index, text)]
+            case {"type": "message_delta", "delta": {"stop_reason": str(reason)}}:
+                self._stop_reason = self._stop_in_round = reason
+                self._count(event.get("usage"))
+            case {"type": "message_stop"}:
+                self._close_round()
         return []
 
     def _open_round(self, message: dict[str, Any]) -> list[Delta]:
-        if self._round_open and self._said_in_round:
-            # The CLI tries again after a broken stream, but what was said cannot be taken back.
-            raise ApiFailed(502, "The API's stream broke off in the middle of the answer.")
-        self._round_open, self._said_in_round = True, False
+        self._close_round()
         self._blocks_before = self._blocks
-        self._round_usage = {}
-        self._count(message.get("usage") or {})
+        self._message_ids.add(message["id"])
+        self._count(message.get("usage"))
         if self._started:
             return []
         self._started = True
         usage = Usage(**self._round_usage)
         return [Started(message["id"], message["model"], usage)]
 
-    def _count(self, usage: dict[str, Any]) -> None:
+    def _close_round(self) -> None:
+        if self._said_in_round and self._stop_in_round is None:
+            # Where a stream breaks the CLI closes the round itself and tries again, but what was
+            # said cannot be taken back (measured).
+            raise ApiFailed(502, "The API's stream broke off in the middle of the answer.")
+        self._usage += Usage(**self._round_usage)
+        self._round_usage = {}
+        self._said_in_round, self._stop_in_round = False, None
+
+    def _unstreamed(self, message: AssistantMessage) -> list[Delta]:
+        """The CLI asks again without streaming where a stream could not be had (measured)."""
+        if message.message_id is None or message.message_id in self._message_ids:
+            return []
+        start = {"id": message.message_id, "model": message.model, "usage": message.usage}
+        deltas = self._open_round(start)
+        for block in message.content:
+            if isinstance(block, TextBlock):
+                deltas.append(TextDelta(self._blocks, block.text))
+            self._blocks += 1
+        self._close_round()
+        return deltas
+
+    def _count(self, usage: Any) -> None:
         """Later counts of one round replace earlier ones, as the API defines them."""
         for name in Usage.__dataclass_fields__:
-            if isinstance(count := usage.get(name), int):
+            if isinstance(count := (usage or {}).get(name), int):
                 self._round_usage[name] = count
 
     def _finish(self, result: ResultMessage) -> Finished:
         if result.is_error:
             raise from_result(result, self._assistant_error, self._retry_delay_ms)
-        if not self._started or self._answer_entry is None:
+        self._close_round()
+        if not self._started:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
+        if self._answer_entry is None:
+            raise ClaudeFailed("The model ended its turn without an answer; try again.")
         total = result.total_cost_usd
         return Finished(
             internal_id=result.session_id,
             entries=(*self._entries, self._answer_entry),
-            stop_reason=self._stop_reason,
+            stop_reason=self._stop_reason or result.stop_reason or "end_turn",
             usage=self._usage,
             cost_usd=None if total is None else max(0.0, total - self._cost_before),
         )

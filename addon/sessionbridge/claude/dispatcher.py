@@ -10,6 +10,7 @@ import asyncio
 import os
 import shlex
 from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -47,7 +48,7 @@ class Job:
     @property
     def command(self) -> str:
         """The command line this equals, for people to read; prompts go through standard input."""
-        words = ["claude", "--print", "--model", self.model]
+        words = ["claude", "--print", "--model", models.chosen(self.model)]
         base = self.plan.base
         if self.memory == "continue":
             words.append("--continue")
@@ -110,28 +111,33 @@ class ClaudeDispatcher:
         process = CliProcess(self._options(job, prompt_file))
         finished = False
         try:
-            await asyncio.to_thread(self._prepare, job, prompt_file)
+            # Not on a thread: it would go on after a cancellation, and leave the file behind.
+            self._prepare(job, prompt_file)
             cost_before = await asyncio.to_thread(self._cost_before, job)
             await process.start()
             entries = [await process.feed(message) for message in job.plan.feed]
             entries.append(await process.ask(job.plan.ask))
             answer = AnswerReader(entries, cost_before)
-            async for message in process.messages():
-                for delta in answer.read(message):
-                    finished = isinstance(delta, Finished)
-                    yield delta
-                if finished:
-                    break
+            async with aclosing(process.messages()) as messages:
+                async for message in messages:
+                    for delta in answer.read(message):
+                        finished = isinstance(delta, Finished)
+                        yield delta
+                    if finished:
+                        break
         finally:
-            await (process.finish() if finished else process.kill())
-            prompt_file.unlink(missing_ok=True)
+            try:
+                await (process.finish() if finished else process.kill())
+            finally:
+                prompt_file.unlink(missing_ok=True)
 
     def _prepare(self, job: Job, prompt_file: Path) -> None:
         """Writes the system prompt to a file: a command line is short, and readable by all."""
         self._profile.work_dir(job.memory).mkdir(parents=True, exist_ok=True)
         prompt_file.parent.mkdir(mode=0o700, exist_ok=True)
-        with open(prompt_file, "x", encoding="utf-8", opener=_private) as file:
-            file.write(job.system)
+        with open(prompt_file, "xb", opener=_private) as file:
+            # JSON can carry half a surrogate pair, UTF-8 cannot.
+            file.write(job.system.encode("utf-8", "replace"))
 
     def _cost_before(self, job: Job) -> float:
         cwd, config = self._profile.work_dir(job.memory), self._profile.config_dir
@@ -146,13 +152,14 @@ class ClaudeDispatcher:
             cli_path=profile.cli,
             cwd=profile.work_dir(job.memory),
             env=child_environment(
-                profile.inherited,
+                # The SDK hands on what the environment holds now, so that is what to blank.
+                dict.fromkeys(os.environ, "") | dict(profile.inherited),
                 profile.extra,
                 secret=profile.secret,
                 retries=profile.retries,
                 compaction=job.compaction,
             ),
-            model=job.model if self.knows(job.model) else models.DEFAULT,
+            model=models.chosen(job.model),
             system_prompt={"type": "file", "path": str(prompt_file)},
             # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
             tools=[],

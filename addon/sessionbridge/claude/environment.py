@@ -28,6 +28,8 @@ FIXED = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_AUTOUPDATER": "1",
     "ENABLE_TOOL_SEARCH": "false",
+    # Or the CLI asks again with a prompt of its own, and the client gets both answers.
+    "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
 }
 
 
@@ -39,17 +41,17 @@ def child_environment(
     retries: int,
     compaction: bool,
 ) -> dict[str, str]:
-    """What to hand to the SDK as `env`: allowed names untouched, all others blanked, ours set.
+    """What to hand to the SDK as `env`: allowed names as inherited, all others blanked, ours set.
 
     `extra` comes from `sessionbridge_claude_env` and wins over everything but the secret header.
     """
-    blanked = {name: "" for name in inherited if not is_allowed(name)}
+    listed = {name: value if is_allowed(name) else "" for name, value in inherited.items()}
     ours = FIXED | {"CLAUDE_CODE_MAX_RETRIES": str(retries)}
     if not compaction:
         ours["DISABLE_AUTO_COMPACT"] = "1"
     headers = [line for line in (extra.get("ANTHROPIC_CUSTOM_HEADERS"),) if line]
     headers.append(f"{CHILD_HEADER}: {secret}")
-    return blanked | ours | dict(extra) | {"ANTHROPIC_CUSTOM_HEADERS": "\n".join(headers)}
+    return listed | ours | dict(extra) | {"ANTHROPIC_CUSTOM_HEADERS": "\n".join(headers)}
 
 
 def is_allowed(name: str) -> bool:

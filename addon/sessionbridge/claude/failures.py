@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from claude_agent_sdk import (
-    ClaudeSDKError,
+    CLIConnectionError,
     CLIJSONDecodeError,
     CLINotFoundError,
     ProcessError,
@@ -31,6 +31,7 @@ from sessionbridge.errors import (
 )
 
 _LOST = ("No conversation found with session ID", "No message found with message.uuid")
+_TOO_LONG = ("prompt_too_long", "blocking_limit")  # said by the API, and by the CLI unasked
 _SECRET = re.compile(r"\b(sk|pk|key|Bearer)[-_ ][\w.-]{8,}", re.I)
 _LOG_IN = (
     "The Claude CLI is not logged in; run `claude` once and use /login, or pass a key on with "
@@ -43,14 +44,13 @@ def from_result(
 ) -> BridgeError:
     """The error behind a result with `is_error`; the delay is of the CLI's last retry, if any."""
     status, text = result.api_error_status, result.result or ""
+    if result.terminal_reason in _TOO_LONG and status in (None, 400):
+        return PromptTooLong(
+            "prompt is too long: the conversation no longer fits the model; "
+            "shorten it or start anew."
+        )
     if status is None:
-        if assistant_error == "authentication_failed":
-            return NotLoggedIn(_LOG_IN)
-        if result.terminal_reason == "prompt_too_long":
-            return PromptTooLong(_too_long())
-        return _from_words([text, *(result.errors or ())], result.subtype)
-    if status == 400 and result.terminal_reason == "prompt_too_long":
-        return PromptTooLong(_too_long())
+        return _without_status(result, assistant_error)
     retry_after = math.ceil(retry_delay_ms / 1000) if retry_delay_ms else None
     said = f": {_quotable(text)}" if text else ""
     return ApiFailed(
@@ -58,6 +58,23 @@ def from_result(
         f"The API behind the Claude CLI answered {status}{said}",
         retry_after=retry_after if status in (429, 503, 529) else None,
     )
+
+
+def _without_status(result: ResultMessage, assistant_error: str | None) -> BridgeError:
+    """The API did not answer with an error: it was not asked, not reached, or broke off."""
+    match assistant_error:
+        case "authentication_failed":
+            return NotLoggedIn(_LOG_IN)
+        case "server_error":
+            return ApiFailed(
+                502, "The API behind the Claude CLI could not be reached, or broke off; try again."
+            )
+        case "rate_limit":
+            return ApiFailed(429, "The Claude account behind the CLI has reached its limit.")
+    if result.stop_reason == "refusal":
+        return ApiFailed(400, "The model declined to answer (refusal); change the conversation.")
+    words = [result.result or "", *(result.errors or ())]
+    return _from_words(words, assistant_error or result.terminal_reason or result.subtype)
 
 
 @contextmanager
@@ -79,8 +96,8 @@ def translated(stderr: Iterable[str], cli: str) -> Iterator[None]:
         raise _from_words([*error.errors, *stderr], error.subtype) from error
     except ProcessError as error:
         raise _from_words(stderr, f"exit code {error.exit_code}") from error
-    except ClaudeSDKError as error:
-        raise ClaudeFailed(_not_started(error, cli)) from error
+    except CLIConnectionError as error:
+        raise ClaudeFailed(_not_running(error, cli)) from error
     except Exception as error:
         # The driver raises plain Exception for a control request that was never answered.
         raise ClaudeFailed(f"The Claude CLI at {cli} failed ({type(error).__name__}).") from error
@@ -93,16 +110,13 @@ def _from_words(words: Iterable[str], otherwise: str | None) -> ClaudeFailed:
     return ClaudeFailed(f"The Claude CLI failed ({otherwise or 'no reason given'}); try again.")
 
 
-def _not_started(error: ClaudeSDKError, cli: str) -> str:
+def _not_running(error: CLIConnectionError, cli: str) -> str:
     cause = error.__cause__
-    why = cause.strerror if isinstance(cause, OSError) else type(cause or error).__name__
-    return f"The Claude CLI at {cli} could not be run ({why}); check sessionbridge_claude."
-
-
-def _too_long() -> str:
-    return (
-        "prompt is too long: the conversation no longer fits the model; shorten it or start anew."
-    )
+    if isinstance(cause, OSError) and cause.strerror:
+        what = f"could not be run ({cause.strerror})"
+    else:
+        what = "ended before it was asked"
+    return f"The Claude CLI at {cli} {what}; check sessionbridge_claude."
 
 
 def _quotable(text: str) -> str:

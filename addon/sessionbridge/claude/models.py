@@ -14,3 +14,8 @@ _CLAUDE = re.compile(r"(claude-[\w.@-]+|default|best|sonnet|opus|haiku|opusplan)
 def is_claude(model: str) -> bool:
     """True for a Claude model id (`claude-…`) or an alias of the CLI, False for `gpt-4o`."""
     return _CLAUDE.fullmatch(model) is not None
+
+
+def chosen(model: str) -> str:
+    """The name to run: a program that asks for `gpt-4o` gets the default."""
+    return model if is_claude(model) else DEFAULT

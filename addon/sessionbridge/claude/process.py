@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
-from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage
+from claude_agent_sdk import (
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    CLIConnectionError,
+    ProcessError,
+    ResultMessage,
+)
 from claude_agent_sdk import Message as CliMessage
 
 # Not public, and the only private thing used: the SDK has no way to end a process at once. Closing
@@ -20,12 +29,51 @@ from sessionbridge.errors import ClaudeFailed
 from sessionbridge.turn import Message
 
 _KEPT_STDERR_LINES = 20
+_PATIENCE = 3.0
+"""Seconds for a CLI that was told to end; it takes 30 ms (measured)."""
+
+# The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
+# failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
+logging.getLogger("claude_agent_sdk").setLevel(logging.WARNING)
+logging.getLogger("claude_agent_sdk._internal.query").setLevel(logging.CRITICAL)
+
+_ENDING: set[asyncio.Task[None]] = set()
+"""asyncio holds its tasks by weak references only."""
 
 
 class _Transport(SubprocessCLITransport):
+    """Ends its process at once, however it comes to be closed, unless told to `let_finish`."""
+
+    let_finish = False
+
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
-            self._process.kill()
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        async for message in super().read_messages():
+            yield message
+        # The driver takes an exit with code 0 for a good end and waits for what never comes, but no
+        # CLI of ours has a reason to leave on its own.
+        raise ProcessError("The CLI ended on its own", exit_code=0)
+
+    async def close(self) -> None:
+        if not self.let_finish:
+            self.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._drain()
+        await super().close()
+
+    async def _drain(self) -> None:
+        """asyncio does not call a process ended while its output is unread."""
+        if self._stdout_stream is not None:
+            with suppress(Exception):
+                async for _ in self._stdout_stream:
+                    pass
+        if self._stderr_task is not None:
+            await self._stderr_task.wait()
 
 
 class CliProcess:
@@ -37,6 +85,7 @@ class CliProcess:
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
         self._transport = _Transport(_nothing(), options)
         self._client = ClaudeSDKClient(options, transport=self._transport)
+        self._ending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         with translated(self._stderr, self._name):
@@ -52,31 +101,53 @@ class CliProcess:
         if message.role == "assistant":
             return await self._send(message, {})
         entry = await self._send(message, {"shouldQuery": False})
-        async for answer in self.messages():
-            if isinstance(answer, ResultMessage):
-                if answer.is_error or answer.num_turns:
-                    break
-                return entry
+        async with aclosing(self.messages()) as answers:
+            async for answer in answers:
+                if isinstance(answer, ResultMessage):
+                    if answer.is_error or answer.num_turns:
+                        break
+                    return entry
         raise ClaudeFailed("The Claude CLI did not take over the conversation's earlier messages.")
 
     async def ask(self, message: Message) -> str:
         """Asks the model; returns the uuid the message has in the transcript."""
         return await self._send(message, {})
 
-    async def messages(self) -> AsyncIterator[CliMessage]:
-        """Everything the CLI says from here on."""
+    async def messages(self) -> AsyncGenerator[CliMessage]:
+        """Everything the CLI says from here on; raises when it has nothing more to say."""
         with translated(self._stderr, self._name):
             async for message in self._incoming:
                 yield message
+            raise ClaudeFailed("The Claude CLI ended in the middle of a turn; try again.")
 
     async def finish(self) -> None:
         """Ends a process that has nothing left to do; it writes its transcript out first."""
-        await self._client.disconnect()
+        self._transport.let_finish = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await asyncio.shield(self._end())
+        finally:
+            await self.kill()
 
     async def kill(self) -> None:
         """Ends it in mid-turn. The transcript keeps debris, which the next resume leaves behind."""
-        self._transport.kill()
+        self._transport.let_finish = False
+        self._transport.kill()  # first of all, for what follows can be cancelled
+        await asyncio.shield(self._end())
+
+    def _end(self) -> asyncio.Task[None]:
+        """A task of its own, once: the driver's clean-up does not survive a second cancellation."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._close())
+            _ENDING.add(self._ending)
+            self._ending.add_done_callback(_ENDING.discard)
+        return self._ending
+
+    async def _close(self) -> None:
         await self._client.disconnect()
+        # The client does not close a transport that failed before they were joined.
+        await self._transport.close()
 
     async def _send(self, message: Message, extra: dict[str, Any]) -> str:
         entry = str(uuid4())
@@ -92,8 +163,19 @@ class CliProcess:
             yield line
 
         with translated(self._stderr, self._name):
-            await self._client.query(lines())
+            try:
+                await self._client.query(lines())
+            except CLIConnectionError:
+                await self._raise_its_last_words()
+                raise
         return entry
+
+    async def _raise_its_last_words(self) -> None:
+        """A CLI that refuses a session says why and ends, perhaps before it is written to."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                async for _ in self._incoming:
+                    pass
 
 
 async def _nothing() -> AsyncIterator[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from claude_agent_sdk import project_key_for_directory
@@ -41,7 +42,8 @@ def cost_so_far(transcript: Path | None) -> float:
     end = len(content)
     while (found := content.rfind(b'"cost-state"', 0, end)) >= 0:
         end = content.rfind(b"\n", 0, found) + 1
-        entry = json.loads(content[end:].partition(b"\n")[0])
-        if entry.get("type") == "cost-state":
-            return float(entry.get("totalCostUSD") or 0.0)
+        with suppress(ValueError):  # a line that a killed CLI did not finish
+            entry = json.loads(content[end:].partition(b"\n")[0])
+            if isinstance(entry, dict) and entry.get("type") == "cost-state":
+                return float(entry.get("totalCostUSD") or 0.0)
     return 0.0

@@ -46,6 +46,12 @@ def since_time(value: str) -> float:
 @click.pass_obj
 def cost(home: Path, by: By, since: float | None, as_json: bool) -> None:
     """Show tokens, cost and the share of the prompt that was read from the cache."""
+    show_costs(home, by, since, as_json=as_json)
+
+
+def show_costs(
+    home: Path, by: By = "platform", since: float | None = None, *, as_json: bool = False
+) -> None:
     rows = read_store(home, lambda store: store.costs(by, since), as_json=as_json)
     if as_json:
         print_json([_document(row) for row in rows])

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from sessionbridge.cli.cost import cost
+from sessionbridge.cli.demo import demo
+from sessionbridge.cli.run import run
 from sessionbridge.cli.sessions import sessions
 
 
@@ -28,5 +30,5 @@ def cli(context: click.Context, home: Path) -> None:
     context.obj = home.expanduser()
 
 
-cli.add_command(cost)
-cli.add_command(sessions)
+for command in (run, demo, cost, sessions):
+    cli.add_command(command)

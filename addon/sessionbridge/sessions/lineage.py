@@ -9,7 +9,6 @@ order of JSON keys, `cache_control`, the way an assistant's text is cut into blo
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,8 @@ from typing import Any
 
 from sessionbridge.turn import Block, Message
 
-_ROOT = ""
+ROOT = ""
+"""The hash of a conversation in which nothing has been said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ def chain(messages: Sequence[Message]) -> tuple[Link, ...]:
     """
     links: list[Link] = []
     for message in _alternating(messages):
-        before = links[-1].hash if links else _ROOT
+        before = links[-1].hash if links else ROOT
         links.append(Link(message, extend(before, message)))
     return tuple(links)
 
@@ -83,8 +83,11 @@ def _canonical_block(block: Block) -> list[Any] | None:
         case "text":
             text = str(block["text"]).strip()
             return ["text", text] if text else None
-        case "image" | "document" as kind:
-            return [kind, _source(block["source"])]
+        case "image":
+            return ["image", _source(block["source"])]
+        case "document":
+            # The model reads these two along with the document.
+            return ["document", _source(block["source"]), block.get("title"), block.get("context")]
         case "tool_use":
             return ["tool_use", block["id"], block["name"], block["input"]]
         case "tool_result":
@@ -104,10 +107,10 @@ def _result_content(content: object) -> list[Any]:
 def _source(source: Block) -> list[Any]:
     """Images and documents by what they are, not by how the bytes were written down."""
     if source.get("type") != "base64":
-        return ["source", {key: source[key] for key in sorted(source)}]
-    data = str(source.get("data", ""))
+        return ["source", dict(source)]
     try:
-        content = base64.b64decode(data)
-    except binascii.Error:
-        content = data.encode()
+        content = base64.b64decode(source["data"])
+    except ValueError:
+        # No base64 after all: for the API behind the CLI to refuse, not for us to fail at.
+        return ["source", dict(source)]
     return ["bytes", hashlib.blake2b(content, digest_size=16).hexdigest()]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
-from sessionbridge.sessions.lineage import chain, extend
+from sessionbridge.sessions.lineage import ROOT, chain, extend
 from sessionbridge.sessions.plan import (
     plan_client_held,
     plan_server_held,
@@ -86,15 +86,13 @@ class Remembered:
 
     async def commit(self, answered: Answered) -> int | None:
         finished, plan = answered.finished, answered.plan
-        given = self._links[len(self._links) - len(plan.feed) - 1 :]
-        answer = Message("assistant", ({"type": "text", "text": answered.text},))
-        hashes = [link.hash for link in given] + [extend(given[-1].hash, answer)]
+        hashes = _hashes(plan, answered.text)
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
                 internal_id=finished.internal_id,
                 parent_id=plan.base.turn_id if plan.base else None,
-                ask_hash=given[-1].hash,
+                ask_hash=self._links[-1].hash,
                 history_hash=hashes[-1],
                 tip_uuid=finished.entries[-1],
                 response_id=answered.response_id,
@@ -147,6 +145,19 @@ class Continued(Fleeting):
     def __init__(self, messages: Sequence[Message]) -> None:
         super().__init__("continue", messages[-1:])
         self.lock: Hashable = "continue"
+
+
+def _hashes(plan: Plan, text: str) -> list[str]:
+    """One for each message fed, for the one asked, and for the answer.
+
+    Counted on from the base, not from the request: where the history is kept here, a request holds
+    only its end, and a point must stand for everything the model has seen.
+    """
+    answer = Message("assistant", ({"type": "text", "text": text},))
+    hashes = [plan.base.hash if plan.base else ROOT]
+    for message in (*plan.feed, plan.ask, answer):
+        hashes.append(extend(hashes[-1], message))
+    return hashes[1:]
 
 
 def _learned(lineage: Lineage) -> str | None:

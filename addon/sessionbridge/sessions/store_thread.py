@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import SessionKey
@@ -14,11 +15,13 @@ from sessionbridge.turn import SessionKey
 
 class StoreThread:
     """The few questions the bridge asks of the store. Opened when it is first needed, so that a
-    bridge nobody uses makes no file. Raises `StoreUnavailable` where the store does."""
+    bridge nobody uses makes no file. Raises `StoreUnavailable` where the store does, and once it
+    has been closed."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._store: SessionStore | None = None
+        self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
 
     async def lineage(self, key: SessionKey, hashes: Sequence[str]) -> Lineage:
@@ -35,10 +38,19 @@ class StoreThread:
 
     def close(self) -> None:
         """Waits for what has begun."""
+        if self._closed:
+            return
+        self._closed = True
         self._thread.submit(self._close_store)
         self._thread.shutdown()
 
     async def _call[T](self, question: Callable[[SessionStore], T]) -> T:
+        if self._closed:
+            raise StoreUnavailable(
+                f"The session database {self.path} has been closed, because the proxy stops or its "
+                "options were changed; try again.",
+                retry_after=1,
+            )
         loop = asyncio.get_running_loop()
         # Shielded: a client that leaves must not make us forget a commit that is under way.
         return await asyncio.shield(
@@ -47,7 +59,7 @@ class StoreThread:
 
     def _opened(self) -> SessionStore:
         if self._store is None:
-            self._store = SessionStore.open(self._path)
+            self._store = SessionStore.open(self.path)
         return self._store
 
     def _close_store(self) -> None:

@@ -79,10 +79,12 @@ def keep_stream(flow: http.HTTPFlow) -> Callable[[bytes], bytes]:
     def tap(data: bytes) -> bytes:
         nonlocal size
         size += len(data)
-        if size <= _KEPT_BYTES:
-            kept.append(data)
-        if not data and flow.response is not None and size <= _KEPT_BYTES:
+        kept.append(data)
+        if size > _KEPT_BYTES:
+            kept.clear()
+        elif not data and flow.response is not None:
             flow.response.raw_content = b"".join(kept)
+            kept.clear()
         return data
 
     return tap

@@ -1,0 +1,23 @@
+"""Fixtures of the tests that use real parts: mitmdump, the Claude CLI, the scripted API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.proxy import Proxy, running_proxy
+from tests.scripted_api import ScriptedServer
+
+
+@pytest.fixture(scope="session")
+def api() -> Iterator[ScriptedServer]:
+    with ScriptedServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
+    """One proxy for a whole file of tests; each test brings session ids of its own."""
+    with running_proxy(tmp_path_factory.mktemp("proxy"), api.url) as running:
+        yield running

@@ -1,0 +1,274 @@
+"""Every API shape keeps the promises of `apis/shape.py`; a new shape is held to them by one entry
+in `REQUESTS`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sessionbridge.apis import SHAPES
+from sessionbridge.apis.shape import Encoder, Shape
+from sessionbridge.errors import (
+    ApiFailed,
+    BadRequest,
+    BridgeError,
+    ClaudeFailed,
+    NotLoggedIn,
+    PromptTooLong,
+    Refused,
+    StoreUnavailable,
+    TimedOut,
+)
+from sessionbridge.turn import Finished, Message, Started, TextDelta, Usage
+
+SECRET = "Zanzibar-4711"
+REQUESTS: dict[str, dict[str, Any]] = {
+    "messages": {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
+    "chat": {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
+}
+STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
+TEXTS = [TextDelta(0, "Hel"), TextDelta(0, "lo"), TextDelta(0, ""), TextDelta(3, " you\u2028🙂")]
+FINISHED = Finished("sid", ("e1",), "end_turn", Usage(10, 7, 20, 30), 0.01)
+ERRORS: list[BridgeError] = [
+    BadRequest("bad", param="messages.0.content"),
+    PromptTooLong("long"),
+    NotLoggedIn("login"),
+    Refused("no"),
+    StoreUnavailable("locked"),
+    ApiFailed(402, "pay"),
+    ApiFailed(404, "no such model"),
+    ApiFailed(418, "teapot"),
+    ApiFailed(429, "slow down", retry_after=3),
+    ApiFailed(529, "busy"),
+    ClaudeFailed("crashed"),
+    TimedOut("late"),
+    BridgeError("bug"),
+]
+
+
+@pytest.fixture(params=SHAPES)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def shape(name: str) -> Shape:
+    return SHAPES[name]
+
+
+def body(name: str, **changes: Any) -> bytes:
+    return json.dumps(REQUESTS[name] | changes).encode()
+
+
+def encoder(name: str, **changes: Any) -> Encoder:
+    return SHAPES[name].encoder(SHAPES[name].parse(body(name, **changes)))
+
+
+def refusal(name: str, sent: bytes) -> BadRequest:
+    with pytest.raises(BadRequest) as caught:
+        SHAPES[name].parse(sent)
+    assert caught.value.__cause__ is None and caught.value.__context__ is None
+    return caught.value
+
+
+def test_shapes_are_found_by_the_name_they_have() -> None:
+    assert {name: shape.name for name, shape in SHAPES.items()} == {n: n for n in REQUESTS}
+
+
+def test_a_small_request_is_one_message(name: str, shape: Shape) -> None:
+    turn = shape.parse(body(name))
+    assert turn.model == "m" and turn.system == "" and turn.stream is False
+    assert turn.messages == (Message("user", ({"type": "text", "text": "Hi"},)),)
+
+
+@pytest.mark.parametrize("given, stream", [(True, True), (False, False), (None, False)])
+def test_stream_is_what_the_client_asked(name: str, given: bool | None, stream: bool) -> None:
+    assert SHAPES[name].parse(body(name, stream=given)).stream is stream
+
+
+TURNS: dict[str, tuple[dict[str, Any], str]] = {
+    "no messages": ({"messages": []}, "messages"),
+    "messages null": ({"messages": None}, "messages"),
+    "messages text": ({"messages": SECRET}, "messages"),
+    "a message is text": ({"messages": [SECRET]}, "messages.0"),
+    "no role": ({"messages": [{"content": SECRET}]}, "messages.0.role"),
+    "unknown role": ({"messages": [{"role": SECRET, "content": "x"}]}, "messages.0.role"),
+    "no content": ({"messages": [{"role": "user"}]}, "messages.0.content"),
+    "content number": ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+    "part is text": (
+        {"messages": [{"role": "user", "content": [SECRET]}]},
+        "messages.0.content.0",
+    ),
+    "part has no type": (
+        {"messages": [{"role": "user", "content": [{"text": SECRET}]}]},
+        "messages.0.content.0.type",
+    ),
+    "unknown part": (
+        {"messages": [{"role": "user", "content": [{"type": "video", "url": SECRET}]}]},
+        "messages.0.content.0.type",
+    ),
+    "odd part": (
+        {"messages": [{"role": "user", "content": [{"type": "my " + SECRET}]}]},
+        "messages.0.content.0.type",
+    ),
+    "text is a number": (
+        {"messages": [{"role": "user", "content": [{"type": "text", "text": 4711}]}]},
+        "messages.0.content.0.text",
+    ),
+    "model null": ({"model": None}, "model"),
+    "model blank": ({"model": " "}, "model"),
+    "model number": ({"model": 5}, "model"),
+    "stream text": ({"stream": "yes"}, "stream"),
+    "last is the assistant": (
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": SECRET},
+            ]
+        },
+        "messages.1.role",
+    ),
+    "blank prompt": ({"messages": [{"role": "user", "content": " \n"}]}, "messages.0.content"),
+    "empty prompt": ({"messages": [{"role": "user", "content": []}]}, "messages.0.content"),
+    "blank after an answer": (
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": "y"},
+                {"role": "user", "content": [{"type": "text", "text": "\t"}]},
+            ]
+        },
+        "messages.2.content",
+    ),
+    "blank after an answer without blocks": (
+        {
+            "messages": [
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": ""},
+                {"role": "user", "content": ""},
+            ]
+        },
+        "messages.2.content",
+    ),
+    "only instructions": ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
+}
+
+
+@pytest.mark.parametrize("changes, param", TURNS.values(), ids=TURNS)
+def test_a_refusal_names_the_field_and_no_value(
+    name: str, changes: dict[str, Any], param: str
+) -> None:
+    error = refusal(name, body(name, **changes))
+    assert error.param == param
+    assert error.message.startswith(f"{param}: ")
+    assert "4711" not in error.message
+
+
+def test_model_is_required(name: str) -> None:
+    request = {k: v for k, v in REQUESTS[name].items() if k != "model"}
+    assert refusal(name, json.dumps(request).encode()).message == "model: is required"
+
+
+def test_an_unknown_content_type_is_told_with_the_known_ones(name: str) -> None:
+    content = [{"type": "text", "text": "x"}, {"type": "video"}]
+    error = refusal(name, body(name, messages=[{"role": "user", "content": content}]))
+    assert error.message.startswith(
+        "messages.0.content.1.type: 'video' is not a content block this bridge knows; it knows text"
+    )
+
+
+def test_a_blank_message_beside_one_that_says_something_is_left_out(name: str) -> None:
+    messages = [
+        {"role": "user", "content": "one"},
+        {"role": "user", "content": [{"type": "text", "text": "two"}]},
+        {"role": "user", "content": "  "},
+    ]
+    turn = SHAPES[name].parse(body(name, messages=messages))
+    # Two messages stay two: joining neighbours is not for a shape to do.
+    assert [message.blocks[0]["text"] for message in turn.messages] == ["one", "two"]
+
+
+def test_instructions_among_the_messages_join_the_system_prompt(name: str) -> None:
+    messages = [
+        {"role": "system", "content": "one"},
+        {"role": "user", "content": "Hi"},
+        {"role": "system", "content": [{"type": "text", "text": "two"}]},
+    ]
+    turn = SHAPES[name].parse(body(name, messages=messages))
+    assert turn.system == "one\n\ntwo"
+    assert len(turn.messages) == 1
+
+
+@pytest.mark.parametrize(
+    "given, told",
+    [
+        ({"temperature": 1.0}, ["temperature"]),
+        ({"temperature": 0}, ["temperature"]),
+        ({"top_p": 1, "tools": [{"name": "x"}]}, ["tools", "top_p"]),
+        ({"temperature": None, "tools": []}, []),
+        ({"my_own": 1, "also-mine": 2}, ["also-mine", "my_own"]),
+        ({"x\r\nset-cookie: y": 1, "é": 1}, ["(other)"]),
+        ({"stream": False, "metadata": {"user_id": "u"}}, []),
+        ({"session_id": "a", "conversation_id": "b", "litellm_session_id": "c"}, []),
+        ({"conversation": {"id": "a"}, "service_tier": "auto"}, []),
+        ({"service_tier": "priority"}, ["service_tier"]),
+    ],
+)
+def test_parameters_without_effect_are_told_sorted(
+    name: str, given: dict[str, Any], told: list[str]
+) -> None:
+    ignored = SHAPES[name].parse(body(name, **given)).ignored
+    assert [field for field in ignored if field != "max_tokens"] == told
+    assert list(ignored) == sorted(set(ignored))
+
+
+def test_unknown_fields_of_a_message_are_told(name: str) -> None:
+    messages = [{"role": "user", "content": "x", "mood": "good", "note": None}]
+    assert "messages.mood" in SHAPES[name].parse(body(name, messages=messages)).ignored
+
+
+def test_a_document_says_nothing_before_its_end(name: str) -> None:
+    document = encoder(name)
+    assert document.content_type == "application/json"
+    assert document.delta(STARTED) + b"".join(map(document.delta, TEXTS)) == b""
+    assert document.ping() == b""
+    assert json.loads(document.close(FINISHED))["model"] == "claude-x"
+
+
+def test_a_stream_sends_each_text_at_once(name: str) -> None:
+    stream = encoder(name, stream=True)
+    assert stream.content_type.startswith("text/event-stream")
+    assert b"claude-x" in stream.delta(STARTED)
+    assert b'"Hel"' in stream.delta(TEXTS[0])
+    assert stream.delta(TextDelta(0, "")) == b""
+    assert stream.close(FINISHED).endswith(b"\n\n")
+
+
+def test_an_answer_may_have_no_text(name: str) -> None:
+    for streamed in (True, False):
+        answer = encoder(name, stream=streamed)
+        assert answer.delta(STARTED) + answer.close(FINISHED)
+
+
+def test_two_answers_share_nothing(name: str) -> None:
+    first, second = encoder(name), encoder(name)
+    for answer, text in ((first, "one"), (second, "two")):
+        answer.delta(STARTED)
+        answer.delta(TextDelta(0, text))
+    assert b"two" not in first.close(FINISHED)
+    assert b"one" not in second.close(FINISHED)
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: f"{type(e).__name__} {e.status}")
+def test_errors_carry_the_sentence_in_every_form(name: str, error: BridgeError) -> None:
+    told = json.loads(SHAPES[name].error_body(error))["error"]
+    assert told["message"] == error.message
+    document, stream = encoder(name), encoder(name, stream=True)
+    assert document.error(error) == SHAPES[name].error_body(error)
+    stream.delta(STARTED)
+    last = stream.error(error).decode()
+    data = last[last.index("data: ") + 6 :]
+    assert json.loads(data)["error"] == told
+    assert "[DONE]" not in last

@@ -1,0 +1,141 @@
+"""Bytes from outside end in a `Turn` or a `BadRequest`, whatever they are."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sessionbridge.apis import SHAPES
+from sessionbridge.apis.body import MAX_DEPTH, load
+from sessionbridge.errors import BadRequest
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"{",
+        b'{"model": "Zanzibar-4711',
+        b"[]",
+        b'"Zanzibar-4711"',
+        b"null",
+        b"\xff\xfe{}",
+        '{"model": "x"}'.encode("utf-16"),
+        b"\xef\xbb\xbf{}",
+        b'{"model": NaN}',
+        b'{"model": -Infinity}',
+        b'{"temperature": 1e999}',
+        b'{"model": "\\ud83d"}',
+        b'{"\\udc00": 1}',
+        b'{"model": "a", "model": "b"}',
+        b'{"model": ' + b"[" * 100_000 + b"}",
+        b'{"model": ' + b'{"a":' * MAX_DEPTH + b"1" + b"}" * MAX_DEPTH + b"}",
+        b'{"seed": ' + b"9" * 5000 + b"}",
+    ],
+)
+def test_a_broken_body_is_a_bad_request_and_nothing_else(name: str, sent: bytes) -> None:
+    with pytest.raises(BadRequest) as caught:
+        SHAPES[name].parse(sent)
+    error = caught.value
+    # The errors behind it hold the body; a log that prints the chain must not show them.
+    assert error.__cause__ is None and error.__context__ is None
+    assert error.message.startswith("the request body: must ")
+    assert error.param is None
+    assert "Zanzibar" not in error.message
+
+
+# Objects that are nearly right, to reach every branch that a body from outside can.
+NAMES = st.sampled_from(
+    [
+        "role",
+        "content",
+        "type",
+        "text",
+        "source",
+        "data",
+        "url",
+        "id",
+        "name",
+        "input",
+        "tool_use_id",
+        "tool_call_id",
+        "tool_calls",
+        "function",
+        "arguments",
+        "function_call",
+        "refusal",
+        "image_url",
+        "file",
+        "file_data",
+        "media_type",
+    ]
+)
+WORDS = st.sampled_from(
+    [
+        "user",
+        "assistant",
+        "system",
+        "tool",
+        "function",
+        "text",
+        "image",
+        "image_url",
+        "document",
+        "file",
+        "tool_use",
+        "tool_result",
+        "thinking",
+        "refusal",
+        "base64",
+        "url",
+        "content",
+        "x",
+        "{}",
+        "data:image/png;base64,aGk=",
+    ]
+)
+VALUES = st.recursive(
+    WORDS | st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=5),
+    max_leaves=12,
+)
+PART = st.fixed_dictionaries({"type": WORDS}, optional={"text": VALUES, "source": VALUES})
+MESSAGE = st.fixed_dictionaries(
+    {"role": WORDS, "content": st.lists(PART | VALUES, max_size=3) | VALUES},
+    optional={"tool_calls": VALUES, "tool_call_id": VALUES, "function_call": VALUES},
+)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@given(messages=st.lists(MESSAGE, max_size=3))
+def test_whatever_the_messages_are_they_are_understood_or_refused(
+    name: str, messages: list[Any]
+) -> None:
+    request = {"model": "m", "max_tokens": 9, "messages": messages}
+    try:
+        turn = SHAPES[name].parse(json.dumps(request).encode())
+    except BadRequest as error:
+        assert error.param
+    else:
+        assert turn.messages[-1].role == "user"
+        assert all(message.blocks for message in turn.messages)
+
+
+def test_depth_up_to_the_limit_is_read() -> None:
+    deepest = "[" * MAX_DEPTH + "]" * MAX_DEPTH
+    assert json.dumps(load(deepest, "")) == deepest
+
+
+def test_a_pair_of_surrogates_is_a_character() -> None:
+    assert load(b'"\\ud83d\\ude42"', "") == "🙂"
+
+
+def test_json_within_json_is_refused_by_the_name_of_its_field() -> None:
+    with pytest.raises(BadRequest, match=r"^a\.b: must be JSON \(line 1, column 2\)$") as caught:
+        load("{", "a.b")
+    assert caught.value.param == "a.b"

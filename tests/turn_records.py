@@ -1,0 +1,37 @@
+"""A turn as the bridge commits it, for tests to vary."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from sessionbridge.sessions.store import TurnRecord
+from sessionbridge.turn import SessionKey, Usage
+
+KEY = SessionKey("goclaw", "agent:main:http:direct:ann", "claude")
+
+
+def turn(**changes: Any) -> TurnRecord:
+    record = TurnRecord(
+        key=KEY,
+        internal_id="session-1",
+        parent_id=None,
+        ask_hash="ask",
+        history_hash="history",
+        tip_uuid="tip",
+        response_id="msg_1",
+        idempotency_key=None,
+        plan="fresh",
+        reason="first_turn",
+        status="end_turn",
+        api="anthropic",
+        model="claude-opus-4-5",
+        usage=Usage(10, 20, 30, 40),
+        cost_usd=0.25,
+        started_at=1_000_000.0,
+        ttft_ms=300,
+        duration_ms=900,
+        points=(("ask", "entry-ask"), ("history", "tip")),
+        metadata={"kind": "conversation"},
+    )
+    return replace(record, **changes)
