@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import pytest
+
+with warnings.catch_warnings():
+    # mitmproxy 12.2 and what it imports call pyparsing and pyasn1 by their older names.
+    warnings.simplefilter("ignore", DeprecationWarning)
+    import mitmproxy.test.taddons  # noqa: F401
 
 from tests.proxy import Proxy, running_proxy
 from tests.scripted_api import ScriptedServer

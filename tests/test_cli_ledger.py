@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from tests.turn_records import KEY, turn
 
 from sessionbridge.cli.main import cli
 from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
 from sessionbridge.turn import SessionKey, Usage
+from tests.turn_records import KEY, turn
 
 READING = [["cost"], ["sessions", "list"]]
 
@@ -80,6 +80,7 @@ def test_a_database_that_cannot_be_used_is_one_sentence(home: Path, command: lis
     assert "Traceback" not in result.output
 
 
+@pytest.mark.acceptance(15, 18)
 def test_cost_shows_the_turn_and_that_the_cache_was_read(filled: Path) -> None:
     goclaw, openclaw = documents(filled, "cost")
     assert (goclaw["platform"], goclaw["turns"], goclaw["cost_usd"]) == ("goclaw", 2, 0.5)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.turn_records import KEY, turn
 
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import SessionKey, Usage
+from tests.turn_records import KEY, turn
 
 
 @pytest.fixture
@@ -23,6 +23,7 @@ def store(tmp_path: Path) -> Iterator[SessionStore]:
         yield opened
 
 
+@pytest.mark.acceptance(15, 29)
 def test_sessions_sum_up_every_turn_of_the_key(store: SessionStore) -> None:
     store.commit(turn())
     store.commit(turn(internal_id="session-2", plan="fork", reason="branched", cost_usd=None))

@@ -55,6 +55,7 @@ def test_every_recording_is_expected() -> None:
     assert {path.stem for path in CAPTURED.glob("*.json")} == set(EXPECTED)
 
 
+@pytest.mark.acceptance(9)
 @pytest.mark.parametrize(("name", "expected"), EXPECTED.items())
 def test_turns_and_side_calls_of_a_program_have_one_origin(
     name: str, expected: tuple[str, str] | None

@@ -98,6 +98,7 @@ BODIES: list[tuple[dict[str, str], dict[str, Any], str, str, str]] = [
 ]
 
 
+@pytest.mark.acceptance(9)
 @pytest.mark.parametrize(("headers", "platform", "external_id", "history"), HEADERS)
 def test_a_header_names_the_conversation(
     headers: dict[str, str], platform: str, external_id: str, history: Any
@@ -204,6 +205,7 @@ def test_codex_sub_agents_share_the_session_id_but_not_the_thread_id() -> None:
     assert (root.external_id, child.external_id) == ("root", "child")
 
 
+@pytest.mark.acceptance(25)
 @pytest.mark.parametrize(
     ("headers", "body", "agent"),
     [
@@ -230,6 +232,7 @@ Owner = tuple[str | None, str | None, str]
 OWNER = st.tuples(st.none() | PART, st.none() | PART, PART)
 
 
+@pytest.mark.acceptance(27, 32)
 @given(OWNER, OWNER)
 @example((None, "a", "b:http:direct:c"), (None, "a:http:direct:b", "c"))
 @example(("t", "a", "u:agent:b:http:direct:v"), ("t:agent:a:http:direct:u", "b", "v"))

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.turn_records import KEY, turn
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import Point, SessionKey
+from tests.turn_records import KEY, turn
 
 
 class Clock:
@@ -51,12 +51,14 @@ def query(path: Path, sql: str) -> list[tuple[Any, ...]]:
 # -- the map (the mapper's thirteen behaviours; corrupt recovery is in test_store_faults) ----------
 
 
+@pytest.mark.acceptance(19)
 def test_unknown_triple_is_none(store: SessionStore) -> None:
     assert store.get(KEY) is None
     assert store.lineage(KEY, ["history"]).row is None
     assert store.count() == 0
 
 
+@pytest.mark.acceptance(19)
 def test_roundtrip(store: SessionStore) -> None:
     store.set(KEY, "session-1", {"kind": "user", "cwd": "/srv/ünï"})
     assert store.get(KEY) == "session-1"
@@ -66,6 +68,7 @@ def test_roundtrip(store: SessionStore) -> None:
     assert row.metadata == {"kind": "user", "cwd": "/srv/ünï"}
 
 
+@pytest.mark.acceptance(4, 19)
 def test_triple_is_the_key(store: SessionStore) -> None:
     keys = [SessionKey(scope, "u1", by) for scope in ("goclaw", "openclaw") for by in ("a", "b")]
     for number, key in enumerate(keys):
@@ -74,6 +77,7 @@ def test_triple_is_the_key(store: SessionStore) -> None:
     assert [store.get(key) for key in keys] == [f"session-{number}" for number in range(4)]
 
 
+@pytest.mark.acceptance(19)
 def test_upsert_keeps_created_at_and_merges_metadata(store: SessionStore, clock: Clock) -> None:
     store.set(KEY, "session-1", {"kind": "user", "cwd": "/a"})
     clock.now += 60
@@ -86,6 +90,7 @@ def test_upsert_keeps_created_at_and_merges_metadata(store: SessionStore, clock:
     assert store.count() == 1
 
 
+@pytest.mark.acceptance(19)
 def test_delete_takes_the_points_and_leaves_the_ledger(store: SessionStore) -> None:
     store.commit(turn())
     assert store.delete(KEY) is True
@@ -95,16 +100,19 @@ def test_delete_takes_the_points_and_leaves_the_ledger(store: SessionStore) -> N
     assert store.issued("session-1")
 
 
+@pytest.mark.acceptance(19)
 def test_delete_missing_is_false(store: SessionStore) -> None:
     assert store.delete(KEY) is False
 
 
+@pytest.mark.acceptance(19)
 def test_count(store: SessionStore) -> None:
     for number in range(3):
         store.set(replace(KEY, external_id=str(number)), f"session-{number}")
     assert store.count() == 3
 
 
+@pytest.mark.acceptance(19)
 def test_get_touches_time_and_lineage_does_not(store: SessionStore, clock: Clock) -> None:
     store.set(KEY, "session-1")
     clock.now += 5
@@ -115,6 +123,7 @@ def test_get_touches_time_and_lineage_does_not(store: SessionStore, clock: Clock
     assert after is not None and after.last_used_at == 1_000_005.0
 
 
+@pytest.mark.acceptance(19, 29)
 def test_prune_forgets_what_was_not_used(store: SessionStore, clock: Clock) -> None:
     used = replace(KEY, external_id="used")
     store.commit(turn())
@@ -146,6 +155,7 @@ def test_any_id_is_only_itself(store: SessionStore, external_id: str) -> None:
     assert store.count() == 1
 
 
+@pytest.mark.acceptance(27)
 def test_separators_in_ids_do_not_collide(store: SessionStore) -> None:
     keys = [SessionKey("a", "b:c", "d"), SessionKey("a:b", "c", "d"), SessionKey("a", "b", "c:d")]
     for number, key in enumerate(keys):
@@ -156,6 +166,7 @@ def test_separators_in_ids_do_not_collide(store: SessionStore) -> None:
 # -- the file -------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(2)
 def test_journal_mode_is_wal(store: SessionStore, path: Path) -> None:
     assert query(path, "PRAGMA journal_mode") == [("wal",)]
 
@@ -174,6 +185,7 @@ def test_only_the_owner_can_read_the_files_whatever_the_umask(path: Path) -> Non
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
+@pytest.mark.acceptance(1)
 def test_survives_reopen(path: Path) -> None:
     with closing(SessionStore.open(path)) as store:
         turn_id = store.commit(turn())

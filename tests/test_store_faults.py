@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.scripts import run_script
-from tests.turn_records import KEY, turn
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.quarantine import guard
 from sessionbridge.sessions.store import SessionStore
+from tests.scripts import run_script
+from tests.turn_records import KEY, turn
 
 RECORD = turn()
 
@@ -80,6 +80,7 @@ def quarantined(path: Path) -> list[str]:
 # -- locked ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(5)
 def test_locked_is_an_error_for_writers_and_never_an_absence(path: Path) -> None:
     with closing(SessionStore.open(path, busy_timeout=0.05)) as store:
         store.commit(RECORD)

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.turn_records import turn
 
 from sessionbridge.sessions.store import SessionStore, TurnRecord
 from sessionbridge.turn import SessionKey
+from tests.turn_records import turn
 
 WORKERS = 4
 TURNS = 100
@@ -116,6 +116,7 @@ def test_many_processes_may_make_the_same_file(path: Path, attempt: int) -> None
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
 
+@pytest.mark.acceptance(5, 19)
 @pytest.mark.parametrize("attempt", range(2))
 def test_many_processes_may_find_the_same_garbage(path: Path, attempt: int) -> None:
     path.parent.mkdir()
@@ -127,6 +128,7 @@ def test_many_processes_may_find_the_same_garbage(path: Path, attempt: int) -> N
         assert store.count() == OPENERS
 
 
+@pytest.mark.acceptance(3)
 def test_no_row_is_lost_and_nothing_known_is_missed(path: Path) -> None:
     assert everywhere(work_through, path, WORKERS) == [0] * WORKERS
     with closing(SessionStore.open(path)) as store:

@@ -60,6 +60,7 @@ class SessionBridge:
         self._store: StoreThread | None = None
         self._settings: config.Settings | None = None
         self._problem = "the addon has not been configured"
+        self._unreadable: str | None = None
         self._locks = Locks()
         self._routes = Routes(())
         self._origins = Origins.default()
@@ -69,7 +70,7 @@ class SessionBridge:
     # --- life ---------------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
-        options.add(loader)
+        self._unreadable = options.add(loader)
         # The proxy accepts connections before `running` is called, so the gateway listens now.
         if self._gateway is None:
             self._gateway = Gateway()
@@ -89,6 +90,8 @@ class SessionBridge:
         reverse = [mode.address[0] for mode in modes if isinstance(mode, mode_specs.ReverseMode)]
         # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
         self._routes = Routes((), reverse)
+        if self._unreadable:
+            raise ValueError(self._unreadable)
         settings = config.load(ctx.options)
         self._routes = Routes(settings.endpoints, reverse)
         self._origins = Origins.default(settings.origins)

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sessionbridge.claude.environment import parse_extra
 from sessionbridge.sessions.origin_rule import OriginRule
-from sessionbridge.sessions.store import DATABASE_NAME
 from sessionbridge.sessions.origins import Origins
+from sessionbridge.sessions.store import DATABASE_NAME
 
 Unkeyed = Literal["passthrough", "stateless", "continue"]
 UNKEYED: tuple[Unkeyed, ...] = ("passthrough", "stateless", "continue")

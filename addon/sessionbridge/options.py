@@ -6,12 +6,29 @@ from __future__ import annotations
 # the whole addon as soon as a value is given on the command line.
 from collections.abc import Sequence
 
+from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from sessionbridge.config import UNKEYED
 
 
-def add(loader: Loader) -> None:
+def add(loader: Loader) -> str | None:
+    """Adds them all; returns what is wrong with a value that was given for one.
+
+    mitmproxy would read those values only after `load`, and drop the addon without a word when one
+    cannot be read (`--set sessionbridge_retries=x`): everything would pass on to the real API.
+    """
+    _add_all(loader)
+    try:
+        ctx.options.process_deferred()
+    except exceptions.OptionsError as error:
+        for name in [name for name in ctx.options.deferred if name.startswith("sessionbridge_")]:
+            del ctx.options.deferred[name]
+        return str(error)
+    return None
+
+
+def _add_all(loader: Loader) -> None:
     loader.add_option(
         "sessionbridge_home",
         str,

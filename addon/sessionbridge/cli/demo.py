@@ -64,21 +64,34 @@ def demo(once: bool, port: int, web_port: int) -> None:
 
     Needs no account and makes no connection to the outside."""
     try:
-        asyncio.run(_demo(once, port or _free_port(), web_port or _free_port()))
+        asyncio.run(_demo(once, port, web_port))
     except KeyboardInterrupt:
         click.echo("Stopped.")
 
 
 async def _demo(once: bool, port: int, web_port: int) -> None:
     console = Console()
+    async with bridged_demo(port, web_port, console) as mitm:
+        show_costs(mitm.home)
+        if not once:
+            console.print(f"mitmweb is open at [bold]{mitm.web_url}[/bold] (Ctrl-C to end)")
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def bridged_demo(
+    port: int = 0, web_port: int = 0, console: Console | None = None
+) -> AsyncIterator[Mitm]:
+    """A mitmweb in which both clients have had their two turns."""
+    console = console or Console()
     with tempfile.TemporaryDirectory(prefix="sessionbridge-demo-") as name:
         home = Path(name)
         api = ScriptedApi(remembers_names)
         mitm = Mitm(
             home=home / "bridge",
             dump=False,
-            port=port,
-            web_port=web_port,
+            port=port or _free_port(),
+            web_port=web_port or _free_port(),
             confdir=home / "mitmproxy",
             options={"claude_env": _claude_env(home, api.url)},
         )
@@ -88,10 +101,7 @@ async def _demo(once: bool, port: int, web_port: int) -> None:
                 with console.status(f"{client.name} asks twice …"):
                     table = await _conversation(client, mitm)
                 console.print(table)
-            show_costs(mitm.home)
-            if not once:
-                console.print(f"mitmweb is open at [bold]{mitm.web_url}[/bold] (Ctrl-C to end)")
-                await asyncio.Event().wait()
+            yield mitm
         await api.close()
 
 
@@ -128,7 +138,7 @@ async def _running(mitm: Mitm, home: Path) -> AsyncIterator[None]:
 async def _conversation(client: DemoClient, mitm: Mitm) -> Table:
     title = f"{client.name} · https://{client.host}{client.path}"
     table = Table(title=title, title_justify="left", caption_justify="left")
-    for heading in ("Said", "Answer", "Plan", "In/out/cache"):
+    for heading in ("Said", "Answer", "Plan", "Tokens"):
         table.add_column(heading, no_wrap=True)
     for question in QUESTIONS:
         answer, headers = await asyncio.to_thread(_ask, client, mitm, question)

@@ -1,0 +1,132 @@
+"""What the README shows is run here, and what it lists is what there is."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from mitmproxy.addonmanager import Loader
+from mitmproxy.test import taddons
+
+from sessionbridge import options
+from sessionbridge.cli.main import cli
+from sessionbridge.config import ConfigFile
+from sessionbridge.sessions.origins import Origins
+from tests.proxy import ROOT, Proxy, environment, free_port, running_proxy
+from tests.scripted_api import ScriptedServer
+
+README = (ROOT / "README.md").read_text("utf-8")
+DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("certs/*.md"), *ROOT.glob("addon/*.md")]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+
+
+@pytest.fixture(scope="module")
+def reverse(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Proxy:
+    modes = ("api.anthropic.com", "api.openai.com")
+    arguments = [a for host in modes for a in ("--mode", f"reverse:https://{host}@{free_port()}")]
+    with running_proxy(tmp_path_factory.mktemp("readme"), api.url, *arguments) as proxy:
+        yield proxy
+
+
+def at_home(proxy: Proxy, text: str) -> str:
+    """The README's ports are those of its own example."""
+    return text.replace(":8080", f":{proxy.ports[0]}").replace(":8081", f":{proxy.ports[1]}")
+
+
+def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("sessionbridge")), "demo", "--once"]
+    done = subprocess.run(
+        command,
+        env=environment(tmp_path) | {"COLUMNS": "80"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (shown,) = blocks("text")
+    assert _without_chance(done.stdout) == _without_chance(shown)
+
+
+def _without_chance(text: str) -> list[str]:
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "UUID", text)
+    text = re.sub(r"127\.0\.0\.1:\d+", "ADDRESS", text)
+    return [line.rstrip() for line in text.strip().splitlines()]
+
+
+@pytest.mark.acceptance(34)
+def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
+    (snippet,) = blocks("python")
+    variables = environment(tmp_path) | {"LLM_BASE_URL": f"http://127.0.0.1:{reverse.ports[1]}/v1"}
+    done = subprocess.run(
+        [sys.executable, "-c", snippet], env=variables, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["Nice to meet you, Ada!", "Your name is Ada."]
+
+
+def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
+    (example,) = [block for block in blocks("sh") if block.startswith("curl")]
+    done = subprocess.run(
+        shlex.split(at_home(reverse, example).replace("\\\n", " ")),
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "Nice to meet you, Bob!" in done.stdout, done.stderr
+
+
+def test_the_configuration_example_is_valid() -> None:
+    (example,) = blocks("toml")
+    config = ConfigFile.model_validate(tomllib.loads(example))
+    origin = Origins.default(config.origins).detect(
+        {}, {"system": "You help.\nConversation: abc", "messages": []}
+    )
+    assert origin is None or origin.platform == "my-agent"
+    assert config.endpoints[0].host == "llm.example.com"
+
+
+def test_every_option_is_documented_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", README, re.M))
+    with taddons.context() as context:
+        options.add(Loader(context.master))
+        listed = {
+            name: option.default
+            for name, option in context.options.items()
+            if name.startswith("sessionbridge_")
+        }
+    assert rows.keys() == listed.keys()
+    for name, default in listed.items():
+        text = "~/.sessionbridge" if name.endswith("_home") else default
+        written = str(text).lower() if isinstance(text, bool) else str(text or "")
+        assert rows[name] == written, name
+
+
+def test_every_command_has_help_and_is_documented() -> None:
+    for name, command in cli.commands.items():
+        assert command.help, name
+        assert re.search(rf"(sessionbridge|--){name}\b|(run|sessionbridge) {name}\b", README) or (
+            f"scripts/{name}" in README or f"--{name}" in README
+        ), name
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", document.read_text("utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+def test_no_document_names_a_machine() -> None:
+    for document in DOCUMENTS:
+        assert os.sep + "root" + os.sep not in document.read_text("utf-8"), document
