@@ -190,6 +190,10 @@ def wait_for[T](condition: Callable[[], T | None], what: str, timeout: float = 2
     return value
 
 
+def said(message: anthropic.types.Message) -> str:
+    return "".join(block.text for block in message.content if block.type == "text")
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

@@ -138,9 +138,9 @@ def _failure(status: int, words: str) -> Failure:
     return Failure(status, _TYPES[status], message, headers)
 
 
-def user(text: str) -> dict[str, Any]:
+def user(text: str) -> Any:
     return {"role": "user", "content": text}
 
 
-def assistant(text: str) -> dict[str, Any]:
+def assistant(text: str) -> Any:
     return {"role": "assistant", "content": text}

@@ -12,22 +12,21 @@ from typing import Any
 
 import pytest
 
-from tests.proxy import Proxy, running_proxy
+from tests.proxy import Proxy, running_proxy, said
 from tests.scripted_api import ScriptedServer, assistant, user
 
-Chat = Callable[[list[dict[str, Any]]], str]
+Chat = Callable[[list[Any]], str]
 
 
 def messages_json(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
     client = proxy.anthropic(headers, http2=http2)
 
-    def ask(messages: list[dict[str, Any]]) -> str:
+    def ask(messages: list[Any]) -> str:
         with client.messages.with_streaming_response.create(
             model="sonnet", max_tokens=100, messages=messages
         ) as response:
             assert response.http_response.http_version == ("HTTP/2" if http2 else "HTTP/1.1")
-            block = response.parse().content[0]
-        return block.text
+            return said(response.parse())
 
     return ask
 
@@ -35,7 +34,7 @@ def messages_json(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
 def messages_stream(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
     client = proxy.anthropic(headers, http2=http2)
 
-    def ask(messages: list[dict[str, Any]]) -> str:
+    def ask(messages: list[Any]) -> str:
         with client.messages.stream(model="sonnet", max_tokens=100, messages=messages) as stream:
             return stream.get_final_text()
 
@@ -45,7 +44,7 @@ def messages_stream(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
 def chat_json(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
     client = proxy.openai(headers, http2=http2)
 
-    def ask(messages: list[dict[str, Any]]) -> str:
+    def ask(messages: list[Any]) -> str:
         completion = client.chat.completions.create(model="gpt-4o", messages=messages)
         return completion.choices[0].message.content or ""
 
@@ -55,7 +54,7 @@ def chat_json(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
 def chat_stream(proxy: Proxy, headers: dict[str, str], http2: bool) -> Chat:
     client = proxy.openai(headers, http2=http2)
 
-    def ask(messages: list[dict[str, Any]]) -> str:
+    def ask(messages: list[Any]) -> str:
         chunks = client.chat.completions.create(model="gpt-4o", messages=messages, stream=True)
         return "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
 
@@ -149,9 +148,9 @@ def test_two_first_turns_at_once_end_in_one_session(proxy: Proxy, api: ScriptedS
 @pytest.mark.acceptance(14, 15, 18)
 def test_usage_is_equal_in_response_flow_ledger_and_api(proxy: Proxy, api: ScriptedServer) -> None:
     client = proxy.anthropic({"X-OpenClaw-Session": "usage"})
-    history: list[dict[str, Any]] = [user("My name is Uma. (usage)")]
+    history: list[Any] = [user("My name is Uma. (usage)")]
     first = client.messages.create(model="sonnet", max_tokens=9, messages=history)
-    history += [assistant(first.content[0].text), user("Who am I? (usage)")]
+    history += [assistant(said(first)), user("Who am I? (usage)")]
     response = client.messages.with_raw_response.create(
         model="sonnet", max_tokens=9, messages=history
     )
@@ -223,7 +222,7 @@ def test_flows_keep_no_secret_and_show_the_body(proxy: Proxy) -> None:
     assert "Zoe" in flow["body"] and "message_stop" in flow["body"]
 
 
-def rows(proxy: Proxy, sql: str, *values: object) -> list[dict[str, Any]]:
+def rows(proxy: Proxy, sql: str, *values: object) -> list[Any]:
     with closing(sqlite3.connect(proxy.database)) as db:
         db.row_factory = sqlite3.Row
         return [dict(row) for row in db.execute(sql, values)]

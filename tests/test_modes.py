@@ -7,7 +7,7 @@ from pathlib import Path
 import anthropic
 import pytest
 
-from tests.proxy import Proxy, free_port, running_proxy, wait_for
+from tests.proxy import Proxy, free_port, running_proxy, said, wait_for
 from tests.scripted_api import ScriptedServer, user
 from tests.test_end_to_end import chat_json
 
@@ -27,7 +27,7 @@ def test_reverse_mode_needs_no_certificate(tmp_path: Path, api: ScriptedServer) 
             answer = client.messages.create(
                 model="sonnet", max_tokens=9, messages=[user("My name is Rex.")]
             )
-        assert answer.content[0].text == "Nice to meet you, Rex!"
+        assert said(answer) == "Nice to meet you, Rex!"
         assert proxy.connected_hosts() == {"127.0.0.1"}
 
 

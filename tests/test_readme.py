@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def reverse(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Proxy:
+def reverse(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
     modes = ("api.anthropic.com", "api.openai.com")
     arguments = [a for host in modes for a in ("--mode", f"reverse:https://{host}@{free_port()}")]
     with running_proxy(tmp_path_factory.mktemp("readme"), api.url, *arguments) as proxy:

@@ -1,0 +1,137 @@
+"""Settings: what is taken from where, and a sentence for everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessionbridge.config import Settings, load
+
+
+@dataclass
+class Options:
+    """The options, with the defaults mitmproxy would give them."""
+
+    sessionbridge_home: str = ""
+    sessionbridge_config: str = ""
+    sessionbridge_unkeyed: str = "passthrough"
+    sessionbridge_claude: str = ""
+    sessionbridge_claude_env: Sequence[str] = field(default_factory=list)
+    sessionbridge_timeout: int = 1800
+    sessionbridge_first_token_timeout: int = 180
+    sessionbridge_retries: int = 2
+    sessionbridge_allow_remote: bool = False
+    sessionbridge_strict: bool = False
+
+
+def loaded(environment: dict[str, str] | None = None, **options: Any) -> Settings:
+    return load(Options(**options), environment or {})
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Path:
+    return tmp_path / "bridge.toml"
+
+
+def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert loaded().home == tmp_path / ".sessionbridge"
+    assert loaded().database == tmp_path / ".sessionbridge" / "session_map.db"
+    environment = {"SESSIONBRIDGE_HOME": str(tmp_path / "named")}
+    assert loaded(environment).home == tmp_path / "named"
+    option = loaded(environment, sessionbridge_home="~/option")
+    assert option.home == tmp_path / "option"
+
+
+@pytest.mark.acceptance(6, 19)
+@pytest.mark.parametrize(
+    ("value", "on"),
+    [
+        (None, True),
+        ("", True),
+        ("1", True),
+        ("true", True),
+        ("0", False),
+        ("false", False),
+        ("NO", False),
+        (" off ", False),
+    ],
+)
+def test_the_mapper_switch(value: str | None, on: bool) -> None:
+    environment = {} if value is None else {"SESSIONBRIDGE_MAPPER": value}
+    assert loaded(environment).mapper is on
+
+
+@pytest.mark.acceptance(34)
+def test_endpoints_and_origins(toml: Path) -> None:
+    toml.write_text(
+        '[[endpoints]]\nhost = "llm.local"\npath = "/chat"\napi = "chat"\n\n'
+        '[[origins]]\nname = "teams"\nheader = "X-Teams-Conversation"\n'
+    )
+    settings = loaded(sessionbridge_config=str(toml))
+    assert [(row.host, row.path, row.api) for row in settings.endpoints] == [
+        ("llm.local", "/chat", "chat")
+    ]
+    assert [row.header for row in settings.origins] == [("x-teams-conversation",)]
+
+
+def test_environment_of_the_cli() -> None:
+    environment = {"PASSED": "on", "OTHER": "x"}
+    settings = loaded(environment, sessionbridge_claude_env=["A=b=c", "PASSED", "MISSING"])
+    assert settings.claude_env == {"A": "b=c", "PASSED": "on"}
+
+
+NOT_TOML = {
+    "not TOML": (b"[[endpoints", "is not TOML"),
+    "not UTF-8": (b'# "\xff"', "is not UTF-8"),
+    "unknown table": (b"[[paths]]\n", "paths: Extra inputs are not permitted"),
+    "unknown api": (
+        b'[[endpoints]]\nhost = "h"\npath = "/p"\napi = "responses"\n',
+        "endpoints.0.api: Input should be",
+    ),
+    "row without a signal": (b'[[origins]]\nname = "mine"\n', "origin 'mine'"),
+    "one name twice": (
+        b'[[origins]]\nname = "a"\nheader = "x"\n[[origins]]\nname = "a"\nheader = "y"\n',
+        "origin 'a' is there twice",
+    ),
+    "two signals with a known row": (
+        b'[[origins]]\nname = "codex"\nheader = "x"\nbody = "y"\n',
+        "origins.0",
+    ),
+}
+
+
+@pytest.mark.parametrize(("content", "problem"), NOT_TOML.values(), ids=NOT_TOML.keys())
+def test_a_bad_file_is_named(toml: Path, content: bytes, problem: str) -> None:
+    toml.write_bytes(content)
+    with pytest.raises(ValueError, match="sessionbridge_config") as caught:
+        loaded(sessionbridge_config=str(toml))
+    assert problem in str(caught.value) and str(toml) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("sessionbridge_timeout", 0),
+        ("sessionbridge_first_token_timeout", -1),
+        ("sessionbridge_retries", -1),
+        ("sessionbridge_unkeyed", "sometimes"),
+        ("sessionbridge_claude_env", ["=value"]),
+        ("sessionbridge_config", "/no/such/file.toml"),
+        ("sessionbridge_config", "~nobody-of-that-name/file.toml"),
+        ("sessionbridge_home", "~nobody-of-that-name/home"),
+        ("sessionbridge_claude", "~nobody-of-that-name/claude"),
+    ],
+)
+def test_a_bad_option_is_named(option: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=option):
+        loaded(**{option: value})
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        loaded(sessionbridge_config=str(tmp_path))

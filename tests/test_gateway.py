@@ -1,0 +1,219 @@
+"""The loopback server, over real sockets on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import logging
+from collections import Counter
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import pytest
+
+from sessionbridge.exchange import Chunk, Exchange, Head
+from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
+
+SECRET = "what nobody may read in a log"
+
+
+class Walk:
+    """Answers with `chunks`, each after a turn of `gate`; keeps the bodies it was given."""
+
+    def __init__(self, *chunks: bytes) -> None:
+        self.chunks = chunks
+        self.bodies: list[bytes] = []
+        self.gate: asyncio.Event | None = None
+        self.fails: Exception | None = None
+        self.begun, self.ended = asyncio.Event(), asyncio.Event()
+
+    async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
+        self.bodies.append(body)
+        self.begun.set()
+        try:
+            if self.fails is not None:
+                raise self.fails
+            yield Head(201, [("content-type", "text/event-stream"), ("x-told", exchange.api)])
+            for chunk in self.chunks:
+                yield Chunk(chunk)
+                if self.gate is not None:
+                    await self.gate.wait()
+            yield Chunk(b"last", last=True)
+        finally:
+            self.ended.set()
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[Gateway]:
+    opened = Gateway()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def walk(gateway: Gateway) -> Walk:
+    gateway.walk = made = Walk(b"one ", b"two ")
+    return made
+
+
+def request(ticket: str, body: bytes = b"{}", *headers: str, method: str = "POST") -> bytes:
+    lines = [f"{method} /v1/messages HTTP/1.1", "Host: api.anthropic.com", "Connection: close"]
+    lines += [f"{TICKET_HEADER}: {ticket}", *headers]
+    if not any(header.lower().startswith("transfer-encoding") for header in headers):
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def send(port: int, data: bytes) -> bytes:
+    reader, writer = await asyncio.open_connection(HOST, port)
+    try:
+        writer.write(data)
+        return await reader.read()
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def bridged(gateway: Gateway, body: bytes = b"{}", *headers: str) -> bytes:
+    ticket, port = gateway.expect(Exchange("messages", None))
+    return await send(port, request(ticket, body, *headers))
+
+
+async def test_an_answer(gateway: Gateway, walk: Walk) -> None:
+    answer = await bridged(gateway, b'{"a": 1}')
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 201")
+    assert b"X-Told: messages" in head and b"Server:" not in head
+    assert body == b"4\r\none \r\n4\r\ntwo \r\n4\r\nlast\r\n0\r\n\r\n"
+    assert walk.bodies == [b'{"a": 1}']
+
+
+async def test_each_chunk_leaves_at_once(gateway: Gateway, walk: Walk) -> None:
+    walk.gate = asyncio.Event()
+    ticket, port = gateway.expect(Exchange("messages", None))
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(request(ticket))
+    assert await reader.readuntil(b"one ")
+    walk.gate.set()
+    assert (await reader.read()).endswith(b"last\r\n0\r\n\r\n")
+    writer.close()
+
+
+@pytest.mark.parametrize("ticket", ["", "wrong", "wr\xf6ng"])
+async def test_without_its_ticket_nobody_is_served(
+    gateway: Gateway, walk: Walk, ticket: str
+) -> None:
+    gateway.expect(Exchange("messages", None))
+    assert (await send(gateway.ports[0], request(ticket))).startswith(b"HTTP/1.1 403")
+    assert walk.bodies == []
+
+
+async def test_no_bridge_yet(gateway: Gateway) -> None:
+    assert (await bridged(gateway)).startswith(b"HTTP/1.1 403")
+
+
+async def test_only_posts(gateway: Gateway, walk: Walk) -> None:
+    ticket, port = gateway.expect(Exchange("messages", None))
+    answer = await send(port, request(ticket, method="PUT"))
+    assert answer.startswith(b"HTTP/1.1 405") and walk.bodies == []
+
+
+async def test_forgotten_tickets_are_worth_nothing(gateway: Gateway, walk: Walk) -> None:
+    ticket, port = gateway.expect(Exchange("messages", None))
+    assert gateway.exchange(ticket) is not None
+    gateway.forget(ticket)
+    gateway.forget(ticket)
+    assert gateway.exchange(ticket) is None
+    assert (await send(port, request(ticket))).startswith(b"HTTP/1.1 403")
+
+
+async def test_the_ports_share_the_load(gateway: Gateway) -> None:
+    expected = [gateway.expect(Exchange("messages", None)) for _ in range(32)]
+    assert set(Counter(port for _, port in expected).values()) == {2}
+    freed = expected[5]
+    gateway.forget(freed[0])
+    assert gateway.expect(Exchange("messages", None))[1] == freed[1]
+    assert len({ticket for ticket, _ in expected}) == 32
+
+
+async def test_it_listens_on_this_machine_only(gateway: Gateway) -> None:
+    sockets = gateway._server._sockets.values()
+    assert {socket.getsockname()[0] for socket in sockets} == {"127.0.0.1"}
+
+
+async def test_chunked_requests(gateway: Gateway, walk: Walk) -> None:
+    body = b'2\r\n{"\r\n5\r\na": 1\r\n1\r\n}\r\n0\r\n\r\n'
+    answer = await bridged(gateway, body, "Transfer-Encoding: chunked")
+    assert answer.startswith(b"HTTP/1.1 201") and walk.bodies == [b'{"a": 1}']
+
+
+async def test_gzip(gateway: Gateway, walk: Walk) -> None:
+    await bridged(gateway, gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip")
+    assert walk.bodies == [b'{"a": 1}']
+
+
+async def test_a_body_beyond_tornados_own_limit(gateway: Gateway, walk: Walk) -> None:
+    body = bytes(101 * 1024 * 1024)
+    assert (await bridged(gateway, body)).startswith(b"HTTP/1.1 201")
+    assert [len(body) for body in walk.bodies] == [len(body)]
+
+
+async def test_a_body_beyond_all_limits(
+    gateway: Gateway, walk: Walk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL, "tornado.general")
+    ticket, port = gateway.expect(Exchange("messages", None))
+    head = request(ticket).replace(b"Content-Length: 2", b"Content-Length: 1073741825")
+    assert (await send(port, head)).startswith(b"HTTP/1.1 400") and walk.bodies == []
+
+
+async def test_a_client_that_leaves_ends_the_walk(gateway: Gateway, walk: Walk) -> None:
+    walk.gate = asyncio.Event()
+    ticket, port = gateway.expect(Exchange("messages", None))
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(request(ticket))
+    await reader.readuntil(b"one ")
+    writer.close()
+    await asyncio.wait_for(walk.ended.wait(), 10)
+
+
+async def test_a_client_that_leaves_before_the_first_byte(gateway: Gateway) -> None:
+    class Silent(Walk):
+        async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
+            self.begun.set()
+            try:
+                await asyncio.Event().wait()
+                yield Head(200, [])
+            finally:
+                self.ended.set()
+
+    gateway.walk = walk = Silent()
+    ticket, port = gateway.expect(Exchange("messages", None))
+    _, writer = await asyncio.open_connection(HOST, port)
+    writer.write(request(ticket))
+    await asyncio.wait_for(walk.begun.wait(), 10)
+    writer.close()
+    await asyncio.wait_for(walk.ended.wait(), 10)
+
+
+async def test_closing_ends_what_is_under_way(walk: Walk, gateway: Gateway) -> None:
+    walk.gate = asyncio.Event()
+    ticket, port = gateway.expect(Exchange("messages", None))
+    reader, writer = await asyncio.open_connection(HOST, port)
+    writer.write(request(ticket))
+    await reader.readuntil(b"one ")
+    await gateway.close()
+    await asyncio.wait_for(walk.ended.wait(), 10)
+    writer.close()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection(HOST, port)
+
+
+async def test_a_fault_of_the_walk_tells_nothing(
+    gateway: Gateway, walk: Walk, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    walk.fails = RuntimeError(SECRET)
+    answer = await bridged(gateway, SECRET.encode())
+    assert answer.startswith(b"HTTP/1.1 500")
+    assert SECRET.encode() not in answer and SECRET not in caplog.text
+    assert "RuntimeError" in caplog.text

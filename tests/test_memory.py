@@ -1,0 +1,164 @@
+"""What is kept of a turn, and how the next one begins because of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.lineage import chain
+from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Remembered
+from sessionbridge.sessions.store_thread import StoreThread
+from sessionbridge.turn import Finished, History, Message, Plan, SessionKey, Usage
+from tests.bridge_fixtures import held
+from tests.scripted_dispatcher import said
+
+KEY = SessionKey("tests", "chat-1", "claude")
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[StoreThread]:
+    opened = StoreThread(tmp_path / "session_map.db")
+    yield opened
+    opened.close()
+
+
+def talk(*texts: str) -> list[Message]:
+    return [said(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)]
+
+
+def remembered(store: StoreThread, history: History, *texts: str) -> Remembered:
+    return Remembered(store, held(history), "claude", talk(*texts))
+
+
+def answered(plan: Plan, text: str, session: str, *entries: str) -> Answered:
+    return Answered(
+        plan=plan,
+        finished=Finished(session, entries, "end_turn", Usage(1, 2, 3, 4), 0.5),
+        text=text,
+        api="messages",
+        model="claude-x",
+        response_id="msg_1",
+        started_at=1.0,
+        ttft_ms=1,
+        duration_ms=2,
+        place={"cwd": "work"},
+    )
+
+
+async def take_turn(memory: Remembered, answer: str, session: str, *entries: str) -> Plan:
+    plan = await memory.plan()
+    assert await memory.commit(answered(plan, answer, session, *entries)) is not None
+    return plan
+
+
+async def test_a_point_for_each_message_given_and_for_the_answer(store: StoreThread) -> None:
+    memory = remembered(store, "client", "a", "b", "c")
+    assert (await take_turn(memory, "d", "s1", "e1", "e2", "e3", "e4")).reason == "imported"
+    links = chain(talk("a", "b", "c", "d"))
+    lineage = await store.lineage(KEY, [link.hash for link in links])
+    assert {(p.hash, p.entry_uuid, p.is_tip) for p in lineage.points} == {
+        (links[0].hash, "e1", False),
+        (links[1].hash, "e2", False),
+        (links[2].hash, "e3", False),
+        (links[3].hash, "e4", True),
+    }
+    assert lineage.row is not None and lineage.row.internal_id == "s1"
+    assert lineage.row.metadata == {"kind": "conversation", "history": "client", "cwd": "work"}
+
+
+async def test_the_next_turn_continues_and_names_its_parent(store: StoreThread) -> None:
+    await take_turn(remembered(store, "client", "a"), "b", "s1", "e1", "e2")
+    plan = await take_turn(remembered(store, "client", "a", "b", "c"), "d", "s1", "e3", "e4")
+    assert (plan.reason, plan.base and plan.base.entry_uuid) == ("continued", "e2")
+    following = await remembered(store, "client", "a", "b", "c", "d", "e").plan()
+    assert (following.reason, following.base and following.base.turn_id) == ("continued", 2)
+
+
+async def test_the_returned_id_is_stored_every_turn(store: StoreThread) -> None:
+    await take_turn(remembered(store, "server", "a"), "b", "s1", "e1", "e2")
+    await take_turn(remembered(store, "server", "c"), "d", "rotated", "e3", "e4")
+    plan = await remembered(store, "server", "e").plan()
+    assert plan.base is not None
+    assert (plan.base.internal_id, plan.base.entry_uuid) == ("rotated", "e4")
+
+
+async def test_points_of_a_history_kept_here_stand_for_all_of_it(store: StoreThread) -> None:
+    """A chat that was cleared and went on under one id: what was before it is in the session, so
+    the session must not be taken for the conversation the client then resends."""
+    await take_turn(remembered(store, "learn", "old"), "answer", "s1", "e1", "e2")
+    appended = await take_turn(remembered(store, "learn", "a"), "b", "s1", "e3", "e4")
+    assert appended.reason == "appended"
+    plan = await remembered(store, "learn", "a", "b", "c").plan()
+    assert (plan.reason, plan.base) == ("imported", None)
+    whole = await remembered(store, "learn", "old", "answer", "a", "b", "c").plan()
+    assert (whole.reason, whole.base and whole.base.entry_uuid) == ("continued", "e4")
+
+
+async def test_what_was_learned_is_kept(store: StoreThread) -> None:
+    first = remembered(store, "learn", "a")
+    await take_turn(first, "b", "s1", "e1", "e2")
+    assert first.compaction
+    second = remembered(store, "learn", "a", "b", "c")
+    await take_turn(second, "d", "s1", "e3", "e4")
+    assert not second.compaction
+    lone = await remembered(store, "learn", "a title, please").plan()
+    assert (lone.name, lone.reason) == ("fresh", "first_turn")
+
+
+async def test_a_lost_session_is_evicted(store: StoreThread) -> None:
+    await take_turn(remembered(store, "server", "a"), "b", "s1", "e1", "e2")
+    memory = remembered(store, "server", "c")
+    again = await memory.plan_again(await memory.plan())
+    assert (again.name, again.reason, again.base) == ("fresh", "memory_lost", None)
+    assert (await remembered(store, "server", "c").plan()).base is None
+    client = remembered(store, "client", "a", "b", "c")
+    assert (await client.plan_again(await client.plan())).reason == "imported"
+
+
+async def test_an_answer_that_says_nothing_can_be_gone_on_from(store: StoreThread) -> None:
+    await take_turn(remembered(store, "client", "a"), "", "s1", "e1", "e2")
+    plan = await remembered(store, "client", "a", "", "b").plan()
+    assert (plan.reason, len(plan.ask.blocks)) == ("first_turn", 2)
+
+
+async def test_fleeting_memory_is_given_all_and_keeps_nothing() -> None:
+    plan = await Fleeting("stateless", talk("a", "b", "c")).plan()
+    assert (plan.name, plan.reason, len(plan.feed)) == ("import", "stateless", 2)
+    assert await Fleeting("stateless", talk("a")).commit(answered(plan, "", "s")) is None
+    assert Fleeting("stateless", talk("a")).lock != Fleeting("stateless", talk("a")).lock
+
+
+async def test_continued_is_given_the_last_message_only() -> None:
+    memory = Continued(talk("a", "b", "c"))
+    plan = await memory.plan()
+    assert (plan.name, plan.reason, plan.feed, plan.ask) == ("fresh", "continue", (), talk("c")[0])
+    assert memory.kind == "continue" and memory.lock == Continued(talk("x")).lock
+
+
+async def test_nothing_is_made_until_it_is_needed(tmp_path: Path) -> None:
+    store = StoreThread(tmp_path / "map.db")
+    store.close()
+    store.close()
+    assert os.listdir(tmp_path) == []
+    with pytest.raises(StoreUnavailable, match="has been closed"):
+        await store.issued("s1")
+
+
+async def test_a_commit_under_way_outlives_who_asked_for_it(store: StoreThread) -> None:
+    memory = remembered(store, "client", "a")
+    plan = await memory.plan()
+    busy = threading.Event()
+    store._thread.submit(busy.wait)
+    task = asyncio.create_task(memory.commit(answered(plan, "b", "s1", "e1", "e2")))
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    busy.set()
+    assert await store.issued("s1")

@@ -1,0 +1,78 @@
+"""Which requests are ours, and who may send them."""
+
+from __future__ import annotations
+
+import pytest
+
+from sessionbridge.config import Endpoint
+from sessionbridge.routing import Routes, foreign_page, is_loopback
+
+ROUTES = Routes([Endpoint(host="LLM.local", path="/api/chat", api="chat")], ["gateway.example"])
+
+
+@pytest.mark.parametrize(
+    ("method", "host", "path", "api"),
+    [
+        ("POST", "api.anthropic.com", "/v1/messages", "messages"),
+        ("POST", "API.Anthropic.com", "/v1/messages?beta=true", "messages"),
+        ("POST", "api.openai.com", "/v1/chat/completions", "chat"),
+        ("POST", "gateway.example", "/v1/messages", "messages"),
+        ("POST", "llm.local", "/api/chat", "chat"),
+        ("GET", "api.anthropic.com", "/v1/messages", None),
+        ("POST", "api.anthropic.com", "/v1/messages/count_tokens", None),
+        ("POST", "api.anthropic.com", "/v1/messages/batches", None),
+        ("POST", "api.anthropic.com", "/api/chat", None),
+        ("POST", "llm.local", "/v1/messages", None),
+        ("POST", "api.anthropic.com.evil.example", "/v1/messages", None),
+        ("POST", "example.com", "/v1/messages", None),
+    ],
+)
+def test_the_api_spoken_there(method: str, host: str, path: str, api: str | None) -> None:
+    assert ROUTES.api(method, host, path) == api
+
+
+def test_bridged_hosts() -> None:
+    assert ROUTES.bridged_host("Api.OpenAI.com") and ROUTES.bridged_host("llm.local")
+    assert not ROUTES.bridged_host("example.com")
+
+
+@pytest.mark.parametrize(
+    ("address", "ours"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.8.8", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("::1%lo", True),
+        ("::ffff:192.168.0.9", False),
+        ("192.168.0.9", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("fe80::1%eth0", False),
+        ("localhost", False),
+        ("", False),
+    ],
+)
+def test_loopback(address: str, ours: bool) -> None:
+    assert is_loopback(address) is ours
+
+
+@pytest.mark.parametrize(
+    ("origin", "foreign"),
+    [
+        (None, False),
+        ("", False),
+        ("http://localhost:3000", False),
+        ("https://127.0.0.1", False),
+        ("http://[::1]:8080", False),
+        ("tauri://localhost", False),
+        ("null", True),
+        ("https://example.com", True),
+        ("http://localhost.example.com", True),
+        ("http://localhost@example.com", True),
+        ("http://192.168.0.9", True),
+        ("http://[nonsense", True),
+    ],
+)
+def test_foreign_page(origin: str | None, foreign: bool) -> None:
+    assert foreign_page(origin) is foreign
