@@ -82,6 +82,7 @@ def finished(*messages: Message, before: float = 0.0) -> Finished:
 PLAIN: list[Message] = [start(), block(), text("Hello"), said("Hello"), *stop()]
 
 
+@pytest.mark.acceptance(8)
 def test_a_plain_answer() -> None:
     assert read(*PLAIN, result()) == [
         Started("m1", "claude-x", Usage(3, 1, 7, 11)),

@@ -43,8 +43,8 @@ def request(port: int, *headers: str, method: str = "POST", path: str = "/v1/mes
 def exchange(proxy: Proxy, sent: bytes) -> bytes:
     with socket.create_connection(("127.0.0.1", proxy.ports[0]), timeout=10) as connection:
         connection.sendall(sent)
-        answer = connection.recv(65536)
-        while answer.count(b"\r\n\r\n") == 0:
+        answer = b""
+        while not answer.endswith(b"\r\n\r\n{}"):
             answer += connection.recv(65536)
         return answer
 
