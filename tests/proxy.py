@@ -111,9 +111,8 @@ class Proxy:
 
 def environment(home: Path) -> dict[str, str]:
     """An allow-list: nothing of the machine's keys, tokens, proxies or Claude login gets in."""
-    kept = {"PATH", "COVERAGE_PROCESS_START", "COVERAGE_PROCESS_CONFIG", "COV_CORE_SOURCE"}
-    inherited = {name: value for name, value in os.environ.items() if name in kept}
-    return inherited | {
+    return {
+        "PATH": os.environ["PATH"],
         "HOME": str(home),
         "CLAUDE_CONFIG_DIR": str(home / "claude"),
         "LANG": "C.UTF-8",
