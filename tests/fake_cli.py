@@ -111,7 +111,8 @@ def main() -> None:
         if request["type"] == "control_request":
             if MODE == "mute":
                 sleep()
-            ok = {"subtype": "success", "request_id": request["request_id"], "response": {}}
+            info = {"claude_code_version": "2.1.247" if MODE == "old" else "2.1.330"}
+            ok = {"subtype": "success", "request_id": request["request_id"], "response": info}
             put({"type": "control_response", "response": ok})
             if MODE == "deaf":
                 sleep()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -43,7 +43,7 @@ class ScriptedDispatcher:
     """`seen` holds, for each job, the whole conversation the model was shown."""
 
     def __init__(self, answer: Callable[[Conversation], str] = numbered) -> None:
-        self.place: Mapping[str, str] = {"cwd": "work", "config_dir": "config"}
+        self.place = {"cwd": "work", "config_dir": "config"}
         self.answer = answer
         self.jobs: list[Job] = []
         self.seen: list[Conversation] = []

@@ -90,5 +90,5 @@ def test_extra_entries_set_a_value_or_pass_one_on() -> None:
 
 @pytest.mark.parametrize("entry", ["", "=value", " A=1", "A =1", " "])
 def test_an_extra_entry_without_a_clean_name_is_refused(entry: str) -> None:
-    with pytest.raises(ValueError, match="is neither NAME=VALUE nor NAME"):
+    with pytest.raises(ValueError, match="is not the name of a variable"):
         parse_extra([entry], {})

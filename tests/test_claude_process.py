@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
+from stat import S_IMODE
 
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions
@@ -119,6 +120,21 @@ async def test_a_cli_that_cannot_be_run_is_named(
         await answer(ClaudeDispatcher(profile(tmp_path, {}, cli=program)), job("Hi"))
     assert caught.value.status == 502
     assert str(program) in caught.value.message
+
+
+async def test_a_cli_too_old_to_take_prompts_verbatim_is_not_asked(fake: Fake) -> None:
+    with pytest.raises(ClaudeFailed, match=r"2\.1\.247.* install 2\.1\.248 or newer"):
+        await fake.answer("old")
+
+
+async def test_the_system_prompt_is_for_the_owner_only(fake: Fake, tmp_path: Path) -> None:
+    running = asyncio.create_task(fake.answer("mute"))
+    run = tmp_path / "home" / "run"
+    await until(lambda: run.exists() and any(run.iterdir()))
+    (file,) = run.iterdir()
+    assert S_IMODE(file.stat().st_mode) == 0o600
+    running.cancel()
+    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("code", [0, 3])

@@ -62,7 +62,7 @@ class Job:
 
 
 class Dispatcher(Protocol):
-    place: Mapping[str, str]
+    place: dict[str, str]
     """Where its transcripts are, kept with each session: they cannot be found from elsewhere."""
 
     def run(self, job: Job) -> AsyncGenerator[Delta]:
@@ -98,7 +98,7 @@ class ClaudeDispatcher:
 
     def __init__(self, profile: ClaudeProfile) -> None:
         self._profile = profile
-        self.place: Mapping[str, str] = {
+        self.place = {
             "cwd": str(profile.work_dir("session")),
             "config_dir": str(profile.config_dir),
         }
@@ -114,7 +114,8 @@ class ClaudeDispatcher:
             # Not on a thread: it would go on after a cancellation, and leave the file behind.
             self._prepare(job, prompt_file)
             cost_before = await asyncio.to_thread(self._cost_before, job)
-            await process.start()
+            self.place["cli_version"] = await process.start()
+            prompt_file.unlink(missing_ok=True)  # it has been read
             entries = [await process.feed(message) for message in job.plan.feed]
             entries.append(await process.ask(job.plan.ask))
             answer = AnswerReader(entries, cost_before)

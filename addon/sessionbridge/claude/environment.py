@@ -64,7 +64,8 @@ def parse_extra(entries: Iterable[str], inherited: Mapping[str, str]) -> dict[st
     for entry in entries:
         name, equals, value = entry.partition("=")
         if not name or name != name.strip():
-            raise ValueError(f"{entry!r} is neither NAME=VALUE nor NAME")
+            # Not the whole entry: its value may be a key.
+            raise ValueError(f"{name!r} is not the name of a variable")
         if equals:
             extra[name] = value
         elif name in inherited:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
@@ -31,6 +32,9 @@ from sessionbridge.turn import Message
 _KEPT_STDERR_LINES = 20
 _PATIENCE = 3.0
 """Seconds for a CLI that was told to end; it takes 30 ms (measured)."""
+
+_VERBATIM_SINCE = (2, 1, 248)
+"""Older CLIs ignore the mark on our prompts, and a remote client could read local files."""
 
 # The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
 # failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
@@ -87,10 +91,19 @@ class CliProcess:
         self._client = ClaudeSDKClient(options, transport=self._transport)
         self._ending: asyncio.Task[None] | None = None
 
-    async def start(self) -> None:
+    async def start(self) -> str:
+        """Returns the version of the CLI once it is ready to be asked."""
         with translated(self._stderr, self._name):
             await self._client.connect()
             self._incoming = self._client.receive_messages()
+            info = await self._client.get_server_info() or {}
+        version = str(info.get("claude_code_version", "unknown"))
+        if not _takes_prompts_verbatim(version):
+            raise ClaudeFailed(
+                f"The Claude CLI at {self._name} has version {version}, which reads files named in "
+                f"prompts; install {'.'.join(map(str, _VERBATIM_SINCE))} or newer."
+            )
+        return version
 
     async def feed(self, message: Message) -> str:
         """Adds a message to the conversation without asking the model; returns its entry's uuid.
@@ -176,6 +189,11 @@ class CliProcess:
             async with asyncio.timeout(1):
                 async for _ in self._incoming:
                     pass
+
+
+def _takes_prompts_verbatim(version: str) -> bool:
+    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
+    return found is not None and tuple(map(int, found.groups())) >= _VERBATIM_SINCE
 
 
 async def _nothing() -> AsyncIterator[dict[str, Any]]:
