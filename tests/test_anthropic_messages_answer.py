@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import anthropic
@@ -13,6 +12,7 @@ import pytest
 from sessionbridge.apis.anthropic_messages import MessagesShape
 from sessionbridge.errors import ApiFailed, BadRequest, BridgeError, PromptTooLong, TimedOut
 from sessionbridge.turn import Finished, Started, TextDelta, Turn, Usage
+from tests.wire import wired
 
 SHAPE = MessagesShape()
 STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
@@ -33,29 +33,9 @@ def encode(*texts: TextDelta, stream: bool, stop_reason: str = "end_turn") -> li
     return [*sent, encoder.ping(), encoder.close(finished(stop_reason))]
 
 
-class Wire(httpx2.SyncByteStream):
-    """Our bytes as a network would bring them; `lost` breaks the connection at the end."""
-
-    def __init__(self, chunks: list[bytes], lost: bool = False) -> None:
-        self._chunks, self._lost = chunks, lost
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        if self._lost:
-            raise httpx2.RemoteProtocolError("peer closed connection")
-
-
-def client(
-    chunks: list[bytes], content_type: str, *, status: int = 200, lost: bool = False
-) -> anthropic.Anthropic:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        headers = {"content-type": content_type}
-        return httpx2.Response(status, headers=headers, stream=Wire(chunks, lost))
-
-    transport = httpx2.MockTransport(answer)
-    return anthropic.Anthropic(
-        api_key="k", max_retries=0, http_client=httpx2.Client(transport=transport)
-    )
+def client(chunks: list[bytes], content_type: str, **options: Any) -> anthropic.Anthropic:
+    wire = wired(chunks, content_type, **options)
+    return anthropic.Anthropic(api_key="k", max_retries=0, http_client=wire)
 
 
 def ask(chunks: list[bytes], **options: Any) -> anthropic.types.Message:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
-import httpx2
 import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -14,6 +12,7 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from sessionbridge.apis.openai_chat import ChatShape
 from sessionbridge.errors import ApiFailed, BadRequest, BridgeError, PromptTooLong, TimedOut
 from sessionbridge.turn import Finished, Started, TextDelta, Turn, Usage
+from tests.wire import wired
 
 SHAPE = ChatShape(clock=lambda: 1234.9)
 STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
@@ -38,27 +37,9 @@ def encode(
     return [*sent, encoder.ping(), encoder.close(finished(stop_reason))]
 
 
-class Wire(httpx2.SyncByteStream):
-    """Our bytes as a network would bring them; `lost` breaks the connection at the end."""
-
-    def __init__(self, chunks: list[bytes], lost: bool = False) -> None:
-        self._chunks, self._lost = chunks, lost
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield from self._chunks
-        if self._lost:
-            raise httpx2.RemoteProtocolError("peer closed connection")
-
-
-def client(
-    chunks: list[bytes], content_type: str, *, status: int = 200, lost: bool = False
-) -> openai.OpenAI:
-    def answer(request: httpx2.Request) -> httpx2.Response:
-        headers = {"content-type": content_type}
-        return httpx2.Response(status, headers=headers, stream=Wire(chunks, lost))
-
-    transport = httpx2.MockTransport(answer)
-    return openai.OpenAI(api_key="k", max_retries=0, http_client=httpx2.Client(transport=transport))
+def client(chunks: list[bytes], content_type: str, **options: Any) -> openai.OpenAI:
+    wire = wired(chunks, content_type, **options)
+    return openai.OpenAI(api_key="k", max_retries=0, http_client=wire)
 
 
 def ask(chunks: list[bytes], **options: Any) -> ChatCompletion:
