@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 from sqlite_utils import Database
-from tests.scripts import run_script
-from tests.turn_records import KEY, turn
 
 from sessionbridge.sessions.database import SharedDatabase, writing
 from sessionbridge.sessions.quarantine import Identity, identity, move_aside
 from sessionbridge.sessions.store import SessionStore
+from tests.scripts import run_script
+from tests.turn_records import KEY, turn
 
 RECORD = turn()
 
