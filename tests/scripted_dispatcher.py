@@ -66,6 +66,9 @@ class ScriptedDispatcher:
     def lose(self, internal_id: str) -> None:
         del self.sessions[internal_id]
 
+    async def discard(self, internal_id: str) -> None:
+        self.sessions.pop(internal_id, None)
+
     async def run(self, job: Job) -> AsyncGenerator[Delta]:
         self.jobs.append(job)
         transcript = self._transcript(job)

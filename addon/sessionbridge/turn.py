@@ -149,7 +149,8 @@ class Finished:
     `internal_id` is the session the CLI says it was, `entries` are the transcript entries of the
     messages that were fed, the one that was asked and the answer, in that order. `cost_usd` is this
     turn's own cost in US dollars, or None where the CLI reported none. `stop_reason` is the
-    Messages API's word (`end_turn`, `max_tokens`, …).
+    Messages API's word (`end_turn`, `max_tokens`, …). `compacted` says that the CLI shortened the
+    conversation on its own in this turn.
     """
 
     internal_id: str
@@ -157,6 +158,7 @@ class Finished:
     stop_reason: str
     usage: Usage
     cost_usd: float | None
+    compacted: bool = False
 
 
 Delta = Started | TextDelta | Finished

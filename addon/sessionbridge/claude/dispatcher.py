@@ -71,6 +71,9 @@ class Dispatcher(Protocol):
     def knows(self, model: str) -> bool:
         """Whether this name chooses a model; any other runs the default one."""
 
+    async def discard(self, internal_id: str) -> None:
+        """Deletes what is kept of a session of ours; one that is not there is none to delete."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClaudeProfile:
@@ -105,6 +108,11 @@ class ClaudeDispatcher:
 
     def knows(self, model: str) -> bool:
         return models.is_claude(model)
+
+    async def discard(self, internal_id: str) -> None:
+        config, cwd = self._profile.config_dir, self._profile.work_dir("session")
+        transcript = transcript_path(config, cwd, internal_id)
+        await asyncio.to_thread(transcript.unlink, missing_ok=True)
 
     async def run(self, job: Job) -> AsyncGenerator[Delta]:
         prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"

@@ -32,12 +32,17 @@ class Lineage:
     """Everything one read tells about a key.
 
     `tip` is where the newest committed turn of `row.internal_id` ended. `points` are the key's
-    points among the hashes asked for, newest turn first.
+    points among the hashes asked for, newest turn first. `asked` is the hash of what that newest
+    turn was asked and `request` its idempotency key; `before` is where it had continued from, None
+    where it began a session.
     """
 
     row: MapRow | None
     tip: Point | None
     points: tuple[Point, ...]
+    asked: str | None = None
+    request: str | None = None
+    before: Point | None = None
 
 
 @dataclass(frozen=True, slots=True)
