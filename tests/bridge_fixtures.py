@@ -34,6 +34,7 @@ SETTINGS = Settings(
     claude_env={},
     timeout=60,
     first_token_timeout=60,
+    memory_lost="fresh",
     retries=0,
     allow_remote=False,
     strict=False,

@@ -24,6 +24,7 @@ class Options:
     sessionbridge_timeout: int = 1800
     sessionbridge_first_token_timeout: int = 180
     sessionbridge_retries: int = 2
+    sessionbridge_memory_lost: str = "fresh"
     sessionbridge_allow_remote: bool = False
     sessionbridge_strict: bool = False
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.sessions.reports import ALTERED, LOST, WINDOW
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import SessionKey, Usage
 from tests.turn_records import KEY, turn
@@ -86,3 +87,40 @@ def test_a_cost_nobody_reported_is_unknown_not_zero(store: SessionStore) -> None
     store.commit(turn(cost_usd=None))
     (row,) = store.costs("platform")
     assert (row.cost_usd, row.unpriced) == (None, 1)
+
+
+WHOLE = {"plan": "import", "reason": "imported"}
+PARTIAL = {**WHOLE, "parent_id": 1}
+GOES_ON = {"plan": "resume", "reason": "continued"}
+FORGETS = {"plan": "fresh", "reason": "memory_lost"}
+ANEW = {"plan": "import", "reason": "started_over"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "imports", "cause"),
+    [
+        ([WHOLE, WHOLE], 2, None),
+        ([WHOLE, GOES_ON, GOES_ON], 1, None),
+        ([WHOLE, WHOLE, GOES_ON, GOES_ON], 2, None),
+        ([WHOLE, WHOLE, GOES_ON], 2, WINDOW),
+        ([WHOLE, PARTIAL, PARTIAL], 3, ALTERED),
+        ([WHOLE, WHOLE, PARTIAL], 3, WINDOW),
+        ([FORGETS, WHOLE, FORGETS, WHOLE], 2, LOST),
+        ([FORGETS, FORGETS, GOES_ON], 0, LOST),
+        ([FORGETS, WHOLE, WHOLE, WHOLE, WHOLE, WHOLE], 5, WINDOW),
+        ([ANEW, ANEW, ANEW], 0, None),
+        # Only the twenty newest count.
+        ([WHOLE] * 30 + [GOES_ON] * 20, 0, None),
+        ([GOES_ON] * 30 + [WHOLE] * 11 + [GOES_ON] * 9, 11, WINDOW),
+        # What came before the oldest of them still explains it.
+        ([FORGETS] + [WHOLE] * 20, 20, WINDOW),
+    ],
+)
+def test_the_likely_cause_of_many_imports(
+    store: SessionStore, turns: list[dict[str, Any]], imports: int, cause: str | None
+) -> None:
+    for changes in turns:
+        store.commit(turn(**changes))
+        store.commit(turn(key=replace(KEY, external_id="other"), **GOES_ON))
+    row = next(row for row in store.sessions() if row.key == KEY)
+    assert (row.recent_turns, row.imports, row.cause) == (min(len(turns), 20), imports, cause)

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.errors import StoreUnavailable
+from sessionbridge.errors import MemoryLost, StoreUnavailable
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Remembered
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Finished, History, Message, Plan, SessionKey, Usage
+from sessionbridge.turn import Attempt, Finished, History, Message, Plan, SessionKey, Usage
 from tests.bridge_fixtures import held
 from tests.scripted_dispatcher import said
 
@@ -28,12 +28,23 @@ async def store(tmp_path: Path) -> AsyncIterator[StoreThread]:
     opened.close()
 
 
+ONCE = Attempt()
+AGAIN = Attempt(again=True)
+
+
 def talk(*texts: str) -> list[Message]:
     return [said(("user", "assistant")[n % 2], text) for n, text in enumerate(texts)]
 
 
-def remembered(store: StoreThread, history: History, *texts: str) -> Remembered:
-    return Remembered(store, held(history), "claude", talk(*texts))
+def remembered(
+    store: StoreThread,
+    history: History,
+    *texts: str,
+    attempt: Attempt = ONCE,
+    refuse_loss: bool = False,
+) -> Remembered:
+    links = chain(talk(*texts))
+    return Remembered(store, held(history), "claude", links, attempt, refuse_loss=refuse_loss)
 
 
 def answered(plan: Plan, text: str, session: str, *entries: str) -> Answered:
@@ -61,15 +72,18 @@ async def test_a_point_for_each_message_given_and_for_the_answer(store: StoreThr
     memory = remembered(store, "client", "a", "b", "c")
     assert (await take_turn(memory, "d", "s1", "e1", "e2", "e3", "e4")).reason == "imported"
     links = chain(talk("a", "b", "c", "d"))
-    lineage = await store.lineage(KEY, [link.hash for link in links])
-    assert {(p.hash, p.entry_uuid, p.is_tip) for p in lineage.points} == {
-        (links[0].hash, "e1", False),
-        (links[1].hash, "e2", False),
-        (links[2].hash, "e3", False),
-        (links[3].hash, "e4", True),
-    }
+    for number, link in enumerate(links, 1):
+        lineage = await store.lineage(KEY, [link.hash])
+        assert [(p.hash, p.entry_uuid, p.is_tip) for p in lineage.points] == [
+            (link.hash, f"e{number}", number == len(links))
+        ]
     assert lineage.row is not None and lineage.row.internal_id == "s1"
-    assert lineage.row.metadata == {"kind": "conversation", "history": "client", "cwd": "work"}
+    assert lineage.row.metadata == {
+        "kind": "conversation",
+        "history": "client",
+        "trying": None,
+        "cwd": "work",
+    }
 
 
 async def test_the_next_turn_continues_and_names_its_parent(store: StoreThread) -> None:
@@ -128,17 +142,19 @@ async def test_an_answer_that_says_nothing_can_be_gone_on_from(store: StoreThrea
 
 
 async def test_fleeting_memory_is_given_all_and_keeps_nothing() -> None:
-    plan = await Fleeting("stateless", talk("a", "b", "c")).plan()
+    plan = await Fleeting("stateless", chain(talk("a", "b", "c"))).plan()
     assert (plan.name, plan.reason, len(plan.feed)) == ("import", "stateless", 2)
-    assert await Fleeting("stateless", talk("a")).commit(answered(plan, "", "s")) is None
-    assert Fleeting("stateless", talk("a")).lock != Fleeting("stateless", talk("a")).lock
+    assert await Fleeting("stateless", chain(talk("a"))).commit(answered(plan, "", "s")) is None
+    assert (
+        Fleeting("stateless", chain(talk("a"))).lock != Fleeting("stateless", chain(talk("a"))).lock
+    )
 
 
 async def test_continued_is_given_the_last_message_only() -> None:
-    memory = Continued(talk("a", "b", "c"))
+    memory = Continued(chain(talk("a", "b", "c")))
     plan = await memory.plan()
     assert (plan.name, plan.reason, plan.feed, plan.ask) == ("fresh", "continue", (), talk("c")[0])
-    assert memory.kind == "continue" and memory.lock == Continued(talk("x")).lock
+    assert memory.kind == "continue" and memory.lock == Continued(chain(talk("x"))).lock
 
 
 async def test_nothing_is_made_until_it_is_needed(tmp_path: Path) -> None:
@@ -162,3 +178,109 @@ async def test_a_commit_under_way_outlives_who_asked_for_it(store: StoreThread) 
         await task
     busy.set()
     assert await store.issued("s1")
+
+
+async def tried(memory: Remembered) -> Plan:
+    """A turn that begins and does not come to its end."""
+    plan = await memory.plan()
+    await memory.begin(plan)
+    return plan
+
+
+async def done(memory: Remembered, answer: str, session: str, *entries: str) -> Plan:
+    plan = await tried(memory)
+    assert await memory.commit(answered(plan, answer, session, *entries)) is not None
+    return plan
+
+
+async def test_a_repeated_turn_takes_the_place_of_the_first(store: StoreThread) -> None:
+    await done(remembered(store, "server", "a"), "A", "s1", "e1", "e2")
+    await done(remembered(store, "server", "b"), "B", "s1", "e3", "e4")
+    plan = await tried(remembered(store, "server", "b", attempt=AGAIN))
+    assert (plan.name, plan.reason) == ("fork", "retried")
+    assert plan.base is not None and plan.base.entry_uuid == "e2"
+
+
+async def test_a_repeated_first_turn_begins_anew(store: StoreThread) -> None:
+    await done(remembered(store, "server", "a"), "A", "s1", "e1", "e2")
+    plan = await tried(remembered(store, "server", "a", attempt=AGAIN))
+    assert (plan.name, plan.reason, plan.base) == ("fresh", "retried", None)
+
+
+async def test_a_retry_of_what_was_never_answered_costs_no_turn(store: StoreThread) -> None:
+    """The same words twice, and the second time fails: its retry must not undo the first."""
+    await done(remembered(store, "server", "ok"), "A", "s1", "e1", "e2")
+    await tried(remembered(store, "server", "ok"))
+    for _ in range(2):
+        plan = await tried(remembered(store, "server", "ok", attempt=AGAIN))
+        assert (plan.reason, plan.base and plan.base.entry_uuid) == ("appended", "e2")
+
+
+async def test_a_retry_that_fails_is_still_a_retry(store: StoreThread) -> None:
+    await done(remembered(store, "server", "a"), "A", "s1", "e1", "e2")
+    await done(remembered(store, "server", "b"), "B", "s1", "e3", "e4")
+    for _ in range(2):
+        plan = await tried(remembered(store, "server", "b", attempt=AGAIN))
+        assert (plan.reason, plan.base and plan.base.entry_uuid) == ("retried", "e2")
+
+
+async def test_an_idempotency_key_makes_a_turn_known(store: StoreThread) -> None:
+    one, other = Attempt(key="k1"), Attempt(key="k2")
+    await done(remembered(store, "server", "ok", attempt=one), "A", "s1", "e1", "e2")
+    assert (await remembered(store, "server", "ok", attempt=one).plan()).reason == "retried"
+    assert (await remembered(store, "server", "ok", attempt=other).plan()).reason == "appended"
+    assert (await remembered(store, "server", "no", attempt=one).plan()).reason == "appended"
+
+
+async def test_starting_over_leaves_the_session_behind(store: StoreThread) -> None:
+    await done(remembered(store, "server", "a"), "A", "s1", "e1", "e2")
+    plan = await done(
+        remembered(store, "server", "b", attempt=Attempt(anew=True)), "B", "s2", "e3", "e4"
+    )
+    assert (plan.name, plan.reason, plan.base) == ("fresh", "started_over", None)
+    plan = await remembered(store, "server", "c").plan()
+    assert plan.base is not None and plan.base.internal_id == "s2"
+
+
+async def test_losing_what_only_the_bridge_held_can_be_an_error(store: StoreThread) -> None:
+    await done(remembered(store, "server", "a"), "A", "s1", "e1", "e2")
+    memory = remembered(store, "server", "b", refuse_loss=True)
+    with pytest.raises(MemoryLost, match="begin anew"):
+        await memory.plan_again(await memory.plan())
+    plan = await remembered(store, "server", "b", refuse_loss=True).plan()
+    assert (plan.name, plan.reason) == ("fresh", "first_turn")
+
+
+async def test_what_the_request_still_holds_is_no_loss(store: StoreThread) -> None:
+    await done(remembered(store, "server", "a"), "A", "s1", "e1", "e2")
+    memory = remembered(store, "server", "a", "A", "b", refuse_loss=True)
+    plan = await memory.plan_again(await memory.plan())
+    assert (plan.name, plan.reason, len(plan.feed)) == ("import", "imported", 2)
+
+
+async def locked(memory: Remembered) -> object:
+    await memory.plan()
+    return memory.lock
+
+
+async def test_only_turns_that_go_on_in_one_session_wait_for_each_other(
+    store: StoreThread,
+) -> None:
+    await done(remembered(store, "client", "a"), "A", "s1", "e1", "e2")
+    goes_on = await locked(remembered(store, "client", "a", "A", "b"))
+    assert goes_on == await locked(remembered(store, "client", "a", "A", "c"))
+    assert goes_on != await locked(remembered(store, "client", "title of: a"))
+    assert goes_on != await locked(remembered(store, "client", "a", "rewritten", "b"))
+
+
+async def test_what_is_kept_here_or_still_to_be_learnt_is_one_at_a_time(
+    store: StoreThread,
+) -> None:
+    for history in ("server", "learn"):
+        first, other = remembered(store, history, "a"), remembered(store, history, "b")
+        assert await locked(first) == await locked(other)
+    await done(remembered(store, "learn", "a"), "A", "s1", "e1", "e2")
+    lone, whole = remembered(store, "learn", "x"), remembered(store, "learn", "a", "A", "b")
+    assert await locked(lone) == await locked(whole)
+    await done(whole, "B", "s1", "e3", "e4")
+    assert await locked(remembered(store, "learn", "x")) != await locked(whole)

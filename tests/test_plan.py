@@ -113,20 +113,28 @@ def test_server_held_takes_all_after_the_last_answer_as_new() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "lost", "name", "reason"),
+    ("texts", "given", "name", "reason"),
     [
-        (("a",), False, "fresh", "first_turn"),
-        (("a",), True, "fresh", "memory_lost"),
-        (("a", "b", "c"), False, "import", "imported"),
-        (("a", "b", "c"), True, "import", "imported"),
+        (("a",), None, "fresh", "first_turn"),
+        (("a",), "memory_lost", "fresh", "memory_lost"),
+        (("a", "b", "c"), None, "import", "imported"),
+        (("a", "b", "c"), "started_over", "import", "started_over"),
     ],
 )
-def test_unknown_and_lost(texts: tuple[str, ...], lost: bool, name: str, reason: str) -> None:
-    plan = plan_unknown(talk(*texts), lost=lost)
+def test_unknown(texts: tuple[str, ...], given: str | None, name: str, reason: str) -> None:
+    plan = plan_unknown(talk(*texts), given)
     assert (plan.name, plan.reason, plan.base) == (name, reason, None)
     assert len(plan.feed) == len(texts) - 1
-    if not lost:
+    if given is None:
         assert plan == plan_server_held(talk(*texts), None)
+
+
+def test_a_repeated_turn_is_asked_where_it_was_asked_before() -> None:
+    tip, before = point(links, 3, tip=True), point(links, 1)
+    plan = plan_server_held(talk("e"), tip, repeats=True, before=before)
+    assert (plan.name, plan.reason, plan.base) == ("fork", "retried", before)
+    plan = plan_server_held(talk("e"), tip, repeats=True, before=None)
+    assert (plan.name, plan.reason, plan.base) == ("fresh", "retried", None)
 
 
 @pytest.mark.parametrize(

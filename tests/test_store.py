@@ -93,7 +93,8 @@ def test_upsert_keeps_created_at_and_merges_metadata(store: SessionStore, clock:
 @pytest.mark.acceptance(19)
 def test_delete_takes_the_points_and_leaves_the_ledger(store: SessionStore) -> None:
     store.commit(turn())
-    assert store.delete(KEY) is True
+    held = store.delete(KEY)
+    assert held is not None and held.sessions == ("session-1",)
     assert store.get(KEY) is None
     assert store.lineage(KEY, ["ask", "history"]).points == ()
     assert [row.turns for row in store.costs("platform")] == [1]
@@ -102,7 +103,7 @@ def test_delete_takes_the_points_and_leaves_the_ledger(store: SessionStore) -> N
 
 @pytest.mark.acceptance(19)
 def test_delete_missing_is_false(store: SessionStore) -> None:
-    assert store.delete(KEY) is False
+    assert store.delete(KEY) is None
 
 
 @pytest.mark.acceptance(19)
@@ -124,15 +125,17 @@ def test_get_touches_time_and_lineage_does_not(store: SessionStore, clock: Clock
 
 
 @pytest.mark.acceptance(19, 29)
-def test_prune_forgets_what_was_not_used(store: SessionStore, clock: Clock) -> None:
+def test_pruning_forgets_what_was_not_used(store: SessionStore, clock: Clock) -> None:
     used = replace(KEY, external_id="used")
     store.commit(turn())
     store.commit(turn(key=used, internal_id="session-2"))
     clock.now += 3600
     store.get(used)
-    assert store.prune(3600) == 0
+    assert (store.stale(3600), store.delete(KEY, 3600)) == ([], None)
     clock.now += 1
-    assert store.prune(3600) == 1
+    assert store.stale(3600) == [KEY]
+    assert store.delete(KEY, 3600) is not None
+    assert store.delete(used, 3600) is None
     assert store.get(KEY) is None
     assert store.lineage(KEY, ["history"]).points == ()
     assert store.get(used) == "session-2"
@@ -221,7 +224,7 @@ def test_a_newer_schema_is_used_and_left_alone(path: Path) -> None:
         store.commit(turn())
         assert store.get(KEY) == "session-1"
     assert query(path, "SELECT from_the_future FROM turns") == [("later",)]
-    assert query(path, "SELECT count(*) FROM _sqlite_migrations") == [(4,)]
+    assert query(path, "SELECT count(*) FROM _sqlite_migrations") == [(5,)]
 
 
 def test_the_database_never_holds_a_column_for_text(store: SessionStore, path: Path) -> None:
@@ -234,7 +237,7 @@ def test_the_database_never_holds_a_column_for_text(store: SessionStore, path: P
 
 def test_commit_stores_all_of_a_turn(store: SessionStore) -> None:
     turn_id = store.commit(turn())
-    lineage = store.lineage(KEY, ["ask", "history", "unknown"])
+    lineage = store.lineage(KEY, ["ask", "history"])
     assert lineage.row is not None and lineage.row.metadata == {"kind": "conversation"}
     assert lineage.tip == Point("history", "session-1", "tip", turn_id, True)
     assert set(lineage.points) == {
@@ -254,6 +257,32 @@ def test_a_point_is_no_tip_once_something_follows(store: SessionStore) -> None:
         Point("history", "session-1", "tip", first, False),
     )
     assert lineage.tip == lineage.points[0]
+
+
+def test_lineage_knows_how_the_newest_turn_began(store: SessionStore) -> None:
+    first = store.commit(turn(idempotency_key="k1"))
+    lineage = store.lineage(KEY, [])
+    assert (lineage.asked, lineage.request, lineage.before) == ("ask", "k1", None)
+    store.commit(turn(parent_id=first, ask_hash="ask2", history_hash="h2", tip_uuid="tip2"))
+    lineage = store.lineage(KEY, [])
+    assert (lineage.asked, lineage.request) == ("ask2", None)
+    assert lineage.before == Point("history", "session-1", "tip", first, False)
+
+
+def test_what_a_fork_began_from_is_still_the_tip_of_its_own_session(store: SessionStore) -> None:
+    first = store.commit(turn())
+    fork = turn(internal_id="session-2", parent_id=first, history_hash="h2", tip_uuid="tip2")
+    store.commit(fork)
+    assert store.lineage(KEY, []).before == Point("history", "session-1", "tip", first, True)
+    store.commit(turn(key=replace(KEY, external_id="other"), internal_id="session-3"))
+    assert store.lineage(KEY, []).asked == "ask"
+    assert store.lineage(replace(KEY, external_id="other"), []).before is None
+
+
+def test_a_mapped_session_without_turns_has_no_newest_one(store: SessionStore) -> None:
+    store.set(KEY, "session-1")
+    lineage = store.lineage(KEY, [])
+    assert (lineage.tip, lineage.asked, lineage.request, lineage.before) == (None,) * 4
 
 
 def test_a_fork_has_its_own_tip(store: SessionStore) -> None:
@@ -282,8 +311,10 @@ def test_the_same_point_twice_is_kept_once(store: SessionStore) -> None:
 def test_thousands_of_hashes_are_one_question(store: SessionStore) -> None:
     known = tuple((f"h{number}", f"e{number}") for number in range(0, 20_000, 2))
     store.commit(turn(points=known))
-    found = store.lineage(KEY, [f"h{number}" for number in range(10_000)]).points
-    assert {point.hash for point in found} == {f"h{number}" for number in range(0, 10_000, 2)}
+    asked = [f"h{number}" for number in range(10_000)]
+    found = store.lineage(KEY, [*asked, "h12000"]).points
+    assert {point.hash for point in found} == {"h9998", "h12000"}, "the longest, and the whole"
+    assert store.lineage(KEY, ["h1", "h3", "h5"]).points == ()
 
 
 def test_a_turn_that_fails_to_commit_leaves_nothing(store: SessionStore) -> None:

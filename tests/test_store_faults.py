@@ -88,7 +88,7 @@ def test_locked_is_an_error_for_writers_and_never_an_absence(path: Path) -> None
             lambda: store.get(KEY),
             lambda: store.set(KEY, "session-2"),
             lambda: store.delete(KEY),
-            lambda: store.prune(0),
+            lambda: store.replaced_import(KEY, 1),
             lambda: store.commit(RECORD),
         ]
         with held(path, "BEGIN IMMEDIATE"):

@@ -21,6 +21,7 @@ from mitmproxy.proxy import mode_specs
 
 from sessionbridge import config, options
 from sessionbridge.apis import SHAPES
+from sessionbridge.attempts import attempt
 from sessionbridge.bridge import Bridge
 from sessionbridge.claude.dispatcher import ClaudeDispatcher, ClaudeProfile
 from sessionbridge.claude.environment import CHILD_HEADER
@@ -175,7 +176,7 @@ class SessionBridge:
             settings = self._usable_settings()
             if origin is not None or settings.unkeyed != "passthrough":
                 self._guard(flow, settings)
-                self._send_to_gateway(flow, Exchange(api, origin))
+                self._send_to_gateway(flow, Exchange(api, origin, attempt(flow.request.headers)))
         except Exception as error:
             _refuse(flow, api or "messages", error)
 

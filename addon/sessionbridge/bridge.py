@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, replace
 from uuid import uuid4
 
@@ -22,6 +22,8 @@ from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.errors import BadRequest, BridgeError, SessionLost, presentable
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.pacing import Limits, paced
+from sessionbridge.sessions.fingerprint import fingerprint
+from sessionbridge.sessions.lineage import Link, chain
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.store_thread import StoreThread
@@ -58,9 +60,9 @@ class Bridge:
         encoder = None
         begun = False
         try:
-            turn = await self._parse(shape, body)
+            turn, links = await self._parse(shape, body)
             encoder = shape.encoder(turn)
-            async with aclosing(self._answer(turn, exchange)) as answer:
+            async with aclosing(self._answer(turn, links, exchange)) as answer:
                 async for delta in answer:
                     last = isinstance(delta, Finished)
                     data = _encoded(encoder, delta)
@@ -78,11 +80,11 @@ class Bridge:
                 yield Head(failure.status, _error_headers(exchange, failure))
                 yield Chunk(shape.error_body(failure), last=True)
 
-    async def _parse(self, shape: Shape, body: bytes) -> Turn:
+    async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, Sequence[Link]]:
         if len(body) > _LARGE_BODY:
-            turn = await asyncio.to_thread(shape.parse, body)
+            turn, links = await asyncio.to_thread(_read, shape, body)
         else:
-            turn = shape.parse(body)
+            turn, links = _read(shape, body)
         if not self._dispatcher.knows(turn.model):
             turn = replace(turn, ignored=("model", *turn.ignored))
         refused = set(turn.ignored) - _REQUIRED
@@ -93,13 +95,15 @@ class Bridge:
                 "leave it out or turn that option off.",
                 param=name,
             )
-        return turn
+        return turn, links
 
-    async def _answer(self, turn: Turn, exchange: Exchange) -> AsyncGenerator[Delta | None]:
+    async def _answer(
+        self, turn: Turn, links: Sequence[Link], exchange: Exchange
+    ) -> AsyncGenerator[Delta | None]:
         exchange.outcome.ignored = turn.ignored
-        memory = self._memory(turn, exchange)
-        async with self._locks.of(memory.lock):
-            plan = await memory.plan()
+        memory = self._memory(links, exchange)
+        async with self._planned(memory) as plan:
+            await memory.begin(plan)
             while True:
                 try:
                     async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
@@ -110,17 +114,42 @@ class Bridge:
                     # Raised before the model was asked, so nothing has been said or spent yet.
                     if plan.base is None:
                         raise
-                    logger.warning("session %s is gone", plan.base.internal_id)
+                    lost = plan.base.internal_id
                     plan = await memory.plan_again(plan)
+                    logger.warning("session %s is gone: %s", lost, plan.reason)
 
-    def _memory(self, turn: Turn, exchange: Exchange) -> Memory:
-        if exchange.origin is None:
-            if self._settings.unkeyed == "continue":
-                return Continued(turn.messages)
-            return Fleeting("stateless", turn.messages)
+    @asynccontextmanager
+    async def _planned(self, memory: Memory) -> AsyncIterator[Plan]:
+        """A plan together with the lock it needs, which only the plan can tell. What was planned
+        before a wait may no longer hold after it, so it is planned once more."""
+        while True:
+            plan = await memory.plan()
+            lock, name = self._locks.of(memory.lock), memory.lock
+            waited = lock.locked()
+            async with lock:
+                if waited:
+                    plan = await memory.plan()
+                if memory.lock == name:
+                    yield plan
+                    return
+
+    def _memory(self, links: Sequence[Link], exchange: Exchange) -> Memory:
+        origin, unkeyed = exchange.origin, self._settings.unkeyed
+        if origin is None and unkeyed == "fingerprint":
+            origin = fingerprint(exchange.attempt.caller, links[0])
+        exchange.outcome.origin = origin
+        if origin is None:
+            return Continued(links) if unkeyed == "continue" else Fleeting("stateless", links)
         if self._store is None:
-            return Fleeting("mapper_off", turn.messages)
-        return Remembered(self._store, exchange.origin, PROVIDER, turn.messages)
+            return Fleeting("mapper_off", links)
+        return Remembered(
+            self._store,
+            origin,
+            PROVIDER,
+            links,
+            exchange.attempt,
+            refuse_loss=self._settings.memory_lost == "error",
+        )
 
     async def _turn(
         self, turn: Turn, plan: Plan, memory: Memory, exchange: Exchange
@@ -140,9 +169,25 @@ class Bridge:
                 if delta is not None:
                     exchange.outcome.hear(delta)
                 if isinstance(delta, Finished):
+                    if delta.compacted:
+                        plan = exchange.outcome.plan = replace(plan, reason="compacted")
                     answered = _answered(plan, delta, exchange, self._dispatcher.place)
                     exchange.outcome.turn = await memory.commit(answered)
                 yield delta
+        await self._tidy(memory, plan, exchange.outcome.turn)
+
+    async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
+        """After the client has its answer; what fails here only leaves something lying about."""
+        try:
+            if superseded := await memory.superseded(plan, turn):
+                await self._dispatcher.discard(superseded)
+        except (BridgeError, OSError) as error:
+            logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+def _read(shape: Shape, body: bytes) -> tuple[Turn, Sequence[Link]]:
+    turn = shape.parse(body)
+    return turn, chain(turn.messages)
 
 
 def _encoded(encoder: Encoder, delta: Delta | None) -> bytes:

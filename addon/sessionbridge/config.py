@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -16,8 +16,10 @@ from sessionbridge.sessions.origin_rule import OriginRule
 from sessionbridge.sessions.origins import Origins
 from sessionbridge.sessions.store import DATABASE_NAME
 
-Unkeyed = Literal["passthrough", "stateless", "continue"]
-UNKEYED: tuple[Unkeyed, ...] = ("passthrough", "stateless", "continue")
+Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
+UNKEYED: tuple[Unkeyed, ...] = get_args(Unkeyed)
+WhenLost = Literal["fresh", "error"]
+WHEN_LOST: tuple[WhenLost, ...] = get_args(WhenLost)
 PROVIDER = "claude"
 """The one Claude profile there is; part of every session key, so that accounts never mix."""
 
@@ -61,6 +63,7 @@ class Options(Protocol):
     sessionbridge_timeout: int
     sessionbridge_first_token_timeout: int
     sessionbridge_retries: int
+    sessionbridge_memory_lost: str
     sessionbridge_allow_remote: bool
     sessionbridge_strict: bool
 
@@ -80,6 +83,7 @@ class Settings:
     timeout: int
     first_token_timeout: int
     retries: int
+    memory_lost: WhenLost
     allow_remote: bool
     strict: bool
 
@@ -100,9 +104,8 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         value = getattr(options, f"sessionbridge_{name}")
         if value < (0 if name == "retries" else 1):
             raise ValueError(f"sessionbridge_{name}={value} is too small.")
-    unkeyed = options.sessionbridge_unkeyed
-    if unkeyed not in UNKEYED:
-        raise ValueError(f"sessionbridge_unkeyed={unkeyed!r} is not one of {', '.join(UNKEYED)}.")
+    unkeyed = _one_of(UNKEYED, "unkeyed", options.sessionbridge_unkeyed)
+    memory_lost = _one_of(WHEN_LOST, "memory_lost", options.sessionbridge_memory_lost)
     try:
         claude_env = parse_extra(options.sessionbridge_claude_env, environment)
     except ValueError as error:
@@ -120,9 +123,16 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         timeout=options.sessionbridge_timeout,
         first_token_timeout=options.sessionbridge_first_token_timeout,
         retries=options.sessionbridge_retries,
+        memory_lost=memory_lost,
         allow_remote=options.sessionbridge_allow_remote,
         strict=options.sessionbridge_strict,
     )
+
+
+def _one_of[T: str](choices: tuple[T, ...], name: str, value: str) -> T:
+    if value not in choices:
+        raise ValueError(f"sessionbridge_{name}={value!r} is not one of {', '.join(choices)}.")
+    return value
 
 
 def _read_config(name: str) -> ConfigFile:

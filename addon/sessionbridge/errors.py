@@ -8,6 +8,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     │   └── PromptTooLong       400   the conversation no longer fits the model
     ├── NotLoggedIn             401   the Claude CLI has no credentials
     ├── Refused                 403   a caller or page that may not use the bridge
+    ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── StoreUnavailable        503   the database is locked, read-only or full
     ├── ApiFailed               as reported by the API behind the CLI
     ├── ClaudeFailed            502   the CLI is missing, crashed, or printed nonsense
@@ -57,6 +58,10 @@ class NotLoggedIn(BridgeError):
 
 class Refused(BridgeError):
     status = 403
+
+
+class MemoryLost(BridgeError):
+    status = 409
 
 
 class StoreUnavailable(BridgeError):

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sessionbridge.turn import Delta, Finished, Origin, Plan, Started, TextDelta, Usage
+from sessionbridge.turn import Attempt, Delta, Finished, Origin, Plan, Started, TextDelta, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Outcome:
     """
 
     started_at: float = field(default_factory=time.time)
+    origin: Origin | None = None
     plan: Plan | None = None
     session: str | None = None
     command: str | None = None
@@ -78,4 +79,5 @@ class Exchange:
 
     api: str
     origin: Origin | None
+    attempt: Attempt = Attempt()
     outcome: Outcome = field(default_factory=Outcome)

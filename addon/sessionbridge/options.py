@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
-from sessionbridge.config import UNKEYED
+from sessionbridge.config import UNKEYED, WHEN_LOST
 
 
 def add(loader: Loader) -> str | None:
@@ -47,7 +47,8 @@ def _add_all(loader: Loader) -> None:
         str,
         "passthrough",
         "Requests that name no conversation: passthrough to the real API, stateless (Claude "
-        "answers and forgets), or continue (all go to Claude's most recent session).",
+        "answers and forgets), continue (all go to Claude's most recent session), or fingerprint "
+        "(known by their first message).",
         choices=UNKEYED,
     )
     loader.add_option(
@@ -77,6 +78,14 @@ def _add_all(loader: Loader) -> None:
         int,
         2,
         "How often the Claude CLI asks again when the API fails before the client is told.",
+    )
+    loader.add_option(
+        "sessionbridge_memory_lost",
+        str,
+        "fresh",
+        "When a conversation that only the bridge held is gone: begin anew and say so (fresh), or "
+        "refuse with 409 (error).",
+        choices=WHEN_LOST,
     )
     loader.add_option(
         "sessionbridge_allow_remote",

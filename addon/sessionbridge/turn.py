@@ -48,6 +48,21 @@ class SessionKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Attempt:
+    """How a request was sent, as its headers tell.
+
+    `again` says that the client's library sends it once more, `key` is its idempotency key, hashed.
+    `anew` asks to start over. `caller` is a hash of the credentials it came with; what they are is
+    nowhere kept.
+    """
+
+    again: bool = False
+    key: str | None = None
+    anew: bool = False
+    caller: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     """One message of a conversation; `blocks` is never empty."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -10,16 +9,15 @@ from typing import Any, get_args
 
 import click
 
-from sessionbridge.cli.sessions import iso, print_json, print_table, read_store, sum_cells, sums
+from sessionbridge.cli.ages import seconds_in
+from sessionbridge.cli.tables import iso, print_json, print_table, read_store, sum_cells, sums
 from sessionbridge.sessions.store import By, CostRow
-
-_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
 def since_time(value: str) -> float:
     """An age such as `24h`, or a date, in local time unless it names an offset; epoch seconds."""
-    if age := re.fullmatch(r"(\d{1,6})([mhdw])", value):
-        return time.time() - int(age[1]) * _SECONDS[age[2]]
+    if (age := seconds_in(value)) is not None:
+        return time.time() - age
     try:
         return datetime.fromisoformat(value).timestamp()
     except (ValueError, OverflowError, OSError) as error:

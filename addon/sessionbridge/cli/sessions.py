@@ -2,29 +2,53 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.progress import track
 
-from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
+from sessionbridge.cli import housekeeping
+from sessionbridge.cli.ages import age
+from sessionbridge.cli.conversation import document, key_document, title, tree
+from sessionbridge.cli.housekeeping import Forgotten
+from sessionbridge.cli.tables import (
+    console,
+    iso,
+    local,
+    nothing_yet,
+    opened_store,
+    print_json,
+    print_table,
+    read_store,
+    sum_cells,
+    sums,
+)
+from sessionbridge.sessions.store import Holdings, LedgerTurn, SessionStore, SessionSummary
+from sessionbridge.turn import SessionKey
 
 
 @click.group()
 def sessions() -> None:
-    """The conversations the bridge knows."""
+    """The conversations the bridge knows.
+
+    KEY is the id of a conversation or user, PLATFORM/ID where several platforms have that id, or a
+    Claude session."""
+
+
+class _Ambiguous(click.ClickException):
+    exit_code = 2
+
+
+def _json_option[F: Callable[..., Any]](command: F) -> F:
+    option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+    return option(command)
 
 
 @sessions.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@_json_option
 @click.pass_obj
 def list_(home: Path, as_json: bool) -> None:
     """List the sessions, the one used last first, with what each has cost."""
@@ -32,107 +56,165 @@ def list_(home: Path, as_json: bool) -> None:
     if as_json:
         print_json([_document(row) for row in rows])
     elif rows:
-        headings = ("Platform", "Id", "Provider", "Claude session", "Last plan", "Last used")
+        ours = ("Platform", "Id", "Provider", "Claude session", "Last plan", "Last used", "Imports")
         cells = [
             (
                 *(row.key.scope, row.key.external_id, row.key.provider, row.internal_id),
                 f"{row.plan} ({row.reason})" if row.plan else "-",
-                datetime.fromtimestamp(row.last_used_at).strftime("%Y-%m-%d %H:%M"),
+                local(row.last_used_at),
+                _imports(row),
                 *sum_cells(row),
             )
             for row in rows
         ]
-        print_table(headings, cells)
+        print_table(ours, cells)
+
+
+@sessions.command()
+@click.argument("key")
+@_json_option
+@click.pass_obj
+def show(home: Path, key: str, as_json: bool) -> None:
+    """Draw the turns of a conversation, branch by branch, with what each used and cost."""
+    held, turns = _read(home, key)
+    if as_json:
+        print_json(document(held, turns, housekeeping.transcripts(home, held)))
+    else:
+        console().print(tree(held, turns))
+
+
+@sessions.command()
+@click.argument("key")
+@click.pass_obj
+def export(home: Path, key: str) -> None:
+    """Print all that is kept of a conversation as JSON. That is no text: what was said is in the
+    transcripts it names."""
+    held, turns = _read(home, key)
+    print_json(document(held, turns, housekeeping.transcripts(home, held)))
+
+
+@sessions.command()
+@click.argument("key")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@_json_option
+@click.pass_obj
+def forget(home: Path, key: str, yes: bool, as_json: bool) -> None:
+    """Forget a conversation and delete its transcripts; its turns stay in the ledger.
+
+    Should it go on, it begins anew."""
+    with opened_store(home) as store:
+        store, found = _find(store, key)
+        held = store.holdings(found)
+        if not yes:
+            files = _count(len(housekeeping.transcripts(home, held)), "transcript")
+            click.confirm(f"Forget {title(found)} and delete {files}?", abort=True, err=True)
+        forgotten = housekeeping.forget(store, home, found)
+    _report([forgotten] if forgotten else [], as_json=as_json)
+
+
+@sessions.command()
+@click.option(
+    "--older-than", type=age, required=True, metavar="AGE", help="Not used for so long: 30d, 12h."
+)
+@click.option("--dry-run", is_flag=True, help="Say what would go, and leave it.")
+@_json_option
+@click.pass_obj
+def prune(home: Path, older_than: int, dry_run: bool, as_json: bool) -> None:
+    """Forget, as `forget` does, every conversation that was not used for a while."""
+    gone: list[Forgotten] = []
+    with opened_store(home) as store:
+        if store is None and not as_json:
+            click.echo(nothing_yet(home))
+            return
+        if store is not None:
+            keys = store.stale(older_than)
+            steps = housekeeping.prune(store, home, keys, older_than, dry_run=dry_run)
+            bar = Console(stderr=True)  # standard output is for what is reported
+            hidden = not bar.is_terminal
+            for done in track(steps, "Forgetting", len(keys), console=bar, disable=hidden):
+                if done is not None:
+                    gone.append(done)
+    _report(gone, as_json=as_json, dry_run=dry_run)
+
+
+def _imports(row: SessionSummary) -> str:
+    if not row.recent_turns:
+        return "-"
+    count = f"{row.imports} of {row.recent_turns}"
+    return f"{count}: {row.cause}" if row.cause else count
 
 
 def _document(row: SessionSummary) -> dict[str, Any]:
     return {
-        "platform": row.key.scope,
-        "external_id": row.key.external_id,
-        "provider": row.key.provider,
+        **key_document(row.key),
         "session": row.internal_id,
         "created_at": iso(row.created_at),
         "last_used_at": iso(row.last_used_at),
         "plan": row.plan,
         "reason": row.reason,
+        "recent_turns": row.recent_turns,
+        "imports": row.imports,
+        "likely_cause": row.cause,
         "metadata": dict(row.metadata),
         **sums(row),
     }
 
 
-# -- shared with the other reading commands -------------------------------------------------------
+def _read(home: Path, name: str) -> tuple[Holdings, list[LedgerTurn]]:
+    with opened_store(home) as store:
+        store, key = _find(store, name)
+        return store.holdings(key), store.turns(key)
 
 
-def read_store[T](
-    home: Path, read: Callable[[SessionStore], Sequence[T]], *, as_json: bool
-) -> Sequence[T]:
-    """What `read` returns. Looking must leave no trace: without a database nothing is made."""
-    path = home / DATABASE_NAME
-    if not path.exists():
-        if not as_json:
-            click.echo(f"Nothing here yet: {path} does not exist. The first bridged turn makes it.")
-        return []
-    try:
-        with closing(SessionStore.open(path)) as store:
-            rows = read(store)
-    except StoreUnavailable as error:
-        raise click.ClickException(error.message) from error
-    if not rows and not as_json:
-        click.echo(f"Nothing to show in {path}.")
-    return rows
+def _find(store: SessionStore | None, name: str) -> tuple[SessionStore, SessionKey]:
+    """The one key of that name. Without a store there is none, so whoever has one has both."""
+    found = store.find(name) if store else []
+    if store is None or not found:
+        raise click.ClickException(
+            f"No conversation is called {name!r}; see `sessionbridge sessions list`."
+        )
+    if len(found) > 1:
+        candidates = "\n".join(f"  {_candidate(store, key)}" for key in found)
+        raise _Ambiguous(
+            f"Several conversations are called {name!r}; name one as PLATFORM/ID or by its Claude "
+            f"session:\n{candidates}"
+        )
+    return store, found[0]
 
 
-def print_json(rows: list[dict[str, Any]]) -> None:
-    click.echo(json.dumps(rows, indent=2))
+def _candidate(store: SessionStore, key: SessionKey) -> str:
+    held = store.holdings(key)
+    session = held.row.internal_id if held.row else held.sessions[-1] if held.sessions else "-"
+    return f"{title(key)}, session {session}"
 
 
-# Nothing to fold lines for where no terminal shows them; a folded id cannot be searched for.
-_UNBOUNDED = 10_000
-
-SUM_HEADINGS = ("Turns", "Input", "Output", "Cache write", "Cache read", "Cache hit", "Cost USD")
-
-
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """`headings` name the first columns; those of `sum_cells` follow."""
-    table = Table()
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    for heading in SUM_HEADINGS:
-        table.add_column(heading, justify="right", overflow="fold")
-    for row in rows:
-        # As Text, because an id may hold what rich takes for markup.
-        table.add_row(*(Text(cell) for cell in row))
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=_UNBOUNDED)
-    console.print(table)
+def _report(gone: list[Forgotten], *, as_json: bool, dry_run: bool = False) -> None:
+    deleted = sum(len(one.transcripts) for one in gone)
+    failed = [path for one in gone for path in one.failed]
+    if as_json:
+        print_json([_forgotten(one, deleted=not dry_run) for one in gone])
+    else:
+        for one in gone:
+            click.echo(title(one.held.key))
+        verb = "Would forget" if dry_run else "Forgot"
+        counts = _count(len(gone), "conversation"), _count(deleted, "transcript")
+        click.echo(f"{verb} {counts[0]} and {'delete' if dry_run else 'deleted'} {counts[1]}.")
+    if failed:
+        raise click.ClickException(
+            f"{_count(len(failed), 'transcript')} could not be deleted: "
+            + ", ".join(str(path) for path in failed)
+        )
 
 
-def sum_cells(row: CostRow | SessionSummary) -> tuple[str, ...]:
-    """The cost is `?` where no turn reported one, and ends in `+ ?` where some did not."""
-    counts = (
-        *(row.turns, row.usage.input_tokens, row.usage.output_tokens),
-        *(row.usage.cache_creation_input_tokens, row.usage.cache_read_input_tokens),
-    )
-    hit = "-" if row.cache_hit is None else f"{row.cache_hit:.0%}"
-    cost = "?" if row.cost_usd is None else f"{row.cost_usd:.4f}"
-    if row.unpriced and row.cost_usd is not None:
-        cost += " + ?"
-    return (*(f"{count:,}" for count in counts), hit, cost if row.turns else "-")
-
-
-def sums(row: CostRow | SessionSummary) -> dict[str, Any]:
+def _forgotten(one: Forgotten, *, deleted: bool) -> dict[str, Any]:
     return {
-        "turns": row.turns,
-        "input_tokens": row.usage.input_tokens,
-        "output_tokens": row.usage.output_tokens,
-        "cache_creation_input_tokens": row.usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": row.usage.cache_read_input_tokens,
-        "cache_hit": row.cache_hit,
-        "cost_usd": row.cost_usd,
-        "unpriced_turns": row.unpriced,
+        **key_document(one.held.key),
+        "sessions": list(one.held.sessions),
+        "deleted": deleted,
+        "transcripts": [str(path) for path in one.transcripts],
+        "failed": [str(path) for path in one.failed],
     }
 
 
-def iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

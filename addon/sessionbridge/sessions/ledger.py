@@ -1,19 +1,12 @@
-"""What is kept about each key and turn, and the sums people ask for. Never prompt or answer text.
-
-Values and SQL only; `store` runs the SQL. A cost nobody reported is unknown, not zero: it stays out
-of the sums and is counted as unpriced.
-"""
+"""What is kept about each key and turn. Never prompt or answer text."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 from sessionbridge.turn import Point, SessionKey, Usage
-
-By = Literal["day", "platform", "user", "session", "model"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +21,23 @@ class MapRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the bridge has of a key: its map row, and the Claude sessions that are its alone, the
+    oldest first. A session that another key also uses is not among them."""
+
+    key: SessionKey
+    row: MapRow | None
+    sessions: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Lineage:
     """Everything one read tells about a key.
 
-    `tip` is where the newest committed turn of `row.internal_id` ended. `points` are the key's
-    points among the hashes asked for, newest turn first. `asked` is the hash of what that newest
-    turn was asked and `request` its idempotency key; `before` is where it had continued from, None
-    where it began a session.
+    `tip` is where the newest committed turn of `row.internal_id` ended. `points` are those of the
+    longest known beginning of the conversation, and of the whole of it; newest turn first. `asked`
+    is the hash of what that newest turn was asked and `request` its idempotency key; `before` is
+    where it had continued from, None where it began a session.
     """
 
     row: MapRow | None
@@ -75,51 +78,27 @@ class TurnRecord:
 
 
 @dataclass(frozen=True, slots=True)
-class SessionSummary:
-    """A row of the session map with the totals of every turn of its key.
+class LedgerTurn:
+    """A committed turn as it is read back; the fields are those of `TurnRecord`."""
 
-    `plan` and `reason` are those of the newest turn; None where there is no turn yet.
-    """
-
-    key: SessionKey
+    id: int
     internal_id: str
-    created_at: float
-    last_used_at: float
-    metadata: Mapping[str, Any]
-    turns: int
+    parent_id: int | None
+    ask_hash: str
+    history_hash: str
+    tip_uuid: str
+    response_id: str | None
+    idempotency_key: str | None
+    plan: str
+    reason: str
+    status: str
+    api: str
+    model: str
     usage: Usage
     cost_usd: float | None
-    unpriced: int
-    plan: str | None
-    reason: str | None
-
-    @property
-    def cache_hit(self) -> float | None:
-        return cache_hit(self.usage)
-
-
-@dataclass(frozen=True, slots=True)
-class CostRow:
-    """The turns of one group; `group` names it, for example `{"model": "claude-opus-4-5"}`."""
-
-    group: Mapping[str, str]
-    turns: int
-    usage: Usage
-    cost_usd: float | None
-    unpriced: int
-    first_at: float
-    last_at: float
-
-    @property
-    def cache_hit(self) -> float | None:
-        return cache_hit(self.usage)
-
-
-def cache_hit(usage: Usage) -> float | None:
-    """The share of the prompt that was read from the cache; None where no prompt was counted."""
-    if not usage.prompt_tokens:
-        return None
-    return usage.cache_read_input_tokens / usage.prompt_tokens
+    started_at: float
+    ttft_ms: int | None
+    duration_ms: int
 
 
 def turn_row(record: TurnRecord) -> dict[str, Any]:
@@ -150,89 +129,12 @@ def turn_row(record: TurnRecord) -> dict[str, Any]:
     }
 
 
-_SUMS = """
-    count(*) AS turns,
-    sum(input_tokens) AS input_tokens,
-    sum(output_tokens) AS output_tokens,
-    sum(cache_creation_input_tokens) AS cache_creation_input_tokens,
-    sum(cache_read_input_tokens) AS cache_read_input_tokens,
-    sum(cost_usd) AS cost_usd,
-    count(*) - count(cost_usd) AS unpriced,
-    min(started_at) AS first_at,
-    max(started_at) AS last_at
-"""
-
-# A day is the reader's own, as on the clock of the machine that asks.
-GROUPS: Mapping[By, Mapping[str, str]] = {
-    "day": {"day": "date(started_at, 'unixepoch', 'localtime')"},
-    "platform": {"platform": "scope"},
-    "user": {"platform": "scope", "user": "external_id"},
-    "session": {"platform": "scope", "session": "internal_id"},
-    "model": {"model": "model"},
-}
-
-SESSIONS_SQL = f"""
-    WITH totals AS (
-        SELECT scope, external_id, provider, max(id) AS last_id, {_SUMS}
-        FROM turns GROUP BY scope, external_id, provider
-    )
-    SELECT
-        m.scope, m.external_id, m.provider, m.internal_id,
-        m.created_at, m.last_used_at, m.metadata,
-        coalesce(t.turns, 0) AS turns,
-        coalesce(t.input_tokens, 0) AS input_tokens,
-        coalesce(t.output_tokens, 0) AS output_tokens,
-        coalesce(t.cache_creation_input_tokens, 0) AS cache_creation_input_tokens,
-        coalesce(t.cache_read_input_tokens, 0) AS cache_read_input_tokens,
-        t.cost_usd, coalesce(t.unpriced, 0) AS unpriced,
-        last.plan, last.reason
-    FROM session_map m
-    LEFT JOIN totals t USING (scope, external_id, provider)
-    LEFT JOIN turns last ON last.id = t.last_id
-    ORDER BY m.last_used_at DESC
-"""
+def ledger_turn(row: Mapping[str, Any]) -> LedgerTurn:
+    names = (field.name for field in fields(LedgerTurn) if field.name != "usage")
+    return LedgerTurn(usage=usage(row), **{name: row[name] for name in names})
 
 
-def costs_sql(by: By) -> str:
-    """Turns since `:since`, grouped; days in order, everything else by what it cost."""
-    expressions = GROUPS[by].values()
-    names = ", ".join(f'{sql} AS "by_{name}"' for name, sql in GROUPS[by].items())
-    order = "1" if by == "day" else "cost_usd DESC NULLS LAST, turns DESC, 1, last_at"
-    return (
-        f"SELECT {names}, {_SUMS} FROM turns WHERE started_at >= :since "
-        f"GROUP BY {', '.join(expressions)} ORDER BY {order}"
-    )
-
-
-def cost_row(by: By, row: Mapping[str, Any]) -> CostRow:
-    return CostRow(
-        group={name: row[f"by_{name}"] for name in GROUPS[by]},
-        turns=row["turns"],
-        usage=_usage(row),
-        cost_usd=row["cost_usd"],
-        unpriced=row["unpriced"],
-        first_at=row["first_at"],
-        last_at=row["last_at"],
-    )
-
-
-def session_summary(row: Mapping[str, Any]) -> SessionSummary:
-    return SessionSummary(
-        key=SessionKey(row["scope"], row["external_id"], row["provider"]),
-        internal_id=row["internal_id"],
-        created_at=row["created_at"],
-        last_used_at=row["last_used_at"],
-        metadata=json.loads(row["metadata"]),
-        turns=row["turns"],
-        usage=_usage(row),
-        cost_usd=row["cost_usd"],
-        unpriced=row["unpriced"],
-        plan=row["plan"],
-        reason=row["reason"],
-    )
-
-
-def _usage(row: Mapping[str, Any]) -> Usage:
+def usage(row: Mapping[str, Any]) -> Usage:
     return Usage(
         row["input_tokens"],
         row["output_tokens"],

@@ -13,9 +13,10 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from sessionbridge.turn import Block, Message
+from sessionbridge.turn import Block, Message, Role
 
 ROOT = ""
 """The hash of a conversation in which nothing has been said."""
@@ -46,32 +47,36 @@ def extend(before: str, message: Message) -> str:
     """The hash of a conversation that ends in `message` and had the hash `before`."""
     value = before
     for form in _canonical(message):
-        line = json.dumps([value, message.role, form], sort_keys=True, ensure_ascii=True)
+        line = f'["{value}", "{message.role}", {_encode(form)}]'
         value = hashlib.blake2b(line.encode(), digest_size=16).hexdigest()
     return value
 
 
+def _encode(form: list[Any]) -> str:
+    if form[0] == "text":  # nearly all of thousands of messages, and many times faster
+        return f'["text", {encode_basestring_ascii(form[1])}]'
+    return json.dumps(form, sort_keys=True, ensure_ascii=True)
+
+
 def _alternating(messages: Iterable[Message]) -> list[Message]:
-    runs: list[Message] = []
-    for message in map(_spoken, messages):
-        if not message.blocks:
-            continue
-        if runs and runs[-1].role == message.role:
-            runs[-1] = Message(message.role, runs[-1].blocks + message.blocks)
-        else:
-            runs.append(message)
-    return runs
+    runs: list[tuple[Role, list[Block]]] = []
+    for message in messages:
+        spoken = [block for block in message.blocks if not _blank(block)]
+        if spoken and runs and runs[-1][0] == message.role:
+            runs[-1][1].extend(spoken)
+        elif spoken:
+            runs.append((message.role, spoken))
+    return [Message(role, tuple(blocks)) for role, blocks in runs]
 
 
-def _spoken(message: Message) -> Message:
-    """Without blank texts, which say nothing and which the API refuses."""
-    spoken = (b for b in message.blocks if b["type"] != "text" or str(b["text"]).strip())
-    return Message(message.role, tuple(spoken))
+def _blank(block: Block) -> bool:
+    """Blank texts say nothing, and the API refuses them."""
+    return block["type"] == "text" and not str(block["text"]).strip()
 
 
 def _canonical(message: Message) -> list[Any]:
     forms = [form for block in message.blocks if (form := _canonical_block(block)) is not None]
-    if message.role == "user":
+    if message.role == "user" or len(forms) == 1:
         return forms
     text = "".join(str(block["text"]) for block in message.blocks if block["type"] == "text")
     others = [form for form in forms if form[0] != "text"]

@@ -9,8 +9,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sessionbridge.errors import MemoryLost
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
-from sessionbridge.sessions.lineage import ROOT, chain, extend
+from sessionbridge.sessions.lineage import ROOT, Link, extend
 from sessionbridge.sessions.plan import (
     plan_client_held,
     plan_server_held,
@@ -18,7 +19,16 @@ from sessionbridge.sessions.plan import (
     resolve_history,
 )
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Finished, History, MemoryKind, Message, Origin, Plan, SessionKey
+from sessionbridge.turn import (
+    Attempt,
+    Finished,
+    History,
+    MemoryKind,
+    Message,
+    Origin,
+    Plan,
+    SessionKey,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +48,18 @@ class Answered:
 
 
 class Memory(Protocol):
-    """`kind` is what the CLI is told to keep, `lock` names what only one turn at a time may use,
-    `compaction` allows the CLI to shorten a conversation that nobody else holds."""
+    """`kind` is what the CLI is told to keep, `compaction` allows the CLI to shorten a conversation
+    that nobody else holds. After `plan`, `lock` names what only one turn at a time may use."""
 
     kind: MemoryKind
     lock: Hashable
     compaction: bool
 
     async def plan(self) -> Plan:
-        """How the turn begins."""
+        """How the turn begins. Asked again where another turn was waited for."""
+
+    async def begin(self, plan: Plan) -> None:
+        """The turn is about to be dispatched."""
 
     async def plan_again(self, lost: Plan) -> Plan:
         """How it begins once the CLI has said that the session of `lost` is gone."""
@@ -54,35 +67,96 @@ class Memory(Protocol):
     async def commit(self, answered: Answered) -> int | None:
         """Keeps the turn; its number in the ledger, or None where nothing is kept."""
 
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
+        """A session that nothing will continue any more now that this turn is kept."""
+
 
 class Remembered:
-    """A conversation with a session key, in the store."""
+    """A conversation with a session key, in the store. `links` are the request's messages;
+    `refuse_loss` makes losing a history that only the bridge held an error."""
 
     kind: MemoryKind = "session"
 
     def __init__(
-        self, store: StoreThread, origin: Origin, provider: str, messages: Sequence[Message]
+        self,
+        store: StoreThread,
+        origin: Origin,
+        provider: str,
+        links: Sequence[Link],
+        attempt: Attempt,
+        *,
+        refuse_loss: bool,
     ) -> None:
         self._store = store
         self._origin = origin
         self._key = SessionKey(origin.platform, origin.external_id, provider)
-        self._links = chain(messages)
+        self._links = links
+        self._attempt = attempt
+        self._refuse_loss = refuse_loss
         self._history: History = origin.history
+        self._mapped: str | None = None
         self.lock: Hashable = self._key
         self.compaction = False
 
     async def plan(self) -> Plan:
         lineage = await self._store.lineage(self._key, [link.hash for link in self._links])
-        self._history = resolve_history(self._history, self._links, _learned(lineage))
+        self._mapped = lineage.row.internal_id if lineage.row else None
+        self._history = resolve_history(self._origin.history, self._links, _learned(lineage))
         self.compaction = self._history == "server"
-        if self._history == "client":
-            return plan_client_held(self._links, lineage.points)
-        return plan_server_held(self._links, lineage.tip)
+        if self._attempt.anew:
+            plan = plan_unknown(self._links, "started_over")
+        elif self._history == "client":
+            plan = plan_client_held(self._links, lineage.points)
+        else:
+            plan = self._plan_server_held(lineage)
+        self.lock = self._lock(plan, _learned(lineage))
+        return plan
+
+    def _plan_server_held(self, lineage: Lineage) -> Plan:
+        tip, key = lineage.tip, self._attempt.key
+        same = lineage.asked == self._links[-1].hash
+        # Where saying the same once more was tried after the tip and did not come to its end, this
+        # is the retry of that: the tip only sounds alike, and stays.
+        tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
+        known = key is not None and key == lineage.request
+        repeats = same and (known or (self._attempt.again and not tried))
+        return plan_server_held(self._links, tip, repeats=repeats, before=lineage.before)
+
+    def _lock(self, plan: Plan, learned: str | None) -> Hashable:
+        """Where the history is kept here, or that is still to be learnt, turns of one key wait for
+        each other. Where the client keeps it, only those do that continue one session in place: a
+        fork or an import has a session of its own, so a side call never waits for the main one."""
+        learning = self._origin.history == "learn" and learned != "client"
+        if self._history == "server" or learning:
+            return self._key
+        return plan.base.internal_id if plan.base and plan.name == "resume" else object()
+
+    async def begin(self, plan: Plan) -> None:
+        """Notes what is being tried, so that a retry after a crash is known for what it is."""
+        if self._history == "server" and self._mapped is not None:
+            turn_id = plan.base.turn_id if plan.base else None
+            await self._store.note(self._key, self._mapped, {_TRYING: self._noted(turn_id)})
+
+    def _noted(self, turn_id: int | None) -> str:
+        return f"{self._links[-1].hash}@{turn_id}"
 
     async def plan_again(self, lost: Plan) -> Plan:
         if lost.base is not None:
             await self._store.forget_session(lost.base.internal_id)
-        return plan_unknown(self._links, lost=True)
+        alone = len(self._links) == 1
+        if alone and self._refuse_loss:
+            raise MemoryLost(
+                "The Claude session of this conversation is gone, and nothing of it is in the "
+                "request; send it once more to begin anew."
+            )
+        return plan_unknown(self._links, "memory_lost" if alone else "imported")
+
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
+        """A client that shows another history each turn (a sliding window) has it brought in each
+        time; the one before it, never continued, would only pile up."""
+        if turn is None or self._history != "client" or plan.name != "import" or plan.base:
+            return None
+        return await self._store.replaced_import(self._key, turn)
 
     async def commit(self, answered: Answered) -> int | None:
         finished, plan = answered.finished, answered.plan
@@ -96,7 +170,7 @@ class Remembered:
                 history_hash=hashes[-1],
                 tip_uuid=finished.entries[-1],
                 response_id=answered.response_id,
-                idempotency_key=None,
+                idempotency_key=self._attempt.key,
                 plan=plan.name,
                 reason=plan.reason,
                 status=finished.stop_reason,
@@ -108,7 +182,12 @@ class Remembered:
                 ttft_ms=answered.ttft_ms,
                 duration_ms=answered.duration_ms,
                 points=tuple(zip(hashes, finished.entries, strict=True)),
-                metadata={"kind": self._origin.kind, "history": self._history, **answered.place},
+                metadata={
+                    "kind": self._origin.kind,
+                    "history": self._history,
+                    _TRYING: None,
+                    **answered.place,
+                },
             )
         )
 
@@ -119,20 +198,24 @@ class Fleeting:
     kind: MemoryKind = "none"
     compaction = False
 
-    def __init__(self, reason: str, messages: Sequence[Message]) -> None:
+    def __init__(self, reason: str, links: Sequence[Link]) -> None:
         self._reason = reason
-        self._links = chain(messages)
+        self._links = links
         self.lock: Hashable = object()
 
     async def plan(self) -> Plan:
-        *earlier, ask = self._links
-        feed = tuple(link.message for link in earlier)
-        return Plan("import" if feed else "fresh", self._reason, None, feed, ask.message)
+        return plan_unknown(self._links, self._reason)
+
+    async def begin(self, plan: Plan) -> None:
+        return None
 
     async def plan_again(self, lost: Plan) -> Plan:
         return lost
 
     async def commit(self, answered: Answered) -> int | None:
+        return None
+
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
         return None
 
 
@@ -142,8 +225,8 @@ class Continued(Fleeting):
     kind: MemoryKind = "continue"
     compaction = True
 
-    def __init__(self, messages: Sequence[Message]) -> None:
-        super().__init__("continue", messages[-1:])
+    def __init__(self, links: Sequence[Link]) -> None:
+        super().__init__("continue", links[-1:])
         self.lock: Hashable = "continue"
 
 
@@ -158,6 +241,14 @@ def _hashes(plan: Plan, text: str) -> list[str]:
     for message in (*plan.feed, plan.ask, answer):
         hashes.append(extend(hashes[-1], message))
     return hashes[1:]
+
+
+_TRYING = "trying"
+"""In the map row's metadata: what the turn under way was asked, and the turn it goes on from."""
+
+
+def _trying(lineage: Lineage) -> str | None:
+    return lineage.row.metadata.get(_TRYING) if lineage.row else None
 
 
 def _learned(lineage: Lineage) -> str | None:

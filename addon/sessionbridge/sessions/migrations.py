@@ -74,3 +74,9 @@ def m003_points(db: Database) -> None:
     # up, so no second one is kept. The entry belongs to it: one hash can be reached in two ways.
     place = (*KEY, "hash", "internal_id", "entry_uuid")
     db.table("points").create(columns, pk=place, not_null=columns)
+
+
+@migrations()
+def m004_turns_by_key(db: Database) -> None:
+    # The row's id is the end of every index, so a key's newest turn is found at once.
+    db.table("turns").create_index([*KEY])

@@ -45,24 +45,32 @@ def plan_client_held(links: Sequence[Link], points: Sequence[Point]) -> Plan:
     return plan_unknown(links)
 
 
-def plan_server_held(links: Sequence[Link], tip: Point | None) -> Plan:
-    """The history is kept here: what follows the last assistant message is what is new."""
+def plan_server_held(
+    links: Sequence[Link],
+    tip: Point | None,
+    *,
+    repeats: bool = False,
+    before: Point | None = None,
+) -> Plan:
+    """The history is kept here: what follows the last assistant message is what is new.
+
+    `repeats` says that this is the turn of the tip once more; `before` is where that had begun.
+    """
+    ask = links[-1].message
     if tip is None:
         return plan_unknown(links)
-    return Plan("resume", "appended", tip, (), links[-1].message)
+    if not repeats:
+        return Plan("resume", "appended", tip, (), ask)
+    return Plan("fork" if before else "fresh", "retried", before, (), ask)
 
 
-def plan_unknown(links: Sequence[Link], *, lost: bool = False) -> Plan:
-    """Nothing is known of this conversation: it begins here, or it is brought in whole.
-
-    `lost` says that there was a session and it is gone; where the request carries no history of its
-    own, nothing of that memory is left.
-    """
+def plan_unknown(links: Sequence[Link], reason: str | None = None) -> Plan:
+    """Nothing is known of this conversation: it begins here, or it is brought in whole."""
     *earlier, ask = links
     if earlier:
         feed = tuple(link.message for link in earlier)
-        return Plan("import", "imported", None, feed, ask.message)
-    return Plan("fresh", "memory_lost" if lost else "first_turn", None, (), ask.message)
+        return Plan("import", reason or "imported", None, feed, ask.message)
+    return Plan("fresh", reason or "first_turn", None, (), ask.message)
 
 
 def _preference(point: Point) -> tuple[bool, int]:

@@ -14,26 +14,35 @@ from typing import Any, cast
 
 from sqlite_utils import Database
 
+from sessionbridge.sessions import rows, upkeep
 from sessionbridge.sessions.database import SharedDatabase, writing
 from sessionbridge.sessions.ledger import (
+    Holdings,
+    LedgerTurn,
+    Lineage,
+    MapRow,
+    TurnRecord,
+    ledger_turn,
+    turn_row,
+)
+from sessionbridge.sessions.reports import (
     SESSIONS_SQL,
     By,
     CostRow,
-    Lineage,
-    MapRow,
     SessionSummary,
-    TurnRecord,
     cost_row,
     costs_sql,
     session_summary,
-    turn_row,
 )
-from sessionbridge.turn import Point, SessionKey
+from sessionbridge.sessions.rows import KEY_IS, map_row, named
+from sessionbridge.turn import SessionKey
 
 __all__ = [
     "DATABASE_NAME",
     "By",
     "CostRow",
+    "Holdings",
+    "LedgerTurn",
     "Lineage",
     "MapRow",
     "SessionStore",
@@ -42,17 +51,6 @@ __all__ = [
 ]
 
 DATABASE_NAME = "session_map.db"
-
-_KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
-
-_POINTS_SQL = f"""
-    SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
-        SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
-        ORDER BY id DESC LIMIT 1
-    ) AS is_tip
-    FROM points WHERE {_KEY_IS} AND hash IN (SELECT value FROM json_each(:hashes))
-    ORDER BY turn_id DESC
-"""
 
 _UPSERT_SQL = """
     INSERT INTO session_map (
@@ -96,11 +94,11 @@ class SessionStore:
 
     def get(self, key: SessionKey) -> str | None:
         """The key's internal id; counts as a use of it."""
-        sql = f"UPDATE session_map SET last_used_at = :now WHERE {_KEY_IS} RETURNING internal_id"
+        sql = f"UPDATE session_map SET last_used_at = :now WHERE {KEY_IS} RETURNING internal_id"
 
         def work(db: Database) -> str | None:
             with writing(db):
-                rows = list(db.query(sql, {**_named(key), "now": self._clock()}))
+                rows = list(db.query(sql, {**named(key), "now": self._clock()}))
             return rows[0]["internal_id"] if rows else None
 
         return self._file.call(work)
@@ -116,14 +114,14 @@ class SessionStore:
 
         self._file.call(work)
 
-    def delete(self, key: SessionKey) -> bool:
-        """Forget the key and its points; its turns stay in the ledger. False if unknown."""
+    def delete(self, key: SessionKey, unused_for: float | None = None) -> Holdings | None:
+        """Forget the key and its points; its turns stay in the ledger. Returns what it had, or None
+        where there was nothing to forget, or it was used within the last `unused_for` seconds."""
 
-        def work(db: Database) -> bool:
+        def work(db: Database) -> Holdings | None:
+            before = None if unused_for is None else self._clock() - unused_for
             with writing(db):
-                db.execute(f"DELETE FROM points WHERE {_KEY_IS}", _named(key))
-                cursor = db.execute(f"DELETE FROM session_map WHERE {_KEY_IS}", _named(key))
-            return cursor.rowcount > 0
+                return upkeep.forget(db, key, before)
 
         return self._file.call(work)
 
@@ -132,33 +130,21 @@ class SessionStore:
 
         Points that the same key has in other sessions stay; so do the turns, in the ledger.
         """
-        # Through the keys it was used with, because points are indexed by key.
-        sql = """
-            DELETE FROM points WHERE internal_id = :id AND (scope, external_id, provider) IN (
-                SELECT scope, external_id, provider FROM turns WHERE internal_id = :id
-            )
-        """
 
         def work(db: Database) -> None:
             with writing(db):
-                db.execute(sql, {"id": internal_id})
-                db.execute("DELETE FROM session_map WHERE internal_id = :id", {"id": internal_id})
+                upkeep.forget_session(db, internal_id)
 
         self._file.call(work)
 
-    def prune(self, older_than: float) -> int:
-        """Forget, as `delete` does, the keys not used for that many seconds; how many it was."""
-        stale = "FROM session_map WHERE last_used_at < ?"
+    def replaced_import(self, key: SessionKey, turn_id: int) -> str | None:
+        """The session that nothing will continue now that this turn brought in the whole
+        conversation once more: the one that the key's turn before it was an import to, if nothing
+        came of it. It is forgotten; its transcript is left to the caller."""
 
-        def work(db: Database) -> int:
-            before = [self._clock() - older_than]
+        def work(db: Database) -> str | None:
             with writing(db):
-                db.execute(
-                    "DELETE FROM points WHERE (scope, external_id, provider) IN "
-                    f"(SELECT scope, external_id, provider {stale})",
-                    before,
-                )
-                return db.execute(f"DELETE {stale}", before).rowcount
+                return upkeep.forget_replaced(db, key, turn_id)
 
         return self._file.call(work)
 
@@ -170,14 +156,14 @@ class SessionStore:
     # -- the lineage ------------------------------------------------------------------------------
 
     def lineage(self, key: SessionKey, hashes: Sequence[str]) -> Lineage:
-        """Never writes, so it needs no lock and waits for no writer."""
+        """`hashes` are those of a conversation's messages, from the first to the one asked.
+
+        One question however many they are. Never writes, so it needs no lock and waits for nobody.
+        """
 
         def work(db: Database) -> Lineage:
-            with db.atomic():  # one snapshot for the three reads
-                row = _map_row(db, key)
-                tip = _tip(db, row.internal_id) if row else None
-                found = db.query(_POINTS_SQL, {**_named(key), "hashes": json.dumps(list(hashes))})
-                return Lineage(row, tip, tuple(_point(point) for point in found))
+            with db.atomic():  # one snapshot for all of it
+                return rows.lineage(db, key, hashes)
 
         return self._file.call(work)
 
@@ -188,7 +174,7 @@ class SessionStore:
             with writing(db):
                 self._upsert(db, record.key, record.internal_id, record.metadata)
                 turn_id = cast(int, db.table("turns").insert(turn_row(record)).last_pk)
-                place = {**_named(record.key), "internal_id": record.internal_id, "turn": turn_id}
+                place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
                 db.conn.executemany(
                     _POINT_SQL,
                     ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points),
@@ -204,6 +190,28 @@ class SessionStore:
                 OR EXISTS (SELECT 1 FROM turns WHERE internal_id = :id) AS ours
         """
         return self._file.call(lambda db: bool(_one(db, sql, {"id": internal_id})["ours"]))
+
+    # -- the keys ----------------------------------------------------------------------------------
+
+    def find(self, name: str) -> list[SessionKey]:
+        """The keys called so: by external id, else as `scope/external id`, else by a session."""
+        return self._file.call(lambda db: upkeep.find(db, name))
+
+    def stale(self, unused_for: float) -> list[SessionKey]:
+        """The keys not used for that many seconds, the one that was used longest ago first."""
+        return self._file.call(lambda db: upkeep.stale(db, self._clock() - unused_for))
+
+    def holdings(self, key: SessionKey) -> Holdings:
+        def work(db: Database) -> Holdings:
+            with db.atomic():
+                return upkeep.holdings(db, key)
+
+        return self._file.call(work)
+
+    def turns(self, key: SessionKey) -> list[LedgerTurn]:
+        """Every turn of the key, the oldest first."""
+        sql = f"SELECT * FROM turns WHERE {KEY_IS} ORDER BY id"
+        return self._file.call(lambda db: [ledger_turn(row) for row in db.query(sql, named(key))])
 
     # -- the reports ------------------------------------------------------------------------------
 
@@ -221,39 +229,12 @@ class SessionStore:
     def _upsert(
         self, db: Database, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]
     ) -> None:
-        known = _map_row(db, key)
+        known = map_row(db, key)
         merged = {**(known.metadata if known else {}), **metadata}
         row = {"internal_id": internal_id, "now": self._clock(), "metadata": json.dumps(merged)}
-        db.execute(_UPSERT_SQL, {**_named(key), **row})
-
-
-def _named(key: SessionKey) -> dict[str, Any]:
-    return {"scope": key.scope, "external_id": key.external_id, "provider": key.provider}
+        db.execute(_UPSERT_SQL, {**named(key), **row})
 
 
 def _one(db: Database, sql: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
     (row,) = db.query(sql, params)
     return dict(row)
-
-
-def _map_row(db: Database, key: SessionKey) -> MapRow | None:
-    rows = list(db.query(f"SELECT * FROM session_map WHERE {_KEY_IS}", _named(key)))
-    if not rows:
-        return None
-    used = rows[0]["created_at"], rows[0]["last_used_at"]
-    return MapRow(key, rows[0]["internal_id"], *used, json.loads(rows[0]["metadata"]))
-
-
-def _tip(db: Database, internal_id: str) -> Point | None:
-    sql = """
-        SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, 1 AS is_tip
-        FROM turns WHERE internal_id = ? ORDER BY id DESC LIMIT 1
-    """
-    rows = list(db.query(sql, [internal_id]))
-    return _point(rows[0]) if rows else None
-
-
-def _point(row: Mapping[str, Any]) -> Point:
-    return Point(
-        row["hash"], row["internal_id"], row["entry_uuid"], row["turn_id"], bool(row["is_tip"])
-    )

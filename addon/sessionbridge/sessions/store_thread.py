@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
@@ -30,8 +31,14 @@ class StoreThread:
     async def commit(self, record: TurnRecord) -> int:
         return await self._call(lambda store: store.commit(record))
 
+    async def note(self, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]) -> None:
+        await self._call(lambda store: store.set(key, internal_id, metadata))
+
     async def forget_session(self, internal_id: str) -> None:
         await self._call(lambda store: store.forget_session(internal_id))
+
+    async def replaced_import(self, key: SessionKey, turn_id: int) -> str | None:
+        return await self._call(lambda store: store.replaced_import(key, turn_id))
 
     async def issued(self, internal_id: str) -> bool:
         return await self._call(lambda store: store.issued(internal_id))

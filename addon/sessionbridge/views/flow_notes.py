@@ -26,7 +26,7 @@ def annotate(flow: http.HTTPFlow, exchange: Exchange) -> None:
 def comment(exchange: Exchange) -> str:
     """For example `resume continued · openclaw · claude-opus-4-5 · in 10 out 42 cache 100+5 ·
     $0.0009 · 0.9 s`; cache is tokens read + tokens written."""
-    outcome, origin = exchange.outcome, exchange.origin
+    outcome, origin = exchange.outcome, exchange.outcome.origin or exchange.origin
     parts = [f"{outcome.plan.name} {outcome.plan.reason}" if outcome.plan else "refused"]
     parts.append(origin.platform if origin else "no origin")
     if outcome.model:
@@ -45,7 +45,7 @@ def comment(exchange: Exchange) -> str:
 
 def metadata(exchange: Exchange) -> dict[str, Any]:
     """Plain values only: flow files keep nothing else."""
-    outcome, origin = exchange.outcome, exchange.origin
+    outcome, origin = exchange.outcome, exchange.outcome.origin or exchange.origin
     return {
         "api": exchange.api,
         "platform": origin.platform if origin else None,

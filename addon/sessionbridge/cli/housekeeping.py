@@ -1,0 +1,82 @@
+"""Forgetting conversations: their place in the map, and the transcripts the bridge made for them.
+
+Safe while a proxy runs: a conversation that is forgotten begins anew with its next turn. A file is
+deleted only where all of it is certain: it lies where the CLI keeps the transcript of a session
+that the map or the ledger names, and that session ran in a working directory of this home.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sessionbridge.claude.transcript import transcript_path
+from sessionbridge.sessions.store import Holdings, SessionStore
+from sessionbridge.turn import SessionKey
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """A key that was forgotten. `failed` are the transcripts that could not be deleted."""
+
+    held: Holdings
+    transcripts: tuple[Path, ...]
+    failed: tuple[Path, ...] = ()
+
+
+def transcripts(home: Path, held: Holdings) -> dict[str, Path]:
+    """The files there are of the key's sessions, by session. Where they lie is in the map row, so
+    of a key without one nothing is known."""
+    place = held.row.metadata if held.row else {}
+    config, cwd = (Path(str(place.get(name, ""))) for name in ("config_dir", "cwd"))
+    if not config.is_absolute() or not _made_here(home, cwd):
+        return {}
+    paths = {name: transcript_path(config, cwd, name) for name in held.sessions if _plain(name)}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def forget(
+    store: SessionStore, home: Path, key: SessionKey, unused_for: float | None = None
+) -> Forgotten | None:
+    """None where there was nothing to forget, or it has been used meanwhile.
+
+    The map comes first: should this be interrupted, a file is left over, and not a conversation
+    that has lost its memory."""
+    held = store.delete(key, unused_for)
+    if held is None:
+        return None
+    gone: list[Path] = []
+    failed: list[Path] = []
+    for path in transcripts(home, held).values():
+        (gone if _deleted(path) else failed).append(path)
+    return Forgotten(held, tuple(gone), tuple(failed))
+
+
+def prune(
+    store: SessionStore, home: Path, keys: list[SessionKey], unused_for: float, *, dry_run: bool
+) -> Iterator[Forgotten | None]:
+    """One key after another, so that stopping in between leaves no key half forgotten."""
+    for key in keys:
+        if dry_run:
+            held = store.holdings(key)
+            yield Forgotten(held, tuple(transcripts(home, held).values()))
+        else:
+            yield forget(store, home, key, unused_for)
+
+
+def _made_here(home: Path, cwd: Path) -> bool:
+    return cwd.is_absolute() and (home / "work").resolve() in cwd.resolve().parents
+
+
+def _plain(internal_id: str) -> bool:
+    """Whether it is one name and not a path to somewhere else."""
+    return internal_id == Path(internal_id).name
+
+
+def _deleted(path: Path) -> bool:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return False
+    return True

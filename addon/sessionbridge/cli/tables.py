@@ -1,0 +1,117 @@
+"""What the commands share: opening the store to look into it, and printing what they found."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
+from sessionbridge.turn import Usage
+
+
+@contextmanager
+def opened_store(home: Path) -> Iterator[SessionStore | None]:
+    """None without a database: a command leaves no trace where there was nothing before."""
+    path = home / DATABASE_NAME
+    if not path.exists():
+        yield None
+        return
+    try:
+        with closing(SessionStore.open(path)) as store:
+            yield store
+    except StoreUnavailable as error:
+        raise click.ClickException(error.message) from error
+
+
+def read_store[T](
+    home: Path, read: Callable[[SessionStore], Sequence[T]], *, as_json: bool
+) -> Sequence[T]:
+    """What `read` returns; where that is nothing, people are told why."""
+    path = home / DATABASE_NAME
+    with opened_store(home) as store:
+        rows = read(store) if store else []
+    if not rows and not as_json:
+        click.echo(f"Nothing to show in {path}." if store else nothing_yet(home))
+    return rows
+
+
+def nothing_yet(home: Path) -> str:
+    path = home / DATABASE_NAME
+    return f"Nothing here yet: {path} does not exist. The first bridged turn makes it."
+
+
+def print_json(document: Any) -> None:
+    click.echo(json.dumps(document, indent=2))
+
+
+def console() -> Console:
+    """Folds no line where no terminal shows it: a folded id cannot be searched for."""
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=10_000)
+
+
+SUM_HEADINGS = ("Turns", "Input", "Output", "Cache write", "Cache read", "Cache hit", "Cost USD")
+
+
+def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """`headings` name the first columns; those of `sum_cells` follow."""
+    table = Table()
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for heading in SUM_HEADINGS:
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows:
+        # As Text, because an id may hold what rich takes for markup.
+        table.add_row(*(Text(cell) for cell in row))
+    console().print(table)
+
+
+def sum_cells(row: CostRow | SessionSummary) -> tuple[str, ...]:
+    """The cost is `?` where no turn reported one, and ends in `+ ?` where some did not."""
+    counts = (
+        *(row.turns, row.usage.input_tokens, row.usage.output_tokens),
+        *(row.usage.cache_creation_input_tokens, row.usage.cache_read_input_tokens),
+    )
+    hit = "-" if row.cache_hit is None else f"{row.cache_hit:.0%}"
+    cost = "?" if row.cost_usd is None else f"{row.cost_usd:.4f}"
+    if row.unpriced and row.cost_usd is not None:
+        cost += " + ?"
+    return (*(f"{count:,}" for count in counts), hit, cost if row.turns else "-")
+
+
+def sums(row: CostRow | SessionSummary) -> dict[str, Any]:
+    return {
+        "turns": row.turns,
+        **tokens(row.usage),
+        "cache_hit": row.cache_hit,
+        "cost_usd": row.cost_usd,
+        "unpriced_turns": row.unpriced,
+    }
+
+
+def tokens(usage: Usage) -> dict[str, int]:
+    return {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
+        "cache_read_input_tokens": usage.cache_read_input_tokens,
+    }
+
+
+def local(seconds: float) -> str:
+    """A time as on the reader's own clock."""
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+
+
+def iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")

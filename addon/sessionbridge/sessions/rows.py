@@ -1,0 +1,87 @@
+"""Reads the session database as values; each function within its caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from sessionbridge.sessions.ledger import Lineage, MapRow
+from sessionbridge.turn import Point, SessionKey
+
+KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
+
+_POINTS_SQL = f"""
+    SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
+        SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
+        ORDER BY id DESC LIMIT 1
+    ) AS is_tip
+    FROM points WHERE {KEY_IS} AND hash IN (:last, (
+        -- in the order given, the longest first, so that it stops where a conversation goes on
+        SELECT value FROM json_each(:longest_first)
+        WHERE EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND hash = value) LIMIT 1
+    ))
+    ORDER BY turn_id DESC
+"""
+
+_ENDS_SQL = """
+    SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
+        SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
+    ) AS is_tip, parent_id, ask_hash, idempotency_key
+    FROM turns
+"""
+_NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
+_TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
+
+
+def named(key: SessionKey) -> dict[str, Any]:
+    return {"scope": key.scope, "external_id": key.external_id, "provider": key.provider}
+
+
+def keys(db: Database, sql: str, params: Mapping[str, Any]) -> list[SessionKey]:
+    rows = db.query(sql, dict(params))
+    return [SessionKey(row["scope"], row["external_id"], row["provider"]) for row in rows]
+
+
+def map_row(db: Database, key: SessionKey) -> MapRow | None:
+    row = _first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
+    if row is None:
+        return None
+    used = row["created_at"], row["last_used_at"]
+    return MapRow(key, row["internal_id"], *used, json.loads(row["metadata"]))
+
+
+def lineage(db: Database, key: SessionKey, hashes: Sequence[str]) -> Lineage:
+    row = map_row(db, key)
+    asked = {
+        "last": hashes[-1] if hashes else None,
+        "longest_first": json.dumps(list(reversed(hashes[:-1]))),
+    }
+    found = db.query(_POINTS_SQL, {**named(key), **asked})
+    points = tuple(_point(point) for point in found)
+    newest = _first(db, _NEWEST_SQL, [row.internal_id]) if row else None
+    if newest is None:
+        return Lineage(row, None, points)
+    parent = _first(db, _TURN_SQL, [newest["parent_id"]])
+    return Lineage(
+        row=row,
+        tip=_point(newest),
+        points=points,
+        asked=newest["ask_hash"],
+        request=newest["idempotency_key"],
+        before=_point(parent) if parent else None,
+    )
+
+
+def _first(
+    db: Database, sql: str, params: Sequence[Any] | dict[str, Any]
+) -> Mapping[str, Any] | None:
+    return next(iter(list(db.query(sql, params))), None)
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return Point(
+        row["hash"], row["internal_id"], row["entry_uuid"], row["turn_id"], bool(row["is_tip"])
+    )
