@@ -1,0 +1,70 @@
+"""Takes random walks and says which broke the law. The proxy is restarted in the middle of all."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
+from rich.table import Table
+
+from tests.proxy import running_proxy
+from tests.scripted_api import ScriptedServer
+from tests.walks import STEPS, Walk, take_walks
+
+console = Console()
+
+
+@click.command()
+@click.argument("number", type=click.IntRange(min=1))
+@click.option("--seed", default=0, show_default=True, help="Of the first walk.")
+@click.option("--at-once", default=3, show_default=True, help="Walks at the same time.")
+def main(number: int, seed: int, at_once: int) -> None:
+    failures: dict[int, BaseException] = {}
+    columns = (*Progress.get_default_columns()[:3], MofNCompleteColumn(), TimeElapsedColumn())
+    with (
+        ScriptedServer() as api,
+        tempfile.TemporaryDirectory() as home,
+        Progress(*columns, console=console) as progress,
+    ):
+        walks = [Walk(n, api) for n in range(seed, seed + number)]
+        task = progress.add_task("steps", total=number * STEPS)
+        for steps in (STEPS // 2, STEPS - STEPS // 2):
+            going = [walk for walk in walks if walk.seed not in failures]
+            with running_proxy(Path(home), api.url) as proxy:
+                ended = take_walks(
+                    going, proxy, steps, at_once=at_once, tell=lambda: progress.advance(task)
+                )
+            for walk, failure in zip(going, ended, strict=True):
+                if failure is not None:
+                    failures[walk.seed] = failure
+                    say_why(progress.console, walk, failure)
+    console.print(summary(walks))
+    if failures:
+        console.print(f"[red]Broken by seeds {', '.join(map(str, sorted(failures)))}.[/red]")
+        sys.exit(1)
+    console.print(f"{number} walks, and the model saw what the client sent in every turn.")
+
+
+def say_why(where: Console, walk: Walk, failure: BaseException) -> None:
+    notes = "\n".join(getattr(failure, "__notes__", ()))
+    where.print(f"{type(failure).__name__}: {failure}\n{notes}", style="red", markup=False)
+
+
+def summary(walks: list[Walk]) -> Table:
+    plans = sum((walk.plans for walk in walks), Counter[str]())
+    steps = sum(len(walk.taken) for walk in walks)
+    table = Table(title=f"{steps} steps, {plans.total()} turns")
+    table.add_column("plan and reason")
+    table.add_column("turns", justify="right")
+    for plan, turns in plans.most_common():
+        table.add_row(plan, str(turns))
+    return table
+
+
+if __name__ == "__main__":
+    main()
