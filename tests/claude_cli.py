@@ -119,6 +119,14 @@ async def answer(dispatcher: ClaudeDispatcher, job: Job) -> Answer:
         return Answer(tuple([delta async for delta in deltas]))
 
 
+def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
+
+
+def blocks_of(*messages: Message) -> list[tuple[str, dict[str, Any]]]:
+    return [(message.role, dict(block)) for message in messages for block in message.blocks]
+
+
 class Stage:
     """The real CLI before a scripted API. `replies` are given in order, then names remembered."""
 
@@ -138,6 +146,17 @@ class Stage:
     def seen(self) -> list[tuple[str, str]]:
         """The conversation the model was shown last."""
         return conversation(self.api.calls[-1].body)
+
+    @property
+    def blocks(self) -> list[tuple[str, dict[str, Any]]]:
+        """All that the model was shown last, block by block, but what the CLI put in."""
+        return [
+            (message["role"], {k: v for k, v in block.items() if k != "cache_control"})
+            for message in self.api.calls[-1].body["messages"]
+            if message["role"] != "system"
+            for block in _blocks(message["content"])
+            if not str(block.get("text")).startswith("<system-reminder>")
+        ]
 
     def was_asked(self, times: int) -> bool:
         return len(self.api.calls) == times

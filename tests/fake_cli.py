@@ -105,7 +105,24 @@ def answer() -> None:  # noqa: C901  one mood after the other
         sleep()
 
 
+def refuse() -> NoReturn:
+    lost = [f"No conversation found with session ID: {SESSION}"]
+    result(subtype="error_during_execution", is_error=True, errors=lost)
+    sys.exit(1)
+
+
+def takes_over(request: dict[str, Any]) -> bool:
+    """An assistant's message is taken over in silence, a user's with an empty result."""
+    if MODE == "loses_fed":
+        refuse()
+    fed = request.get("shouldQuery") is False and MODE != "answers_all"
+    if fed or MODE == "empty":
+        result()
+    return fed or MODE == "empty" or request["type"] == "assistant"
+
+
 def main() -> None:
+    resumes = any(word.startswith("--resume=") for word in sys.argv)
     for line in sys.stdin:
         request = json.loads(line)
         if request["type"] == "control_request":
@@ -116,12 +133,10 @@ def main() -> None:
             put({"type": "control_response", "response": ok})
             if MODE == "deaf":
                 sleep()
-            if MODE == "refuses":
-                lost = [f"No conversation found with session ID: {SESSION}"]
-                result(subtype="error_during_execution", is_error=True, errors=lost)
-                sys.exit(1)
-        elif MODE == "empty" or request.get("shouldQuery") is False:
-            result()
+            if MODE == "refuses" or (MODE == "refuses_resumes" and resumes):
+                refuse()
+        elif takes_over(request):
+            pass
         elif MODE == "feeds_fail":
             result(num_turns=1)
         else:

@@ -228,6 +228,14 @@ def test_a_failed_result_is_a_failure_even_after_text() -> None:
         read(*PLAIN, error, result(is_error=True))
 
 
+def test_a_conversation_the_cli_shortened_is_known() -> None:
+    boundary = SystemMessage("compact_boundary", {"compact_metadata": {"trigger": "auto"}})
+    summary = UserMessage("This session is being continued …")
+    assert read(boundary, summary, *PLAIN, result())[:-1] == read(*PLAIN, result())[:-1]
+    assert finished(boundary, summary, *PLAIN, result()).compacted
+    assert not finished(*PLAIN, result()).compacted
+
+
 def test_the_delay_of_the_last_retry_is_passed_on() -> None:
     retries = [SystemMessage("api_retry", {"retry_delay_ms": delay}) for delay in (500, 6100)]
     with pytest.raises(ApiFailed) as caught:

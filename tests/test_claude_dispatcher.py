@@ -12,11 +12,13 @@ from functools import partial
 from pathlib import Path
 from stat import S_IMODE
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
 from sessionbridge.claude.environment import CHILD_HEADER
 from sessionbridge.cli.scripted_api import Reply, conversation
+from sessionbridge.errors import SessionLost
 from sessionbridge.turn import TextDelta, Usage
 from tests.claude_cli import (
     MODEL,
@@ -222,6 +224,21 @@ async def test_blocks_pass_as_they_are(stage: Stage) -> None:
     ]
     assert found["content"] in json.dumps(sent)
     assert [block["input"] for block in sent if block["type"] == "tool_use"] == [{"at": "it"}]
+
+
+async def test_a_session_that_was_discarded_is_lost_without_a_start(
+    stage: Stage, tmp_path: Path
+) -> None:
+    one = await stage.answer(job("My name is Ann"))
+    kept = await stage.answer(job("My name is Bob"))
+    dispatcher = stage.dispatcher(cli=tmp_path / "is not needed")
+    for _ in range(2):  # what is not there is none to delete
+        await dispatcher.discard(one.session_id)
+    assert [path.stem for path in (tmp_path / "config").rglob("*.jsonl")] == [kept.session_id]
+    for lost in (job("Hi", "resume", after=one), job("Hi", "fork", after=kept, entry=str(uuid4()))):
+        with pytest.raises(SessionLost):
+            await answer(dispatcher, lost)
+    assert (await stage.answer(job("Who am I?", "resume", after=kept))).text == "Your name is Bob."
 
 
 async def test_two_sessions_at_once_do_not_meet(stage: Stage) -> None:

@@ -14,7 +14,7 @@ import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 
 from sessionbridge.claude.dispatcher import ClaudeDispatcher
-from sessionbridge.claude.process import CliProcess
+from sessionbridge.claude.process import CliProcess, FeedRefused
 from sessionbridge.errors import ClaudeFailed, SessionLost
 from sessionbridge.turn import TextDelta
 from tests.claude_cli import (
@@ -166,6 +166,24 @@ async def test_a_message_it_answers_instead_of_taking_over_is_a_failure(fake: Fa
         await process.feed(say("before"))
         await process.ask(say("a question whose answer the next message would take for its own"))
         with pytest.raises(ClaudeFailed, match="did not take over"):
+            await process.feed(say("before"))
+    finally:
+        await process.kill()
+
+
+async def test_a_message_it_asks_the_model_about_is_not_waited_for(fake: Fake) -> None:
+    process = await fake.process("answers_all")
+    try:
+        with pytest.raises(FeedRefused):
+            await process.feed(say("before"))
+    finally:
+        await process.kill()
+
+
+async def test_a_session_refused_while_it_is_fed_is_lost(fake: Fake) -> None:
+    process = await fake.process("loses_fed")
+    try:
+        with pytest.raises(SessionLost):
             await process.feed(say("before"))
     finally:
         await process.kill()

@@ -9,10 +9,12 @@ import pytest
 
 from sessionbridge.claude.transcript import (
     config_dir,
+    cost_at,
     cost_so_far,
     newest_transcript,
     transcript_path,
 )
+from sessionbridge.errors import SessionLost
 
 
 def cost(dollars: Any) -> dict[str, Any]:
@@ -51,6 +53,16 @@ def test_a_line_cut_off_by_a_kill_is_passed_over(tmp_path: Path, tail: bytes) ->
     transcript = tmp_path / "t.jsonl"
     transcript.write_bytes(json.dumps(cost(0.5)).encode() + b"\n" + tail)
     assert cost_so_far(transcript) == 0.5
+
+
+def test_what_it_goes_on_from_is_there_or_the_session_is_lost(tmp_path: Path) -> None:
+    transcript = tmp_path / "t.jsonl"
+    with pytest.raises(SessionLost):
+        cost_at(transcript, "e1")
+    transcript.write_text(json.dumps({"uuid": "e1"}) + "\n" + json.dumps(cost(0.5)) + "\n")
+    assert cost_at(transcript, "e1") == 0.5
+    with pytest.raises(SessionLost):
+        cost_at(transcript, "e2")
 
 
 def test_no_transcript_costs_nothing(tmp_path: Path) -> None:

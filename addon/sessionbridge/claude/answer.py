@@ -2,6 +2,10 @@
 
 The CLI passes on the API's own stream events. An answer can take several model calls, each a round
 of `message_start … message_stop`; blocks and tokens are counted over all of them.
+
+Where the CLI compacts the conversation, the model calls it makes for that are not streamed
+(measured): nothing of the summary is in the answer and their tokens are not counted, but the cost
+the CLI reports includes them.
 """
 
 from __future__ import annotations
@@ -44,6 +48,7 @@ class AnswerReader:
         self._answer_entry: str | None = None
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
+        self._compacted = False
 
     def read(self, message: CliMessage) -> list[Delta]:
         """Raises a `BridgeError` when the answer failed; after `Finished` nothing more comes."""
@@ -58,6 +63,8 @@ class AnswerReader:
                     return self._unstreamed(message)
             case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
                 self._retry_delay_ms = delay
+            case SystemMessage(subtype="compact_boundary"):
+                self._compacted = True
             case ResultMessage():
                 return [self._finish(message)]
         return []
@@ -136,4 +143,5 @@ class AnswerReader:
             stop_reason=self._stop_reason or result.stop_reason or "end_turn",
             usage=self._usage,
             cost_usd=None if total is None else max(0.0, total - self._cost_before),
+            compacted=self._compacted,
         )

@@ -7,30 +7,38 @@ implementation.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import shlex
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
 
-from sessionbridge.claude import models
+from sessionbridge.claude import imports, models
 from sessionbridge.claude.answer import AnswerReader
 from sessionbridge.claude.environment import child_environment
-from sessionbridge.claude.process import CliProcess
+from sessionbridge.claude.process import CliProcess, FeedRefused
 from sessionbridge.claude.transcript import (
     config_dir,
+    cost_at,
     cost_so_far,
     newest_transcript,
     transcript_path,
 )
-from sessionbridge.turn import Delta, Finished, MemoryKind, Plan
+from sessionbridge.errors import ClaudeFailed
+from sessionbridge.turn import Delta, Finished, MemoryKind, Plan, Point
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 256 * 1024 * 1024
+
+_Way = Literal["feed", "file"]
+"""How the CLI is given the messages before the one it is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +86,8 @@ class Dispatcher(Protocol):
 @dataclass(frozen=True, slots=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is where its working directories are; `secret` marks its requests."""
+    environment; `home` is where its working directories are; `secret` marks its requests. A new
+    conversation of more than `feeds_up_to` messages is imported as a file."""
 
     home: Path
     cli: Path | None
@@ -86,6 +95,7 @@ class ClaudeProfile:
     retries: int
     secret: str
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    feeds_up_to: int = imports.LONG
 
     def work_dir(self, memory: MemoryKind) -> Path:
         """Transcripts belong to a working directory, so each kind of memory has its own."""
@@ -101,6 +111,7 @@ class ClaudeDispatcher:
 
     def __init__(self, profile: ClaudeProfile) -> None:
         self._profile = profile
+        self._feeding_works = True
         self.place = {
             "cwd": str(profile.work_dir("session")),
             "config_dir": str(profile.config_dir),
@@ -110,21 +121,69 @@ class ClaudeDispatcher:
         return models.is_claude(model)
 
     async def discard(self, internal_id: str) -> None:
-        config, cwd = self._profile.config_dir, self._profile.work_dir("session")
-        transcript = transcript_path(config, cwd, internal_id)
-        await asyncio.to_thread(transcript.unlink, missing_ok=True)
+        await asyncio.to_thread(self._transcript(internal_id).unlink, missing_ok=True)
 
     async def run(self, job: Job) -> AsyncGenerator[Delta]:
+        first, *second = self._ways(job)
+        said = False
+        try:
+            async with aclosing(self._by(first, job)) as deltas:
+                async for delta in deltas:
+                    said = True
+                    yield delta
+            return
+        except ClaudeFailed as error:
+            refused = isinstance(error, FeedRefused)
+            self._feeding_works = self._feeding_works and not refused
+            if said or not second or not (refused or first == "file"):
+                raise
+            logger.warning("import by %s failed, now by %s: %s", first, second[0], error.message)
+        await self.discard(job.session_id)  # or the CLI refuses the id as used
+        async with aclosing(self._by(second[0], job)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    def _ways(self, job: Job) -> tuple[_Way, ...]:
+        """The way to try first, and another where there is one. Only a session of its own that
+        starts from nothing can be written as a file."""
+        plan = job.plan
+        new = plan.base is None and job.memory == "session"
+        if not new or not imports.writable(plan.feed):
+            return ("feed",)
+        if not self._feeding_works:
+            return ("file",)
+        long = len(plan.feed) > self._profile.feeds_up_to
+        return ("file", "feed") if long or imports.has_image(plan.feed) else ("feed", "file")
+
+    async def _by(self, way: _Way, job: Job) -> AsyncGenerator[Delta]:
+        written: tuple[str, ...] = ()
+        if way == "file":
+            job, written = await asyncio.to_thread(self._import, job)
+        async with aclosing(self._run(job, written)) as deltas:
+            async for delta in deltas:
+                yield delta
+
+    def _import(self, job: Job) -> tuple[Job, tuple[str, ...]]:
+        """Writes what can be written; what is left is to resume it and feed the rest."""
+        plan, count = job.plan, imports.writable(job.plan.feed)
+        cwd = self._profile.work_dir(job.memory)
+        entries = imports.write(self._transcript(job.session_id), plan.feed[:count], cwd)
+        base = Point("", job.session_id, entries[-1], 0, is_tip=True)
+        rest = replace(plan, name="resume", base=base, feed=plan.feed[count:])
+        return replace(job, plan=rest), entries
+
+    async def _run(self, job: Job, written: tuple[str, ...]) -> AsyncGenerator[Delta]:
+        """One process. `written` are the entries of messages it will find in its transcript."""
         prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
         process = CliProcess(self._options(job, prompt_file))
         finished = False
         try:
+            cost_before = await asyncio.to_thread(self._cost_before, job)
             # Not on a thread: it would go on after a cancellation, and leave the file behind.
             self._prepare(job, prompt_file)
-            cost_before = await asyncio.to_thread(self._cost_before, job)
             self.place["cli_version"] = await process.start()
             prompt_file.unlink(missing_ok=True)  # it has been read
-            entries = [await process.feed(message) for message in job.plan.feed]
+            entries = [*written, *[await process.feed(message) for message in job.plan.feed]]
             entries.append(await process.ask(job.plan.ask))
             answer = AnswerReader(entries, cost_before)
             async with aclosing(process.messages()) as messages:
@@ -149,11 +208,18 @@ class ClaudeDispatcher:
             file.write(job.system.encode("utf-8", "replace"))
 
     def _cost_before(self, job: Job) -> float:
-        cwd, config = self._profile.work_dir(job.memory), self._profile.config_dir
+        """Raises `SessionLost` where there is nothing to go on from."""
         if job.memory == "continue":
+            cwd, config = self._profile.work_dir(job.memory), self._profile.config_dir
             return cost_so_far(newest_transcript(config, cwd))
         base = job.plan.base
-        return cost_so_far(transcript_path(config, cwd, base.internal_id) if base else None)
+        if base is None:
+            return 0.0
+        return cost_at(self._transcript(base.internal_id), base.entry_uuid)
+
+    def _transcript(self, internal_id: str) -> Path:
+        cwd = self._profile.work_dir("session")
+        return transcript_path(self._profile.config_dir, cwd, internal_id)
 
     def _options(self, job: Job, prompt_file: Path) -> ClaudeAgentOptions:
         profile = self._profile

@@ -18,6 +18,7 @@ from claude_agent_sdk import (
     CLIConnectionError,
     ProcessError,
     ResultMessage,
+    StreamEvent,
 )
 from claude_agent_sdk import Message as CliMessage
 
@@ -25,7 +26,7 @@ from claude_agent_sdk import Message as CliMessage
 # its standard input in mid-turn waits for the whole answer and commits it to the transcript.
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
-from sessionbridge.claude.failures import translated
+from sessionbridge.claude.failures import from_result, translated
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.turn import Message
 
@@ -43,6 +44,10 @@ logging.getLogger("claude_agent_sdk._internal.query").setLevel(logging.CRITICAL)
 
 _ENDING: set[asyncio.Task[None]] = set()
 """asyncio holds its tasks by weak references only."""
+
+
+class FeedRefused(ClaudeFailed):
+    """The CLI asks the model about a message it was only to take over."""
 
 
 class _Transport(SubprocessCLITransport):
@@ -116,11 +121,16 @@ class CliProcess:
         entry = await self._send(message, {"shouldQuery": False})
         async with aclosing(self.messages()) as answers:
             async for answer in answers:
-                if isinstance(answer, ResultMessage):
-                    if answer.is_error or answer.num_turns:
-                        break
-                    return entry
-        raise ClaudeFailed("The Claude CLI did not take over the conversation's earlier messages.")
+                match answer:
+                    case StreamEvent():
+                        break  # not after the whole of an answer nobody asked for
+                    case ResultMessage(is_error=True):
+                        raise from_result(answer, None, None)
+                    case ResultMessage():
+                        if answer.num_turns:
+                            break
+                        return entry
+        raise FeedRefused("The Claude CLI did not take over the conversation's earlier messages.")
 
     async def ask(self, message: Message) -> str:
         """Asks the model; returns the uuid the message has in the transcript."""

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from claude_agent_sdk import project_key_for_directory
 
+from sessionbridge.errors import SessionLost
+
 
 def config_dir(environment: Mapping[str, str]) -> Path:
     """Where a CLI with this environment keeps its files."""
@@ -30,6 +32,18 @@ def newest_transcript(config: Path, cwd: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def cost_at(transcript: Path, entry: str) -> float:
+    """`cost_so_far` of a session that is to go on from an entry. Raises `SessionLost` where the
+    transcript or the entry is gone: cheaper to find out than by a CLI that fails to start."""
+    try:
+        content = transcript.read_bytes()
+    except FileNotFoundError as error:
+        raise SessionLost("The transcript of this Claude session is gone.") from error
+    if content.rfind(entry.encode()) < 0:
+        raise SessionLost("The transcript of this Claude session no longer has this entry.")
+    return _last_cost(content)
+
+
 def cost_so_far(transcript: Path | None) -> float:
     """US dollars a session had cost when its process last ended; 0.0 where nothing says so.
 
@@ -38,7 +52,10 @@ def cost_so_far(transcript: Path | None) -> float:
     """
     if transcript is None or not transcript.exists():
         return 0.0
-    content = transcript.read_bytes()
+    return _last_cost(transcript.read_bytes())
+
+
+def _last_cost(content: bytes) -> float:
     end = len(content)
     while (found := content.rfind(b'"cost-state"', 0, end)) >= 0:
         end = content.rfind(b"\n", 0, found) + 1

@@ -1,0 +1,88 @@
+"""Imports a conversation as a file: writes the transcript that the CLI resumes a session from.
+
+It takes no longer however long the conversation is, where feeding takes 10 to 25 ms for each pair.
+And it is the way out should a CLI no longer understand feeding, which is as undocumented; what the
+CLI must do for either is held by tests/test_feed_conformance.py and tests/test_claude_imports.py.
+
+The seven fields of an entry suffice, and role and content of its message: it is what the CLI
+writes itself for messages that are fed (measured with 2.1.330).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from uuid import uuid4
+
+from sessionbridge.turn import Message
+
+LONG = 10
+"""Messages. With fewer, feeding a process that has just been started is as quick (measured)."""
+
+
+def has_image(messages: Iterable[Message]) -> bool:
+    """The CLI adds a line with the name of a temporary file to an image it is fed, but not to one
+    it finds in a transcript (measured)."""
+    return any(block.get("type") == "image" for message in messages for block in message.blocks)
+
+
+def writable(messages: Sequence[Message]) -> int:
+    """How many of these a transcript can hold: up to the last answer that ends in text.
+
+    The CLI touches any other end: it answers an open `tool_use` ("Tool call interrupted …") and
+    adds "No response requested." to a `tool_result` (measured).
+    """
+    for count in range(len(messages), 0, -1):
+        message = messages[count - 1]
+        if message.role == "assistant" and message.blocks[-1].get("type") == "text":
+            return count
+    return 0
+
+
+def write(path: Path, messages: Sequence[Message], cwd: Path) -> tuple[str, ...]:
+    """Writes the transcript of the session that the file is named after, whole or not at all, and
+    for its owner only. Returns its entries, one for each message."""
+    entries = tuple(str(uuid4()) for _ in messages)
+    content = transcript(messages, entries, path.stem, cwd, datetime.now(UTC))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
+    try:
+        with open(unfinished, "xb", opener=_private) as file:
+            file.write(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    return entries
+
+
+def transcript(
+    messages: Sequence[Message],
+    entries: Sequence[str],
+    session_id: str,
+    cwd: Path,
+    now: datetime,
+) -> bytes:
+    """One JSON entry a line, each naming the one before it."""
+    timestamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    parents = (None, *entries)
+    lines = []
+    for message, entry, parent in zip(messages, entries, parents, strict=False):
+        content = [dict(block) for block in message.blocks]
+        fields = {
+            "parentUuid": parent,
+            "uuid": entry,
+            "type": message.role,
+            "message": {"role": message.role, "content": content},
+            "timestamp": timestamp,
+            "cwd": str(cwd),
+            "sessionId": session_id,
+        }
+        lines.append(json.dumps(fields, separators=(",", ":")) + "\n")
+    return "".join(lines).encode()
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, mode=0o600)
