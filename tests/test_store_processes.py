@@ -137,8 +137,9 @@ def test_no_row_is_lost_and_nothing_known_is_missed(path: Path) -> None:
         assert row.turns == 2 * WORKERS * TURNS
         assert row.cost_usd == 0.25 * row.turns
         hashes = [record_of(worker, n).ask_hash for worker in range(WORKERS) for n in range(TURNS)]
-        shared = store.lineage(SessionKey("goclaw", "shared", "claude"), hashes)
-        assert len(shared.points) == WORKERS * TURNS
+        shared = SessionKey("goclaw", "shared", "claude")
+        known = [len(store.lineage(shared, [hash_]).points) for hash_ in hashes]
+        assert known == [1] * WORKERS * TURNS
 
 
 def test_processes_that_quarantine_together_keep_the_fresh_file(path: Path) -> None:
