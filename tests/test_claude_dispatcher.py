@@ -201,6 +201,27 @@ async def test_leaving_in_mid_answer_forgets_that_turn_only(stage: Stage) -> Non
     assert 0 < two.cost < 2 * one.cost
 
 
+@pytest.mark.parametrize("earlier", [0, 12], ids=["fresh", "imported by file"])
+async def test_a_new_session_that_came_to_nothing_leaves_no_transcript(
+    stage: Stage, tmp_path: Path, earlier: int
+) -> None:
+    feed = tuple(say(f"word {n}", ("user", "assistant")[n % 2]) for n in range(earlier))
+    stage.replies = [Held("Once upon", " a time").reply]
+    start = job("Tell me a story")
+    start = replace(start, plan=replace(start.plan, feed=feed))
+    async with aclosing(stage.dispatcher().run(start)) as deltas:
+        async for delta in deltas:
+            if isinstance(delta, TextDelta):
+                break
+    assert transcripts(tmp_path, start.session_id) == []
+    whole = await stage.answer(replace(start, session_id=str(uuid4())))
+    assert len(transcripts(tmp_path, whole.session_id)) == 1
+
+
+def transcripts(tmp_path: Path, session_id: str) -> list[Path]:
+    return list(tmp_path.rglob(f"{session_id}.jsonl"))
+
+
 async def test_when_the_model_stops_at_its_limit_the_cli_goes_on_by_itself(stage: Stage) -> None:
     """Two model calls, one answer; the last one tells how it stopped."""
     stage.replies = [Reply(("Half",), USAGE, "max_tokens"), Reply((" way",), USAGE)]

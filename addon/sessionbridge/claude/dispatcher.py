@@ -124,6 +124,18 @@ class ClaudeDispatcher:
         await asyncio.to_thread(self._transcript(internal_id).unlink, missing_ok=True)
 
     async def run(self, job: Job) -> AsyncGenerator[Delta]:
+        finished = False
+        try:
+            async with aclosing(self._tried(job)) as deltas:
+                async for delta in deltas:
+                    finished = isinstance(delta, Finished)
+                    yield delta
+        finally:
+            if not finished and job.memory == "session" and job.plan.name != "resume":
+                # Nobody will ever name this session; its process has ended.
+                self._transcript(job.session_id).unlink(missing_ok=True)
+
+    async def _tried(self, job: Job) -> AsyncGenerator[Delta]:
         first, *second = self._ways(job)
         said = False
         try:
