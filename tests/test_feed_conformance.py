@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
+from sessionbridge.claude.environment import FIXED
 from sessionbridge.claude.process import CliProcess, FeedRefused
 from sessionbridge.claude.transcript import transcript_path
 from sessionbridge.turn import Message
@@ -112,7 +113,7 @@ async def test_a_live_process_is_fed_between_questions(stage: Stage, tmp_path: P
     process = CliProcess(
         ClaudeAgentOptions(
             cwd=tmp_path,
-            env=stage.extra,
+            env={**FIXED, **stage.extra},  # or it makes a title call of its own at any moment
             model=MODEL,
             tools=[],
             setting_sources=[],
