@@ -21,7 +21,12 @@ def raise_first(failures: list[BaseException | None]) -> None:
 def test_the_law_on_walks_through_one_proxy(proxy: Proxy, api: ScriptedServer) -> None:
     walks = [Walk(seed, api, "test-walk") for seed in range(6)]
     raise_first(take_walks(walks, proxy, STEPS))
-    assert {plan.split()[0] for walk in walks for plan in walk.plans} >= {"fresh", "resume", "fork"}
+    assert {plan.split()[0] for walk in walks for plan in walk.plans} >= {
+        "fresh",
+        "resume",
+        "fork",
+        "import",
+    }
 
 
 @pytest.mark.acceptance(1, 22)

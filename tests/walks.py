@@ -10,6 +10,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 from sessionbridge.turn import Message
 from tests.proxy import Proxy
@@ -61,6 +62,7 @@ class Walk:
     def _chosen(self) -> Callable[[], None]:
         anytime = [self._append] * 3 + [self._two_messages_in_a_row, self._abort, self._side_call]
         later = [self._edit, self._regenerate, self._branch_back, self._delete_last, self._retry]
+        later += [self._slide, self._rewrite_an_answer]
         return self._chance.choice(anytime + later if self._talk else anytime)
 
     # -- steps ------------------------------------------------------------------------------------
@@ -84,6 +86,23 @@ class Walk:
 
     def _delete_last(self) -> None:
         self._talk = self._talk[:-2]
+        self._append()
+
+    def _slide(self) -> None:
+        """The oldest question and its answers are left out from here on."""
+        starts = [
+            n
+            for n, (was, now) in enumerate(pairwise(self._talk), 1)
+            if (was.role, now.role) == ("assistant", "user")
+        ]
+        self._talk = self._talk[starts[0] :] if starts else ()
+        self._append()
+
+    def _rewrite_an_answer(self) -> None:
+        places = [n for n, message in enumerate(self._talk) if message.role == "assistant"]
+        place = self._chance.choice(places)
+        rewritten = assistant(f"In other words. ({self._marker()})")
+        self._talk = (*self._talk[:place], rewritten, *self._talk[place + 1 :])
         self._append()
 
     def _retry(self) -> None:
