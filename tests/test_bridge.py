@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.bridge import Bridge
+from sessionbridge.errors import ClaudeFailed
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.turn import Origin
 from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, House, ask, body, house
@@ -186,6 +187,17 @@ async def test_a_lost_history_is_named_and_begins_anew(house: House) -> None:
     third = await house.ask("three", origin=SERVER_HELD)
     assert third.headers["x-sessionbridge-reason"] == "appended"
     assert [text for _, text in words(house.dispatcher.seen[-1])] == ["two", "1: two", "three"]
+
+
+async def test_a_lost_history_is_named_until_a_turn_takes_its_place(house: House) -> None:
+    first = await house.ask("one", origin=SERVER_HELD)
+    house.dispatcher.lose(first.headers["x-sessionbridge-session"])
+    for _ in range(2):
+        house.dispatcher.fails = ClaudeFailed("It did not start.")
+        assert (await house.ask("two", origin=SERVER_HELD)).status == 502
+    house.dispatcher.fails = None
+    second = await house.ask("two", origin=SERVER_HELD)
+    assert second.headers["x-sessionbridge-reason"] == "memory_lost"
 
 
 async def test_a_learnt_history(house: House) -> None:

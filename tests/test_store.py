@@ -335,7 +335,9 @@ def test_issued_knows_mapped_and_used_sessions(store: SessionStore) -> None:
 def test_a_lost_session_is_not_continued_again(store: SessionStore) -> None:
     store.commit(turn())
     store.commit(turn(internal_id="session-2"))
-    store.forget_session("session-2")
+    store.forget_session("session-2", unmap=False)
+    assert store.get(KEY) == "session-2"
+    store.forget_session("session-2", unmap=True)
     lineage = store.lineage(KEY, ["history"])
     assert lineage.row is None
     assert [point.internal_id for point in lineage.points] == ["session-1"]

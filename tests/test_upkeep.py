@@ -162,7 +162,7 @@ def test_the_sessions_of_a_key_are_its_own_the_oldest_first(store: SessionStore)
 def test_points_of_a_key_that_lost_its_place_are_forgotten_too(store: SessionStore) -> None:
     store.commit(turn())
     store.commit(turn(internal_id="session-2"))
-    store.forget_session("session-2")
+    store.forget_session("session-2", unmap=True)
     held = store.delete(KEY)
     assert held is not None and held.row is None
     assert store.lineage(KEY, ["history"]).points == ()

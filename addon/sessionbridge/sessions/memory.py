@@ -141,10 +141,11 @@ class Remembered:
         return f"{self._links[-1].hash}@{turn_id}"
 
     async def plan_again(self, lost: Plan) -> Plan:
-        if lost.base is not None:
-            await self._store.forget_session(lost.base.internal_id)
         alone = len(self._links) == 1
-        if alone and self._refuse_loss:
+        refuse = alone and self._refuse_loss
+        if lost.base is not None:
+            await self._store.forget_session(lost.base.internal_id, unmap=refuse)
+        if refuse:
             raise MemoryLost(
                 "The Claude session of this conversation is gone, and nothing of it is in the "
                 "request; send it once more to begin anew."

@@ -125,15 +125,17 @@ class SessionStore:
 
         return self._file.call(work)
 
-    def forget_session(self, internal_id: str) -> None:
+    def forget_session(self, internal_id: str, *, unmap: bool) -> None:
         """Nothing is continued from this session again: the CLI has lost its transcript.
 
-        Points that the same key has in other sessions stay; so do the turns, in the ledger.
+        Points that the same key has in other sessions stay; so do the turns, in the ledger. Without
+        `unmap` the key stays mapped to it until a turn takes its place: should that turn fail, the
+        loss is still to be told, and what was learnt of the key is still known.
         """
 
         def work(db: Database) -> None:
             with writing(db):
-                upkeep.forget_session(db, internal_id)
+                upkeep.forget_session(db, internal_id, unmap=unmap)
 
         self._file.call(work)
 

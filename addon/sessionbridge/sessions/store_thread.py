@@ -34,8 +34,8 @@ class StoreThread:
     async def note(self, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]) -> None:
         await self._call(lambda store: store.set(key, internal_id, metadata))
 
-    async def forget_session(self, internal_id: str) -> None:
-        await self._call(lambda store: store.forget_session(internal_id))
+    async def forget_session(self, internal_id: str, *, unmap: bool) -> None:
+        await self._call(lambda store: store.forget_session(internal_id, unmap=unmap))
 
     async def replaced_import(self, key: SessionKey, turn_id: int) -> str | None:
         return await self._call(lambda store: store.replaced_import(key, turn_id))

@@ -77,7 +77,7 @@ def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | No
     return held if points or mapped else None
 
 
-def forget_session(db: Database, internal_id: str) -> None:
+def forget_session(db: Database, internal_id: str, *, unmap: bool = True) -> None:
     # Through the keys it was used with, because points are indexed by key.
     points = """
         DELETE FROM points WHERE internal_id = :id AND (scope, external_id, provider) IN (
@@ -85,7 +85,8 @@ def forget_session(db: Database, internal_id: str) -> None:
         )
     """
     db.execute(points, {"id": internal_id})
-    db.execute("DELETE FROM session_map WHERE internal_id = :id", {"id": internal_id})
+    if unmap:
+        db.execute("DELETE FROM session_map WHERE internal_id = :id", {"id": internal_id})
 
 
 def forget_replaced(db: Database, key: SessionKey, turn_id: int) -> str | None:
