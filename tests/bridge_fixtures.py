@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.admission import Admission
 from sessionbridge.bridge import Bridge
 from sessionbridge.config import Settings
 from sessionbridge.exchange import Chunk, Exchange, Head
@@ -32,6 +33,11 @@ SETTINGS = Settings(
     origins=(),
     claude=None,
     claude_env={},
+    live=0,
+    idle=60,
+    spare=0,
+    concurrency=100,
+    queue=100,
     timeout=60,
     first_token_timeout=60,
     memory_lost="fresh",
@@ -92,6 +98,11 @@ async def ask(
     return answer
 
 
+def bridge(settings: Settings, store: StoreThread | None, dispatcher: ScriptedDispatcher) -> Bridge:
+    locks, admission = Locks(settings.locks), Admission(settings.concurrency, settings.queue)
+    return Bridge(settings, store, dispatcher, locks, admission)
+
+
 class House:
     """The bridge, and what a test needs to look behind it. `restart` makes it anew on the same
     file, as a proxy does that was stopped and started."""
@@ -103,7 +114,7 @@ class House:
         self.bridge = self._bridge()
 
     def _bridge(self) -> Bridge:
-        return Bridge(self.settings, self.thread, self.dispatcher, Locks())
+        return bridge(self.settings, self.thread, self.dispatcher)
 
     def change(self, **settings: Any) -> None:
         self.settings = replace(self.settings, **settings)

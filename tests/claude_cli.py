@@ -14,7 +14,9 @@ from uuid import uuid4
 
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, ClaudeProfile, Job
+from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.job import Job
+from sessionbridge.claude.launcher import ClaudeProfile
 from sessionbridge.cli.scripted_api import (
     Body,
     Failure,
@@ -24,7 +26,17 @@ from sessionbridge.cli.scripted_api import (
     remembers_names,
 )
 from sessionbridge.cli.scripted_api import Usage as ScriptedUsage
-from sessionbridge.turn import Delta, Finished, Message, Plan, PlanName, Point, Started, TextDelta
+from sessionbridge.turn import (
+    Delta,
+    Dispatched,
+    Finished,
+    Message,
+    Plan,
+    PlanName,
+    Point,
+    Started,
+    TextDelta,
+)
 
 MODEL = "claude-sonnet-4-5"
 SECRET = "a-secret-of-this-process"
@@ -83,6 +95,7 @@ def job(
 @dataclass(frozen=True)
 class Answer:
     deltas: tuple[Delta, ...]
+    dispatched: Dispatched
 
     @property
     def text(self) -> str:
@@ -116,7 +129,9 @@ class Answer:
 
 async def answer(dispatcher: ClaudeDispatcher, job: Job) -> Answer:
     async with aclosing(dispatcher.run(job)) as deltas:
-        return Answer(tuple([delta async for delta in deltas]))
+        heard = [delta async for delta in deltas]
+    told = [delta for delta in heard if isinstance(delta, Dispatched)]
+    return Answer(tuple(delta for delta in heard if not isinstance(delta, Dispatched)), told[-1])
 
 
 def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,9 +150,11 @@ class Stage:
         self.api = ScriptedApi(self._script)
         self.extra = {"ANTHROPIC_BASE_URL": self.api.url, "ANTHROPIC_API_KEY": "sk-ant-dummy"}
         self.profile = profile(tmp_path, inherited, extra=self.extra)
+        self.keep = Keep()
+        """No process outlives its turn, unless a test says so."""
 
     def dispatcher(self, **changes: Any) -> ClaudeDispatcher:
-        return ClaudeDispatcher(replace(self.profile, **changes))
+        return ClaudeDispatcher(replace(self.profile, **changes), self.keep)
 
     async def answer(self, job: Job, **changes: Any) -> Answer:
         return await answer(self.dispatcher(**changes), job)

@@ -13,9 +13,9 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
-from sessionbridge.claude.dispatcher import Job
+from sessionbridge.claude.job import Job
 from sessionbridge.errors import ClaudeFailed, SessionLost
-from sessionbridge.turn import Delta, Finished, Message, Started, TextDelta, Usage
+from sessionbridge.turn import Delta, Dispatched, Finished, Message, Started, TextDelta, Usage
 
 MODEL = "claude-scripted-1"
 USAGE = Usage(10, 20, 30, 40)
@@ -69,12 +69,13 @@ class ScriptedDispatcher:
     async def discard(self, internal_id: str) -> None:
         self.sessions.pop(internal_id, None)
 
-    async def run(self, job: Job) -> AsyncGenerator[Delta]:
+    async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         self.jobs.append(job)
         transcript = self._transcript(job)
         assert not self._busy[job.session_id], "two processes on one session"
         self._busy[job.session_id] += 1
         try:
+            yield Dispatched(job.plan, job.session_id, job.command, "new")
             given = [self._write(transcript, m) for m in (*job.plan.feed, job.plan.ask)]
             seen = tuple(entry.message for entry in transcript)
             self.seen.append(seen)

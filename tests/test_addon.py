@@ -15,13 +15,12 @@ from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.net.http.http1 import assemble_request
 from mitmproxy.net.server_spec import parse as server_spec
 
-from sessionbridge.bridge import Bridge
 from sessionbridge.claude.environment import CHILD_HEADER
 from sessionbridge.gateway import TICKET_HEADER
-from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import Origin, SessionKey
 from tests.addon_fixtures import HELLO, KEYED, Proxy, is_bridged, make_flow, proxy, refusal
+from tests.bridge_fixtures import bridge
 from tests.scripted_dispatcher import ScriptedDispatcher
 
 __all__ = ["proxy"]
@@ -46,7 +45,7 @@ async def through_the_gateway(flow: HTTPFlow) -> bytes:
 def scripted(proxy: Proxy) -> ScriptedDispatcher:
     dispatcher = ScriptedDispatcher()
     assert proxy.addon._settings is not None
-    proxy.gateway.walk = Bridge(proxy.addon._settings, proxy.addon._store, dispatcher, Locks())
+    proxy.gateway.walk = bridge(proxy.addon._settings, proxy.addon._store, dispatcher)
     return dispatcher
 
 

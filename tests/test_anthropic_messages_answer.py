@@ -10,7 +10,14 @@ import httpx2
 import pytest
 
 from sessionbridge.apis.anthropic_messages import MessagesShape
-from sessionbridge.errors import ApiFailed, BadRequest, BridgeError, PromptTooLong, TimedOut
+from sessionbridge.errors import (
+    ApiFailed,
+    BadRequest,
+    BridgeError,
+    Overloaded,
+    PromptTooLong,
+    TimedOut,
+)
 from sessionbridge.turn import Finished, Started, TextDelta, Turn, Usage
 from tests.wire import wired
 
@@ -170,6 +177,7 @@ def test_an_error_within_the_stream_is_an_error_of_the_client(texts: list[TextDe
         (ApiFailed(422, "x"), "invalid_request_error", anthropic.UnprocessableEntityError),
         (ApiFailed(429, "x"), "rate_limit_error", anthropic.RateLimitError),
         (ApiFailed(529, "x"), "overloaded_error", anthropic.InternalServerError),
+        (Overloaded("x"), "overloaded_error", anthropic.InternalServerError),
         (TimedOut("x"), "timeout_error", anthropic.InternalServerError),
         (BridgeError("x"), "api_error", anthropic.InternalServerError),
         (ApiFailed(502, "x"), "api_error", anthropic.InternalServerError),
@@ -179,7 +187,7 @@ def test_an_error_body_has_the_type_of_its_status(
     error: BridgeError, kind: str, raised: type[anthropic.APIStatusError]
 ) -> None:
     with pytest.raises(raised) as caught:
-        ask([SHAPE.error_body(error)], status=error.status)
+        ask([SHAPE.error_body(error)], status=SHAPE.status(error))
     assert caught.value.body == {
         "type": "error",
         "error": {"type": kind, "message": "x"},

@@ -16,8 +16,10 @@ from sessionbridge.errors import (
     BridgeError,
     ClaudeFailed,
     NotLoggedIn,
+    Overloaded,
     PromptTooLong,
     Refused,
+    ShuttingDown,
     StoreUnavailable,
     TimedOut,
 )
@@ -37,6 +39,8 @@ ERRORS: list[BridgeError] = [
     NotLoggedIn("login"),
     Refused("no"),
     StoreUnavailable("locked"),
+    ShuttingDown("bye"),
+    Overloaded("full"),
     ApiFailed(402, "pay"),
     ApiFailed(404, "no such model"),
     ApiFailed(418, "teapot"),
@@ -272,3 +276,9 @@ def test_errors_carry_the_sentence_in_every_form(name: str, error: BridgeError) 
     data = last[last.index("data: ") + 6 :]
     assert json.loads(data)["error"] == told
     assert "[DONE]" not in last
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda e: f"{type(e).__name__} {e.status}")
+def test_only_being_overloaded_has_a_status_by_shape(name: str, error: BridgeError) -> None:
+    own = {"messages": 529, "chat": 429}[name]
+    assert SHAPES[name].status(error) == (own if isinstance(error, Overloaded) else error.status)

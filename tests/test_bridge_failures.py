@@ -154,10 +154,11 @@ async def test_a_session_lost_for_ever_is_told_once(house: House) -> None:
 
 async def test_too_late(house: House) -> None:
     house.dispatcher.gate = asyncio.Event()
-    house.change(first_token_timeout=0.01)
+    house.change(first_token_timeout=0.5)
     answer = await house.ask("hi", stream=True)
     assert answer.status == 504
     house.dispatcher.gate = None
+    house.change(first_token_timeout=60)
     assert (await house.ask("hi")).headers["x-sessionbridge-reason"] == "first_turn"
 
 

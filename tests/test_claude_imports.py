@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude import imports
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Job
+from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.job import Job
 from sessionbridge.claude.transcript import transcript_path
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.turn import Message
@@ -131,7 +132,7 @@ async def stage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Stage]:
     async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
-        stage.profile = replace(stage.profile, feeds_up_to=0)
+        stage.keep = Keep(long=0)
         yield stage
     assert list((tmp_path / "home").glob("run/*")) == []
     assert children() == []
@@ -175,7 +176,8 @@ async def test_what_a_file_cannot_hold_is_fed(stage: Stage) -> None:
 async def test_images_go_by_file_for_the_cli_adds_a_line_to_one_that_is_fed(stage: Stage) -> None:
     """The line names a temporary file."""
     feed = (Message("user", (IMAGE, TEXT)), say("Nice", "assistant"))
-    await stage.answer(job("Is it?", "import", feed=feed), feeds_up_to=1_000)
+    stage.keep = Keep(long=1_000)
+    await stage.answer(job("Is it?", "import", feed=feed))
     assert stage.blocks == blocks_of(*feed, say("Is it?"))
 
 
@@ -185,9 +187,9 @@ class Fake:
     def __init__(self, tmp_path: Path, inherited: dict[str, str]) -> None:
         self._plain = profile(tmp_path, inherited, cli=fake_cli(tmp_path))
 
-    def dispatcher(self, mode: str, feeds_up_to: int) -> ClaudeDispatcher:
-        changed = replace(self._plain, extra={"FAKE_CLI": mode}, feeds_up_to=feeds_up_to)
-        return ClaudeDispatcher(changed)
+    def dispatcher(self, mode: str, long: int) -> ClaudeDispatcher:
+        changed = replace(self._plain, extra={"FAKE_CLI": mode})
+        return ClaudeDispatcher(changed, Keep(long=long))
 
     def written(self, job: Job) -> list[str]:
         """The entries of the session's transcript: the fake writes none itself."""
@@ -212,7 +214,7 @@ async def test_a_file_that_is_not_resumed_is_fed_instead(
     assert got.text == "Hello there"
     assert len(got.finished.entries) == 5
     assert fake.written(wanted) == []
-    assert "import by file failed, now by feed" in caplog.text
+    assert "dispatch by file failed, now by fed" in caplog.text
     assert "Private" not in caplog.text
 
 
@@ -243,7 +245,7 @@ async def test_an_answer_that_breaks_off_is_not_asked_for_again(
 ) -> None:
     with pytest.raises(ClaudeFailed, match="exit code 3"):
         await answer(fake.dispatcher("exit_3", 0), job("Well?", "import", feed=FEW))
-    assert "now by feed" not in caplog.text
+    assert "now by fed" not in caplog.text
 
 
 def _entries(dispatcher: ClaudeDispatcher, answer: Answer) -> list[str]:

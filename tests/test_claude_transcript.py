@@ -59,10 +59,14 @@ def test_what_it_goes_on_from_is_there_or_the_session_is_lost(tmp_path: Path) ->
     transcript = tmp_path / "t.jsonl"
     with pytest.raises(SessionLost):
         cost_at(transcript, "e1")
-    transcript.write_text(json.dumps({"uuid": "e1"}) + "\n" + json.dumps(cost(0.5)) + "\n")
+    first = {"uuid": "e1", "parentUuid": None}
+    transcript.write_text(json.dumps(first) + "\n" + json.dumps(cost(0.5)) + "\n")
     assert cost_at(transcript, "e1") == 0.5
     with pytest.raises(SessionLost):
         cost_at(transcript, "e2")
+    transcript.write_text(json.dumps({"uuid": "e3", "parentUuid": "e2"}) + "\n")
+    with pytest.raises(SessionLost):  # what a process wrote that outlived its transcript
+        cost_at(transcript, "e3")
 
 
 def test_no_transcript_costs_nothing(tmp_path: Path) -> None:

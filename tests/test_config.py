@@ -21,6 +21,11 @@ class Options:
     sessionbridge_unkeyed: str = "passthrough"
     sessionbridge_claude: str = ""
     sessionbridge_claude_env: Sequence[str] = field(default_factory=list)
+    sessionbridge_live: int | None = None
+    sessionbridge_idle: int = 600
+    sessionbridge_spare: int = 1
+    sessionbridge_concurrency: int | None = None
+    sessionbridge_queue: int = 100
     sessionbridge_timeout: int = 1800
     sessionbridge_first_token_timeout: int = 180
     sessionbridge_retries: int = 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,15 @@ from tests.test_end_to_end import rows
 
 MESSAGES = "https://api.anthropic.com/v1/messages"
 CHAT = "https://api.openai.com/v1/chat/completions"
+ONE_FOR_EACH_TURN = {"live": "0", "spare": "0"}
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
+    """No process of its outlives its turn, so that those there are belong to a turn."""
+    home = tmp_path_factory.mktemp("proxy")
+    with running_proxy(home, api.url, options=ONE_FOR_EACH_TURN) as running:
+        yield running
 
 
 def post(proxy: Proxy, url: str, session: str, body: Any) -> httpx.Response:
@@ -182,7 +192,7 @@ def test_a_killed_cli_is_a_502_and_the_next_turn_remembers(
 def test_a_turn_that_hangs_is_a_504_and_its_cli_is_gone(
     tmp_path: Path, api: ScriptedServer, option: str
 ) -> None:
-    with running_proxy(tmp_path, api.url, options={option: "4"}) as proxy:
+    with running_proxy(tmp_path, api.url, options=ONE_FOR_EACH_TURN | {option: "4"}) as proxy:
         headers = {"X-GoClaw-User-Id": "hung"}
         ask(proxy, headers, "My name is Hal.")
         with pytest.raises(openai.InternalServerError) as failure:

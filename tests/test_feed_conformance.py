@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
+from sessionbridge.claude.dispatcher import Keep
 from sessionbridge.claude.environment import FIXED
 from sessionbridge.claude.process import CliProcess, FeedRefused
 from sessionbridge.claude.transcript import transcript_path
@@ -45,7 +46,7 @@ async def stage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> AsyncIterator[Stage]:
     async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
-        stage.profile = replace(stage.profile, feeds_up_to=1_000)
+        stage.keep = Keep(long=1_000)
         yield stage
     assert "import by feed failed" not in caplog.text, out(TAKES_OVER)
     assert children() == []

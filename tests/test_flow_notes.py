@@ -7,7 +7,7 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow, tutils
 
 from sessionbridge.exchange import Exchange
-from sessionbridge.turn import Finished, Origin, Plan, Started, TextDelta, Usage
+from sessionbridge.turn import Dispatched, Finished, Origin, Plan, Started, TextDelta, Usage
 from sessionbridge.views import flow_notes
 from tests.scripted_dispatcher import said
 
@@ -18,7 +18,8 @@ def answered() -> Exchange:
     exchange = Exchange("messages", ORIGIN)
     outcome = exchange.outcome
     ask = said("user", "a question nobody else reads")
-    outcome.begin(Plan("resume", "continued", None, (), ask), "session-1", "claude --print")
+    outcome.plan = Plan("resume", "continued", None, (), ask)
+    outcome.hear(Dispatched(outcome.plan, "session-1", "claude --print", "live"))
     outcome.hear(Started("msg_1", "claude-x", Usage()))
     outcome.hear(TextDelta(0, "an answer "))
     outcome.hear(TextDelta(0, "nobody else reads"))

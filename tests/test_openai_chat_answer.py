@@ -10,7 +10,14 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from sessionbridge.apis.openai_chat import ChatShape
-from sessionbridge.errors import ApiFailed, BadRequest, BridgeError, PromptTooLong, TimedOut
+from sessionbridge.errors import (
+    ApiFailed,
+    BadRequest,
+    BridgeError,
+    Overloaded,
+    PromptTooLong,
+    TimedOut,
+)
 from sessionbridge.turn import Finished, Started, TextDelta, Turn, Usage
 from tests.wire import wired
 
@@ -204,6 +211,13 @@ def test_an_error_within_the_stream_is_an_error_of_the_client(texts: list[TextDe
             None,
             openai.RateLimitError,
         ),
+        (
+            Overloaded("x"),
+            "rate_limit_error",
+            "rate_limit_exceeded",
+            None,
+            openai.RateLimitError,
+        ),
         (ApiFailed(529, "x"), "server_error", None, None, openai.InternalServerError),
         (TimedOut("x"), "server_error", None, None, openai.InternalServerError),
         (BridgeError("x"), "server_error", None, None, openai.InternalServerError),
@@ -217,5 +231,5 @@ def test_an_error_body_has_the_type_and_code_of_its_status(
     raised: type[openai.APIStatusError],
 ) -> None:
     with pytest.raises(raised) as caught:
-        ask([SHAPE.error_body(error)], status=error.status)
+        ask([SHAPE.error_body(error)], status=SHAPE.status(error))
     assert caught.value.body == {"message": "x", "type": kind, "param": param, "code": code}

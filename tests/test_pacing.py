@@ -13,7 +13,16 @@ import pytest
 
 from sessionbridge.errors import ApiFailed, ClaudeFailed, TimedOut
 from sessionbridge.pacing import Limits, paced
-from sessionbridge.turn import Delta, Finished, Started, TextDelta, Usage
+from sessionbridge.turn import (
+    Delta,
+    Dispatched,
+    Finished,
+    Message,
+    Plan,
+    Started,
+    TextDelta,
+    Usage,
+)
 
 STARTED = Started("msg_1", "claude-x", Usage())
 TEXT = TextDelta(0, "hi")
@@ -26,13 +35,13 @@ SHORT = 0.01
 class Producer:
     """Yields deltas, waits for `gate` at every None, and tells how it ended."""
 
-    def __init__(self, *steps: Delta | None | Exception) -> None:
+    def __init__(self, *steps: Dispatched | Delta | None | Exception) -> None:
         self._steps = steps
         self.gate = asyncio.Event()
         self.reached = asyncio.Event()
         self.end: str | None = None
 
-    async def run(self) -> AsyncGenerator[Delta]:
+    async def run(self) -> AsyncGenerator[Dispatched | Delta]:
         try:
             for step in self._steps:
                 if isinstance(step, Exception):
@@ -58,7 +67,7 @@ async def test_deltas_pass_in_order() -> None:
 
 async def test_silence_becomes_pings() -> None:
     producer = Producer(STARTED, None, FINISHED)
-    seen: list[Delta | None] = []
+    seen: list[Dispatched | Delta | None] = []
     async for delta in paced(producer.run(), FAR, ping_interval=SHORT):
         seen.append(delta)
         if seen.count(None) == 2:
@@ -76,6 +85,14 @@ async def test_no_first_token() -> None:
     assert producer.end == "stopped"
 
 
+async def test_a_process_that_has_taken_the_plan_has_not_said_anything() -> None:
+    plan = Plan("fresh", "first_turn", None, (), Message("user", ({"type": "text", "text": "x"},)))
+    producer = Producer(Dispatched(plan, "session", "claude", "new"), None, FINISHED)
+    with pytest.raises(TimedOut, match="no first token"):
+        async for _ in paced(producer.run(), Limits(first=SHORT, whole=60)):
+            pass
+
+
 async def test_no_end() -> None:
     producer = Producer(STARTED, None, FINISHED)
     with pytest.raises(TimedOut, match=r"not complete after 0\.02 s"):
@@ -86,7 +103,7 @@ async def test_no_end() -> None:
 
 async def test_the_first_token_limit_is_over_once_something_was_said() -> None:
     producer = Producer(STARTED, None, FINISHED)
-    seen: list[Delta | None] = []
+    seen: list[Dispatched | Delta | None] = []
     async for delta in paced(producer.run(), Limits(first=SHORT, whole=60), ping_interval=SHORT):
         seen.append(delta)
         if seen.count(None) == 3:
@@ -96,7 +113,7 @@ async def test_the_first_token_limit_is_over_once_something_was_said() -> None:
 
 async def test_a_slow_reader_loses_nothing() -> None:
     producer = Producer(STARTED, TEXT, FINISHED)
-    seen: list[Delta | None] = []
+    seen: list[Dispatched | Delta | None] = []
     async for delta in paced(producer.run(), Limits(first=SHORT, whole=SHORT)):
         seen.append(delta)
         await asyncio.sleep(3 * SHORT)
@@ -105,7 +122,7 @@ async def test_a_slow_reader_loses_nothing() -> None:
 
 async def test_an_error_comes_after_what_was_said() -> None:
     producer = Producer(STARTED, TEXT, ApiFailed(529, "overloaded"))
-    seen: list[Delta | None] = []
+    seen: list[Dispatched | Delta | None] = []
     with pytest.raises(ApiFailed):
         async for delta in paced(producer.run(), FAR):
             seen.append(delta)

@@ -23,6 +23,7 @@ def turn(**changes: Any) -> TurnRecord:
         idempotency_key=None,
         plan="fresh",
         reason="first_turn",
+        process="new",
         status="end_turn",
         api="anthropic",
         model="claude-opus-4-5",

@@ -11,7 +11,7 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,11 +20,13 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge import config, options
+from sessionbridge.admission import Admission
 from sessionbridge.apis import SHAPES
 from sessionbridge.attempts import attempt
 from sessionbridge.bridge import Bridge
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, ClaudeProfile
+from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
 from sessionbridge.claude.environment import CHILD_HEADER
+from sessionbridge.claude.launcher import ClaudeProfile
 from sessionbridge.errors import BridgeError, Refused, presentable
 from sessionbridge.exchange import Exchange
 from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
@@ -62,7 +64,9 @@ class SessionBridge:
         self._settings: config.Settings | None = None
         self._problem = "the addon has not been configured"
         self._unreadable: str | None = None
-        self._locks = Locks()
+        self._dispatcher: ClaudeDispatcher | None = None
+        self._locks: Locks | None = None
+        self._closing: set[asyncio.Task[None]] = set()
         self._routes = Routes(())
         self._origins = Origins.default()
         self._bridged: dict[str, _Bridged] = {}
@@ -120,9 +124,23 @@ class SessionBridge:
             retries=settings.retries,
             secret=self._secret,
         )
+        keep = Keep(live=settings.live, spare=settings.spare, idle=settings.idle)
+        dispatcher = ClaudeDispatcher(profile, keep)
+        if self._dispatcher is not None:
+            self._close(self._dispatcher)
+        self._dispatcher = dispatcher
+        before = self._settings
+        if self._locks is None or before is None or before.locks != settings.locks:
+            self._locks = Locks(settings.locks)
+        admission = Admission(settings.concurrency, settings.queue)
         assert self._gateway is not None
-        dispatcher = ClaudeDispatcher(profile)
-        self._gateway.walk = Bridge(settings, self._store, dispatcher, self._locks)
+        self._gateway.walk = Bridge(settings, self._store, dispatcher, self._locks, admission)
+
+    def _close(self, dispatcher: ClaudeDispatcher) -> None:
+        """Its processes that wait were started under other options."""
+        closing = asyncio.create_task(dispatcher.close())
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def running(self) -> None:
         ctx.master.addons.add(self._late_tls)
@@ -135,6 +153,9 @@ class SessionBridge:
     def done(self) -> None:
         if self._late_tls.registered:
             ctx.master.addons.remove(self._late_tls)
+        if self._dispatcher is not None:
+            self._dispatcher.kill()
+            self._dispatcher = None
         if self._store is not None:
             self._store.close()
             self._store = None
@@ -169,10 +190,13 @@ class SessionBridge:
         api = None
         try:
             api = self._api(flow.request)
-            if api is None or await self._is_our_child(flow):
+            if api is None:
+                return
+            headers = _lowered(flow.request.headers)
+            if await self._is_our_child(headers):
                 return
             body = await _json_body(flow) if body_is_here else None
-            origin = self._origins.detect(_lowered(flow.request.headers), body)
+            origin = self._origins.detect(headers, body)
             settings = self._usable_settings()
             if origin is not None or settings.unkeyed != "passthrough":
                 self._guard(flow, settings)
@@ -183,14 +207,14 @@ class SessionBridge:
     def _api(self, request: http.Request) -> str | None:
         """By the host the client names, or by the one the request would go to: in reverse mode
         with `keep_host_header` only the latter is the target's."""
-        for host in (request.pretty_host, request.host):
-            if api := self._routes.api(request.method, host, request.path):
-                return api
-        return None
+        apis = self._routes.apis(request.method, request.path)
+        # Most traffic ends here, before `pretty_host` searches and parses the Host header.
+        if not apis:
+            return None
+        return apis.get(request.pretty_host.lower()) or apis.get(request.host.lower())
 
-    async def _is_our_child(self, flow: http.HTTPFlow) -> bool:
+    async def _is_our_child(self, headers: Mapping[str, str]) -> bool:
         """A request of a CLI that we or a bridge beside us started must reach the API itself."""
-        headers = flow.request.headers
         shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
         if secrets.compare_digest(shown, self._secret.encode()):
             return True
@@ -289,14 +313,15 @@ class _LateTls:
 
 
 def _refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
-    failure = presentable(error)
+    failure, shape = presentable(error), SHAPES[api]
+    status = shape.status(failure)
     flow.request.stream = False
     flow.response = http.Response.make(
-        failure.status,
-        SHAPES[api].error_body(failure),
+        status,
+        shape.error_body(failure),
         {"content-type": "application/json"},
     )
-    flow.comment = f"refused · {failure.status} {type(failure).__name__}"
+    flow.comment = f"refused · {status} {type(failure).__name__}"
 
 
 async def _json_body(flow: http.HTTPFlow) -> dict[str, Any] | None:
@@ -315,7 +340,13 @@ async def _json_body(flow: http.HTTPFlow) -> dict[str, Any] | None:
 
 
 def _lowered(headers: http.Headers) -> dict[str, str]:
-    return {name.lower(): value for name, value in headers.items()}
+    """By name in lower case; the values of one name are joined, as mitmproxy joins them. Its own
+    mapping walks all fields anew for each name that is looked up."""
+    lowered: dict[str, str] = {}
+    for name, value in headers.items(multi=True):
+        name = name.lower()
+        lowered[name] = f"{lowered[name]}, {value}" if name in lowered else value
+    return lowered
 
 
 addons: Sequence[object] = [SessionBridge()]

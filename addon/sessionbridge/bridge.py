@@ -11,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, replace
 from uuid import uuid4
 
+from sessionbridge.admission import Admission, Place
 from sessionbridge.apis import SHAPES
 from sessionbridge.apis.shape import Encoder, Shape
-from sessionbridge.claude.dispatcher import Dispatcher, Job
+from sessionbridge.claude.dispatcher import Dispatcher
+from sessionbridge.claude.job import Job
 from sessionbridge.config import PROVIDER, Settings
-from sessionbridge.errors import BadRequest, BridgeError, SessionLost, presentable
+from sessionbridge.errors import BadRequest, BridgeError, Overloaded, SessionLost, presentable
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.pacing import Limits, paced
 from sessionbridge.sessions.fingerprint import fingerprint
@@ -27,18 +29,19 @@ from sessionbridge.sessions.lineage import Link, chain
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Delta, Finished, Plan, Turn
+from sessionbridge.turn import Delta, Dispatched, Finished, Plan, Turn
 
 logger = logging.getLogger(__name__)
 
+_JSON = "application/json"
 _LARGE_BODY = 1_000_000
 _REQUIRED = {"max_tokens"}
 """Clients of the Messages API cannot leave it out: being strict about it would refuse them all."""
 
 
 class Bridge:
-    """`store` is None when the session map is switched off. `locks` are shared with a bridge made
-    before, under other options, whose last turns may still be under way."""
+    """`store` is None when the session map is switched off. `locks` are shared with a bridge
+    made before, under other options, whose last turns may still be under way."""
 
     def __init__(
         self,
@@ -46,11 +49,13 @@ class Bridge:
         store: StoreThread | None,
         dispatcher: Dispatcher,
         locks: Locks,
+        admission: Admission,
     ) -> None:
         self._settings = settings
         self._store = store
         self._dispatcher = dispatcher
         self._locks = locks
+        self._admission = admission
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
@@ -73,11 +78,12 @@ class Bridge:
                         yield Chunk(data, last)
         except Exception as error:
             failure = presentable(error)
-            exchange.outcome.error = f"{failure.status} {type(failure).__name__}"
+            status = shape.status(failure)
+            exchange.outcome.error = f"{status} {type(failure).__name__}"
             if begun and encoder is not None:
                 yield Chunk(encoder.error(failure), last=True)
             else:
-                yield Head(failure.status, _error_headers(exchange, failure))
+                yield Head(status, _error_headers(exchange, failure))
                 yield Chunk(shape.error_body(failure), last=True)
 
     async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, Sequence[Link]]:
@@ -102,7 +108,7 @@ class Bridge:
     ) -> AsyncGenerator[Delta | None]:
         exchange.outcome.ignored = turn.ignored
         memory = self._memory(links, exchange)
-        async with self._planned(memory) as plan:
+        async with self._admitted(memory) as plan:
             await memory.begin(plan)
             while True:
                 try:
@@ -119,19 +125,33 @@ class Bridge:
                     logger.warning("session %s is gone: %s", lost, plan.reason)
 
     @asynccontextmanager
-    async def _planned(self, memory: Memory) -> AsyncIterator[Plan]:
-        """A plan together with the lock it needs, which only the plan can tell. What was planned
-        before a wait may no longer hold after it, so it is planned once more."""
-        while True:
-            plan = await memory.plan()
-            lock, name = self._locks.of(memory.lock), memory.lock
-            waited = lock.locked()
-            async with lock:
-                if waited:
-                    plan = await memory.plan()
-                if memory.lock == name:
+    async def _admitted(self, memory: Memory) -> AsyncIterator[Plan]:
+        """The plan, once it is this turn's turn in its session, and there is a place for it."""
+        limit = self._limits.first
+        with self._admission.turn() as place:
+            async with AsyncExitStack() as held:
+                try:
+                    async with asyncio.timeout(limit):
+                        plan = await held.enter_async_context(self._planned(memory, place))
+                        await held.enter_async_context(place.slot())
+                except TimeoutError as error:
+                    raise Overloaded(
+                        f"This turn has waited {limit:g} s for others to end; try again later."
+                    ) from error
+                yield plan
+
+    @asynccontextmanager
+    async def _planned(self, memory: Memory, place: Place) -> AsyncIterator[Plan]:
+        """A plan together with the lock it needs, which only the plan can tell. Another process may
+        have changed what it rests on before the lock was had, so it is planned once more."""
+        plan = await memory.plan()
+        while (lock := memory.lock) is not None:
+            async with self._locks.hold(lock, place.queue_up):
+                plan = await memory.plan()
+                if memory.lock == lock:
                     yield plan
                     return
+        yield plan
 
     def _memory(self, links: Sequence[Link], exchange: Exchange) -> Memory:
         origin, unkeyed = exchange.origin, self._settings.unkeyed
@@ -154,27 +174,24 @@ class Bridge:
     async def _turn(
         self, turn: Turn, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
-        resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
-        job = Job(
-            plan=plan,
-            session_id=resumed or str(uuid4()),
-            system=turn.system,
-            model=turn.model,
-            memory=memory.kind,
-            compaction=memory.compaction,
-        )
-        exchange.outcome.begin(plan, job.session_id, job.command)
-        async with aclosing(paced(self._dispatcher.run(job), self._limits)) as deltas:
+        outcome = exchange.outcome
+        outcome.plan = carried_out = plan
+        running = self._dispatcher.run(_job(turn, plan, memory))
+        async with aclosing(paced(running, self._limits)) as deltas:
             async for delta in deltas:
                 if delta is not None:
-                    exchange.outcome.hear(delta)
+                    outcome.hear(delta)
+                if isinstance(delta, Dispatched):
+                    carried_out = delta.plan
+                    continue
                 if isinstance(delta, Finished):
                     if delta.compacted:
-                        plan = exchange.outcome.plan = replace(plan, reason="compacted")
-                    answered = _answered(plan, delta, exchange, self._dispatcher.place)
-                    exchange.outcome.turn = await memory.commit(answered)
+                        outcome.plan = plan = replace(plan, reason="compacted")
+                    place = self._dispatcher.place
+                    answered = _answered(plan, carried_out, delta, exchange, place)
+                    outcome.turn = await memory.commit(answered)
                 yield delta
-        await self._tidy(memory, plan, exchange.outcome.turn)
+        await self._tidy(memory, plan, outcome.turn)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -196,16 +213,31 @@ def _encoded(encoder: Encoder, delta: Delta | None) -> bytes:
     return encoder.close(delta) if isinstance(delta, Finished) else encoder.delta(delta)
 
 
+def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
+    resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
+    return Job(
+        plan=plan,
+        session_id=resumed or str(uuid4()),
+        system=turn.system,
+        model=turn.model,
+        memory=memory.kind,
+        compaction=memory.compaction,
+    )
+
+
 def _answered(
-    plan: Plan, finished: Finished, exchange: Exchange, place: Mapping[str, str]
+    plan: Plan, carried_out: Plan, finished: Finished, exchange: Exchange, place: Mapping[str, str]
 ) -> Answered:
     outcome = exchange.outcome
     return Answered(
         plan=plan,
+        shown=(*carried_out.feed, carried_out.ask),
+        base=carried_out.base,
         finished=finished,
         text=outcome.text,
         api=exchange.api,
         model=outcome.model or "",
+        process=outcome.process,
         response_id=outcome.response_id,
         started_at=outcome.started_at,
         ttft_ms=outcome.ttft_ms,
@@ -237,7 +269,7 @@ def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
 
 
 def _error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:
-    headers = _headers(exchange, "application/json")
+    headers = _headers(exchange, _JSON)
     if failure.retry_after is not None:
         headers.append(("retry-after", str(failure.retry_after)))
     return headers

@@ -11,6 +11,7 @@ from typing import Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sessionbridge.claude import machine
 from sessionbridge.claude.environment import parse_extra
 from sessionbridge.sessions.origin_rule import OriginRule
 from sessionbridge.sessions.origins import Origins
@@ -23,6 +24,16 @@ WHEN_LOST: tuple[WhenLost, ...] = get_args(WhenLost)
 PROVIDER = "claude"
 """The one Claude profile there is; part of every session key, so that accounts never mix."""
 
+_LEAST = {
+    "live": 0,
+    "idle": 1,
+    "spare": 0,
+    "concurrency": 1,
+    "queue": 0,
+    "timeout": 1,
+    "first_token_timeout": 1,
+    "retries": 0,
+}
 _OFF = {"0", "false", "no", "off"}
 
 
@@ -60,6 +71,11 @@ class Options(Protocol):
     sessionbridge_unkeyed: str
     sessionbridge_claude: str
     sessionbridge_claude_env: Sequence[str]
+    sessionbridge_live: int | None
+    sessionbridge_idle: int
+    sessionbridge_spare: int
+    sessionbridge_concurrency: int | None
+    sessionbridge_queue: int
     sessionbridge_timeout: int
     sessionbridge_first_token_timeout: int
     sessionbridge_retries: int
@@ -70,8 +86,8 @@ class Options(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`timeout` and `first_token_timeout` are seconds. `mapper` is False when the environment
-    switches the session map off for the whole process."""
+    """`idle`, `timeout` and `first_token_timeout` are seconds. `mapper` is False when the
+    environment switches the session map off for the whole process."""
 
     home: Path
     mapper: bool
@@ -80,6 +96,11 @@ class Settings:
     origins: tuple[OriginRule, ...]
     claude: Path | None
     claude_env: Mapping[str, str]
+    live: int
+    idle: int
+    spare: int
+    concurrency: int
+    queue: int
     timeout: int
     first_token_timeout: int
     retries: int
@@ -91,6 +112,10 @@ class Settings:
     def database(self) -> Path:
         return self.home / DATABASE_NAME
 
+    @property
+    def locks(self) -> Path:
+        return self.home / "locks"
+
 
 def home_dir(named: str, environment: Mapping[str, str]) -> Path:
     """The option, else `SESSIONBRIDGE_HOME`, else `~/.sessionbridge`."""
@@ -100,9 +125,9 @@ def home_dir(named: str, environment: Mapping[str, str]) -> Path:
 
 def load(options: Options, environment: Mapping[str, str] = os.environ) -> Settings:
     """Raises ValueError with a sentence that names the option and its value."""
-    for name in ("timeout", "first_token_timeout", "retries"):
+    for name, least in _LEAST.items():
         value = getattr(options, f"sessionbridge_{name}")
-        if value < (0 if name == "retries" else 1):
+        if value is not None and value < least:
             raise ValueError(f"sessionbridge_{name}={value} is too small.")
     unkeyed = _one_of(UNKEYED, "unkeyed", options.sessionbridge_unkeyed)
     memory_lost = _one_of(WHEN_LOST, "memory_lost", options.sessionbridge_memory_lost)
@@ -120,6 +145,11 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         origins=file.origins,
         claude=_path("sessionbridge_claude", claude) if claude else None,
         claude_env=claude_env,
+        live=_or(options.sessionbridge_live, machine.processes()),
+        idle=options.sessionbridge_idle,
+        spare=options.sessionbridge_spare,
+        concurrency=_or(options.sessionbridge_concurrency, machine.processes()),
+        queue=options.sessionbridge_queue,
         timeout=options.sessionbridge_timeout,
         first_token_timeout=options.sessionbridge_first_token_timeout,
         retries=options.sessionbridge_retries,
@@ -127,6 +157,10 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         allow_remote=options.sessionbridge_allow_remote,
         strict=options.sessionbridge_strict,
     )
+
+
+def _or(value: int | None, default: int) -> int:
+    return default if value is None else value
 
 
 def _one_of[T: str](choices: tuple[T, ...], name: str, value: str) -> T:

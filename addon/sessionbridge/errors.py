@@ -10,6 +10,8 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── Refused                 403   a caller or page that may not use the bridge
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── StoreUnavailable        503   the database is locked, read-only or full
+    ├── ShuttingDown            503   the proxy takes no turns any more
+    ├── Overloaded              529   no room to wait; each API shape has a status of its own for it
     ├── ApiFailed               as reported by the API behind the CLI
     ├── ClaudeFailed            502   the CLI is missing, crashed, or printed nonsense
     │   └── SessionLost         502   the CLI has no such session (retried without it)
@@ -66,6 +68,18 @@ class MemoryLost(BridgeError):
 
 class StoreUnavailable(BridgeError):
     status = 503
+
+
+class ShuttingDown(BridgeError):
+    status = 503
+    retry_after = 1
+
+
+class Overloaded(BridgeError):
+    """As many turns wait as may. `retry_after` is about as long as a short turn takes."""
+
+    status = 529
+    retry_after = 5
 
 
 class ApiFailed(BridgeError):

@@ -6,7 +6,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sessionbridge.turn import Attempt, Delta, Finished, Origin, Plan, Started, TextDelta, Usage
+from sessionbridge.turn import (
+    Attempt,
+    Delta,
+    Dispatched,
+    Finished,
+    Origin,
+    Plan,
+    Process,
+    Started,
+    TextDelta,
+    Usage,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,8 @@ class Chunk:
 class Outcome:
     """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
 
-    `command` is the command line the dispatch equals; `turn` the turn's number in the ledger.
+    `command` is the command line the dispatch equals, `process` what kind of process answers;
+    `turn` is the turn's number in the ledger.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -37,6 +49,7 @@ class Outcome:
     plan: Plan | None = None
     session: str | None = None
     command: str | None = None
+    process: Process | None = None
     ignored: tuple[str, ...] = ()
     response_id: str = ""
     model: str | None = None
@@ -54,11 +67,11 @@ class Outcome:
         """The answer so far."""
         return "".join(self._texts)
 
-    def begin(self, plan: Plan, session: str, command: str) -> None:
-        self.plan, self.session, self.command = plan, session, command
-
-    def hear(self, delta: Delta) -> None:
+    def hear(self, delta: Dispatched | Delta) -> None:
         match delta:
+            case Dispatched():
+                self.session, self.command = delta.session_id, delta.command
+                self.process = delta.process
             case Started():
                 self.response_id, self.model = delta.message_id, delta.model
                 self.ttft_ms = self._elapsed_ms()

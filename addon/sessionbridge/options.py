@@ -5,11 +5,14 @@ from __future__ import annotations
 # `collections.abc.Sequence` is the type mitmproxy compares with: `typing.Sequence` makes it drop
 # the whole addon as soon as a value is given on the command line.
 from collections.abc import Sequence
+from typing import Any
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
 from sessionbridge.config import UNKEYED, WHEN_LOST
+
+_INT_OR_UNSET: Any = int | None
 
 
 def add(loader: Loader) -> str | None:
@@ -63,6 +66,39 @@ def _add_all(loader: Loader) -> None:
         [],
         "Environment of the Claude CLI beyond the few names it gets: NAME=VALUE, or NAME to pass "
         "the proxy's own value on. Give the option once for each.",
+    )
+    loader.add_option(
+        "sessionbridge_live",
+        _INT_OR_UNSET,
+        None,
+        "Claude processes kept for the next turn of their sessions, some 200 MB each; 0 starts one "
+        "for each turn (default: a quarter of the memory, at least 2).",
+    )
+    loader.add_option(
+        "sessionbridge_idle",
+        int,
+        600,
+        "Seconds such a process waits for its next turn before it is ended.",
+    )
+    loader.add_option(
+        "sessionbridge_spare",
+        int,
+        1,
+        "Processes started ahead for new conversations that begin like one before; 0 for none.",
+    )
+    loader.add_option(
+        "sessionbridge_concurrency",
+        _INT_OR_UNSET,
+        None,
+        "Turns that run at the same time; others wait (default: as many as there may be processes "
+        "by memory).",
+    )
+    loader.add_option(
+        "sessionbridge_queue",
+        int,
+        100,
+        "Turns that may wait, for the one before in their conversation or for their place; more "
+        "are refused, to be tried again later.",
     )
     loader.add_option(
         "sessionbridge_timeout", int, 1800, "Seconds a whole turn may take before it is stopped."

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from sessionbridge.errors import ClaudeFailed, TimedOut
-from sessionbridge.turn import Delta, Finished
+from sessionbridge.turn import Delta, Dispatched, Finished
 
 PING_INTERVAL = 10.0
 """Seconds; below the 15 after which some clients and proxies give a silent connection up."""
@@ -16,15 +16,17 @@ PING_INTERVAL = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Seconds until the first delta, and until the last."""
+    """Seconds until the first words, and until the last."""
 
     first: float
     whole: float
 
 
 async def paced(
-    deltas: AsyncGenerator[Delta], limits: Limits, ping_interval: float = PING_INTERVAL
-) -> AsyncGenerator[Delta | None]:
+    deltas: AsyncGenerator[Dispatched | Delta],
+    limits: Limits,
+    ping_interval: float = PING_INTERVAL,
+) -> AsyncGenerator[Dispatched | Delta | None]:
     """The same deltas; None marks each ping interval of silence. Raises `TimedOut`, and
     `ClaudeFailed` where they end without `Finished`: half an answer must not pass for a whole one.
 
@@ -32,7 +34,7 @@ async def paced(
     up again. However this ends, that task has ended too: stopped in the middle of an answer, and
     given the time to end properly after `Finished`, whether or not that was read.
     """
-    queue: asyncio.Queue[Delta | Exception | None] = asyncio.Queue()
+    queue: asyncio.Queue[Dispatched | Delta | Exception | None] = asyncio.Queue()
     finished = asyncio.Event()
     task = asyncio.create_task(_draw(deltas, queue, finished))
     clock = asyncio.get_running_loop().time
@@ -54,7 +56,7 @@ async def paced(
                 return
             if isinstance(item, Exception):
                 raise item
-            said = True
+            said = said or not isinstance(item, Dispatched)
             yield item
     finally:
         if not finished.is_set():
@@ -63,8 +65,8 @@ async def paced(
 
 
 async def _draw(
-    deltas: AsyncGenerator[Delta],
-    queue: asyncio.Queue[Delta | Exception | None],
+    deltas: AsyncGenerator[Dispatched | Delta],
+    queue: asyncio.Queue[Dispatched | Delta | Exception | None],
     finished: asyncio.Event,
 ) -> None:
     end: Exception | None = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from urllib.parse import urlsplit
 
 from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
@@ -13,22 +14,21 @@ class Routes:
     """The endpoints that are bridged. `reverse_hosts` are the targets of reverse mode."""
 
     def __init__(self, endpoints: Iterable[Endpoint], reverse_hosts: Iterable[str] = ()) -> None:
-        self._apis: dict[tuple[str, str], str] = {
-            (host.lower(), path): api
-            for host in (*BUILT_IN_HOSTS, *reverse_hosts)
-            for path, api in BUILT_IN_PATHS.items()
-        }
-        self._apis |= {(row.host.lower(), row.path): row.api for row in endpoints}
-        self._hosts = {host for host, _ in self._apis}
+        self._apis: defaultdict[str, dict[str, str]] = defaultdict(dict)
+        for path, api in BUILT_IN_PATHS.items():
+            for host in (*BUILT_IN_HOSTS, *reverse_hosts):
+                self._apis[path][host.lower()] = api
+        for row in endpoints:
+            self._apis[row.path][row.host.lower()] = row.api
+        self._hosts = {host for hosts in self._apis.values() for host in hosts}
 
     def bridged_host(self, host: str) -> bool:
         return host.lower() in self._hosts
 
-    def api(self, method: str, host: str, path: str) -> str | None:
-        """The API shape spoken there, or None where the request is not for us."""
-        if method != "POST":
-            return None
-        return self._apis.get((host.lower(), path.partition("?")[0]))
+    def apis(self, method: str, path: str) -> Mapping[str, str]:
+        """The API shapes spoken under this path, by host in lower case; empty where no host's are
+        for us. The host is left to the caller, whom it costs more to find out than the path."""
+        return self._apis.get(path.partition("?")[0], {}) if method == "POST" else {}
 
 
 def is_loopback(address: str) -> bool:

@@ -8,7 +8,7 @@ shape translates into it on the way in and out of `Delta`s on the way out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
@@ -18,6 +18,8 @@ MemoryKind = Literal["session", "none", "continue"]
 """What the CLI keeps: a transcript, nothing, or its most recent session goes on."""
 
 PlanName = Literal["fresh", "resume", "fork", "import"]
+Process = Literal["live", "spare", "new"]
+"""What answered: the process of the turn before, one started ahead, or one started for this."""
 
 Block = Mapping[str, Any]
 """One content block in the Messages API's form, for example `{"type": "text", "text": "…"}`."""
@@ -107,7 +109,9 @@ class Plan:
     """How the model comes to see exactly this conversation.
 
     Continue from `base` (or from nothing), give it `feed` without asking, then ask `ask`.
-    `name` and `reason` are what people read in headers, flows and the ledger.
+    `name` and `reason` are what people read in headers, flows and the ledger. `whole` is all that
+    comes before `ask`, where it is known: feeding it to a process that has been started already is
+    often quicker than starting one at `base`.
     """
 
     name: PlanName
@@ -115,6 +119,14 @@ class Plan:
     base: Point | None
     feed: tuple[Message, ...]
     ask: Message
+    whole: tuple[Message, ...] | None = None
+
+    @property
+    def from_nothing(self) -> Plan | None:
+        """The same conversation without a base, where all of it is known."""
+        if self.base is None:
+            return self
+        return None if self.whole is None else replace(self, base=None, feed=self.whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +150,19 @@ class Usage:
     def prompt_tokens(self) -> int:
         """All tokens the model read: fresh, written to the cache, and read from it."""
         return self.input_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatched:
+    """A process has taken the plan, which it may carry out from nothing; it comes before all else.
+
+    `session_id` is the session it is in, `command` the command line it equals.
+    """
+
+    plan: Plan
+    session_id: str
+    command: str
+    process: Process
 
 
 @dataclass(frozen=True, slots=True)

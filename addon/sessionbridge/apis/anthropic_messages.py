@@ -137,6 +137,9 @@ class MessagesShape:
     def encoder(self, turn: Turn) -> Encoder:
         return StreamEncoder() if turn.stream else DocumentEncoder()
 
+    def status(self, error: BridgeError) -> int:
+        return error.status
+
     def error_body(self, error: BridgeError) -> bytes:
         return error_body(error)
 

@@ -23,7 +23,12 @@ from typing import Annotated
 from pydantic import Field
 
 from sessionbridge.apis.body import Fields, NotBlank, read, refused, without_effect
-from sessionbridge.apis.openai_chat_answer import DocumentEncoder, StreamEncoder, error_body
+from sessionbridge.apis.openai_chat_answer import (
+    DocumentEncoder,
+    StreamEncoder,
+    error_body,
+    status,
+)
 from sessionbridge.apis.openai_chat_messages import ChatMessage, History
 from sessionbridge.apis.shape import Encoder
 from sessionbridge.errors import BridgeError
@@ -99,6 +104,9 @@ class ChatShape:
         if turn.stream:
             return StreamEncoder(self._clock, turn.include_usage)
         return DocumentEncoder(self._clock)
+
+    def status(self, error: BridgeError) -> int:
+        return status(error)
 
     def error_body(self, error: BridgeError) -> bytes:
         return error_body(error)

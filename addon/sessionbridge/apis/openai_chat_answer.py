@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sessionbridge.apis import sse
-from sessionbridge.errors import BadRequest, BridgeError
+from sessionbridge.errors import BadRequest, BridgeError, Overloaded
 from sessionbridge.turn import Finished, Started, TextDelta, Usage
 
 # https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
@@ -137,13 +137,18 @@ def _usage(usage: Usage) -> dict[str, Any]:
     }
 
 
+def status(error: BridgeError) -> int:
+    """A limit of the bridge is told as this API tells its own; it has no status for overload."""
+    return 429 if isinstance(error, Overloaded) else error.status
+
+
 def error_body(error: BridgeError) -> bytes:
     return json.dumps(_error(error)).encode()
 
 
 def _error(error: BridgeError) -> dict[str, Any]:
-    other = "server_error" if error.status >= 500 else "invalid_request_error"
-    kind, code = ERRORS.get(error.status, (other, None))
+    other = "server_error" if status(error) >= 500 else "invalid_request_error"
+    kind, code = ERRORS.get(status(error), (other, None))
     param = error.param if isinstance(error, BadRequest) else None
     return {
         "error": {

@@ -40,5 +40,8 @@ class Shape(Protocol):
     def encoder(self, turn: Turn) -> Encoder:
         """An encoder for a stream or for one JSON document, as the turn asks."""
 
+    def status(self, error: BridgeError) -> int:
+        """The status of an error response, where this API has one of its own for that error."""
+
     def error_body(self, error: BridgeError) -> bytes:
         """The JSON body of an error response."""

@@ -30,12 +30,12 @@ _SYNTHETIC = "<synthetic>"
 
 
 class AnswerReader:
-    """Stateful, one for each answer. `entries` are those of the messages fed and asked;
-    `cost_before` is what the session had cost before, in US dollars."""
+    """Stateful, one for each answer. `entries` are those of the messages fed and asked; `cost` is
+    what the session has cost, in US dollars: before the answer, and after it."""
 
-    def __init__(self, entries: list[str], cost_before: float) -> None:
+    def __init__(self, entries: list[str], cost: float) -> None:
+        self.cost = cost
         self._entries = entries
-        self._cost_before = cost_before
         self._started = False
         self._message_ids: set[str] = set()
         self._said_in_round = False
@@ -136,12 +136,13 @@ class AnswerReader:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
         if self._answer_entry is None:
             raise ClaudeFailed("The model ended its turn without an answer; try again.")
-        total = result.total_cost_usd
+        total, before = result.total_cost_usd, self.cost
+        self.cost = before if total is None else total
         return Finished(
             internal_id=result.session_id,
             entries=(*self._entries, self._answer_entry),
             stop_reason=self._stop_reason or result.stop_reason or "end_turn",
             usage=self._usage,
-            cost_usd=None if total is None else max(0.0, total - self._cost_before),
+            cost_usd=None if total is None else max(0.0, total - before),
             compacted=self._compacted,
         )

@@ -1,80 +1,45 @@
-"""Hands a plan to the Claude CLI and yields what the model answers.
+"""Hands a plan to a Claude CLI and yields what the model answers.
 
-`Dispatcher` is what the bridge needs of this room; the tests' scripted dispatcher is its other
-implementation.
+The quickest process that can answer is tried first: the one of the turn before, then a spare, then
+a new one. Where one of them fails before anything was said, the next takes its place.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import os
-import shlex
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from uuid import uuid4
 
-from claude_agent_sdk import ClaudeAgentOptions
-
 from sessionbridge.claude import imports, models
-from sessionbridge.claude.answer import AnswerReader
-from sessionbridge.claude.environment import child_environment
-from sessionbridge.claude.process import CliProcess, FeedRefused
-from sessionbridge.claude.transcript import (
-    config_dir,
-    cost_at,
-    cost_so_far,
-    newest_transcript,
-    transcript_path,
-)
+from sessionbridge.claude.disk import on_thread
+from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.launcher import ClaudeProfile, Launcher
+from sessionbridge.claude.live import LiveProcess
+from sessionbridge.claude.machine import has_room
+from sessionbridge.claude.pool import Pool
+from sessionbridge.claude.process import FeedRefused
+from sessionbridge.claude.spares import Spares
+from sessionbridge.claude.transcript import file_id
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.turn import Delta, Finished, MemoryKind, Plan, Point
+from sessionbridge.turn import Delta, Dispatched, Finished, Message, Plan, Point, Process
 
 logger = logging.getLogger(__name__)
 
-_LONGEST_LINE = 256 * 1024 * 1024
-
-_Way = Literal["feed", "file"]
-"""How the CLI is given the messages before the one it is asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One dispatch. `session_id` is the id the session is to have: a new one, or the one resumed.
-    `compaction` lets the CLI shorten a conversation that grew too long."""
-
-    plan: Plan
-    session_id: str
-    system: str
-    model: str
-    memory: MemoryKind
-    compaction: bool
-
-    @property
-    def command(self) -> str:
-        """The command line this equals, for people to read; prompts go through standard input."""
-        words = ["claude", "--print", "--model", models.chosen(self.model)]
-        base = self.plan.base
-        if self.memory == "continue":
-            words.append("--continue")
-        elif base is not None:
-            words += ["--resume", base.internal_id, "--resume-session-at", base.entry_uuid]
-        if base is not None and self.plan.name != "resume":
-            words.append("--fork-session")
-        if self.memory == "session" and self.plan.name != "resume":
-            words += ["--session-id", self.session_id]
-        return shlex.join(words)
+_Way = Literal["live", "spare", "fed", "file"]
+"""A process that is there already, or a new one and how it is given what was said before."""
 
 
 class Dispatcher(Protocol):
-    place: dict[str, str]
-    """Where its transcripts are, kept with each session: they cannot be found from elsewhere."""
+    @property
+    def place(self) -> dict[str, str]:
+        """Where its transcripts are, kept with each session: nothing else tells."""
 
-    def run(self, job: Job) -> AsyncGenerator[Delta]:
-        """Yields `Started`, text, and last `Finished`; raises `BridgeError` for any failure."""
+    def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
+        """Yields `Dispatched`, `Started`, text, and last `Finished`; raises `BridgeError` for any
+        failure. Where the first process tried had to be given up, it yields `Dispatched` again."""
 
     def knows(self, model: str) -> bool:
         """Whether this name chooses a model; any other runs the default one."""
@@ -84,199 +49,190 @@ class Dispatcher(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ClaudeProfile:
-    """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is where its working directories are; `secret` marks its requests. A new
-    conversation of more than `feeds_up_to` messages is imported as a file."""
+class Keep:
+    """How many processes there may be, how many spares beside them, and how many seconds each may
+    wait for its next turn. A conversation that a new process has to be given whole is imported as a
+    file from `long` messages on."""
 
-    home: Path
-    cli: Path | None
-    extra: Mapping[str, str]
-    retries: int
-    secret: str
-    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-    feeds_up_to: int = imports.LONG
+    live: int = 0
+    spare: int = 0
+    idle: float = 600.0
+    long: int = imports.LONG
 
-    def work_dir(self, memory: MemoryKind) -> Path:
-        """Transcripts belong to a working directory, so each kind of memory has its own."""
-        return self.home / "work" / ("continue" if memory == "continue" else "claude")
 
-    @property
-    def config_dir(self) -> Path:
-        return config_dir({**self.inherited, **self.extra})
+@dataclass(slots=True)
+class _Taken:
+    """A process for a job, and what is left for it to do. `entries` it found in its transcript."""
+
+    process: LiveProcess
+    kind: Process
+    plan: Plan
+    feed: Sequence[Message]
+    entries: Sequence[str] = ()
 
 
 class ClaudeDispatcher:
-    """One process for each turn."""
-
-    def __init__(self, profile: ClaudeProfile) -> None:
+    def __init__(
+        self,
+        profile: ClaudeProfile,
+        keep: Keep | None = None,
+        room: Callable[[], bool] = has_room,
+    ) -> None:
         self._profile = profile
+        self._keep = keep = keep or Keep()
+        self._launcher = Launcher(profile)
+        self._pool = Pool(keep.live, keep.idle, self._retire)
+        self._spares = Spares(keep.spare, keep.idle, self._spare, room)
         self._feeding_works = True
-        self.place = {
-            "cwd": str(profile.work_dir("session")),
-            "config_dir": str(profile.config_dir),
+
+    @property
+    def place(self) -> dict[str, str]:
+        known = {
+            "cwd": str(self._profile.work_dir("session")),
+            "config_dir": str(self._profile.config_dir),
         }
+        version = self._launcher.version
+        return known if version is None else {**known, "cli_version": version}
 
     def knows(self, model: str) -> bool:
         return models.is_claude(model)
 
     async def discard(self, internal_id: str) -> None:
-        await asyncio.to_thread(self._transcript(internal_id).unlink, missing_ok=True)
+        await self._pool.leave(internal_id)
+        await on_thread(lambda: self._profile.transcript(internal_id).unlink(missing_ok=True))
 
-    async def run(self, job: Job) -> AsyncGenerator[Delta]:
+    async def close(self) -> None:
+        """Ends the processes that wait; turns under way come to their end, and so do theirs."""
+        await self._pool.close()
+        await self._spares.close()
+
+    def kill(self) -> None:
+        """Ends all processes now."""
+        self._pool.kill()
+        self._spares.kill()
+
+    async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
+        ways = self._ways(job)
+        for way, other in zip(ways, [*ways[1:], None], strict=True):
+            said = False
+            try:
+                async with aclosing(self._by(way, job)) as deltas:
+                    async for delta in deltas:
+                        said = said or not isinstance(delta, Dispatched)
+                        yield delta
+                return
+            except ClaudeFailed as error:
+                refused = isinstance(error, FeedRefused)
+                self._feeding_works = self._feeding_works and not refused
+                if said or other is None or (way == "fed" and not refused):
+                    raise
+                logger.warning("dispatch by %s failed, now by %s: %s", way, other, error.message)
+
+    def _ways(self, job: Job) -> list[_Way]:
+        """The quickest first; each of those after it can take its place."""
+        ways: list[_Way] = []
+        if self._pool.holds(job):
+            ways.append("live")
+        if self._fits_a_spare(job):
+            ways.append("spare")
+        return [*ways, *self._new_ways(job)]
+
+    def _fits_a_spare(self, job: Job) -> bool:
+        """Resuming is left to a process that resumes, or a session would be left behind."""
+        plan = job.plan.from_nothing
+        if plan is None or job.plan.name == "resume" or job.memory == "continue":
+            return False
+        fed_well = self._feeding_works and not imports.has_image(plan.feed)
+        few = len(plan.feed) <= imports.LONG_FOR_A_SPARE
+        return (not plan.feed or (fed_well and few)) and self._spares.fits(job.mode)
+
+    def _new_ways(self, job: Job) -> tuple[_Way, ...]:
+        """Only a session of its own that starts from nothing can be written as a file."""
+        plan = job.plan
+        new = plan.base is None and job.memory == "session"
+        if not new or not imports.writable(plan.feed):
+            return ("fed",)
+        if not self._feeding_works:
+            return ("file",)
+        long = len(plan.feed) > self._keep.long
+        return ("file", "fed") if long or imports.has_image(plan.feed) else ("fed", "file")
+
+    async def _by(self, way: _Way, job: Job) -> AsyncGenerator[Dispatched | Delta]:
+        session = job.session_id
         finished = False
+        process = None
         try:
-            async with aclosing(self._tried(job)) as deltas:
+            taken = await self._take(way, job)
+            process, session = taken.process, taken.process.session_id
+            carried_out = replace(job, plan=taken.plan, session_id=session)
+            yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
+            rest = replace(taken.plan, feed=tuple(taken.feed))
+            async with aclosing(process.turn(rest, taken.entries)) as deltas:
                 async for delta in deltas:
                     finished = isinstance(delta, Finished)
                     yield delta
         finally:
+            if process is not None and finished:
+                process.transcript = await self._file_id(process)
+                await self._pool.park(process)
+            elif process is not None:
+                await self._pool.drop(process)
             if not finished and job.memory == "session" and job.plan.name != "resume":
-                # Nobody will ever name this session; its process has ended.
-                self._transcript(job.session_id).unlink(missing_ok=True)
+                await self.discard(session)  # nobody will ever name it
+        if job.plan.name != "resume" and job.memory != "continue":
+            self._spares.prepare(job.mode)
 
-    async def _tried(self, job: Job) -> AsyncGenerator[Delta]:
-        first, *second = self._ways(job)
-        said = False
-        try:
-            async with aclosing(self._by(first, job)) as deltas:
-                async for delta in deltas:
-                    said = True
-                    yield delta
-            return
-        except ClaudeFailed as error:
-            refused = isinstance(error, FeedRefused)
-            self._feeding_works = self._feeding_works and not refused
-            if said or not second or not (refused or first == "file"):
-                raise
-            logger.warning("import by %s failed, now by %s: %s", first, second[0], error.message)
-        await self.discard(job.session_id)  # or the CLI refuses the id as used
-        async with aclosing(self._by(second[0], job)) as deltas:
-            async for delta in deltas:
-                yield delta
-
-    def _ways(self, job: Job) -> tuple[_Way, ...]:
-        """The way to try first, and another where there is one. Only a session of its own that
-        starts from nothing can be written as a file."""
+    async def _take(self, way: _Way, job: Job) -> _Taken:
         plan = job.plan
-        new = plan.base is None and job.memory == "session"
-        if not new or not imports.writable(plan.feed):
-            return ("feed",)
-        if not self._feeding_works:
-            return ("file",)
-        long = len(plan.feed) > self._profile.feeds_up_to
-        return ("file", "feed") if long or imports.has_image(plan.feed) else ("feed", "file")
+        match way:
+            case "live":
+                process = self._pool.take(job)
+                await self._check_transcript(process)
+                return _Taken(process, "live", plan, plan.feed)
+            case "spare":
+                whole = plan.from_nothing
+                assert whole is not None
+                process = await self._spares.take(job.mode)
+                self._pool.enter(process)
+                return _Taken(process, "spare", whole, whole.feed)
+            case "fed":
+                process = await self._started(job, plan.base)
+                return _Taken(process, "new", plan, plan.feed)
+            case "file":
+                entries = await on_thread(lambda: self._write(job))
+                tip = Point("", job.session_id, entries[-1], 0, is_tip=True)
+                process = await self._started(job, tip)
+                return _Taken(process, "new", plan, plan.feed[len(entries) :], entries)
 
-    async def _by(self, way: _Way, job: Job) -> AsyncGenerator[Delta]:
-        written: tuple[str, ...] = ()
-        if way == "file":
-            job, written = await asyncio.to_thread(self._import, job)
-        async with aclosing(self._run(job, written)) as deltas:
-            async for delta in deltas:
-                yield delta
+    async def _check_transcript(self, process: LiveProcess) -> None:
+        """A session must outlive its process: what is written to a deleted file is not kept."""
+        if await self._file_id(process) != process.transcript:
+            await self._pool.drop(process)
+            raise ClaudeFailed("The transcript of this Claude session is gone.")
 
-    def _import(self, job: Job) -> tuple[Job, tuple[str, ...]]:
-        """Writes what can be written; what is left is to resume it and feed the rest."""
-        plan, count = job.plan, imports.writable(job.plan.feed)
-        cwd = self._profile.work_dir(job.memory)
-        entries = imports.write(self._transcript(job.session_id), plan.feed[:count], cwd)
-        base = Point("", job.session_id, entries[-1], 0, is_tip=True)
-        rest = replace(plan, name="resume", base=base, feed=plan.feed[count:])
-        return replace(job, plan=rest), entries
+    async def _file_id(self, process: LiveProcess) -> tuple[int, int] | None:
+        path = self._profile.transcript(process.session_id)
+        return await on_thread(lambda: file_id(path))
 
-    async def _run(self, job: Job, written: tuple[str, ...]) -> AsyncGenerator[Delta]:
-        """One process. `written` are the entries of messages it will find in its transcript."""
-        prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
-        process = CliProcess(self._options(job, prompt_file))
-        finished = False
-        try:
-            cost_before = await asyncio.to_thread(self._cost_before, job)
-            # Not on a thread: it would go on after a cancellation, and leave the file behind.
-            self._prepare(job, prompt_file)
-            self.place["cli_version"] = await process.start()
-            prompt_file.unlink(missing_ok=True)  # it has been read
-            entries = [*written, *[await process.feed(message) for message in job.plan.feed]]
-            entries.append(await process.ask(job.plan.ask))
-            answer = AnswerReader(entries, cost_before)
-            async with aclosing(process.messages()) as messages:
-                async for message in messages:
-                    for delta in answer.read(message):
-                        finished = isinstance(delta, Finished)
-                        yield delta
-                    if finished:
-                        break
-        finally:
-            try:
-                await (process.finish() if finished else process.kill())
-            finally:
-                prompt_file.unlink(missing_ok=True)
+    async def _started(self, job: Job, base: Point | None) -> LiveProcess:
+        await self._pool.leave(job.session_id)
+        forks = base is not None and base.internal_id != job.session_id
+        process = await self._launcher.start(job.mode, job.session_id, base, fork=forks)
+        self._pool.enter(process)
+        return process
 
-    def _prepare(self, job: Job, prompt_file: Path) -> None:
-        """Writes the system prompt to a file: a command line is short, and readable by all."""
-        self._profile.work_dir(job.memory).mkdir(parents=True, exist_ok=True)
-        prompt_file.parent.mkdir(mode=0o700, exist_ok=True)
-        with open(prompt_file, "xb", opener=_private) as file:
-            # JSON can carry half a surrogate pair, UTF-8 cannot.
-            file.write(job.system.encode("utf-8", "replace"))
+    def _write(self, job: Job) -> tuple[str, ...]:
+        """Writes what can be written; the rest is fed to the process that resumes it."""
+        feed = job.plan.feed
+        path, cwd = self._profile.transcript(job.session_id), self._profile.work_dir(job.memory)
+        return imports.write(path, feed[: imports.writable(feed)], cwd)
 
-    def _cost_before(self, job: Job) -> float:
-        """Raises `SessionLost` where there is nothing to go on from."""
-        if job.memory == "continue":
-            cwd, config = self._profile.work_dir(job.memory), self._profile.config_dir
-            return cost_so_far(newest_transcript(config, cwd))
-        base = job.plan.base
-        if base is None:
-            return 0.0
-        return cost_at(self._transcript(base.internal_id), base.entry_uuid)
+    async def _spare(self, mode: Mode) -> LiveProcess:
+        return await self._launcher.start(mode, str(uuid4()))
 
-    def _transcript(self, internal_id: str) -> Path:
-        cwd = self._profile.work_dir("session")
-        return transcript_path(self._profile.config_dir, cwd, internal_id)
-
-    def _options(self, job: Job, prompt_file: Path) -> ClaudeAgentOptions:
-        profile = self._profile
-        options = ClaudeAgentOptions(
-            cli_path=profile.cli,
-            cwd=profile.work_dir(job.memory),
-            env=child_environment(
-                # The SDK hands on what the environment holds now, so that is what to blank.
-                dict.fromkeys(os.environ, "") | dict(profile.inherited),
-                profile.extra,
-                secret=profile.secret,
-                retries=profile.retries,
-                compaction=job.compaction,
-            ),
-            model=models.chosen(job.model),
-            system_prompt={"type": "file", "path": str(prompt_file)},
-            # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
-            tools=[],
-            strict_mcp_config=True,
-            setting_sources=[],
-            verbatim_prompts=True,
-            include_partial_messages=True,
-            max_buffer_size=_LONGEST_LINE,
-        )
-        match job.memory:
-            case "continue":
-                options.continue_conversation = True
-            case "none":
-                options.extra_args = {"no-session-persistence": None}
-            case "session":
-                _continue_from(job, options)
-        return options
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, mode=0o600)
-
-
-def _continue_from(job: Job, options: ClaudeAgentOptions) -> None:
-    """A resume always names its tip, which leaves behind what an aborted turn may have written
-    after it; a new session and a fork get the id we chose."""
-    base, resumes = job.plan.base, job.plan.name == "resume"
-    if base is not None:
-        options.resume = base.internal_id
-        options.resume_session_at = base.entry_uuid
-        options.fork_session = not resumes
-    if not resumes:
-        options.session_id = job.session_id
+    async def _retire(self, process: LiveProcess) -> None:
+        # A CLI that ends adds to its transcript, and would make one anew that was deleted.
+        if process.transcript and await self._file_id(process) != process.transcript:
+            await process.cli.kill()
+        else:
+            await process.cli.finish()

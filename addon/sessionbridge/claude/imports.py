@@ -11,16 +11,19 @@ writes itself for messages that are fed (measured with 2.1.330).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
 
+from sessionbridge.claude.disk import private
 from sessionbridge.turn import Message
 
 LONG = 10
 """Messages. With fewer, feeding a process that has just been started is as quick (measured)."""
+
+LONG_FOR_A_SPARE = 40
+"""Messages. Feeding as many to a process that is there takes as long as starting one (measured)."""
 
 
 def has_image(messages: Iterable[Message]) -> bool:
@@ -50,7 +53,7 @@ def write(path: Path, messages: Sequence[Message], cwd: Path) -> tuple[str, ...]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
     try:
-        with open(unfinished, "xb", opener=_private) as file:
+        with open(unfinished, "xb", opener=private) as file:
             file.write(content)
         unfinished.replace(path)
     finally:
@@ -82,7 +85,3 @@ def transcript(
         }
         lines.append(json.dumps(fields, separators=(",", ":")) + "\n")
     return "".join(lines).encode()
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, mode=0o600)

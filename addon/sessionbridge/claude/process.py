@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import re
 from collections import deque
@@ -27,12 +28,16 @@ from claude_agent_sdk import Message as CliMessage
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from sessionbridge.claude.failures import from_result, translated
+from sessionbridge.claude.guardian import GUARDIAN
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.turn import Message
 
 _KEPT_STDERR_LINES = 20
 _PATIENCE = 3.0
 """Seconds for a CLI that was told to end; it takes 30 ms (measured)."""
+
+_PAUSE_AFTER = 250_000
+"""Characters of a message that are serialised at a time, or one text where that is longer."""
 
 _VERBATIM_SINCE = (2, 1, 248)
 """Older CLIs ignore the mark on our prompts, and a remote client could read local files."""
@@ -54,6 +59,26 @@ class _Transport(SubprocessCLITransport):
     """Ends its process at once, however it comes to be closed, unless told to `let_finish`."""
 
     let_finish = False
+    pid: int | None = None
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def connect(self) -> None:
+        starting = asyncio.create_task(super().connect())
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Its end is asyncio's to see to. Where all tasks were cancelled at once, because the
+            # proxy stops, asyncio waits for that for ever, until it is cancelled again (measured).
+            await asyncio.wait([starting], timeout=_PATIENCE)
+            starting.cancel()
+            await asyncio.wait([starting])
+            raise
+        assert self._process is not None
+        self.pid = self._process.pid
+        await GUARDIAN.watch(self.pid)
 
     def kill(self) -> None:
         if self._process is not None and self._process.returncode is None:
@@ -91,10 +116,21 @@ class CliProcess:
     def __init__(self, options: ClaudeAgentOptions) -> None:
         self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
         options = replace(options, stderr=self._stderr.append)
+        self._verbatim = options.verbatim_prompts
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
         self._transport = _Transport(_nothing(), options)
         self._client = ClaudeSDKClient(options, transport=self._transport)
         self._ending: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """None until it has been started; kept when it has ended."""
+        return self._transport.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._transport.alive
 
     async def start(self) -> str:
         """Returns the version of the CLI once it is ready to be asked."""
@@ -155,9 +191,13 @@ class CliProcess:
 
     async def kill(self) -> None:
         """Ends it in mid-turn. The transcript keeps debris, which the next resume leaves behind."""
-        self._transport.let_finish = False
-        self._transport.kill()  # first of all, for what follows can be cancelled
+        self.kill_now()  # first of all, for what follows can be cancelled
         await asyncio.shield(self._end())
+
+    def kill_now(self) -> None:
+        """Without waiting until it has ended."""
+        self._transport.let_finish = False
+        self._transport.kill()
 
     def _end(self) -> asyncio.Task[None]:
         """A task of its own, once: the driver's clean-up does not survive a second cancellation."""
@@ -171,23 +211,27 @@ class CliProcess:
         await self._client.disconnect()
         # The client does not close a transport that failed before they were joined.
         await self._transport.close()
+        if self.pid is not None:
+            GUARDIAN.forget(self.pid)
 
     async def _send(self, message: Message, extra: dict[str, Any]) -> str:
+        """The line is the one `ClaudeSDKClient.query` would write, but that never pauses."""
         entry = str(uuid4())
         content = [dict(block) for block in message.blocks]
-        line = {
+        line: dict[str, Any] = {
             "type": message.role,
             "uuid": entry,
             "message": {"role": message.role, "content": content},
             "parent_tool_use_id": None,
-        } | extra
-
-        async def lines() -> AsyncIterator[dict[str, Any]]:
-            yield line
-
+            **extra,
+            "session_id": "default",
+        }
+        if self._verbatim:
+            line["client_composed"] = True
         with translated(self._stderr, self._name):
+            text = await _serialised(line)
             try:
-                await self._client.query(lines())
+                await self._transport.write(text)
             except CLIConnectionError:
                 await self._raise_its_last_words()
                 raise
@@ -204,6 +248,22 @@ class CliProcess:
 def _takes_prompts_verbatim(version: str) -> bool:
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
     return found is not None and tuple(map(int, found.groups())) >= _VERBATIM_SINCE
+
+
+async def _serialised(line: dict[str, Any]) -> str:
+    """What `json.dumps` makes of it, with pauses for other turns: 20 MB of images take 120 ms.
+
+    A thread would not help: `dumps` keeps the interpreter's lock until it is done (measured).
+    """
+    parts: list[str] = []
+    size = 0
+    for part in json.JSONEncoder().iterencode(line):
+        parts.append(part)
+        size += len(part)
+        if size > _PAUSE_AFTER:
+            size = 0
+            await asyncio.sleep(0)
+    return "".join(parts) + "\n"
 
 
 async def _nothing() -> AsyncIterator[dict[str, Any]]:

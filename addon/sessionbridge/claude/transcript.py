@@ -7,6 +7,7 @@ entry a line. The CLI restores its running cost from the last `cost-state` entry
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 from claude_agent_sdk import project_key_for_directory
 
 from sessionbridge.errors import SessionLost
+
+_ROOT = re.compile(rb'"parentUuid":\s*null')
 
 
 def config_dir(environment: Mapping[str, str]) -> Path:
@@ -32,14 +35,25 @@ def newest_transcript(config: Path, cwd: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
+def file_id(transcript: Path) -> tuple[int, int] | None:
+    """Tells a file from another that has taken its place; None where there is none."""
+    try:
+        status = transcript.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def cost_at(transcript: Path, entry: str) -> float:
     """`cost_so_far` of a session that is to go on from an entry. Raises `SessionLost` where the
-    transcript or the entry is gone: cheaper to find out than by a CLI that fails to start."""
+    transcript, its beginning or the entry is gone: cheaper to find out than by a CLI that fails to
+    start, or one that goes on with what is left (a process that outlives its transcript writes a
+    new one, of what it hears from then on)."""
     try:
         content = transcript.read_bytes()
     except FileNotFoundError as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
-    if content.rfind(entry.encode()) < 0:
+    if content.rfind(entry.encode()) < 0 or not _ROOT.search(content):
         raise SessionLost("The transcript of this Claude session no longer has this entry.")
     return _last_cost(content)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from sessionbridge.turn import Point, SessionKey, Usage
@@ -48,90 +48,60 @@ class Lineage:
     before: Point | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TurnRecord:
-    """One committed turn. `points` are the (hash, entry uuid) pairs it can be continued from.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Turn:
+    """What the ledger holds of a turn. Times: epoch seconds, milliseconds. `process` says what kind
+    of process answered (see `turn.Process`)."""
+
+    internal_id: str
+    parent_id: int | None
+    ask_hash: str
+    history_hash: str
+    tip_uuid: str
+    response_id: str | None
+    idempotency_key: str | None
+    plan: str
+    reason: str
+    process: str | None
+    status: str
+    api: str
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    started_at: float
+    ttft_ms: int | None
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnRecord(_Turn):
+    """A turn to commit. `points` are the (hash, entry uuid) pairs it can be continued from.
 
     `metadata` goes to the key's map row, where it is merged with what is already there.
     """
 
     key: SessionKey
-    internal_id: str
-    parent_id: int | None
-    ask_hash: str
-    history_hash: str
-    tip_uuid: str
-    response_id: str | None
-    idempotency_key: str | None
-    plan: str
-    reason: str
-    status: str
-    api: str
-    model: str
-    usage: Usage
-    cost_usd: float | None
-    started_at: float
-    ttft_ms: int | None
-    duration_ms: int
     points: tuple[tuple[str, str], ...]
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerTurn:
-    """A committed turn as it is read back; the fields are those of `TurnRecord`."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerTurn(_Turn):
+    """A committed turn as it is read back."""
 
     id: int
-    internal_id: str
-    parent_id: int | None
-    ask_hash: str
-    history_hash: str
-    tip_uuid: str
-    response_id: str | None
-    idempotency_key: str | None
-    plan: str
-    reason: str
-    status: str
-    api: str
-    model: str
-    usage: Usage
-    cost_usd: float | None
-    started_at: float
-    ttft_ms: int | None
-    duration_ms: int
+
+
+_PLAIN = tuple(field.name for field in fields(_Turn) if field.name != "usage")
 
 
 def turn_row(record: TurnRecord) -> dict[str, Any]:
-    return {
-        "scope": record.key.scope,
-        "external_id": record.key.external_id,
-        "provider": record.key.provider,
-        "internal_id": record.internal_id,
-        "parent_id": record.parent_id,
-        "ask_hash": record.ask_hash,
-        "history_hash": record.history_hash,
-        "tip_uuid": record.tip_uuid,
-        "response_id": record.response_id,
-        "idempotency_key": record.idempotency_key,
-        "plan": record.plan,
-        "reason": record.reason,
-        "status": record.status,
-        "api": record.api,
-        "model": record.model,
-        "input_tokens": record.usage.input_tokens,
-        "output_tokens": record.usage.output_tokens,
-        "cache_creation_input_tokens": record.usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": record.usage.cache_read_input_tokens,
-        "cost_usd": record.cost_usd,
-        "started_at": record.started_at,
-        "ttft_ms": record.ttft_ms,
-        "duration_ms": record.duration_ms,
-    }
+    plain = {name: getattr(record, name) for name in _PLAIN}
+    return {**asdict(record.key), **plain, **asdict(record.usage)}
 
 
 def ledger_turn(row: Mapping[str, Any]) -> LedgerTurn:
-    names = (field.name for field in fields(LedgerTurn) if field.name != "usage")
-    return LedgerTurn(usage=usage(row), **{name: row[name] for name in names})
+    return LedgerTurn(id=row["id"], usage=usage(row), **{name: row[name] for name in _PLAIN})
 
 
 def usage(row: Mapping[str, Any]) -> Usage:

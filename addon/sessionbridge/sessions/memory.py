@@ -5,8 +5,8 @@ Three kinds, all with the same few verbs, so that the walk need not know which i
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 from sessionbridge.errors import MemoryLost
@@ -27,19 +27,28 @@ from sessionbridge.turn import (
     Message,
     Origin,
     Plan,
+    Point,
+    Process,
     SessionKey,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A turn that succeeded, as it goes into the ledger. Times: epoch seconds, milliseconds."""
+    """A turn that succeeded, as it goes into the ledger. Times: epoch seconds, milliseconds.
+
+    `plan` is how it was planned. It may have been carried out from another `base`, after which the
+    model was `shown` these messages.
+    """
 
     plan: Plan
+    base: Point | None
+    shown: Sequence[Message]
     finished: Finished
     text: str
     api: str
     model: str
+    process: Process | None
     response_id: str
     started_at: float
     ttft_ms: int
@@ -49,10 +58,11 @@ class Answered:
 
 class Memory(Protocol):
     """`kind` is what the CLI is told to keep, `compaction` allows the CLI to shorten a conversation
-    that nobody else holds. After `plan`, `lock` names what only one turn at a time may use."""
+    that nobody else holds. After `plan`, `lock` names what only one turn at a time may use, if it
+    shares anything with others."""
 
     kind: MemoryKind
-    lock: Hashable
+    lock: str | None
     compaction: bool
 
     async def plan(self) -> Plan:
@@ -95,14 +105,17 @@ class Remembered:
         self._refuse_loss = refuse_loss
         self._history: History = origin.history
         self._mapped: str | None = None
-        self.lock: Hashable = self._key
+        self.lock: str | None = None
         self.compaction = False
 
     async def plan(self) -> Plan:
         lineage = await self._store.lineage(self._key, [link.hash for link in self._links])
         self._mapped = lineage.row.internal_id if lineage.row else None
         self._history = resolve_history(self._origin.history, self._links, _learned(lineage))
-        self.compaction = self._history == "server"
+        # No first turn is too long. Until a key is known it is taken for one whose client keeps the
+        # history: most do, and then the next turn finds its process as it wants it.
+        known = self._origin.history == "server" or lineage.row is not None
+        self.compaction = self._history == "server" and known
         if self._attempt.anew:
             plan = plan_unknown(self._links, "started_over")
         elif self._history == "client":
@@ -122,14 +135,14 @@ class Remembered:
         repeats = same and (known or (self._attempt.again and not tried))
         return plan_server_held(self._links, tip, repeats=repeats, before=lineage.before)
 
-    def _lock(self, plan: Plan, learned: str | None) -> Hashable:
+    def _lock(self, plan: Plan, learned: str | None) -> str | None:
         """Where the history is kept here, or that is still to be learnt, turns of one key wait for
         each other. Where the client keeps it, only those do that continue one session in place: a
         fork or an import has a session of its own, so a side call never waits for the main one."""
         learning = self._origin.history == "learn" and learned != "client"
         if self._history == "server" or learning:
-            return self._key
-        return plan.base.internal_id if plan.base and plan.name == "resume" else object()
+            return "\n".join(astuple(self._key))  # none of them has a control character
+        return plan.base.internal_id if plan.base and plan.name == "resume" else None
 
     async def begin(self, plan: Plan) -> None:
         """Notes what is being tried, so that a retry after a crash is known for what it is."""
@@ -161,7 +174,7 @@ class Remembered:
 
     async def commit(self, answered: Answered) -> int | None:
         finished, plan = answered.finished, answered.plan
-        hashes = _hashes(plan, answered.text)
+        hashes = _hashes(answered)
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
@@ -174,6 +187,7 @@ class Remembered:
                 idempotency_key=self._attempt.key,
                 plan=plan.name,
                 reason=plan.reason,
+                process=answered.process,
                 status=finished.stop_reason,
                 api=answered.api,
                 model=answered.model,
@@ -197,12 +211,12 @@ class Fleeting:
     """Nothing is kept: no origin and `stateless`, or the session map switched off."""
 
     kind: MemoryKind = "none"
+    lock: str | None = None
     compaction = False
 
     def __init__(self, reason: str, links: Sequence[Link]) -> None:
         self._reason = reason
         self._links = links
-        self.lock: Hashable = object()
 
     async def plan(self) -> Plan:
         return plan_unknown(self._links, self._reason)
@@ -224,22 +238,22 @@ class Continued(Fleeting):
     """No origin and `continue`: everybody's last message goes to the CLI's most recent session."""
 
     kind: MemoryKind = "continue"
+    lock: str | None = "continue"
     compaction = True
 
     def __init__(self, links: Sequence[Link]) -> None:
         super().__init__("continue", links[-1:])
-        self.lock: Hashable = "continue"
 
 
-def _hashes(plan: Plan, text: str) -> list[str]:
+def _hashes(answered: Answered) -> list[str]:
     """One for each message fed, for the one asked, and for the answer.
 
     Counted on from the base, not from the request: where the history is kept here, a request holds
     only its end, and a point must stand for everything the model has seen.
     """
-    answer = Message("assistant", ({"type": "text", "text": text},))
-    hashes = [plan.base.hash if plan.base else ROOT]
-    for message in (*plan.feed, plan.ask, answer):
+    answer = Message("assistant", ({"type": "text", "text": answered.text},))
+    hashes = [answered.base.hash if answered.base else ROOT]
+    for message in (*answered.shown, answer):
         hashes.append(extend(hashes[-1], message))
     return hashes[1:]
 

@@ -80,3 +80,8 @@ def m003_points(db: Database) -> None:
 def m004_turns_by_key(db: Database) -> None:
     # The row's id is the end of every index, so a key's newest turn is found at once.
     db.table("turns").create_index([*KEY])
+
+
+@migrations()
+def m005_processes(db: Database) -> None:
+    db.table("turns").add_column("process", str)

@@ -31,17 +31,18 @@ def plan_client_held(links: Sequence[Link], points: Sequence[Point]) -> Plan:
     if not earlier:
         return Plan("fresh", "first_turn", None, (), ask.message)
     best = {point.hash: point for point in sorted(points, key=_preference)}
+    whole = tuple(link.message for link in earlier)
     for index in range(len(earlier) - 1, -1, -1):
         base = best.get(earlier[index].hash)
         if base is None:
             continue
         feed = tuple(link.message for link in earlier[index + 1 :])
         if feed:
-            return Plan("import", "imported", base, feed, ask.message)
+            return Plan("import", "imported", base, feed, ask.message, whole)
         if base.is_tip:
             return Plan("resume", "continued", base, (), ask.message)
         reason = "retried" if ask.hash in best else "branched"
-        return Plan("fork", reason, base, (), ask.message)
+        return Plan("fork", reason, base, (), ask.message, whole)
     return plan_unknown(links)
 
 

@@ -1,0 +1,103 @@
+"""How many turns may run at once, and how many may wait.
+
+A turn waits up to twice: for its session, then for a slot. From the first of these waits until it
+runs it counts against the queue, and only before the first can it be refused; a turn that need not
+wait is not refused however full the queue is. Slots are given in order of arrival. A turn that ends
+while it waits, because its client has left, gives its place to others at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+
+from sessionbridge.errors import Overloaded, ShuttingDown
+
+
+class Admission:
+    """`concurrency` turns may run, and `queue` more may wait."""
+
+    def __init__(self, concurrency: int, queue: int) -> None:
+        self._concurrency = concurrency
+        self._queue = queue
+        self._slots = asyncio.Semaphore(concurrency)
+        self._inside: set[Place] = set()
+        self._waiting: set[Place] = set()
+        self._running: set[Place] = set()
+        self._empty = asyncio.Event()
+        self._empty.set()
+        self._closed = False
+
+    @property
+    def running_now(self) -> int:
+        return len(self._running)
+
+    @property
+    def waiting_now(self) -> int:
+        return len(self._waiting)
+
+    @contextmanager
+    def turn(self) -> Iterator[Place]:
+        """From a turn's arrival to its end. Raises `ShuttingDown` after `close`."""
+        if self._closed:
+            raise ShuttingDown("The proxy is shutting down; try again.")
+        place = Place(self)
+        self._inside.add(place)
+        self._empty.clear()
+        try:
+            yield place
+        finally:
+            self._waiting.discard(place)
+            self._inside.discard(place)
+            if not self._inside:
+                self._empty.set()
+
+    def close(self) -> None:
+        """No turn comes in any more; those inside go on."""
+        self._closed = True
+
+    async def idle(self) -> None:
+        """Returns when no turn is inside."""
+        await self._empty.wait()
+
+    def _queue_up(self, place: Place) -> None:
+        if place not in self._waiting and len(self._waiting) >= self._queue:
+            raise Overloaded(
+                f"The bridge is busy (turns running: {self.running_now} of {self._concurrency}, "
+                f"waiting: {self.waiting_now} of {self._queue}); try again later, or raise "
+                "sessionbridge_concurrency or sessionbridge_queue."
+            )
+        self._waiting.add(place)
+
+    @asynccontextmanager
+    async def _slot(self, place: Place) -> AsyncIterator[None]:
+        if self._slots.locked():
+            self._queue_up(place)
+        try:
+            await self._slots.acquire()
+        finally:
+            self._waiting.discard(place)
+        self._running.add(place)
+        try:
+            yield
+        finally:
+            self._running.discard(place)
+            self._slots.release()
+
+
+class Place:
+    """What a turn that is inside may ask for."""
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission = admission
+
+    def queue_up(self) -> None:
+        """To be called before a wait for anything but a slot; a turn may wait several times in a
+        row. Raises `Overloaded` where the queue is full."""
+        self._admission._queue_up(self)
+
+    def slot(self) -> AbstractAsyncContextManager[None]:
+        """Within it the turn runs. Raises `Overloaded` where it would have to begin to wait for
+        that, and the queue is full."""
+        return self._admission._slot(self)

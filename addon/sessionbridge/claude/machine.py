@@ -1,0 +1,53 @@
+"""How many Claude CLIs this machine has memory for."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+PROCESS = 200 * 1024 * 1024
+"""Bytes that a waiting CLI takes (measured)."""
+
+_ASSUMED = 8 * 1024**3
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def processes() -> int:
+    """As many as fill a quarter of the memory, and never fewer than two."""
+    return max(2, _total() // 4 // PROCESS)
+
+
+def has_room() -> bool:
+    """Whether one more would leave as much free again."""
+    return _available() >= 2 * PROCESS
+
+
+def _total() -> int:
+    physical = _pages("SC_PHYS_PAGES")
+    return min(physical, _cgroup("memory.max", physical))
+
+
+def _available() -> int:
+    """What programs can have without swapping: caches count as free."""
+    free = _pages("SC_AVPHYS_PAGES")
+    with suppress(OSError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        line = next(line for line in lines if line.startswith("MemAvailable:"))
+        free = int(line.split()[1]) * 1024
+    limit = _cgroup("memory.max", 0)
+    return min(free, limit - _cgroup("memory.current", 0)) if limit else free
+
+
+def _pages(name: str) -> int:
+    try:
+        return os.sysconf(name) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError):  # Windows has neither
+        return _ASSUMED
+
+
+def _cgroup(name: str, otherwise: int) -> int:
+    """A container's own limit, where there is one (cgroup v2)."""
+    with suppress(OSError, ValueError):
+        return int((_CGROUP / name).read_text())
+    return otherwise
