@@ -1,0 +1,1 @@
+"""What the bridge costs and what it carries, measured side by side on loopback: `scripts/bench`."""

@@ -1,0 +1,9 @@
+"""mitmdump's script for the load figures: the addon as it is, but for who answers, and a watch on
+its event loop. The addon makes its dispatcher when it is configured, which is after this."""
+
+from scripts.benchmarks.inside.ticking import TickingDispatcher
+from scripts.benchmarks.inside.watch import Watch
+from sessionbridge import addon
+
+addon.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
+addons = [Watch(), *addon.addons]

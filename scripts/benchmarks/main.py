@@ -1,0 +1,99 @@
+"""Runs the benchmarks and prints each figure beside what it must reach."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
+from scripts.benchmarks.machine import machine
+
+_MODULES = ("latency", "load", "store")
+
+progress = Console(stderr=True, highlight=False)
+
+
+def known() -> dict[str, Benchmark]:
+    """All benchmarks by name, in the order they run."""
+    found: dict[str, Benchmark] = {}
+    for name in _MODULES:
+        path = f"scripts.benchmarks.{name}"
+        try:
+            found |= importlib.import_module(path).BENCHMARKS
+        except ModuleNotFoundError as error:  # not written yet
+            if error.name != path:
+                raise
+    return found
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine.")
+@click.option("--only", multiple=True, metavar="NAME", help="Run this one; may be repeated.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Of each benchmark that has rounds.")
+@click.option("--list", "list_names", is_flag=True, help="Print the names and stop.")
+def main(as_json: bool, only: tuple[str, ...], rounds: int | None, list_names: bool) -> None:
+    """Measures what the bridge costs. Ends with 1 where a figure is missed."""
+    benchmarks = known()
+    if list_names:
+        click.echo("\n".join(benchmarks))
+        return
+    if strange := set(only) - set(benchmarks):
+        names = ", ".join(benchmarks)
+        raise click.BadParameter(f"no {', '.join(sorted(strange))}; there are {names}")
+    chosen = {name: run for name, run in benchmarks.items() if not only or name in only}
+    before = machine()  # the load it began with, not its own
+    figures = list(measure(chosen, rounds))
+    if as_json:
+        shown = {"machine": before, "figures": [asdict(figure) for figure in figures]}
+        click.echo(json.dumps(shown, indent=2))
+    else:
+        Console().print(table(figures, before))
+    sys.exit(not all(figure.reached for figure in figures))
+
+
+def measure(chosen: Mapping[str, Benchmark], rounds: int | None) -> Iterator[Figure]:
+    """One that fails is a figure missed, so that the others are not lost with it."""
+    for name, run in chosen.items():
+        try:
+            for figure in run(Options(rounds, _teller(name))):
+                progress.print(f"{figure.name}: {'ok' if figure.reached else 'missed'}")
+                yield figure
+        except Exception as error:
+            progress.print("".join(traceback.format_exception(error)), style="red", markup=False)
+            yield Figure(name, f"{type(error).__name__}: {error}", "to be measured", False)
+
+
+def _teller(name: str) -> Callable[[str], None]:
+    return lambda text: progress.print(f"{name}: {text}", style="dim", markup=False)
+
+
+def table(figures: Sequence[Figure], machine: Mapping[str, object]) -> Table:
+    shown = Table(
+        show_lines=True, caption=", ".join(f"{name} {value}" for name, value in machine.items())
+    )
+    for column in ("figure", "measured", "must reach", ""):
+        shown.add_column(column)
+    for figure in figures:
+        verdict = "[green]ok[/green]" if figure.reached else "[red]missed[/red]"
+        notes = "".join(f"\n[dim]{escape(note)}[/dim]" for note in figure.notes)
+        shown.add_row(figure.name, escape(in_words(figure.measured)) + notes, figure.limit, verdict)
+    return shown
+
+
+def in_words(measured: Measured) -> str:
+    if isinstance(measured, str):
+        return measured
+    return "\n".join(f"{name} {value:,.6g}" for name, value in measured.items())
+
+
+if __name__ == "__main__":
+    main()
