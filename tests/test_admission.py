@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from sessionbridge.admission import Admission
-from sessionbridge.errors import Overloaded, ShuttingDown
+from sessionbridge.errors import Overloaded
 
 
 class Visitor:
@@ -132,7 +132,6 @@ async def test_one_that_leaves_while_it_waits_for_its_session_makes_room_at_once
     await gone.leave()
     assert counts(admission) == (1, 0)
     await running.end()
-    await admission.idle()
 
 
 @pytest.mark.parametrize("steps", range(4))
@@ -171,31 +170,3 @@ async def test_a_turn_that_fails_gives_its_slot_back() -> None:
             async with place.slot():
                 raise RuntimeError
     assert counts(admission) == (0, 0)
-
-
-async def test_after_close_those_inside_go_on_and_nobody_comes_in() -> None:
-    admission = Admission(concurrency=1, queue=1)
-    running, waiting = await come_in(admission, 2)
-    admission.close()
-    with pytest.raises(ShuttingDown) as caught, admission.turn():
-        pass
-    assert (caught.value.status, caught.value.retry_after) == (503, 1)
-    idle = asyncio.create_task(admission.idle())
-    await running.end()
-    await waiting.runs.wait()
-    assert not idle.done()
-    await waiting.end()
-    await idle
-
-
-async def test_nobody_inside_is_idle() -> None:
-    await Admission(concurrency=1, queue=0).idle()
-
-
-async def test_a_turn_between_its_waits_is_not_idle() -> None:
-    admission = Admission(concurrency=1, queue=0)
-    with admission.turn():
-        idle = asyncio.create_task(admission.idle())
-        await asyncio.sleep(0)
-        assert counts(admission) == (0, 0) and not idle.done()
-    await idle

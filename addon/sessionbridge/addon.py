@@ -18,6 +18,7 @@ from typing import Any
 from mitmproxy import connection, ctx, exceptions, http, tls
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
+from pydantic_core import from_json
 
 from sessionbridge import config, options
 from sessionbridge.admission import Admission
@@ -27,13 +28,14 @@ from sessionbridge.bridge import Bridge
 from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
 from sessionbridge.claude.environment import CHILD_HEADER
 from sessionbridge.claude.launcher import ClaudeProfile
-from sessionbridge.errors import BridgeError, Refused, presentable
+from sessionbridge.errors import BridgeError, Refused, ShuttingDown, presentable
 from sessionbridge.exchange import Exchange
 from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
 from sessionbridge.routing import Routes, foreign_page, is_loopback
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.origins import Origins
 from sessionbridge.sessions.store_thread import StoreThread
+from sessionbridge.shutdown import Shutdown
 from sessionbridge.views.flow_notes import annotate, keep_stream
 
 logger = logging.getLogger(__name__)
@@ -71,6 +73,7 @@ class SessionBridge:
         self._origins = Origins.default()
         self._bridged: dict[str, _Bridged] = {}
         self._late_tls = _LateTls(self)
+        self._shutdown: Shutdown | None = None
 
     # --- life ---------------------------------------------------------------------------------
 
@@ -136,6 +139,10 @@ class SessionBridge:
         assert self._gateway is not None
         self._gateway.walk = Bridge(settings, self._store, dispatcher, self._locks, admission)
 
+    async def _finish(self) -> None:
+        if self._dispatcher is not None:
+            await self._dispatcher.close()
+
     def _close(self, dispatcher: ClaudeDispatcher) -> None:
         """Its processes that wait were started under other options."""
         closing = asyncio.create_task(dispatcher.close())
@@ -144,6 +151,9 @@ class SessionBridge:
 
     def running(self) -> None:
         ctx.master.addons.add(self._late_tls)
+        if self._shutdown is None:
+            self._shutdown = Shutdown(self._finish, ctx.master.shutdown)
+            self._shutdown.listen()
         if not ctx.options.listen_host:
             logger.warning(
                 "The proxy listens on all interfaces; --listen-host 127.0.0.1 keeps it to this "
@@ -195,7 +205,7 @@ class SessionBridge:
             headers = _lowered(flow.request.headers)
             if await self._is_our_child(headers):
                 return
-            body = await _json_body(flow) if body_is_here else None
+            body = await _json_body(flow.request, headers) if body_is_here else None
             origin = self._origins.detect(headers, body)
             settings = self._usable_settings()
             if origin is not None or settings.unkeyed != "passthrough":
@@ -205,13 +215,14 @@ class SessionBridge:
             _refuse(flow, api or "messages", error)
 
     def _api(self, request: http.Request) -> str | None:
-        """By the host the client names, or by the one the request would go to: in reverse mode
-        with `keep_host_header` only the latter is the target's."""
+        """By the host the request would go to, or by the one the client names: in transparent mode
+        the former is an address only, and in reverse mode with `keep_host_header` only it counts.
+        The path is asked first and `pretty_host` last, which searches and parses the Host header.
+        """
         apis = self._routes.apis(request.method, request.path)
-        # Most traffic ends here, before `pretty_host` searches and parses the Host header.
         if not apis:
             return None
-        return apis.get(request.pretty_host.lower()) or apis.get(request.host.lower())
+        return apis.get(request.host.lower()) or apis.get(request.pretty_host.lower())
 
     async def _is_our_child(self, headers: Mapping[str, str]) -> bool:
         """A request of a CLI that we or a bridge beside us started must reach the API itself."""
@@ -222,6 +233,8 @@ class SessionBridge:
         return bool(session) and self._store is not None and await self._store.issued(session)
 
     def _usable_settings(self) -> config.Settings:
+        if self._shutdown is not None and self._shutdown.begun:
+            raise ShuttingDown("The proxy is shutting down; try again.")
         if self._settings is None:
             raise BridgeError(f"sessionbridge is not configured: {self._problem}")
         return self._settings
@@ -245,6 +258,7 @@ class SessionBridge:
             request.decode(strict=False)
         ticket, port = self._gateway.expect(exchange)
         self._bridged[flow.id] = _Bridged(exchange, ticket, data.scheme, data.host, data.port)
+        self._count_turns()
         request.headers[TICKET_HEADER] = ticket
         if "transfer-encoding" in request.headers:
             pass  # mitmproxy cuts the body into chunks again; a length beside them is refused
@@ -288,6 +302,11 @@ class SessionBridge:
             assert self._gateway is not None
             self._gateway.forget(bridged.ticket)
             annotate(flow, bridged.exchange)
+            self._count_turns()
+
+    def _count_turns(self) -> None:
+        if self._shutdown is not None:
+            self._shutdown.turns(len(self._bridged))
 
 
 class _LateTls:
@@ -316,27 +335,36 @@ def _refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
     failure, shape = presentable(error), SHAPES[api]
     status = shape.status(failure)
     flow.request.stream = False
-    flow.response = http.Response.make(
-        status,
-        shape.error_body(failure),
-        {"content-type": "application/json"},
-    )
+    headers = {"content-type": "application/json"}
+    if failure.retry_after is not None:
+        headers["retry-after"] = str(failure.retry_after)
+    flow.response = http.Response.make(status, shape.error_body(failure), headers)
     flow.comment = f"refused · {status} {type(failure).__name__}"
 
 
-async def _json_body(flow: http.HTTPFlow) -> dict[str, Any] | None:
+async def _json_body(request: http.Request, headers: Mapping[str, str]) -> dict[str, Any] | None:
     """The request's body where it is a JSON object; what is wrong with any other is for the API
     shape to say, or for the real API."""
     # Decoded for reading only: the request may yet have to go on as it is.
-    content = flow.request.get_content(strict=False) or b""
+    encoded = "content-encoding" in headers
+    content = (request.get_content(strict=False) if encoded else request.raw_content) or b""
     try:
         if len(content) > _LARGE_BODY:
-            body = await asyncio.to_thread(json.loads, content)
+            body = await asyncio.to_thread(_parsed, content)
         else:
-            body = json.loads(content)
+            body = _parsed(content)
     except (ValueError, RecursionError):
         return None
     return body if isinstance(body, dict) else None
+
+
+def _parsed(content: bytes) -> Any:
+    """With pydantic's reader, which takes a third of the time. What only Python's own can read, a
+    lone surrogate in some message for one, may name a conversation too."""
+    try:
+        return from_json(content)
+    except ValueError:
+        return json.loads(content)
 
 
 def _lowered(headers: http.Headers) -> dict[str, str]:

@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
-from sessionbridge.errors import Overloaded, ShuttingDown
+from sessionbridge.errors import Overloaded
 
 
 class Admission:
@@ -22,12 +22,8 @@ class Admission:
         self._concurrency = concurrency
         self._queue = queue
         self._slots = asyncio.Semaphore(concurrency)
-        self._inside: set[Place] = set()
         self._waiting: set[Place] = set()
         self._running: set[Place] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
-        self._closed = False
 
     @property
     def running_now(self) -> int:
@@ -39,27 +35,12 @@ class Admission:
 
     @contextmanager
     def turn(self) -> Iterator[Place]:
-        """From a turn's arrival to its end. Raises `ShuttingDown` after `close`."""
-        if self._closed:
-            raise ShuttingDown("The proxy is shutting down; try again.")
+        """From a turn's arrival to its end."""
         place = Place(self)
-        self._inside.add(place)
-        self._empty.clear()
         try:
             yield place
         finally:
             self._waiting.discard(place)
-            self._inside.discard(place)
-            if not self._inside:
-                self._empty.set()
-
-    def close(self) -> None:
-        """No turn comes in any more; those inside go on."""
-        self._closed = True
-
-    async def idle(self) -> None:
-        """Returns when no turn is inside."""
-        await self._empty.wait()
 
     def _queue_up(self, place: Place) -> None:
         if place not in self._waiting and len(self._waiting) >= self._queue:
