@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 import traceback
@@ -14,42 +13,34 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from scripts.benchmarks import latency, load, readme, store
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
-
-_MODULES = ("latency", "load", "store")
 
 progress = Console(stderr=True, highlight=False)
 
 
-def known() -> dict[str, Benchmark]:
-    """All benchmarks by name, in the order they run."""
-    found: dict[str, Benchmark] = {}
-    for name in _MODULES:
-        path = f"scripts.benchmarks.{name}"
-        try:
-            found |= importlib.import_module(path).BENCHMARKS
-        except ModuleNotFoundError as error:  # not written yet
-            if error.name != path:
-                raise
-    return found
+BENCHMARKS: dict[str, Benchmark] = latency.BENCHMARKS | load.BENCHMARKS | store.BENCHMARKS
+"""All by name, in the order they run."""
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine.")
 @click.option("--only", multiple=True, metavar="NAME", help="Run this one; may be repeated.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Of each benchmark that has rounds.")
+@click.option("--readme", "keep", is_flag=True, help="Keep the result in README.md.")
 @click.option("--list", "list_names", is_flag=True, help="Print the names and stop.")
-def main(as_json: bool, only: tuple[str, ...], rounds: int | None, list_names: bool) -> None:
+def main(
+    as_json: bool, only: tuple[str, ...], rounds: int | None, keep: bool, list_names: bool
+) -> None:
     """Measures what the bridge costs. Ends with 1 where a figure is missed."""
-    benchmarks = known()
     if list_names:
-        click.echo("\n".join(benchmarks))
+        click.echo("\n".join(BENCHMARKS))
         return
-    if strange := set(only) - set(benchmarks):
-        names = ", ".join(benchmarks)
+    if strange := set(only) - set(BENCHMARKS):
+        names = ", ".join(BENCHMARKS)
         raise click.BadParameter(f"no {', '.join(sorted(strange))}; there are {names}")
-    chosen = {name: run for name, run in benchmarks.items() if not only or name in only}
+    chosen = {name: run for name, run in BENCHMARKS.items() if not only or name in only}
     before = machine()  # the load it began with, not its own
     figures = list(measure(chosen, rounds))
     if as_json:
@@ -57,6 +48,8 @@ def main(as_json: bool, only: tuple[str, ...], rounds: int | None, list_names: b
         click.echo(json.dumps(shown, indent=2))
     else:
         Console().print(table(figures, before))
+    if keep:
+        readme.write(figures, before)
     sys.exit(not all(figure.reached for figure in figures))
 
 
