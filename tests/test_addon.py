@@ -297,3 +297,34 @@ async def test_a_session_named_in_the_body(proxy: Proxy, tmp_path: Path, encodin
     assert is_bridged(await proxy.request(flow))
     (bridged,) = proxy.addon._bridged.values()
     assert bridged.exchange.origin == Origin("mine", "chat-9", "conversation", "learn")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"session_id": "s", "messages": "cut off \\ud83d"}',
+        '{"session_id": "s"}'.encode("utf-16"),
+        b'\xef\xbb\xbf{"session_id": "s"}',
+        b'{"session_id": "s", "messages": ' + b"[" * 300 + b"]" * 300 + b"}",
+    ],
+    ids=["lone surrogate", "UTF-16", "byte order mark", "deeply nested"],
+)
+async def test_a_session_named_in_an_odd_body_is_not_missed(proxy: Proxy, body: bytes) -> None:
+    """Such a body may yet be refused, but by the bridge: it must not reach the API unseen."""
+    assert is_bridged(await proxy.request(make_flow(content=body)))
+    (bridged,) = proxy.addon._bridged.values()
+    assert bridged.exchange.origin == Origin("generic", "s", "conversation", "learn")
+
+
+async def test_a_header_sent_twice_is_one_id(proxy: Proxy) -> None:
+    flow = make_flow()
+    flow.request.headers.set_all("X-Chat-Id", ["a", "b"])
+    assert is_bridged(await proxy.request(flow))
+    (bridged,) = proxy.addon._bridged.values()
+    assert bridged.exchange.origin == Origin("generic", "a, b", "conversation", "learn")
+
+
+async def test_the_host_that_the_client_names_counts_where_the_address_says_nothing(
+    proxy: Proxy,
+) -> None:
+    assert is_bridged(await proxy.request(make_flow(KEYED, host="203.0.113.9")))

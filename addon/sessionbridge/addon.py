@@ -186,8 +186,9 @@ class SessionBridge:
     async def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Only for bodies that mitmproxy may stream on before `request` is called, large ones and
         those of unknown length: what can be known of them is in their headers."""
-        of_unknown_length = "content-length" not in flow.request.headers
-        if ctx.options.stream_large_bodies and (flow.request.stream or of_unknown_length):
+        if not ctx.options.stream_large_bodies:
+            return
+        if flow.request.stream or "content-length" not in flow.request.headers:
             await self._decide(flow, body_is_here=False)
 
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -216,8 +217,9 @@ class SessionBridge:
 
     def _api(self, request: http.Request) -> str | None:
         """By the host the request would go to, or by the one the client names: in transparent mode
-        the former is an address only, and in reverse mode with `keep_host_header` only it counts.
-        The path is asked first and `pretty_host` last, which searches and parses the Host header.
+        the former is a bare address, and in reverse mode with `keep_host_header` it alone is the
+        target's. The path is asked first, and last `pretty_host`, which searches and parses the
+        Host header.
         """
         apis = self._routes.apis(request.method, request.path)
         if not apis:
@@ -233,13 +235,13 @@ class SessionBridge:
         return bool(session) and self._store is not None and await self._store.issued(session)
 
     def _usable_settings(self) -> config.Settings:
-        if self._shutdown is not None and self._shutdown.begun:
-            raise ShuttingDown("The proxy is shutting down; try again.")
         if self._settings is None:
             raise BridgeError(f"sessionbridge is not configured: {self._problem}")
         return self._settings
 
     def _guard(self, flow: http.HTTPFlow, settings: config.Settings) -> None:
+        if self._shutdown is not None and self._shutdown.begun:
+            raise ShuttingDown("The proxy is shutting down; try again.")
         peer = flow.client_conn.peername
         if peer is not None and not settings.allow_remote and not is_loopback(peer[0]):
             raise Refused(
