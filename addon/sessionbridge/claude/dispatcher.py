@@ -172,11 +172,8 @@ class ClaudeDispatcher:
                     finished = isinstance(delta, Finished)
                     yield delta
         finally:
-            if process is not None and finished:
-                process.transcript = await self._file_id(process)
-                await self._pool.park(process)
-            elif process is not None:
-                await self._pool.drop(process)
+            if process is not None:
+                await (self._park(process) if finished else self._pool.drop(process))
             if not finished and job.memory == "session" and job.plan.name != "resume":
                 await self.discard(session)  # nobody will ever name it
         if job.plan.name != "resume" and job.memory != "continue":
@@ -186,9 +183,7 @@ class ClaudeDispatcher:
         plan = job.plan
         match way:
             case "live":
-                process = self._pool.take(job)
-                await self._check_transcript(process)
-                return _Taken(process, "live", plan, plan.feed)
+                return _Taken(await self._live(job), "live", plan, plan.feed)
             case "spare":
                 whole = plan.from_nothing
                 assert whole is not None
@@ -204,11 +199,24 @@ class ClaudeDispatcher:
                 process = await self._started(job, tip)
                 return _Taken(process, "new", plan, plan.feed[len(entries) :], entries)
 
-    async def _check_transcript(self, process: LiveProcess) -> None:
+    async def _live(self, job: Job) -> LiveProcess:
         """A session must outlive its process: what is written to a deleted file is not kept."""
-        if await self._file_id(process) != process.transcript:
+        process = self._pool.take(job)
+        try:
+            if await self._file_id(process) != process.transcript:
+                raise ClaudeFailed("The transcript of this Claude session is gone.")
+        except BaseException:
             await self._pool.drop(process)
-            raise ClaudeFailed("The transcript of this Claude session is gone.")
+            raise
+        return process
+
+    async def _park(self, process: LiveProcess) -> None:
+        try:
+            process.transcript = await self._file_id(process)
+        except BaseException:
+            await self._pool.drop(process)
+            raise
+        await self._pool.park(process)
 
     async def _file_id(self, process: LiveProcess) -> tuple[int, int] | None:
         path = self._profile.transcript(process.session_id)
