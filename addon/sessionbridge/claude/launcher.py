@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from uuid import uuid4
 
@@ -27,7 +28,7 @@ from sessionbridge.turn import MemoryKind, Point
 _LONGEST_LINE = 256 * 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
     environment; `home` is where its working directories are; `secret` marks its requests."""
@@ -43,12 +44,17 @@ class ClaudeProfile:
         """Transcripts belong to a working directory, so each kind of memory has its own."""
         return self.home / "work" / ("continue" if memory == "continue" else "claude")
 
-    @property
+    @cached_property
     def config_dir(self) -> Path:
         return config_dir({**self.inherited, **self.extra})
 
     def transcript(self, internal_id: str) -> Path:
-        return transcript_path(self.config_dir, self.work_dir("session"), internal_id)
+        return self._transcripts / f"{internal_id}.jsonl"
+
+    @cached_property
+    def _transcripts(self) -> Path:
+        """Resolves links in the path, which takes longer than all else that is done with it."""
+        return transcript_path(self.config_dir, self.work_dir("session"), "any").parent
 
 
 class Launcher:
