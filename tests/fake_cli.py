@@ -101,8 +101,15 @@ def answer() -> None:  # noqa: C901  one mood after the other
                 os.write(1, bytes([byte]))
     text(" there")
     end("Hello there")
-    if MODE == "stays":
-        sleep()
+    match MODE:
+        case "stays":
+            sleep()
+        case "leaves_when_asked_again" | "breaks_off_when_asked_again":
+            sys.stdin.readline()
+            if MODE.startswith("breaks"):
+                begin()
+                text("Once upon")
+            sys.exit(3)
 
 
 def refuse() -> NoReturn:
@@ -128,7 +135,7 @@ def main() -> None:
         if request["type"] == "control_request":
             if MODE == "mute":
                 sleep()
-            info = {"claude_code_version": "2.1.247" if MODE == "old" else "2.1.330"}
+            info = {"claude_code_version": "2.1.256" if MODE == "old" else "2.1.330"}
             ok = {"subtype": "success", "request_id": request["request_id"], "response": info}
             put({"type": "control_response", "response": ok})
             if MODE == "deaf":

@@ -123,7 +123,7 @@ async def test_a_cli_that_cannot_be_run_is_named(
 
 
 async def test_a_cli_too_old_to_take_prompts_verbatim_is_not_asked(fake: Fake) -> None:
-    with pytest.raises(ClaudeFailed, match=r"2\.1\.247.* install 2\.1\.248 or newer"):
+    with pytest.raises(ClaudeFailed, match=r"2\.1\.256.* install 2\.1\.257 or newer"):
         await fake.answer("old")
 
 

@@ -368,6 +368,9 @@ class Starts:
         self.made.append(process(f"spare {len(self.made)}", mode))
         return self.made[-1]
 
+    def have_made(self, count: int) -> bool:
+        return len(self.made) == count
+
     def running(self) -> list[LiveProcess]:
         return [live for live in self.made if live.cli.alive]
 
@@ -383,9 +386,9 @@ def spares(starts: Starts, size: int = 1, idle: float = LONG, room: bool = True)
 
 async def prepared(spares: Spares, starts: Starts, *modes: Mode) -> None:
     for mode in modes:
-        count = len(starts.made)
+        count = len(starts.made) + 1
         spares.prepare(mode)
-        await until(lambda count=count: len(starts.made) > count)
+        await until(partial(starts.have_made, count))
 
 
 async def test_a_spare_is_there_for_the_mode_it_was_prepared_for(starts: Starts) -> None:
@@ -483,7 +486,7 @@ async def test_a_spare_that_nobody_waits_for_any_more_ends(starts: Starts, start
     await until(lambda: starts.begun)
     if started:
         starts.may_start.set()
-        while not starts.made:  # to the very moment, which `until` might miss
+        while not starts.made:  # noqa: ASYNC110  `until` might miss that very moment
             await asyncio.sleep(0)
     taking.cancel()
     await asyncio.wait([taking])

@@ -218,12 +218,13 @@ class ClaudeDispatcher:
             raise
         await self._pool.park(process)
 
-    async def _file_id(self, process: LiveProcess) -> tuple[int, int] | None:
+    async def _file_id(self, process: LiveProcess) -> tuple[int, ...] | None:
         path = self._profile.transcript(process.session_id)
         return await on_thread(lambda: file_id(path))
 
     async def _started(self, job: Job, base: Point | None) -> LiveProcess:
         await self._pool.leave(job.session_id)
+        self._pool.make_room()
         forks = base is not None and base.internal_id != job.session_id
         process = await self._launcher.start(job.mode, job.session_id, base, fork=forks)
         self._pool.enter(process)
@@ -239,8 +240,10 @@ class ClaudeDispatcher:
         return await self._launcher.start(mode, str(uuid4()))
 
     async def _retire(self, process: LiveProcess) -> None:
-        # A CLI that ends adds to its transcript, and would make one anew that was deleted.
-        if process.transcript and await self._file_id(process) != process.transcript:
+        # A CLI that ends adds to its transcript: it would make one anew that was deleted, and hide
+        # from the next resume what another proxy has added since (measured).
+        try:
+            if not process.transcript or await self._file_id(process) == process.transcript:
+                await process.cli.finish()
+        finally:
             await process.cli.kill()
-        else:
-            await process.cli.finish()

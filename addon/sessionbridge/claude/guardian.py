@@ -9,13 +9,14 @@ is in the transcript before it is announced (measured).
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+from sessionbridge.claude.disk import on_thread
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Guardian:
             self._warn(f"could not be started ({error.strerror})")
             return
         # A thread, because it has to be reaped even where this turn is cancelled.
-        if code := await asyncio.to_thread(launcher.wait):
+        if code := await on_thread(launcher.wait):
             self._warn(f"could not be started (exit code {code})")
 
     def _tell(self, number: int) -> bool:

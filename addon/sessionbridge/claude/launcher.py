@@ -74,14 +74,15 @@ class Launcher:
         _continue_from(options, mode, session_id, base, fork=fork)
         cli = CliProcess(options)
         try:
-            await on_thread(lambda: self._prepare(mode, prompt_file))
-            self.version = await cli.start()
+            try:
+                await on_thread(lambda: self._prepare(mode, prompt_file))
+                self.version = await cli.start()
+            finally:
+                # It has been read, or never will be.
+                await on_thread(lambda: prompt_file.unlink(missing_ok=True))
         except BaseException:
             await cli.kill()
             raise
-        finally:
-            # It has been read, or never will be.
-            await on_thread(lambda: prompt_file.unlink(missing_ok=True))
         return LiveProcess(cli, mode, session_id, cost)
 
     def _prepare(self, mode: Mode, prompt_file: Path) -> None:
@@ -115,6 +116,8 @@ class Launcher:
             ),
             model=mode.model,
             system_prompt={"type": "file", "path": str(prompt_file)},
+            # Or a session keeps the system prompt it began with, whatever comes later (measured).
+            extra_args={"system-prompt-snapshot": "off"},
             # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
             tools=[],
             strict_mcp_config=True,
@@ -133,7 +136,7 @@ def _continue_from(
     if mode.memory == "continue":
         options.continue_conversation = True
     elif mode.memory == "none":
-        options.extra_args = {"no-session-persistence": None}
+        options.extra_args["no-session-persistence"] = None
     elif base is None:
         options.session_id = session_id
     else:

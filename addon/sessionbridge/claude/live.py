@@ -21,8 +21,8 @@ class LiveProcess:
         self.mode = mode
         self.session_id = session_id
         self.tip: str | None = None
-        self.transcript: tuple[int, int] | None = None
-        """The file it writes to (`file_id`), known from its first turn on."""
+        self.transcript: tuple[int, ...] | None = None
+        """The file it writes to (`file_id`) as its last turn left it; None before the first."""
         self._cost = cost_before
 
     def goes_on_with(self, job: Job) -> bool:

@@ -45,10 +45,14 @@ class Pool:
         self._busy.add(process)
         return process
 
+    def make_room(self) -> None:
+        """Before one more is started."""
+        self._shrink(self._size - 1)
+
     def enter(self, process: LiveProcess) -> None:
         """One that was started for a turn, or as a spare, and is now in use."""
         self._busy.add(process)
-        self._shrink()
+        self._shrink(self._size)
 
     async def park(self, process: LiveProcess) -> None:
         """After a turn that succeeded."""
@@ -61,7 +65,7 @@ class Pool:
         self._alarms[session] = asyncio.get_running_loop().call_later(
             self._idle, self._end, session
         )
-        self._shrink()
+        self._shrink(self._size)
         await self._ended(session)
 
     async def drop(self, process: LiveProcess) -> None:
@@ -89,8 +93,8 @@ class Pool:
         for process in (*self._busy, *self._waiting.values(), *self._ending.values()):
             process.cli.kill_now()
 
-    def _shrink(self) -> None:
-        while self._waiting and len(self._waiting) + len(self._busy) > self._size:
+    def _shrink(self, size: int) -> None:
+        while self._waiting and len(self._waiting) + len(self._busy) > size:
             self._end(next(iter(self._waiting)))
 
     def _end(self, session_id: str) -> None:

@@ -39,8 +39,9 @@ _PATIENCE = 3.0
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
 
-_VERBATIM_SINCE = (2, 1, 248)
-"""Older CLIs ignore the mark on our prompts, and a remote client could read local files."""
+_OLDEST = (2, 1, 257)
+"""CLIs before 2.1.248 ignore the mark on our prompts, and a remote client could read local files;
+those before this one cannot change a session's system prompt."""
 
 # The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
 # failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
@@ -139,10 +140,10 @@ class CliProcess:
             self._incoming = self._client.receive_messages()
             info = await self._client.get_server_info() or {}
         version = str(info.get("claude_code_version", "unknown"))
-        if not _takes_prompts_verbatim(version):
+        if not _new_enough(version):
             raise ClaudeFailed(
-                f"The Claude CLI at {self._name} has version {version}, which reads files named in "
-                f"prompts; install {'.'.join(map(str, _VERBATIM_SINCE))} or newer."
+                f"The Claude CLI at {self._name} has version {version}, which is too old to keep a "
+                f"conversation exactly; install {'.'.join(map(str, _OLDEST))} or newer."
             )
         return version
 
@@ -245,9 +246,9 @@ class CliProcess:
                     pass
 
 
-def _takes_prompts_verbatim(version: str) -> bool:
+def _new_enough(version: str) -> bool:
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
-    return found is not None and tuple(map(int, found.groups())) >= _VERBATIM_SINCE
+    return found is not None and tuple(map(int, found.groups())) >= _OLDEST
 
 
 async def _serialised(line: dict[str, Any]) -> str:

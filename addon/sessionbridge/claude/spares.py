@@ -83,9 +83,10 @@ class Spares:
             await asyncio.wait(self._ending)
 
     def kill(self) -> None:
-        """Ends all of them now; one that is just starting ends with the event loop."""
+        """Ends all of them now; one that is just starting ends with its start."""
         self._size = 0
         for spare in (*self._spares, *self._ending.values()):
+            spare.started.cancel()  # has no effect on one that has started
             if spare.started.done() and spare.usable:
                 spare.started.result().cli.kill_now()
 

@@ -35,13 +35,13 @@ def newest_transcript(config: Path, cwd: Path) -> Path | None:
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def file_id(transcript: Path) -> tuple[int, int] | None:
-    """Tells a file from another that has taken its place; None where there is none."""
+def file_id(transcript: Path) -> tuple[int, ...] | None:
+    """Tells whether a file is still the same and nobody has added to it; None where there is none."""
     try:
         status = transcript.stat()
     except FileNotFoundError:
         return None
-    return status.st_dev, status.st_ino
+    return status.st_dev, status.st_ino, status.st_size
 
 
 def cost_at(transcript: Path, entry: str) -> float:
