@@ -36,7 +36,7 @@ def newest_transcript(config: Path, cwd: Path) -> Path | None:
 
 
 def file_id(transcript: Path) -> tuple[int, ...] | None:
-    """Tells whether a file is still the same and nobody has added to it; None where there is none."""
+    """Tells whether a file is the same and as long as before; None where there is none."""
     try:
         status = transcript.stat()
     except FileNotFoundError:
