@@ -128,12 +128,13 @@ def running_proxy(
     options: Mapping[str, str | Sequence[str]] | None = None,
     env: Mapping[str, str] | None = None,
     door: Path | None = DOOR,
+    recorded: bool = True,
 ) -> Iterator[Proxy]:
     """Starts mitmdump, waits until it listens, and ends it. `options` are `sessionbridge_…` ones;
     further `arguments` are mitmdump's own."""
     command = [str(MITMDUMP), *(["-s", str(door)] if door else [])]
     # After the door, because scripts are called in order and it is to see what that one did.
-    command += ["-s", str(ROOT / "tests" / "recorder.py")]
+    command += ["-s", str(ROOT / "tests" / "recorder.py")] if recorded else []
     command += ["--listen-host", "127.0.0.1", "--set", f"confdir={home / 'mitm'}"]
     if "--mode" not in arguments:
         command += ["--listen-port", "0"]

@@ -47,7 +47,7 @@ class Place:
         is added to whatever fails meanwhile, for the folder will be gone."""
         measured = False
         try:
-            with running_proxy(self.home(name), self.api, options=options) as proxy:
+            with running_proxy(self.home(name), self.api, options=options, recorded=False) as proxy:
                 try:
                     yield proxy
                     measured = True

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 
 async def on_thread[T](work: Callable[[], T]) -> T:
-    """Like `asyncio.to_thread`, but the work is over when this is, also when it is cancelled: what
-    is written can then be removed without a race."""
-    task = asyncio.create_task(asyncio.to_thread(work))
+    """Unlike `asyncio.to_thread` it ends when the work has ended, also where it is cancelled: what
+    was written can then be removed without a race."""
+    working = asyncio.get_running_loop().run_in_executor(None, work)
     try:
-        return await asyncio.shield(task)
+        return await asyncio.shield(working)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
+        await asyncio.wait([working])
         raise
 
 

@@ -230,9 +230,9 @@ class CliProcess:
         if self._verbatim:
             line["client_composed"] = True
         with translated(self._stderr, self._name):
-            text = await _serialised(line)
+            text = json.dumps(line) if _is_short(message) else await _serialised(line)
             try:
-                await self._transport.write(text)
+                await self._transport.write(text + "\n")
             except CLIConnectionError:
                 await self._raise_its_last_words()
                 raise
@@ -251,6 +251,11 @@ def _new_enough(version: str) -> bool:
     return found is not None and tuple(map(int, found.groups())) >= _OLDEST
 
 
+def _is_short(message: Message) -> bool:
+    texts = [block.get("text") for block in message.blocks]
+    return sum(len(text) if text else _PAUSE_AFTER for text in texts) < _PAUSE_AFTER
+
+
 async def _serialised(line: dict[str, Any]) -> str:
     """What `json.dumps` makes of it, with pauses for other turns: 20 MB of images take 120 ms.
 
@@ -264,7 +269,7 @@ async def _serialised(line: dict[str, Any]) -> str:
         if size > _PAUSE_AFTER:
             size = 0
             await asyncio.sleep(0)
-    return "".join(parts) + "\n"
+    return "".join(parts)
 
 
 async def _nothing() -> AsyncIterator[dict[str, Any]]:

@@ -109,7 +109,8 @@ class Remembered:
         self.compaction = False
 
     async def plan(self) -> Plan:
-        lineage = await self._store.lineage(self._key, [link.hash for link in self._links])
+        hashes, here = [link.hash for link in self._links], self._origin.history != "client"
+        lineage = await self._store.lineage(self._key, hashes, tip=here)
         self._mapped = lineage.row.internal_id if lineage.row else None
         self._history = resolve_history(self._origin.history, self._links, _learned(lineage))
         # No first turn is too long. Until a key is known it is taken for one whose client keeps the

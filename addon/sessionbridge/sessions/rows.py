@@ -53,7 +53,7 @@ def map_row(db: Database, key: SessionKey) -> MapRow | None:
     return MapRow(key, row["internal_id"], *used, json.loads(row["metadata"]))
 
 
-def lineage(db: Database, key: SessionKey, hashes: Sequence[str]) -> Lineage:
+def lineage(db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool) -> Lineage:
     row = map_row(db, key)
     asked = {
         "last": hashes[-1] if hashes else None,
@@ -61,7 +61,7 @@ def lineage(db: Database, key: SessionKey, hashes: Sequence[str]) -> Lineage:
     }
     found = db.query(_POINTS_SQL, {**named(key), **asked})
     points = tuple(_point(point) for point in found)
-    newest = _first(db, _NEWEST_SQL, [row.internal_id]) if row else None
+    newest = _first(db, _NEWEST_SQL, [row.internal_id]) if row and tip else None
     if newest is None:
         return Lineage(row, None, points)
     parent = _first(db, _TURN_SQL, [newest["parent_id"]])

@@ -157,15 +157,16 @@ class SessionStore:
 
     # -- the lineage ------------------------------------------------------------------------------
 
-    def lineage(self, key: SessionKey, hashes: Sequence[str]) -> Lineage:
-        """`hashes` are those of a conversation's messages, from the first to the one asked.
+    def lineage(self, key: SessionKey, hashes: Sequence[str], *, tip: bool = True) -> Lineage:
+        """`hashes` are those of a conversation's messages, from the first to the one asked. Without
+        `tip` nothing is told of the key's newest turn, which only a history kept here needs.
 
         One question however many they are. Never writes, so it needs no lock and waits for nobody.
         """
 
         def work(db: Database) -> Lineage:
             with db.atomic():  # one snapshot for all of it
-                return rows.lineage(db, key, hashes)
+                return rows.lineage(db, key, hashes, tip=tip)
 
         return self._file.call(work)
 

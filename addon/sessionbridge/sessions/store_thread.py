@@ -25,8 +25,8 @@ class StoreThread:
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
 
-    async def lineage(self, key: SessionKey, hashes: Sequence[str]) -> Lineage:
-        return await self._call(lambda store: store.lineage(key, hashes))
+    async def lineage(self, key: SessionKey, hashes: Sequence[str], *, tip: bool = True) -> Lineage:
+        return await self._call(lambda store: store.lineage(key, hashes, tip=tip))
 
     async def commit(self, record: TurnRecord) -> int:
         return await self._call(lambda store: store.commit(record))
