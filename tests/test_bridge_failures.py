@@ -23,7 +23,7 @@ from sessionbridge.errors import (
 )
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.sessions.ledger import TurnRecord
-from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD, House, ask, body, house
+from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD, Answer, House, ask, body, house
 
 __all__ = ["house"]
 
@@ -234,3 +234,47 @@ async def test_one_who_waits_for_the_lock_and_leaves_stops_nobody(house: House) 
     assert (await first).status == 200
     assert (await patient).headers["x-sessionbridge-reason"] == "appended"
     assert len(house.dispatcher.jobs) == 2
+
+
+async def held(house: House) -> asyncio.Task[Answer]:
+    """A turn that runs until the gate is opened."""
+    house.dispatcher.gate = asyncio.Event()
+    running = asyncio.create_task(house.ask("first"))
+    await house.dispatcher.waiting.wait()
+    return running
+
+
+async def test_more_turns_than_may_wait_are_refused(house: House) -> None:
+    house.change(concurrency=1, queue=0)
+    running = await held(house)
+    for api, status in (("messages", 529), ("chat", 429)):
+        refused = await ask(house.bridge, body("second"), CLIENT_HELD, api)
+        assert (refused.status, refused.headers["retry-after"]) == (status, "5")
+        assert "sessionbridge_queue" in refused.json["error"]["message"]
+    assert house.dispatcher.gate is not None
+    house.dispatcher.gate.set()
+    assert (await running).status == 200
+    assert (await house.ask("second")).status == 200
+
+
+async def test_nobody_waits_for_ever(house: House) -> None:
+    house.change(concurrency=1, first_token_timeout=0.1)
+    with house.bridge._admission.turn() as place:
+        async with place.slot():
+            refused = await house.ask("second")
+    assert refused.status == 529 and "has waited 0.1 s" in refused.json["error"]["message"]
+
+
+async def test_one_that_leaves_the_queue_is_forgotten(house: House) -> None:
+    house.change(concurrency=1, queue=1)
+    running = await held(house)
+    for _ in range(2):
+        waits = asyncio.create_task(house.ask("second"))
+        while not house.bridge._admission.waiting_now:
+            await asyncio.sleep(0)
+        waits.cancel()
+        await asyncio.wait([waits])
+    assert len(house.dispatcher.jobs) == 1
+    assert house.dispatcher.gate is not None
+    house.dispatcher.gate.set()
+    assert (await running).status == 200
