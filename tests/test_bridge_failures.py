@@ -270,7 +270,7 @@ async def test_one_that_leaves_the_queue_is_forgotten(house: House) -> None:
     running = await held(house)
     for _ in range(2):
         waits = asyncio.create_task(house.ask("second"))
-        while not house.bridge._admission.waiting_now:
+        while not house.bridge._admission.waiting_now:  # noqa: ASYNC110  no event tells
             await asyncio.sleep(0)
         waits.cancel()
         await asyncio.wait([waits])
