@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 with warnings.catch_warnings():
-    # mitmproxy 12.2 and what it imports call pyparsing and pyasn1 by their older names.
+    # mitmproxy 12.2 and what it imports call pyparsing and pyasn1 by their older names. It is
+    # imported for that alone, before any test does.
     warnings.simplefilter("ignore", DeprecationWarning)
     import mitmproxy.test.taddons  # noqa: F401
 

@@ -65,6 +65,7 @@ def result(**fields: Any) -> None:
 
 
 def sleep() -> NoReturn:
+    """A CLI that hangs hears no polite request to end either: it has to be killed."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         time.sleep(60)

@@ -136,7 +136,7 @@ async def stage(
         yield stage
     assert list((tmp_path / "home").glob("run/*")) == []
     assert children() == []
-    assert "import by file failed" not in caplog.text, (
+    assert "dispatch by file failed" not in caplog.text, (
         "the CLI no longer resumes a transcript written by claude/imports.py"
     )
 

@@ -48,7 +48,7 @@ async def stage(
     async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
         stage.keep = Keep(long=1_000)
         yield stage
-    assert "import by feed failed" not in caplog.text, out(TAKES_OVER)
+    assert "dispatch by fed failed" not in caplog.text, out(TAKES_OVER)
     assert children() == []
 
 

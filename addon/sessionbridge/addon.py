@@ -211,7 +211,7 @@ class SessionBridge:
             settings = self._usable_settings()
             if origin is not None or settings.unkeyed != "passthrough":
                 self._guard(flow, settings)
-                self._send_to_gateway(flow, Exchange(api, origin, attempt(flow.request.headers)))
+                self._send_to_gateway(flow, Exchange(api, origin, attempt(headers)))
         except Exception as error:
             _refuse(flow, api or "messages", error)
 

@@ -1,6 +1,6 @@
 """The walk: one request from its bytes to the answer's last byte, top to bottom.
 
-    parse → lock → look up → plan → dispatch → encode at once → commit → close
+    parse → plan, lock → dispatch → encode at once → commit → close
 
 A turn is committed before the client sees the end of its answer, and only when it succeeded: a
 failed, aborted or timed-out turn leaves the conversation where it was.

@@ -24,7 +24,7 @@ from sessionbridge.claude.process import FeedRefused
 from sessionbridge.claude.spares import Spares
 from sessionbridge.claude.transcript import file_id
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.turn import Delta, Dispatched, Finished, Message, Plan, Point, Process
+from sessionbridge.turn import Delta, Dispatched, Finished, Plan, Point, Process
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +62,12 @@ class Keep:
 
 @dataclass(slots=True)
 class _Taken:
-    """A process for a job, and what is left for it to do. `entries` it found in its transcript."""
+    """A process for a job, and the plan as it is carried out there. The first messages of its feed
+    are the `entries` that it found in its transcript."""
 
     process: LiveProcess
     kind: Process
     plan: Plan
-    feed: Sequence[Message]
     entries: Sequence[str] = ()
 
 
@@ -166,8 +166,9 @@ class ClaudeDispatcher:
             process, session = taken.process, taken.process.session_id
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
-            rest = replace(taken.plan, feed=tuple(taken.feed))
-            async with aclosing(process.turn(rest, taken.entries)) as deltas:
+            plan, written = taken.plan, taken.entries
+            running = process.turn(plan.feed[len(written) :], plan.ask, written)
+            async with aclosing(running) as deltas:
                 async for delta in deltas:
                     finished = isinstance(delta, Finished)
                     yield delta
@@ -183,21 +184,19 @@ class ClaudeDispatcher:
         plan = job.plan
         match way:
             case "live":
-                return _Taken(await self._live(job), "live", plan, plan.feed)
+                return _Taken(await self._live(job), "live", plan)
             case "spare":
                 whole = plan.from_nothing
                 assert whole is not None
                 process = await self._spares.take(job.mode)
                 self._pool.enter(process)
-                return _Taken(process, "spare", whole, whole.feed)
+                return _Taken(process, "spare", whole)
             case "fed":
-                process = await self._started(job, plan.base)
-                return _Taken(process, "new", plan, plan.feed)
+                return _Taken(await self._started(job, plan.base), "new", plan)
             case "file":
                 entries = await on_thread(lambda: self._write(job))
                 tip = Point("", job.session_id, entries[-1], 0, is_tip=True)
-                process = await self._started(job, tip)
-                return _Taken(process, "new", plan, plan.feed[len(entries) :], entries)
+                return _Taken(await self._started(job, tip), "new", plan, entries)
 
     async def _live(self, job: Job) -> LiveProcess:
         """A session must outlive its process: what is written to a deleted file is not kept."""

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from sessionbridge.claude.answer import AnswerReader
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.process import CliProcess
-from sessionbridge.turn import Delta, Finished, Plan
+from sessionbridge.turn import Delta, Finished, Message
 
 
 class LiveProcess:
@@ -35,11 +35,13 @@ class LiveProcess:
             and self.cli.alive
         )
 
-    async def turn(self, plan: Plan, written: Sequence[str] = ()) -> AsyncGenerator[Delta]:
-        """`written` are the entries of messages that it found in its transcript, `plan.feed` what
-        it has yet to be given."""
-        entries = [*written, *[await self.cli.feed(message) for message in plan.feed]]
-        entries.append(await self.cli.ask(plan.ask))
+    async def turn(
+        self, feed: Sequence[Message], ask: Message, written: Sequence[str]
+    ) -> AsyncGenerator[Delta]:
+        """`written` are the entries of messages that it found in its transcript, `feed` what it has
+        yet to be given before it is asked."""
+        entries = [*written, *[await self.cli.feed(message) for message in feed]]
+        entries.append(await self.cli.ask(ask))
         answer = AnswerReader(entries, self._cost)
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:

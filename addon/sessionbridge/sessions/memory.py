@@ -66,7 +66,7 @@ class Memory(Protocol):
     compaction: bool
 
     async def plan(self) -> Plan:
-        """How the turn begins. Asked again where another turn was waited for."""
+        """How the turn begins. Asked again once its lock is had: others may have ended since."""
 
     async def begin(self, plan: Plan) -> None:
         """The turn is about to be dispatched."""

@@ -77,7 +77,7 @@ def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | No
     return held if points or mapped else None
 
 
-def forget_session(db: Database, internal_id: str, *, unmap: bool = True) -> None:
+def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:
     # Through the keys it was used with, because points are indexed by key.
     points = """
         DELETE FROM points WHERE internal_id = :id AND (scope, external_id, provider) IN (
@@ -93,5 +93,5 @@ def forget_replaced(db: Database, key: SessionKey, turn_id: int) -> str | None:
     params: dict[str, Any] = {**named(key), "turn": turn_id}
     replaced = [str(row["internal_id"]) for row in db.query(_REPLACED_SQL, params)]
     for internal_id in replaced:
-        forget_session(db, internal_id)
+        forget_session(db, internal_id, unmap=False)
     return replaced[0] if replaced else None

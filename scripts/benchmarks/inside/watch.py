@@ -88,6 +88,7 @@ class Watch:
             run(handle)
             self._phase.add(handle, (wall() - began) * 1000, (cpu() - worked) * 1000)
 
+        # asyncio has no hook for this: its own class is changed, in Python's version of the loop.
         Handle._run = timed  # type: ignore[method-assign, assignment]
 
     def _collect(self, moment: str, info: dict[str, int]) -> None:
@@ -110,6 +111,7 @@ def _shown(heap: list[tuple[float, Hold]]) -> list[dict[str, object]]:
 
 def _who(handle: Handle) -> str:
     """The coroutine whose step it was, or the function that was called."""
+    # Of asyncio's own, so not in its types.
     callback = handle._callback  # type: ignore[attr-defined]
     owner = getattr(callback, "__self__", None)
     if isinstance(owner, asyncio.Task):
