@@ -191,13 +191,42 @@ async def staged(tmp_path: Path, inherited: Mapping[str, str]) -> AsyncIterator[
         await stage.api.close()
 
 
+@asynccontextmanager
+async def staged_one_way(
+    tmp_path: Path,
+    inherited: Mapping[str, str],
+    caplog: pytest.LogCaptureFixture,
+    *,
+    keep: Keep,
+    never_logged: str,
+    otherwise: str,
+) -> AsyncIterator[Stage]:
+    """For tests of one way to dispatch: that another has answered instead shows in the log alone,
+    and is told as `otherwise`."""
+    async with staged(tmp_path, inherited) as stage:
+        stage.keep = keep
+        yield stage
+    # Not `text`: after the test that holds what was logged since.
+    logged = [record.getMessage() for record in caplog.get_records("call")]
+    assert not [line for line in logged if never_logged in line], otherwise
+    assert children() == []
+
+
 def children() -> list[int]:
-    """Live processes that this one has started, by pid."""
+    """Live processes that this one has started, by pid; but not the one that multiprocessing keeps
+    for as long as this one lives, once a test has used it."""
     found: list[int] = []
     for listed in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with suppress(OSError):  # a thread that has just ended
             found += map(int, listed.read_text().split())
-    return found
+    return [pid for pid in found if not _tracks_resources(pid)]
+
+
+def _tracks_resources(pid: int) -> bool:
+    try:
+        return any("multiprocessing.resource_tracker" in word for word in command_line(pid))
+    except FileNotFoundError:
+        return False
 
 
 def nothing_else_runs() -> bool:

@@ -16,6 +16,9 @@ with warnings.catch_warnings():
 from tests.proxy import Proxy, running_proxy
 from tests.scripted_api import ScriptedServer
 
+# So that a bare assert in them says what it compared.
+pytest.register_assert_rewrite("tests.claude_cli", "tests.live_processes")
+
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[ScriptedServer]:

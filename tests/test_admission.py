@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
 from sessionbridge.admission import Admission
 from sessionbridge.errors import Overloaded
+from tests.turn_tasks import TurnTask
 
 
-class Visitor:
-    """A turn as a task; `session` is what it waits for before its slot."""
+@asynccontextmanager
+async def inside(admission: Admission, session: asyncio.Lock) -> AsyncIterator[None]:
+    with admission.turn() as place:
+        if session.locked():
+            place.queue_up()
+        async with session, place.slot():
+            yield
+
+
+class Visitor(TurnTask):
+    """`session` is what it waits for before its slot."""
 
     def __init__(self, admission: Admission, session: asyncio.Lock | None = None) -> None:
-        self._admission = admission
-        self._session = session or asyncio.Lock()
-        self.runs = asyncio.Event()
-        self._end = asyncio.Event()
-        self.task = asyncio.create_task(self._turn())
-
-    async def _turn(self) -> None:
-        with self._admission.turn() as place:
-            if self._session.locked():
-                place.queue_up()
-            async with self._session, place.slot():
-                self.runs.set()
-                await self._end.wait()
-
-    async def end(self) -> None:
-        self._end.set()
-        await self.task
-
-    async def leave(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-        assert self.task.cancelled()
+        super().__init__(inside(admission, session or asyncio.Lock()))
 
     async def refusal(self) -> str:
         with pytest.raises(Overloaded) as caught:

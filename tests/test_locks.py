@@ -15,35 +15,21 @@ import pytest
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.quarantine import guard
+from tests.turn_tasks import TurnTask
 
 
-class Turn:
-    """Waits and holds as a task, until it is told to end."""
+class Turn(TurnTask):
+    """Runs while it holds the lock."""
 
     def __init__(self, locks: Locks, name: str = "a") -> None:
-        self.waits, self.holds = asyncio.Event(), asyncio.Event()
-        self._end = asyncio.Event()
-        self.task = asyncio.create_task(self._turn(locks, name))
-
-    async def _turn(self, locks: Locks, name: str) -> None:
-        async with locks.hold(name, self.waits.set):
-            self.holds.set()
-            await self._end.wait()
-
-    async def end(self) -> None:
-        self._end.set()
-        await self.task
-
-    async def leave(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-        assert self.task.cancelled()
+        self.waits = asyncio.Event()
+        super().__init__(locks.hold(name, self.waits.set))
 
 
 async def queue(*locks: Locks) -> list[Turn]:
     """The first holds, the others wait, one turn for each in this order."""
     turns = [Turn(locks[0])]
-    await turns[0].holds.wait()
+    await turns[0].runs.wait()
     for each in locks[1:]:
         turns.append(Turn(each))
         await turns[-1].waits.wait()
@@ -52,8 +38,8 @@ async def queue(*locks: Locks) -> list[Turn]:
 
 async def one_by_one(turns: list[Turn]) -> None:
     for number, turn in enumerate(turns):
-        await turn.holds.wait()
-        assert [other.holds.is_set() for other in turns[number + 1 :]].count(True) == 0
+        await turn.runs.wait()
+        assert [other.runs.is_set() for other in turns[number + 1 :]].count(True) == 0
         await turn.end()
 
 
@@ -95,7 +81,7 @@ async def test_turns_of_two_proxies_hold_in_order(folder: Path) -> None:
 async def test_other_names_do_not_wait(locks: Locks) -> None:
     turns = [Turn(locks, name) for name in ("a", "b", "a.0", "", "\ud800", "../a\0" * 99)]
     for turn in turns:
-        await turn.holds.wait()
+        await turn.runs.wait()
         assert not turn.waits.is_set()
     for turn in turns:
         await turn.end()
@@ -137,7 +123,7 @@ async def test_a_waiter_that_gives_up_stops_nobody(folder: Path, apart: bool) ->
     locks = Locks(folder)
     holder, gone, patient = await queue(locks, Locks(folder) if apart else locks, locks)
     await gone.leave()
-    assert len(left(folder)) == 2 and not patient.holds.is_set()
+    assert len(left(folder)) == 2 and not patient.runs.is_set()
     await one_by_one([holder, patient])
     assert left(folder) == []
 

@@ -15,7 +15,7 @@ import pytest
 
 from sessionbridge.sessions.store import SessionStore, TurnRecord
 from sessionbridge.turn import SessionKey
-from tests.turn_records import turn
+from tests.turn_records import turn_named
 
 WORKERS = 4
 TURNS = 100
@@ -47,15 +47,7 @@ def everywhere(work: Callable[[Path, int], Any], path: Path, number: int) -> lis
 
 
 def record_of(worker: int, number: int) -> TurnRecord:
-    name = f"{worker}-{number}"
-    return turn(
-        key=SessionKey("goclaw", f"user-{name}", "claude"),
-        internal_id=f"session-{name}",
-        ask_hash=f"ask-{name}",
-        history_hash=f"history-{name}",
-        tip_uuid=f"tip-{name}",
-        points=((f"ask-{name}", f"entry-{name}"), (f"history-{name}", f"tip-{name}")),
-    )
+    return turn_named(f"{worker}-{number}")
 
 
 def open_and_write(path: Path, worker: int) -> str | None:

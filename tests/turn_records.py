@@ -36,3 +36,15 @@ def turn(**changes: Any) -> TurnRecord:
         metadata={"kind": "conversation"},
     )
     return replace(record, **changes)
+
+
+def turn_named(name: str) -> TurnRecord:
+    """One that shares no key, session or hash with that of another name."""
+    return turn(
+        key=SessionKey("goclaw", f"user-{name}", "claude"),
+        internal_id=f"session-{name}",
+        ask_hash=f"ask-{name}",
+        history_hash=f"history-{name}",
+        tip_uuid=f"tip-{name}",
+        points=((f"ask-{name}", f"entry-{name}"), (f"history-{name}", f"tip-{name}")),
+    )

@@ -281,7 +281,7 @@ class SessionBridge:
         response = flow.response
         if response is None or response.stream:
             return
-        if response.headers.get("content-type", "").startswith("text/event-stream"):
+        if _is_event_stream(response.headers):
             # mitmproxy would hold an event stream back until it ends.
             response.stream = keep_stream(flow)
 
@@ -367,6 +367,15 @@ def _parsed(content: bytes) -> Any:
         return from_json(content)
     except ValueError:
         return json.loads(content)
+
+
+def _is_event_stream(headers: http.Headers) -> bool:
+    """From the fields themselves: every response that passes is asked, and the mapping's own
+    look-up would cost it more than all of our other hooks."""
+    return any(
+        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        for name, value in headers.fields
+    )
 
 
 def _lowered(headers: http.Headers) -> dict[str, str]:

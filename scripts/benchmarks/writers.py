@@ -20,11 +20,9 @@ from pathlib import Path
 
 from scripts.benchmarks.figures import Figure, Options, percentile
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.ledger import TurnRecord
 from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import SessionKey
 from tests.proxy import ROOT, environment
-from tests.turn_records import turn
+from tests.turn_records import turn_named
 
 PROCESSES = 8
 TURNS = 1_000
@@ -126,7 +124,7 @@ def work(path: Path, number: int, turns: int) -> Met:
         print("ready", flush=True)
         sys.stdin.readline()
         for index in range(turns):
-            record = _record(f"{number}-{index}")
+            record = turn_named(f"{number}-{index}")
             begun = time.perf_counter()
             try:
                 store.commit(record)
@@ -140,17 +138,6 @@ def work(path: Path, number: int, turns: int) -> Met:
             met.misses += lineage.row is None or lineage.tip is None or len(lineage.points) != 2
     met.p99_ms, met.slowest_ms = percentile(times, 99), max(times)
     return met
-
-
-def _record(name: str) -> TurnRecord:
-    return turn(
-        key=SessionKey("goclaw", f"user-{name}", "claude"),
-        internal_id=f"session-{name}",
-        ask_hash=f"ask-{name}",
-        history_hash=f"history-{name}",
-        tip_uuid=f"tip-{name}",
-        points=((f"ask-{name}", f"entry-{name}"), (f"history-{name}", f"tip-{name}")),
-    )
 
 
 def main(arguments: Sequence[str]) -> None:
