@@ -119,7 +119,9 @@ class Answer:
 
     @property
     def tip(self) -> str:
-        return self.finished.entries[-1]
+        last = self.finished.entries[-1]
+        assert last is not None
+        return last
 
     @property
     def cost(self) -> float:

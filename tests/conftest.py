@@ -17,7 +17,7 @@ from tests.proxy import Proxy, running_proxy
 from tests.scripted_api import ScriptedServer
 
 # So that a bare assert in them says what it compared.
-pytest.register_assert_rewrite("tests.claude_cli", "tests.live_processes")
+pytest.register_assert_rewrite("tests.claude_cli", "tests.live_processes", "tests.tools_stage")
 
 
 @pytest.fixture(scope="session")

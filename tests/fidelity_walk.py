@@ -10,15 +10,30 @@ from pathlib import Path
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from sessionbridge.turn import History
+from sessionbridge.sessions.lineage import chain
+from sessionbridge.turn import History, Message
 from tests.bridge_fixtures import Answer, House, ask, held
 from tests.scripted_dispatcher import Conversation, ScriptedDispatcher
-from tests.spoken import Talk, Way, assert_same, assistant, is_same, readable
+from tests.spoken import (
+    Talk,
+    Way,
+    assert_same,
+    assistant,
+    calls,
+    has_results,
+    is_same,
+    is_sound,
+    readable,
+)
+
+ADD = {"name": "add", "input": {"n": [1, 2]}}
 
 
 class Walk(RuleBasedStateMachine):
     """One session key. `talk` is what the client shows its user; `kept` what it showed before;
-    `committed` what the bridge keeps where the client does not; `said` all that the model said."""
+    `committed` what the bridge keeps where the client does not; `said` all that the model said, and
+    `calling` how many calls its next answer holds. `asked` is the last turn that the bridge keeps:
+    the request's hash, what the model saw, and the session it went on from."""
 
     history: History
 
@@ -28,9 +43,10 @@ class Walk(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.dispatcher = ScriptedDispatcher(self._answer)
         self.house = House(Path(self.folder.name), self.dispatcher)
-        self.said: list[str] = []
+        self.said: list[Message] = []
         self.numbers = count(1)
         self.manner = "counted"
+        self.calling = 0
         self.talk: Talk = ()
         self.kept: list[Talk] = []
         self.last: tuple[Talk, Way] | None = None
@@ -45,9 +61,15 @@ class Walk(RuleBasedStateMachine):
     def nothing_is_known(self) -> None:
         self.committed: Talk = ()
         self.tip = ""
+        self.asked: tuple[str, Talk, str] = ("", (), "")
         self.resends = False
 
-    def _answer(self, seen: Conversation) -> str:
+    @property
+    def waits(self) -> bool:
+        """Whether calls wait for results in what the client shows."""
+        return bool(self.talk and calls(self.talk[-1]))
+
+    def _answer(self, seen: Conversation) -> Message:
         answers = {
             "counted": f"{len(readable(seen))} so far",
             "new": f"answer {next(self.numbers)}",
@@ -55,8 +77,14 @@ class Walk(RuleBasedStateMachine):
             "padded": "\n  Yes. \n",
             "empty": "",
         }
-        self.said.append(answers[self.manner])
-        return self.said[-1]
+        words = answers[self.manner]
+        made = [{"type": "tool_use", "id": self.call_id(), **ADD} for _ in range(self.calling)]
+        self.calling = 0
+        self.said.append(assistant(*filter(None, [words]), *made))
+        return assistant(words, *made)
+
+    def call_id(self) -> str:
+        return f"call_{next(self.numbers)}"
 
     def client_holds(self, sent: Talk) -> bool:
         told = any(role == "assistant" for role, _ in readable(sent))
@@ -65,15 +93,36 @@ class Walk(RuleBasedStateMachine):
     def expected(self, sent: Talk) -> Talk:
         if self.client_holds(sent) or self.tip not in self.dispatcher.sessions:
             return sent
+        if self.repeats(sent):
+            _, saw, session = self.asked
+            return saw if session in self.dispatcher.sessions else sent
+        return (*self.committed, *self.new(sent))
+
+    def new(self, sent: Talk) -> Talk:
         spoken = [message for message in sent if readable([message])]
         last = max((n for n, m in enumerate(spoken) if m.role == "assistant"), default=-1)
-        return (*self.committed, *spoken[last + 1 :])
+        return tuple(spoken[last + 1 :])
+
+    def repeats(self, sent: Talk) -> bool:
+        """Results that come once more are those of a retry."""
+        return has_results(self.new(sent)) and chain(sent)[-1].hash == self.asked[0]
+
+    def refuses(self, sent: Talk) -> bool:
+        """Whether calls were left without results, or results without calls, with what is kept."""
+        results = not self.client_holds(sent) and has_results(self.new(sent))
+        if results and self.committed and not (calls(self.committed[-1]) or self.repeats(sent)):
+            return True
+        return not is_sound(self.expected(sent))
 
     def begin(self, sent: Talk) -> Talk:
         """What the model has to see, to be called before the request is made."""
         self.before = len(self.dispatcher.seen)
         self.jobs = len(self.dispatcher.jobs)
-        return self.expected(sent)
+        expected = self.expected(sent)
+        known = self.client_holds(sent) or self.tip in self.dispatcher.sessions
+        if not known and not self.refuses(sent):
+            self.committed, self.tip = (), ""  # is found out, and forgotten
+        return expected
 
     def saw(self, expected: Sequence[Talk]) -> None:
         seen = self.dispatcher.seen[self.before :]
@@ -84,13 +133,16 @@ class Walk(RuleBasedStateMachine):
 
     def took(self, turns: int) -> None:
         """No turn looks for a session that is gone, unless somebody took one away."""
-        assert self.harmed or len(self.dispatcher.jobs) - self.jobs == turns
+        bases = [job.plan.base for job in self.dispatcher.jobs[self.jobs :]]
+        gone = sum(base is not None and base.is_open for base in bases)
+        assert self.harmed or len(bases) - gone <= turns <= len(bases)
 
-    def commit(self, sent: Talk, saw: Talk, words: str | None = None) -> None:
+    def commit(self, sent: Talk, saw: Talk, answer: Message | None = None) -> None:
         if self.client_holds(sent):
             self.resends = True
         else:
-            self.committed = (*saw, assistant(self.said[-1] if words is None else words))
+            self.committed = (*saw, answer or self.said[-1])
+            self.asked = chain(sent)[-1].hash, saw, self.tip
             self.tip = self.dispatcher.jobs[-1].session_id
 
     def send(self, sent: Talk, way: Way, *, whole: bool = True) -> None:
@@ -98,15 +150,22 @@ class Walk(RuleBasedStateMachine):
         self.last = (sent if whole or self.history == "client" else sent[-1:]), way
         self.show(sent, self.turn(*self.last))
 
-    def show(self, sent: Talk, answer: str) -> None:
-        self.talk = (*sent, assistant(answer))
+    def show(self, sent: Talk, answer: Message | None) -> None:
+        if answer is None:
+            return
+        self.talk = (*sent, answer)
         self.kept.append(self.talk)
 
-    def turn(self, sent: Talk, way: Way, system: str = "") -> str:
-        expected = self.begin(sent)
+    def turn(self, sent: Talk, way: Way, system: str = "") -> Message | None:
+        """The answer, or None where the request was refused as it has to be."""
+        refused, expected = self.refuses(sent), self.begin(sent)
         answer = self.runner.run(self.ask(sent, way, system))
+        if refused:
+            self.calling = 0
+            assert answer.status == 400 and len(self.dispatcher.seen) == self.before
+            return None
         self.saw([expected])
-        assert self._read(answer, way) == self.said[-1]
+        assert self._read(answer, sent, way) == self.said[-1]
         assert self.dispatcher.jobs[-1].system == system
         self.commit(sent, expected)
         return self.said[-1]
@@ -118,21 +177,23 @@ class Walk(RuleBasedStateMachine):
             return await asyncio.gather(*map(self.ask, sents, ways))
 
         answers = self.runner.run(both())
+        in_turn = sents
         if not is_same(self.dispatcher.seen[self.before], first):
-            sents = sents[::-1]
-        for number, sent in enumerate(sents):
+            in_turn = sents[::-1]
+        for number, sent in enumerate(in_turn):
             expected = self.expected(sent)
             assert_same(self.dispatcher.seen[self.before + number], expected)
             self.commit(sent, expected, self.said[number - 2])
         assert len(self.dispatcher.seen) == self.before + 2
         self.took(2)
-        told = [self._read(answer, way) for answer, way in zip(answers, ways, strict=True)]
-        assert sorted(told) == sorted(self.said[-2:])
+        told = list(map(self._read, answers, sents, ways))
+        assert sorted(told, key=str) == sorted(self.said[-2:], key=str)
 
     async def ask(self, sent: Talk, way: Way, system: str = "") -> Answer:
+        way = way.able(sent)
         return await ask(self.house.bridge, way.body(sent, system), held(self.history), way.api)
 
-    def _read(self, answer: Answer, way: Way) -> str:
+    def _read(self, answer: Answer, sent: Talk, way: Way) -> Message:
         assert answer.status == 200 and answer.whole, answer.body
         assert answer.exchange.outcome.turn is not None
-        return way.read(answer.body)
+        return way.able(sent).read(answer.body)

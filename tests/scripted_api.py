@@ -7,14 +7,24 @@ asks for is written in it, so that any test can ask anything of one shared serve
     [break]         the connection breaks after some text
     [hang]          nothing is ever answered
     [gate NAME]     one piece of text, then the rest when the test opens the gate
+    [call NAME JSON]    the tool is called; several in one prompt are one answer's parallel calls,
+                    and the text before them is what it says before it calls. A tool that is not
+                    offered is missed in words; without JSON the input is {}
+    [think TEXT]    it thinks before it speaks, where the request has thinking on
+    [structured JSON]   the CLI's own tool StructuredOutput is called, where it is offered
+    [max_tokens]    the answer ends for its length, whatever it holds
+
+Except for the first three they can stand together. What tools returned is quoted, "Returned: A; B",
+unless the last of the results holds commands: these are obeyed then, so one prompt can ask for as
+many rounds as its test's tools want.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import count
 from typing import Any
 
 from sessionbridge.cli.scripted_api import (
@@ -24,10 +34,13 @@ from sessionbridge.cli.scripted_api import (
     Reply,
     ScriptedApi,
     conversation,
+    messages,
     remembers_names,
+    text_of,
 )
+from sessionbridge.cli.scripted_events import Pieces
+from tests.scripted_commands import Prompt, obeyed, prompt
 
-_COMMAND = re.compile(r"\[(fail|break|hang|gate)(?: ([^\]]+))?\]")
 _TYPES = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -51,6 +64,7 @@ class ScriptedServer:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._gates: dict[str, asyncio.Event] = {}
         self._held: dict[str, threading.Event] = {}
+        self._ids = count(1)
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()
@@ -72,6 +86,16 @@ class ScriptedServer:
         """The conversations shown to the model whose last message holds `text`, oldest first."""
         shown = [conversation(call.body) for call in self.calls]
         return [spoken for spoken in shown if text in spoken[-1][1]]
+
+    def heard(self, text: str) -> list[Call]:
+        """The calls for conversations in which a user says `text` anywhere, oldest first: those of
+        all rounds of a turn, when it is in what began it."""
+        return [
+            call
+            for call in self.calls
+            for said in ["\n".join(text_of(b) for role, b in messages(call.body) if role == "user")]
+            if text in said
+        ]
 
     def usages(self, text: str) -> list[Mapping[str, int]]:
         """The token counts reported for prompts that hold `text`."""
@@ -102,21 +126,32 @@ class ScriptedServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _script(self, body: Body) -> Reply | Failure:
-        prompt = conversation(body)[-1][1]
+        asked = prompt(body)
         reply = await remembers_names(body)
-        match _COMMAND.search(prompt):
+        match asked.get("fail", "hang", "break"):
             case None:
-                return reply
-            case command if command[1] == "fail":
-                status, _, words = command[2].partition(" ")
+                if not asked.commands and not asked.results:
+                    return reply
+            case command if command.name == "fail":
+                status, _, words = command.words.partition(" ")
                 return _failure(int(status), words)
-            case command if command[1] == "hang":
-                await asyncio.Event().wait()
-            case command if command[1] == "break":
+            case command if command.name == "break":
                 return Reply(_broken(), reply.usage)
-            case command:
-                return Reply(self._gated(command[2]), reply.usage)
-        raise AssertionError(prompt)
+            case _:
+                await asyncio.Event().wait()
+        return obeyed(body, asked, self._said(asked, reply), self._new_id)
+
+    def _said(self, asked: Prompt, reply: Reply) -> Pieces | str:
+        if gate := asked.get("gate"):
+            return self._gated(gate.words)
+        if asked.get("call", "structured"):
+            return asked.before
+        if asked.results:
+            return f"Returned: {'; '.join(asked.results)}"
+        return reply.pieces
+
+    def _new_id(self) -> str:
+        return f"toolu_{next(self._ids)}"
 
     async def _gated(self, name: str) -> AsyncIterator[str]:
         yield "before the gate "

@@ -8,14 +8,27 @@ id cannot be given twice.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from itertools import count
 
 from sessionbridge.claude.job import Job
-from sessionbridge.errors import ClaudeFailed, SessionLost
-from sessionbridge.turn import Delta, Dispatched, Finished, Message, Started, TextDelta, Usage
+from sessionbridge.errors import ClaudeFailed, SessionLost, ToolsLost
+from sessionbridge.turn import (
+    Block,
+    Delta,
+    Dispatched,
+    Finished,
+    Message,
+    Said,
+    Started,
+    TextDelta,
+    ToolCall,
+    ToolInput,
+    Usage,
+)
 
 MODEL = "claude-scripted-1"
 USAGE = Usage(10, 20, 30, 40)
@@ -40,9 +53,10 @@ def numbered(seen: Conversation) -> str:
 
 
 class ScriptedDispatcher:
-    """`seen` holds, for each job, the whole conversation the model was shown."""
+    """`seen` holds, for each job, the whole conversation the model was shown. An answer is a text,
+    or a message that calls tools: `waiting_for_tools` are the sessions whose process waits then."""
 
-    def __init__(self, answer: Callable[[Conversation], str] = numbered) -> None:
+    def __init__(self, answer: Callable[[Conversation], str | Message] = numbered) -> None:
         self.place = {"cwd": "work", "config_dir": "config"}
         self.answer = answer
         self.jobs: list[Job] = []
@@ -57,11 +71,9 @@ class ScriptedDispatcher:
         self.waiting = asyncio.Event()
         """Set whenever `gate` is waited for."""
         self.ended = 0
+        self.waiting_for_tools: set[str] = set()
         self._busy: Counter[str] = Counter()
         self._numbers = count(1)
-
-    def knows(self, model: str) -> bool:
-        return model.startswith("claude-")
 
     def lose(self, internal_id: str) -> None:
         del self.sessions[internal_id]
@@ -69,39 +81,74 @@ class ScriptedDispatcher:
     async def discard(self, internal_id: str) -> None:
         self.sessions.pop(internal_id, None)
 
+    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        entries = self._up_to(internal_id, upto)
+        places = [place for place, entry in enumerate(entries) if entry.uuid == after]
+        return tuple(entry.message for entry in entries[places[0] + 1 if places else 0 :])
+
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         self.jobs.append(job)
+        goes_on = self._goes_on(job)
         transcript = self._transcript(job)
         assert not self._busy[job.session_id], "two processes on one session"
         self._busy[job.session_id] += 1
         try:
             yield Dispatched(job.plan, job.session_id, job.command, "new")
-            given = [self._write(transcript, m) for m in (*job.plan.feed, job.plan.ask)]
+            entries = [self._write(transcript, m) for m in (*job.plan.feed, job.plan.ask)]
+            given = [None] if goes_on else entries
             seen = tuple(entry.message for entry in transcript)
             self.seen.append(seen)
             if self.fails is not None:
                 raise self.fails
-            text = self.answer(seen)
-            async for delta in self._said(text):
+            told = self.answer(seen)
+            answer = said("assistant", told) if isinstance(told, str) else told
+            async for delta in self._said(answer):
                 yield delta
-            entries = (*given, self._write(transcript, said("assistant", text)))
+            last = self._write(transcript, answer)
             await self._pass_gate()
-            yield Finished(job.session_id, entries, "end_turn", USAGE, COST)
+            calls = any(block["type"] == "tool_use" for block in answer.blocks)
+            if calls:
+                self.waiting_for_tools.add(job.session_id)
+            reason = "tool_use" if calls else "end_turn"
+            yield Finished(job.session_id, (*given, last), reason, USAGE, COST)
         finally:
             # As a process does, it takes a moment to end, and is in the way until it has.
             await asyncio.sleep(0)
             self._busy[job.session_id] -= 1
             self.ended += 1
 
-    async def _said(self, text: str) -> AsyncGenerator[Started | TextDelta]:
+    async def _said(self, answer: Message) -> AsyncGenerator[Said]:
         await self._pass_gate()
         yield Started(f"msg_{next(self._numbers)}", MODEL, Usage(10, 1, 30, 40))
+        for place, block in enumerate(answer.blocks):
+            async for delta in self._block(place, block):
+                yield delta
+
+    async def _block(self, place: int, block: Block) -> AsyncGenerator[Said]:
+        if block["type"] == "tool_use":
+            yield ToolCall(place, block["id"], block["name"])
+            yield ToolInput(place, json.dumps(block["input"]))
+            return
+        text = block["text"]
         half = len(text) // 2
         for part in (text[:half], text[half:]):
             await self._pass_gate()
-            yield TextDelta(0, part)
+            yield TextDelta(place, part)
             if self.breaks is not None:
                 raise self.breaks
+
+    def _goes_on(self, job: Job) -> bool:
+        """As a process does, it takes the results of exactly its calls."""
+        base = job.plan.base
+        if base is None or not base.is_open:
+            return False
+        calls = self.sessions.get(base.internal_id, [])[-1:]
+        wanted = sorted(b["id"] for c in calls for b in c.message.blocks if b["type"] == "tool_use")
+        given = sorted(str(block.get("tool_use_id")) for block in job.plan.ask.blocks)
+        if base.internal_id not in self.waiting_for_tools or wanted != given:
+            raise ToolsLost("The process that waited for these tool results is gone.")
+        self.waiting_for_tools.discard(base.internal_id)
+        return True
 
     async def _pass_gate(self) -> None:
         if self.gate is not None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from sessionbridge.sessions.lineage import chain
@@ -73,18 +73,85 @@ def _line(block: Block) -> str:
             given = json.dumps(block["input"], sort_keys=True)
             return f"<call {block['id']} {block['name']} {given}>"
         case "tool_result":
-            return f"<result {block['tool_use_id']} {block['content']}>"
+            content = block.get("content") or []
+            parts = [text(content)] if isinstance(content, str) else content
+            lines = [line for line in map(_line, parts) if line]
+            failed = " failed" if block.get("is_error") else ""
+            return f"<result {block['tool_use_id']}{failed} {lines}>"
     raise AssertionError(block)
 
 
 def assert_same(seen: Sequence[Message], sent: Sequence[Message]) -> None:
     """None lost, none doubled, none reworded."""
-    assert readable(seen) == readable(sent)
+    if not is_same(seen, sent):
+        raise AssertionError(f"The model was shown\n{_page(seen)}\ninstead of\n{_page(sent)}")
     assert [link.hash for link in chain(seen)] == [link.hash for link in chain(sent)]
 
 
 def is_same(seen: Sequence[Message], sent: Sequence[Message]) -> bool:
     return readable(seen) == readable(sent)
+
+
+def _page(talk: Sequence[Message]) -> str:
+    return "\n".join(f"  {role}: {' | '.join(lines)}" for role, lines in readable(talk))
+
+
+def text_in(message: Message) -> str:
+    return "".join(block["text"] for block in message.blocks if block["type"] == "text")
+
+
+def in_order(talk: Talk) -> Talk:
+    """With the results by the ids of their calls: the CLI gives them in an order of its own."""
+    return tuple(
+        Message(link.message.role, tuple(sorted(link.message.blocks, key=_place)))
+        for link in chain(talk)
+    )
+
+
+def _place(block: Block) -> tuple[bool, str]:
+    return (False, block["tool_use_id"]) if block["type"] == "tool_result" else (True, "")
+
+
+def calls(message: Message) -> list[Block]:
+    return [block for block in message.blocks if block["type"] == "tool_use"]
+
+
+def questions(talk: Sequence[Message]) -> list[int]:
+    """Where the user says something, and brings no results."""
+    return [
+        place
+        for place, message in enumerate(talk)
+        if message.role == "user" and message.blocks[0]["type"] != "tool_result"
+    ]
+
+
+def result(call: Block, content: str | list[Block] = "", **fields: Any) -> Block:
+    return {"type": "tool_result", "tool_use_id": call["id"], "content": content, **fields}
+
+
+def has_results(talk: Iterable[Message]) -> bool:
+    return any(block["type"] == "tool_result" for message in talk for block in message.blocks)
+
+
+def is_sound(talk: Sequence[Message]) -> bool:
+    """Whether each call has its result in the message after it, and each result its call."""
+    waiting: set[str] = set()
+    for link in chain(talk):
+        results = [b for b in link.message.blocks if b["type"] == "tool_result"]
+        if {block["tool_use_id"] for block in results} != waiting:
+            return False
+        waiting = {block["id"] for block in calls(link.message)}
+    return not waiting
+
+
+def _only_messages_can_say(talk: Iterable[Message]) -> bool:
+    """Chat Completions has no place for the failure of a tool, nor for an image in a result."""
+    results = [b for message in talk for b in message.blocks if b["type"] == "tool_result"]
+    return any(b.get("is_error") or "image" in _kinds(b["content"]) for b in results)
+
+
+def _kinds(content: str | Sequence[Block]) -> list[str]:
+    return [] if isinstance(content, str) else [block["type"] for block in content]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,25 +162,22 @@ class Way:
     stream: bool = False
     cut: Literal["strings", "blocks", "split"] = "strings"
 
+    def able(self, talk: Iterable[Message]) -> Way:
+        """This way, or the API that can say it all."""
+        return replace(self, api="messages") if _only_messages_can_say(talk) else self
+
     def body(self, talk: Sequence[Message], system: str = "", **fields: Any) -> bytes:
         if self.cut == "split":
             talk = [part for message in talk for part in _split(message)]
         render = self._messages if self.api == "messages" else self._chat
         return json.dumps(render(talk, system) | {"stream": self.stream} | fields).encode()
 
-    def read(self, body: bytes) -> str:
-        """The answer's text."""
-        if self.stream:
-            return "".join(map(self._piece, events(body)))
-        answer = json.loads(body)
+    def read(self, body: bytes) -> Message:
+        """The answer, its text in one block before its calls."""
+        whole = events(body) if self.stream else [json.loads(body)]
         if self.api == "messages":
-            return "".join(block["text"] for block in answer["content"])
-        return str(answer["choices"][0]["message"]["content"])
-
-    def _piece(self, event: Mapping[str, Any]) -> str:
-        if self.api == "messages":
-            return str(event.get("delta", {}).get("text", ""))
-        return "".join(choice["delta"].get("content") or "" for choice in event["choices"])
+            return _answer(_blocks(whole) if self.stream else whole[0]["content"])
+        return _answer(_chat_blocks([event["choices"][0] for event in whole if event["choices"]]))
 
     def _messages(self, talk: Sequence[Message], system: str) -> dict[str, Any]:
         messages = [{"role": m.role, "content": self._content(m.blocks)} for m in talk]
@@ -135,11 +199,11 @@ class Way:
             for b in message.blocks
             if b["type"] == "tool_result"
         ]
-        calls = [_call(b) for b in message.blocks if b["type"] == "tool_use"]
+        made = [_call(block) for block in calls(message)]
         said = [b for b in message.blocks if b["type"] in ("text", "image")]
         if said or not told:
             content = self._content([_chat_part(b) for b in said])
-            with_calls = {"tool_calls": calls} if calls else {}
+            with_calls = {"tool_calls": made} if made else {}
             told.append({"role": message.role, "content": content, **with_calls})
         return told
 
@@ -150,6 +214,49 @@ class Way:
         if self.cut == "strings" and only is not None and only["type"] == "text":
             return only["text"]
         return [dict(block) for block in blocks]
+
+
+def _answer(blocks: Sequence[Block]) -> Message:
+    whole = assistant(*blocks)
+    said = [text(text_in(whole))] if text_in(whole) else []
+    return assistant(*said, *calls(whole))
+
+
+def _blocks(events: Iterable[Mapping[str, Any]]) -> list[Block]:
+    """The blocks of a stream of the Messages API."""
+    begun: list[dict[str, Any]] = []
+    inputs: list[str] = []
+    for event in events:
+        if event["type"] == "content_block_start":
+            begun.append({**event["content_block"]})
+            inputs.append("")
+        elif event["type"] == "content_block_delta":
+            delta = event["delta"]
+            inputs[-1] += delta.get("partial_json", "")
+            if "text" in delta:
+                begun[-1]["text"] += delta["text"]
+    return [
+        {**block, "input": json.loads(given or "{}")} if block["type"] == "tool_use" else block
+        for block, given in zip(begun, inputs, strict=True)
+    ]
+
+
+def _chat_blocks(choices: Iterable[Mapping[str, Any]]) -> list[Block]:
+    """The blocks in one choice, or in those of a stream."""
+    said: list[str] = []
+    begun: list[Block] = []
+    inputs: list[str] = []
+    for choice in choices:
+        told = choice.get("message") or choice["delta"]
+        said.append(told.get("content") or "")
+        for call in told.get("tool_calls") or ():
+            function = call["function"]
+            if "id" in call:
+                begun.append({"type": "tool_use", "id": call["id"], "name": function["name"]})
+                inputs.append("")
+            inputs[-1] += function["arguments"]
+    made = zip(begun, inputs, strict=True)
+    return [text("".join(said)), *({**call, "input": json.loads(given)} for call, given in made)]
 
 
 def _split(message: Message) -> list[Message]:

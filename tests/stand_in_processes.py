@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sessionbridge.claude.client_tools import ClientTools
 from sessionbridge.claude.job import Mode
 from sessionbridge.claude.live import LiveProcess
 from sessionbridge.claude.process import CliProcess
@@ -37,7 +38,7 @@ class StandIn(CliProcess):
 
 
 def process(session: str = "S", mode: Mode = MODE) -> LiveProcess:
-    live = LiveProcess(StandIn(), mode, session, 0.0)
+    live = LiveProcess(StandIn(), mode, session, 0.0, ClientTools(mode.parameters.tools))
     live.tip = f"tip of {session}"
     return live
 

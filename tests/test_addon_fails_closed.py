@@ -76,10 +76,18 @@ async def test_each_part_may_fail(
         await proxy.addon.requestheaders(flow)
     else:
         await proxy.request(flow)
-    status, error = refusal(flow)
-    assert (status, error["type"], error["error"]["type"]) == (500, "error", "api_error")
-    assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
-    assert SECRET not in caplog.text + repr(error)
+    if streaming and broken is not break_gateway:
+        # mitmproxy takes no response for a request that it may stream on: the gateway gives it.
+        (bridged,) = proxy.addon._bridged.values()
+        assert bridged.exchange.refused is not None
+        assert (bridged.exchange.refused.status, bridged.exchange.api) == (500, "messages")
+        told = bridged.exchange.refused.message
+    else:
+        status, error = refusal(flow)
+        assert (status, error["type"], error["error"]["type"]) == (500, "error", "api_error")
+        assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
+        told = repr(error)
+    assert SECRET not in caplog.text + told
     proxy.addon._gateway, proxy.addon._store = gateway, store
 
 

@@ -18,7 +18,16 @@ from sessionbridge.errors import (
     PromptTooLong,
     TimedOut,
 )
-from sessionbridge.turn import Finished, Started, TextDelta, Turn, Usage
+from sessionbridge.turn import (
+    Finished,
+    Parameters,
+    Said,
+    Started,
+    TextDelta,
+    Thinking,
+    Turn,
+    Usage,
+)
 from tests.wire import wired
 
 SHAPE = MessagesShape()
@@ -34,9 +43,11 @@ def text(words: str) -> dict[str, Any]:
     return {"type": "text", "text": words}
 
 
-def encode(*texts: TextDelta, stream: bool, stop_reason: str = "end_turn") -> list[bytes]:
-    encoder = SHAPE.encoder(Turn("m", "", (), stream))
-    sent = [encoder.delta(STARTED), *map(encoder.delta, texts)]
+def encode(
+    *said: Said, stream: bool, stop_reason: str = "end_turn", thinking: Thinking | None = None
+) -> list[bytes]:
+    encoder = SHAPE.encoder(Turn("m", "", (), stream, Parameters(thinking=thinking)))
+    sent = [encoder.delta(STARTED), *map(encoder.delta, said)]
     return [*sent, encoder.ping(), encoder.close(finished(stop_reason))]
 
 

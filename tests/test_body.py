@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
@@ -73,6 +73,13 @@ NAMES = st.sampled_from(
         "file",
         "file_data",
         "media_type",
+        "parameters",
+        "input_schema",
+        "schema",
+        "json_schema",
+        "format",
+        "effort",
+        "budget_tokens",
     ]
 )
 WORDS = st.sampled_from(
@@ -96,6 +103,9 @@ WORDS = st.sampled_from(
         "content",
         "x",
         "{}",
+        "json_schema",
+        "enabled",
+        "auto",
         "data:image/png;base64,aGk=",
     ]
 )
@@ -112,11 +122,12 @@ MESSAGE = st.fixed_dictionaries(
 
 
 @pytest.mark.parametrize("name", SHAPES)
+@settings(deadline=None)
 @given(messages=st.lists(MESSAGE, max_size=3))
 def test_whatever_the_messages_are_they_are_understood_or_refused(
     name: str, messages: list[Any]
 ) -> None:
-    request = {"model": "m", "max_tokens": 9, "messages": messages}
+    request = {"model": "m", "max_tokens": 9, "messages": messages, "input": messages}
     try:
         turn = SHAPES[name].parse(json.dumps(request).encode())
     except BadRequest as error:
@@ -124,6 +135,45 @@ def test_whatever_the_messages_are_they_are_understood_or_refused(
     else:
         assert turn.messages[-1].role == "user"
         assert all(message.blocks for message in turn.messages)
+
+
+PARAMETERS = st.dictionaries(
+    st.sampled_from(
+        [
+            "tools",
+            "tool_choice",
+            "functions",
+            "function_call",
+            "thinking",
+            "output_config",
+            "output_format",
+            "stop_sequences",
+            "stop",
+            "response_format",
+            "reasoning_effort",
+            "reasoning",
+            "text",
+        ]
+    ),
+    VALUES,
+    max_size=3,
+)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@settings(deadline=None)
+@given(parameters=PARAMETERS)
+def test_whatever_the_parameters_are_they_are_understood_or_refused(
+    name: str, parameters: dict[str, Any]
+) -> None:
+    messages = [{"role": "user", "content": "Hi"}]
+    request = {"model": "m", "max_tokens": 9, "messages": messages, "input": messages}
+    try:
+        turn = SHAPES[name].parse(json.dumps(request | parameters).encode())
+    except BadRequest as error:
+        assert error.param
+    else:
+        assert all(tool.name for tool in turn.parameters.tools)
 
 
 def test_depth_up_to_the_limit_is_read() -> None:

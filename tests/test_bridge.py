@@ -98,8 +98,8 @@ async def test_a_stream_and_a_document_say_the_same(house: House) -> None:
 
 async def test_what_had_no_effect_is_named(house: House) -> None:
     answer = await house.ask("hi", model="gpt-4o", temperature=0.5)
-    assert answer.headers["x-sessionbridge-ignored"] == "model, max_tokens, temperature"
-    assert answer.exchange.outcome.ignored == ("model", "max_tokens", "temperature")
+    assert answer.headers["x-sessionbridge-ignored"] == "model, temperature"
+    assert answer.exchange.outcome.ignored == ("model", "temperature")
 
 
 async def test_strict_refuses_it(house: House) -> None:

@@ -12,11 +12,11 @@ from sessionbridge.claude.environment import (
 
 
 def child(
-    inherited: dict[str, str], extra: dict[str, str] | None = None, *, compaction: bool = False
+    inherited: dict[str, str],
+    extra: dict[str, str] | None = None,
+    chosen: dict[str, str] | None = None,
 ) -> dict[str, str]:
-    return child_environment(
-        inherited, extra or {}, secret="s3cret", retries=4, compaction=compaction
-    )
+    return child_environment(inherited, chosen or {}, extra or {}, secret="s3cret", retries=4)
 
 
 @pytest.mark.parametrize(
@@ -64,9 +64,12 @@ def test_its_requests_carry_the_secret_and_the_users_own_headers() -> None:
     assert mixed.split("\n") == ["x-theirs: 1", f"{CHILD_HEADER}: s3cret"]
 
 
-def test_compaction_is_off_unless_wanted() -> None:
-    assert child({})["DISABLE_AUTO_COMPACT"] == "1"
-    assert "DISABLE_AUTO_COMPACT" not in child({}, compaction=True)
+def test_what_is_chosen_for_a_process_wins_over_ours_but_not_over_the_users() -> None:
+    chosen = {"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "9", "ENABLE_TOOL_SEARCH": "true"}
+    made = child({"CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1"}, {"ENABLE_TOOL_SEARCH": "x"}, chosen)
+    assert made["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] == "9"
+    assert made["ENABLE_TOOL_SEARCH"] == "x"
+    assert "CLAUDE_CODE_MAX_OUTPUT_TOKENS" not in child({})
 
 
 def test_the_users_own_settings_win() -> None:

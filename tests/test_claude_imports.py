@@ -175,14 +175,6 @@ async def test_what_a_file_cannot_hold_is_fed(stage: Stage) -> None:
     assert len(got.finished.entries) == len(head) + len(tail) + 2
 
 
-async def test_images_go_by_file_for_the_cli_adds_a_line_to_one_that_is_fed(stage: Stage) -> None:
-    """The line names a temporary file."""
-    feed = (Message("user", (IMAGE, TEXT)), say("Nice", "assistant"))
-    stage.keep = Keep(long=1_000)
-    await stage.answer(job("Is it?", "import", feed=feed))
-    assert stage.blocks == blocks_of(*feed, say("Is it?"))
-
-
 class Fake:
     """The fake CLI in each of its moods."""
 

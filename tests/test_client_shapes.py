@@ -12,8 +12,9 @@ import pytest
 
 from sessionbridge.turn import Block, Message
 from tests.bridge_fixtures import Answer, House, ask, held, house
+from tests.recordings import without_notes
 from tests.scripted_dispatcher import Conversation
-from tests.spoken import PIXEL, Talk, Way, assert_same, assistant, image, text, user
+from tests.spoken import PIXEL, Talk, Way, assert_same, assistant, image, text, text_in, user
 from tests.test_origin_fixtures import captured, detect, with_runtime_line
 
 __all__ = ["house"]
@@ -110,6 +111,7 @@ class Program:
 
     def request(self, sent: Talk) -> dict[str, Any]:
         request: dict[str, Any] = copy.deepcopy(self.recording["turn_1"])
+        request["body"] = without_notes(request["body"])
         request["body"]["messages"] = [*self.system, *RENDER[self.name](sent)]
         if self.name == "openclaw-anthropic":
             request = with_runtime_line(request)
@@ -138,7 +140,7 @@ async def send(house: House, request: dict[str, Any], api: str) -> Answer:
 
 def read(answer: Answer, api: Literal["messages", "chat"]) -> str:
     assert answer.status == 200 and answer.whole, answer.body
-    return Way(api, stream=True).read(answer.body)
+    return text_in(Way(api, stream=True).read(answer.body))
 
 
 def neutral(rendered: Sequence[dict[str, Any]]) -> list[Message]:
@@ -253,7 +255,7 @@ async def test_one_conversation_by_both_apis_is_one_session(house: House) -> Non
         talk = (*talk, said[number])
         answer = await ask(house.bridge, way.body(talk), held("client"), way.api)
         assert_same(house.dispatcher.seen[-1], talk)
-        talk = (*talk, assistant(way.read(answer.body)))
+        talk = (*talk, way.read(answer.body))
 
     plans = [job.plan for job in house.dispatcher.jobs]
     assert [plan.reason for plan in plans] == ["imported"] + ["continued"] * 5

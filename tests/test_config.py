@@ -28,8 +28,11 @@ class Options:
     sessionbridge_queue: int = 100
     sessionbridge_timeout: int = 1800
     sessionbridge_first_token_timeout: int = 180
+    sessionbridge_tool_wait: int = 600
     sessionbridge_retries: int = 2
     sessionbridge_memory_lost: str = "fresh"
+    sessionbridge_unknown_model: str = "default"
+    sessionbridge_upstream: bool = True
     sessionbridge_allow_remote: bool = False
     sessionbridge_strict: bool = False
 
@@ -85,6 +88,23 @@ def test_endpoints_and_origins(toml: Path) -> None:
     assert [row.header for row in settings.origins] == [("x-teams-conversation",)]
 
 
+def test_models_keep_their_order(toml: Path) -> None:
+    toml.write_text('[models]\n"gpt-*-mini" = "haiku"\n"gpt-*" = "sonnet"\n"O3" = "opus[1m]"\n')
+    rows = (("gpt-*-mini", "haiku"), ("gpt-*", "sonnet"), ("O3", "opus[1m]"))
+    assert loaded(sessionbridge_config=str(toml)).models == rows
+    assert loaded().models == ()
+
+
+@pytest.mark.parametrize(
+    ("unkeyed", "effective"),
+    [("passthrough", "stateless"), ("stateless", "stateless"), ("fingerprint", "fingerprint")],
+)
+def test_without_an_api_nothing_can_pass(unkeyed: str, effective: str) -> None:
+    here = loaded(sessionbridge_unkeyed=unkeyed, sessionbridge_upstream=False)
+    assert (here.unkeyed, here.upstream) == (effective, False)
+    assert loaded(sessionbridge_unkeyed=unkeyed).unkeyed == unkeyed
+
+
 def test_environment_of_the_cli() -> None:
     environment = {"PASSED": "on", "OTHER": "x"}
     settings = loaded(environment, sessionbridge_claude_env=["A=b=c", "PASSED", "MISSING"])
@@ -96,7 +116,7 @@ NOT_TOML = {
     "not UTF-8": (b'# "\xff"', "is not UTF-8"),
     "unknown table": (b"[[paths]]\n", "paths: Extra inputs are not permitted"),
     "unknown api": (
-        b'[[endpoints]]\nhost = "h"\npath = "/p"\napi = "responses"\n',
+        b'[[endpoints]]\nhost = "h"\npath = "/p"\napi = "completions"\n',
         "endpoints.0.api: Input should be",
     ),
     "row without a signal": (b'[[origins]]\nname = "mine"\n', "origin 'mine'"),
@@ -104,6 +124,12 @@ NOT_TOML = {
         b'[[origins]]\nname = "a"\nheader = "x"\n[[origins]]\nname = "a"\nheader = "y"\n',
         "origin 'a' is there twice",
     ),
+    "a model that is not Claude's": (
+        b'[models]\n"gpt-*" = "sonnet"\n"o3" = "gpt-4o"\n',
+        "models: 'o3' = 'gpt-4o' names no model of the Claude CLI",
+    ),
+    "a name without quotes": (b'[models]\ngpt-4.1 = "sonnet"\n', "models.gpt-4"),
+    "no name": (b'[models]\n" " = "sonnet"\n', "models: ' ' is not the name of a model"),
     "two signals with a known row": (
         b'[[origins]]\nname = "codex"\nheader = "x"\nbody = "y"\n',
         "origins.0",
@@ -125,6 +151,8 @@ def test_a_bad_file_is_named(toml: Path, content: bytes, problem: str) -> None:
         ("sessionbridge_timeout", 0),
         ("sessionbridge_first_token_timeout", -1),
         ("sessionbridge_retries", -1),
+        ("sessionbridge_tool_wait", 0),
+        ("sessionbridge_unknown_model", "guess"),
         ("sessionbridge_unkeyed", "sometimes"),
         ("sessionbridge_claude_env", ["=value"]),
         ("sessionbridge_config", "/no/such/file.toml"),

@@ -253,19 +253,19 @@ def test_a_session_the_cli_has_lost_is_brought_back_from_the_request(
 
 
 def test_an_unknown_model_runs_the_default_and_is_named(proxy: Proxy) -> None:
-    body = {"model": "gpt-4o", "messages": [user("Hello.")], "tools": [{"type": "function"}]}
+    body = {"model": "gpt-4o", "messages": [user("Hello.")], "temperature": 0.5}
     response = post(proxy, CHAT, "ignored", body)
 
-    assert response.headers["x-sessionbridge-ignored"] == "model, tools"
+    assert response.headers["x-sessionbridge-ignored"] == "model, temperature"
     assert response.json()["model"].startswith("claude-")
 
 
 def test_strict_refuses_what_would_be_ignored(tmp_path: Path, api: ScriptedServer) -> None:
     with running_proxy(tmp_path, api.url, options={"strict": "true"}) as proxy:
-        body = {"model": "sonnet", "messages": [user("Hello.")], "tools": [{"type": "function"}]}
+        body = {"model": "sonnet", "messages": [user("Hello.")], "temperature": 0.5}
         response = post(proxy, CHAT, "strict", body)
     assert response.status_code == 400
-    assert response.json()["error"]["param"] == "tools"
+    assert response.json()["error"]["param"] == "temperature"
 
 
 def ask(proxy: Proxy, headers: dict[str, str], text: str) -> str:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from contextlib import aclosing
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, assume, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -17,8 +18,8 @@ from sessionbridge.errors import ClaudeFailed
 from sessionbridge.exchange import Exchange
 from sessionbridge.turn import Block, Message
 from tests.bridge_fixtures import held
-from tests.fidelity_walk import Walk
-from tests.spoken import Way, assistant, image, text, user
+from tests.fidelity_walk import ADD, Walk
+from tests.spoken import Way, assistant, calls, image, questions, result, text, text_in, user
 
 WORDS = st.sampled_from(["a", "b", " a\n", "@/etc/hostname", "/cost", "zwölf 🦊", "a\n\nb"])
 SAID = st.builds(
@@ -33,6 +34,13 @@ WAYS = st.builds(
     st.booleans(),
     st.sampled_from(["strings", "blocks", "split"]),
 )
+RESULTS: dict[str, Callable[[Block], Block]] = {
+    "text": lambda call: result(call, "3"),
+    "empty": lambda call: result(call),
+    "blocks": lambda call: result(call, [text("3"), text("4")]),
+    "failed": lambda call: result(call, "no such number", is_error=True),
+    "image": lambda call: result(call, [text("3"), image()]),
+}
 PLACES = st.integers(0, 30)
 CONTEXT = user("<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>\nnone")
 TITLE = "You are a title generator."
@@ -43,14 +51,49 @@ class Client(Walk):
 
     # -- what the client does ---------------------------------------------------------------------
 
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS, whole=st.booleans())
     def append(self, said: Message, way: Way, whole: bool) -> None:
         self.send((*self.talk, said), way, whole=whole)
 
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS, whole=st.booleans())
     def append_once_more(self, said: Message, way: Way, whole: bool) -> None:
         self.send((*self.talk, said), way, whole=whole)
 
+    # Of a history kept here tests/test_bridge_tools.py tells what becomes of calls.
+    @precondition(lambda self: not self.waits and self.history == "client")
+    @rule(said=SAID, way=WAYS, whole=st.booleans(), number=st.integers(1, 2))
+    def be_asked_for_results(self, said: Message, way: Way, whole: bool, number: int) -> None:
+        self.calling = number
+        self.send((*self.talk, said), way, whole=whole)
+
+    @precondition(lambda self: self.waits)
+    @rule(
+        kinds=st.tuples(*[st.sampled_from([*RESULTS])] * 2),
+        backwards=st.booleans(),
+        beside=st.just(()) | st.builds(lambda said: said.blocks, SAID),
+        way=WAYS,
+        whole=st.booleans(),
+        again=st.integers(0, 1),
+    )
+    def give_results(
+        self,
+        kinds: tuple[str, str],
+        backwards: bool,
+        beside: tuple[Block, ...],
+        way: Way,
+        whole: bool,
+        again: int,
+    ) -> None:
+        """`again` is how many calls the model makes then."""
+        made = zip(calls(self.talk[-1]), kinds, strict=False)
+        results = [RESULTS[kind](call) for call, kind in made]
+        self.calling = again
+        said = user(*results[:: -1 if backwards else 1], *beside)
+        self.send((*self.talk, said), way, whole=whole)
+
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS)
     def with_context_that_is_gone_from_the_next(self, said: Message, way: Way) -> None:
         answer = self.turn((*self.talk, said, CONTEXT), way)
@@ -59,7 +102,8 @@ class Client(Walk):
     @precondition(lambda self: self.talk)
     @rule(said=SAID, way=WAYS, place=PLACES)
     def edit(self, said: Message, way: Way, place: int) -> None:
-        places = [index for index, message in enumerate(self.talk) if message.role == "user"]
+        places = questions(self.talk)
+        assume(places)
         self.send((*self.talk[: places[place % len(places)]], said), way)
 
     @precondition(lambda self: self.talk)
@@ -75,7 +119,8 @@ class Client(Walk):
     @precondition(lambda self: self.talk)
     @rule()
     def slide_the_window(self) -> None:
-        self.talk = self.talk[2:]
+        starts = [*questions(self.talk), len(self.talk)]
+        self.talk = self.talk[starts[1] if starts[1:] else starts[0] :]
 
     @precondition(lambda self: self.kept)
     @rule(place=PLACES)
@@ -85,22 +130,23 @@ class Client(Walk):
     @precondition(lambda self: self.talk)
     @rule(how=st.sampled_from(["trim", "cut", "reword", "split", "leave out"]))
     def rewrite_the_answer(self, how: str) -> None:
-        words = "".join(str(block.get("text", "")) for block in self.talk[-1].blocks)
-        half = len(words) // 2
+        said = text_in(self.talk[-1])
+        half = len(said) // 2
         blocks: dict[str, list[Block | str]] = {
-            "trim": [words.strip()],
-            "cut": [words[:half]],
+            "trim": [said.strip()],
+            "cut": [said[:half]],
             "reword": ["not what was said"],
-            "split": [words[:half], words[half:]],
+            "split": [said[:half], said[half:]],
             "leave out": [],
         }
-        self.talk = (*self.talk[:-1], assistant(*blocks[how]))
+        self.talk = (*self.talk[:-1], assistant(*blocks[how], *calls(self.talk[-1])))
 
-    @rule(number=st.integers(1, 2))
-    def a_tool_was_used_elsewhere(self, number: int) -> None:
-        call = {"type": "tool_use", "id": f"toolu_{number}", "name": "add", "input": {"n": number}}
-        result = {"type": "tool_result", "tool_use_id": call["id"], "content": "3"}
-        used = user("use it"), assistant("I will.", call), user(result), assistant("Done.")
+    @precondition(lambda self: not self.waits)
+    @rule()
+    def a_tool_was_used_elsewhere(self) -> None:
+        call = {"type": "tool_use", "id": self.call_id(), **ADD}
+        returned = user(result(call, "3"))
+        used = user("use it"), assistant("I will.", call), returned, assistant("Done.")
         self.talk = (*self.talk, *used)
 
     @precondition(lambda self: self.last)
@@ -109,23 +155,30 @@ class Client(Walk):
         assert self.last is not None
         self.show(self.last[0], self.turn(*self.last))
 
-    @rule(words=WORDS, way=WAYS)
-    def title_call(self, words: str, way: Way) -> None:
-        self.turn((user("Generate a title:", words),), way, TITLE)
+    @rule(about=WORDS, way=WAYS)
+    def title_call(self, about: str, way: Way) -> None:
+        self.turn((user("Generate a title:", about),), way, TITLE)
 
+    @precondition(lambda self: not self.waits)
     @rule(one=SAID, two=SAID, ways=st.tuples(WAYS, WAYS))
     def two_tabs_at_once(self, one: Message, two: Message, ways: tuple[Way, Way]) -> None:
-        self.at_once([(*self.talk, one), (*self.talk, two)], ways)
+        sents = [(*self.talk, one), (*self.talk, two)]
+        assume(not any(map(self.refuses, sents)))
+        self.at_once(sents, ways)
 
-    @precondition(lambda self: not self.talk or self.client_holds(()))
+    @precondition(lambda self: not self.talk or self.client_holds(()) and not self.waits)
     @rule(said=SAID, ways=st.tuples(WAYS, WAYS))
     def title_call_at_once(self, said: Message, ways: tuple[Way, Way]) -> None:
-        self.at_once([(*self.talk, said), (user("Generate a title:", "a"),)], ways)
+        sents = [(*self.talk, said), (user("Generate a title:", "a"),)]
+        assume(not any(map(self.refuses, sents)))
+        self.at_once(sents, ways)
 
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS, parts=st.integers(1, 5))
     def leave_in_mid_stream(self, said: Message, way: Way, parts: int) -> None:
         sent = (*self.talk, said)
-        before = self.begin(sent)
+        assume(not self.refuses(sent))
+        before, way = self.begin(sent), way.able(sent)
         exchange = Exchange(way.api, held(self.history))
 
         async def leave() -> None:
@@ -140,26 +193,32 @@ class Client(Walk):
         if exchange.outcome.turn is not None:
             self.commit(sent, before)
 
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS)
     def leave_before_the_first_word(self, said: Message, way: Way) -> None:
         sent = (*self.talk, said)
+        assume(not self.refuses(sent))
         before = self.begin(sent)
 
         async def leave() -> None:
             self.dispatcher.gate = asyncio.Event()
             self.dispatcher.waiting.clear()
             asking = asyncio.create_task(self.ask(sent, way))
-            await self.dispatcher.waiting.wait()
+            waiting = asyncio.create_task(self.dispatcher.waiting.wait())
+            await asyncio.wait([asking, waiting], return_when=asyncio.FIRST_COMPLETED)
             asking.cancel()
-            await asyncio.gather(asking, return_exceptions=True)
+            waiting.cancel()
+            await asyncio.gather(asking, waiting, return_exceptions=True)
 
         self.runner.run(leave())
         self.dispatcher.gate = None
         self.saw([before])
 
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS, begun=st.booleans())
     def the_process_is_killed(self, said: Message, way: Way, begun: bool) -> None:
         sent = (*self.talk, said)
+        assume(not self.refuses(sent))
         before = self.begin(sent)
         failure = ClaudeFailed("The Claude CLI ended in the middle of a turn; try again.")
         self.dispatcher.breaks, self.dispatcher.fails = (failure, None)[:: 1 if begun else -1]
@@ -172,7 +231,12 @@ class Client(Walk):
 
     @rule()
     def the_proxy_is_restarted(self) -> None:
+        self.the_processes_are_ended()
         self.house.restart()
+
+    @rule()
+    def the_processes_are_ended(self) -> None:
+        self.dispatcher.waiting_for_tools.clear()
 
     @rule()
     def the_database_is_deleted(self) -> None:

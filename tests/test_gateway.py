@@ -111,10 +111,16 @@ async def test_no_bridge_yet(gateway: Gateway) -> None:
     assert (await bridged(gateway)).startswith(b"HTTP/1.1 403")
 
 
-async def test_only_posts(gateway: Gateway, walk: Walk) -> None:
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_whatever_the_method_a_ticket_is_needed(
+    gateway: Gateway, walk: Walk, method: str
+) -> None:
+    """What is refused before its body is there may be anything."""
     ticket, port = gateway.expect(Exchange("messages", None))
-    answer = await send(port, request(ticket, method="PUT"))
-    assert answer.startswith(b"HTTP/1.1 405") and walk.bodies == []
+    answer = await send(port, request("not " + ticket, method=method))
+    assert answer.startswith(b"HTTP/1.1 403") and walk.bodies == []
+    await send(port, request(ticket, method=method))
+    assert len(walk.bodies) == 1
 
 
 async def test_forgotten_tickets_are_worth_nothing(gateway: Gateway, walk: Walk) -> None:

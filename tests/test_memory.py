@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.errors import MemoryLost, StoreUnavailable
+from sessionbridge.errors import MemoryLost, SessionLost, StoreUnavailable
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Remembered
 from sessionbridge.sessions.store_thread import StoreThread
@@ -44,7 +44,13 @@ def remembered(
     refuse_loss: bool = False,
 ) -> Remembered:
     links = chain(talk(*texts))
-    return Remembered(store, held(history), "claude", links, attempt, refuse_loss=refuse_loss)
+    return Remembered(
+        store, held(history), "claude", links, attempt, refuse_loss=refuse_loss, said=nothing_known
+    )
+
+
+async def nothing_known(internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+    raise SessionLost("Nothing is known of it.")
 
 
 def answered(plan: Plan, text: str, session: str, *entries: str) -> Answered:
@@ -53,7 +59,7 @@ def answered(plan: Plan, text: str, session: str, *entries: str) -> Answered:
         base=plan.base,
         shown=(*plan.feed, plan.ask),
         finished=Finished(session, entries, "end_turn", Usage(1, 2, 3, 4), 0.5),
-        text=text,
+        answer=said("assistant", text),
         api="messages",
         model="claude-x",
         process="new",

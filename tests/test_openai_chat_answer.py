@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -18,11 +19,12 @@ from sessionbridge.errors import (
     PromptTooLong,
     TimedOut,
 )
-from sessionbridge.turn import Finished, Started, TextDelta, Turn, Usage
+from sessionbridge.turn import Finished, Said, Started, TextDelta, Turn, Usage
 from tests.wire import wired
 
 SHAPE = ChatShape(clock=lambda: 1234.9)
 STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
+ASKED = Turn("m", "", (), stream=False)
 USAGE = {
     "prompt_tokens": 63,
     "completion_tokens": 7,
@@ -37,10 +39,14 @@ def finished(stop_reason: str = "end_turn") -> Finished:
 
 
 def encode(
-    *texts: TextDelta, stream: bool, usage: bool = False, stop_reason: str = "end_turn"
+    *said: Said,
+    stream: bool,
+    usage: bool = False,
+    stop_reason: str = "end_turn",
+    asked: Turn = ASKED,
 ) -> list[bytes]:
-    encoder = SHAPE.encoder(Turn("m", "", (), stream, include_usage=usage))
-    sent = [encoder.delta(STARTED), *map(encoder.delta, texts)]
+    encoder = SHAPE.encoder(replace(asked, stream=stream, include_usage=usage))
+    sent = [encoder.delta(STARTED), *map(encoder.delta, said)]
     return [*sent, encoder.ping(), encoder.close(finished(stop_reason))]
 
 

@@ -13,7 +13,7 @@ import pytest
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.live import LiveProcess
 from sessionbridge.claude.pool import Pool
-from sessionbridge.turn import Plan, Point
+from sessionbridge.turn import Message, Plan, Point
 from tests.claude_cli import nothing_else_runs, say, until
 from tests.stand_in_processes import LONG, MODE, ended, fail, process
 
@@ -52,7 +52,7 @@ async def a_turn(pool: Pool, live: LiveProcess) -> None:
 
 
 async def test_the_process_that_waits_at_the_base_takes_the_next_turn() -> None:
-    pool = Pool(2, LONG, finish)
+    pool = Pool(2, LONG, LONG, finish)
     one, two = process("one"), process("two")
     await a_turn(pool, one)
     await a_turn(pool, two)
@@ -89,22 +89,15 @@ def at(job: Job, **changes: Any) -> Job:
 async def test_a_turn_that_goes_on_elsewhere_or_otherwise_has_no_process(
     changed: Callable[[Job], Job],
 ) -> None:
-    pool = Pool(1, LONG, finish)
+    pool = Pool(1, LONG, LONG, finish)
     live = process()
     await a_turn(pool, live)
     assert pool.holds(next_turn(live))
     assert not pool.holds(changed(next_turn(live)))
 
 
-async def test_names_that_choose_the_same_model_share_a_process() -> None:
-    pool = Pool(1, LONG, finish)
-    live = process(mode=replace(MODE, model="default"))
-    await a_turn(pool, live)
-    assert pool.holds(next_turn(live, model="gpt-4o"))
-
-
 async def test_a_process_that_died_while_it_waited_takes_no_turn() -> None:
-    pool = Pool(1, LONG, finish)
+    pool = Pool(1, LONG, LONG, finish)
     live = process()
     await a_turn(pool, live)
     fail(live)
@@ -115,7 +108,7 @@ async def test_a_process_that_died_while_it_waited_takes_no_turn() -> None:
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:
-    pool = Pool(2, LONG, finish)
+    pool = Pool(2, LONG, LONG, finish)
     one, two, three = process("one"), process("two"), process("three")
     await a_turn(pool, one)
     await a_turn(pool, two)
@@ -127,7 +120,7 @@ async def test_the_one_used_longest_ago_makes_room() -> None:
 
 
 async def test_a_turn_that_begins_makes_room_for_its_own_process() -> None:
-    pool = Pool(1, LONG, finish)
+    pool = Pool(1, LONG, LONG, finish)
     one, two = process("one"), process("two")
     await a_turn(pool, one)
     pool.enter(two)
@@ -136,7 +129,7 @@ async def test_a_turn_that_begins_makes_room_for_its_own_process() -> None:
 
 
 async def test_turns_under_way_are_not_ended_however_many_they_are() -> None:
-    pool = Pool(1, LONG, finish)
+    pool = Pool(1, LONG, LONG, finish)
     one, two = process("one"), process("two")
     pool.enter(one)
     pool.enter(two)
@@ -148,7 +141,7 @@ async def test_turns_under_way_are_not_ended_however_many_they_are() -> None:
 
 
 async def test_with_no_place_to_wait_a_process_has_ended_when_its_turn_has() -> None:
-    pool = Pool(0, LONG, finish)
+    pool = Pool(0, LONG, LONG, finish)
     live = process()
     await a_turn(pool, live)
     assert ended(live) == "finished"
@@ -156,7 +149,7 @@ async def test_with_no_place_to_wait_a_process_has_ended_when_its_turn_has() -> 
 
 @pytest.mark.parametrize("memory", ["none", "continue"])
 async def test_a_process_without_a_session_of_its_own_does_not_wait(memory: Any) -> None:
-    pool = Pool(9, LONG, finish)
+    pool = Pool(9, LONG, LONG, finish)
     live = process(mode=replace(MODE, memory=memory))
     await a_turn(pool, live)
     assert ended(live) == "finished"
@@ -164,7 +157,7 @@ async def test_a_process_without_a_session_of_its_own_does_not_wait(memory: Any)
 
 
 async def test_a_process_that_died_after_its_answer_does_not_wait() -> None:
-    pool = Pool(9, LONG, finish)
+    pool = Pool(9, LONG, LONG, finish)
     live = process()
     pool.enter(live)
     fail(live)
@@ -174,7 +167,7 @@ async def test_a_process_that_died_after_its_answer_does_not_wait() -> None:
 
 
 async def test_a_process_ends_when_it_has_waited_long_enough() -> None:
-    pool = Pool(2, 0.01, finish)
+    pool = Pool(2, 0.01, LONG, finish)
     live = process()
     await a_turn(pool, live)
     await until(lambda: ended(live) == "finished")
@@ -182,7 +175,7 @@ async def test_a_process_ends_when_it_has_waited_long_enough() -> None:
 
 
 async def test_waiting_ends_with_the_next_turn() -> None:
-    pool = Pool(2, 0.01, finish)
+    pool = Pool(2, 0.01, LONG, finish)
     busy, clock = process("busy"), process("clock")
     await a_turn(pool, busy)
     pool.take(next_turn(busy))
@@ -192,7 +185,7 @@ async def test_waiting_ends_with_the_next_turn() -> None:
 
 
 async def test_a_process_is_killed_after_a_turn_that_failed() -> None:
-    pool = Pool(2, LONG, finish)
+    pool = Pool(2, LONG, LONG, finish)
     live = process()
     await a_turn(pool, live)
     await pool.drop(pool.take(next_turn(live)))
@@ -205,7 +198,7 @@ async def test_a_process_is_killed_after_a_turn_that_failed() -> None:
 
 async def test_a_session_has_been_left_when_its_process_has_ended() -> None:
     slowly = Slowly()
-    pool = Pool(2, LONG, slowly)
+    pool = Pool(2, LONG, LONG, slowly)
     one, two = process("one"), process("two")
     await a_turn(pool, one)
     await a_turn(pool, two)
@@ -221,7 +214,7 @@ async def test_a_session_has_been_left_when_its_process_has_ended() -> None:
 
 async def test_a_session_is_not_free_while_its_process_ends_for_another_reason() -> None:
     slowly = Slowly()
-    pool = Pool(1, LONG, slowly)
+    pool = Pool(1, LONG, LONG, slowly)
     live = process("one")
     await a_turn(pool, live)
     pool.enter(process("two"))
@@ -236,7 +229,7 @@ async def test_a_session_is_not_free_while_its_process_ends_for_another_reason()
 @pytest.mark.parametrize("size", [0, 1], ids=["as its turn ends", "as its session is left"])
 async def test_a_process_that_is_ending_ends_whoever_gives_up_waiting_for_that(size: int) -> None:
     slowly = Slowly()
-    pool = Pool(size, LONG, slowly)
+    pool = Pool(size, LONG, LONG, slowly)
     live = process("one")
     pool.enter(live)
     parking = asyncio.create_task(pool.park(live))
@@ -253,7 +246,7 @@ async def test_a_process_that_is_ending_ends_whoever_gives_up_waiting_for_that(s
 
 
 async def test_closing_ends_those_that_wait_and_lets_turns_end() -> None:
-    pool = Pool(2, LONG, finish)
+    pool = Pool(2, LONG, LONG, finish)
     waits, busy = process("waits"), process("busy")
     await a_turn(pool, waits)
     pool.enter(busy)
@@ -265,7 +258,7 @@ async def test_closing_ends_those_that_wait_and_lets_turns_end() -> None:
 
 async def test_closing_waits_for_those_that_are_ending_already() -> None:
     slowly = Slowly()
-    pool = Pool(1, LONG, slowly)
+    pool = Pool(1, LONG, LONG, slowly)
     one, two = process("one"), process("two")
     await a_turn(pool, one)
     await a_turn(pool, two)
@@ -280,7 +273,7 @@ async def test_closing_waits_for_those_that_are_ending_already() -> None:
 
 async def test_killing_ends_all_at_once_whatever_they_do() -> None:
     slowly = Slowly()
-    pool = Pool(2, LONG, slowly)
+    pool = Pool(2, LONG, LONG, slowly)
     ending, waits, busy = process("ending"), process("waits"), process("busy")
     for live in (ending, waits):
         await a_turn(pool, live)
@@ -290,3 +283,57 @@ async def test_killing_ends_all_at_once_whatever_they_do() -> None:
     assert [ended(live) for live in (ending, waits, busy)] == ["killed"] * 3
     slowly.may_end.set()
     await pool.close()
+
+
+# --- in the middle of a turn ------------------------------------------------------------------
+
+
+def waiting(session: str) -> LiveProcess:
+    live = process(session)
+    live.waits_for = frozenset({"a", "b"})
+    return live
+
+
+def bringing(live: LiveProcess, *calls: str) -> Job:
+    blocks = tuple({"type": "tool_result", "tool_use_id": call, "content": "it"} for call in calls)
+    return renamed(next_turn(live), ask=Message("user", blocks))
+
+
+async def test_a_process_in_mid_turn_takes_the_results_of_all_its_calls() -> None:
+    pool = Pool(1, LONG, LONG, finish)
+    live = waiting("one")
+    await a_turn(pool, live)
+    assert pool.holds(bringing(live, "a", "b")) and pool.holds(bringing(live, "b", "a"))
+    for job in (next_turn(live), bringing(live, "a"), bringing(live, "a", "b", "c")):
+        assert not pool.holds(job)
+
+
+async def test_a_process_in_mid_turn_makes_room_last() -> None:
+    pool = Pool(2, LONG, LONG, finish)
+    open_turn, idle, newest = waiting("one"), process("two"), process("three")
+    await a_turn(pool, open_turn)
+    await a_turn(pool, idle)
+    await a_turn(pool, newest)
+    await pool.leave("two")
+    assert [ended(live) for live in (open_turn, idle, newest)] == [None, "finished", None]
+    second, third = waiting("four"), waiting("five")
+    await a_turn(pool, second)
+    await a_turn(pool, third)
+    await pool.leave("one")
+    assert [ended(live) for live in (open_turn, newest)] == ["finished", "finished"]
+    assert [ended(live) for live in (second, third)] == [None, None]
+
+
+async def test_a_process_in_mid_turn_waits_as_long_as_tools_may_take() -> None:
+    pool = Pool(2, LONG, 0.01, finish)
+    open_turn, idle = waiting("one"), process("two")
+    await a_turn(pool, open_turn)
+    await a_turn(pool, idle)
+    await until(lambda: ended(open_turn) == "finished")
+    assert ended(idle) is None
+    patient = Pool(2, 0.01, LONG, finish)
+    other, clock = waiting("one"), process("two")
+    await a_turn(patient, other)
+    await a_turn(patient, clock)
+    await until(lambda: ended(clock) == "finished")
+    assert ended(other) is None

@@ -10,10 +10,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mitmproxy.addonmanager import Loader
 from mitmproxy.test import taddons
+from openai import DefaultHttpxClient, OpenAI
 
 from sessionbridge import options
 from sessionbridge.cli.main import cli
@@ -89,13 +91,38 @@ def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
 
 
 def test_the_configuration_example_is_valid() -> None:
-    (example,) = blocks("toml")
+    (example,) = [block for block in blocks("toml") if "[[origins]]" in block]
     config = ConfigFile.model_validate(tomllib.loads(example))
     origin = Origins.default(config.origins).detect(
         {}, {"system": "You help.\nConversation: abc", "messages": []}
     )
     assert origin is None or origin.platform == "my-agent"
     assert config.endpoints[0].host == "llm.example.com"
+
+
+def test_the_local_server_example_lists_its_models(tmp_path: Path, api: ScriptedServer) -> None:
+    """Its own arguments, at a free port."""
+    (command,) = [block for block in blocks("sh") if "sessionbridge_upstream=false" in block]
+    (table,) = [block for block in blocks("toml") if "[models]" in block]
+    (tmp_path / "models.toml").write_text(table)
+    words = shlex.split(command.replace("\\\n", " "))
+    shown = words[words.index("--mode") :]
+    arguments = [word.replace("@8080", f"@{free_port()}") for word in shown]
+    with (
+        running_proxy(tmp_path, api.url, *arguments) as proxy,
+        OpenAI(
+            base_url=f"{proxy.url}/v1",
+            api_key="any",
+            max_retries=0,
+            http_client=DefaultHttpxClient(trust_env=False),
+        ) as client,
+    ):
+        listed = [model.id for model in client.models.list()]
+        assert {"sonnet", "gpt-4o-mini"} <= set(listed) and "gpt-*" not in listed
+        hello: Any = [{"role": "user", "content": "My name is Ivy. (readme)"}]
+        completion = client.chat.completions.create(model="gpt-4.1", messages=hello)
+        assert completion.choices[0].message.content == "Nice to meet you, Ivy!"
+        assert "sonnet" in completion.model
 
 
 def test_every_option_is_documented_with_its_default() -> None:

@@ -16,6 +16,10 @@ ROUTES = Routes([Endpoint(host="LLM.local", path="/api/chat", api="chat")], ["ga
         ("POST", "api.anthropic.com", "/v1/messages", "messages"),
         ("POST", "API.Anthropic.com", "/v1/messages?beta=true", "messages"),
         ("POST", "api.openai.com", "/v1/chat/completions", "chat"),
+        ("POST", "api.openai.com", "/v1/responses", "responses"),
+        ("POST", "gateway.example", "/v1/responses", "responses"),
+        ("GET", "api.openai.com", "/v1/responses/resp_1", None),
+        ("POST", "api.openai.com", "/v1/responses/resp_1/cancel", None),
         ("POST", "gateway.example", "/v1/messages", "messages"),
         ("POST", "llm.local", "/api/chat", "chat"),
         ("GET", "api.anthropic.com", "/v1/messages", None),
@@ -34,6 +38,12 @@ def test_the_api_spoken_there(method: str, host: str, path: str, api: str | None
 def test_bridged_hosts() -> None:
     assert ROUTES.bridged_host("Api.OpenAI.com") and ROUTES.bridged_host("llm.local")
     assert not ROUTES.bridged_host("example.com")
+
+
+def test_the_target_of_reverse_mode_is_some_other_server_elsewhere() -> None:
+    assert ROUTES.bridged_host("gateway.example")
+    assert not ROUTES.bridged_by_name("gateway.example")
+    assert ROUTES.bridged_by_name("Api.OpenAI.com") and ROUTES.bridged_by_name("llm.local")
 
 
 @pytest.mark.parametrize(
@@ -76,3 +86,20 @@ def test_loopback(address: str, ours: bool) -> None:
 )
 def test_foreign_page(origin: str | None, foreign: bool) -> None:
     assert foreign_page(origin) is foreign
+
+
+@pytest.mark.parametrize(
+    ("origin", "site", "foreign"),
+    [
+        (None, "cross-site", True),
+        (None, "same-site", False),
+        (None, "none", False),
+        (None, None, False),
+        ("http://localhost:3000", "cross-site", False),
+        ("https://example.com", "none", True),
+    ],
+)
+def test_pages_whose_requests_name_no_origin(
+    origin: str | None, site: str | None, foreign: bool
+) -> None:
+    assert foreign_page(origin, site) is foreign

@@ -88,7 +88,7 @@ def planned(job: Job, **changes: Any) -> Job:
 
 
 async def test_a_spare_is_given_a_short_conversation_word_for_word(stage: Stage) -> None:
-    """An import, a fork whose client holds it all, and not what feeding would change."""
+    """An import, a fork whose client holds it all, and images as they are."""
     async with serving(stage.profile, live=9, spare=1) as dispatcher:
         one = await answer(dispatcher, job("My name is Ann"))
         imported = await answer(dispatcher, job("What now?", "import", feed=SIX))
@@ -106,7 +106,7 @@ async def test_a_spare_is_given_a_short_conversation_word_for_word(stage: Stage)
         seen = await answer(dispatcher, job("What is it?", "import", feed=SHOWN))
         assert stage.blocks == blocks_of(*SHOWN, say("What is it?"))
     kinds = [kind(turn) for turn in (one, imported, forked, seen)]
-    assert kinds == ["new", "spare", "spare", "new"]
+    assert kinds == ["new", "spare", "spare", "spare"]
 
 
 # --- which processes there are ----------------------------------------------------------------

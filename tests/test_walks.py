@@ -19,7 +19,7 @@ def raise_first(failures: list[BaseException | None]) -> None:
 
 @pytest.mark.acceptance(22)
 def test_the_law_on_walks_through_one_proxy(proxy: Proxy, api: ScriptedServer) -> None:
-    walks = [Walk(seed, api, "test-walk") for seed in range(6)]
+    walks = [Walk(seed, api, "test-walk") for seed in range(4)]
     raise_first(take_walks(walks, proxy, STEPS))
     assert {plan.split()[0] for walk in walks for plan in walk.plans} >= {
         "fresh",
@@ -27,11 +27,15 @@ def test_the_law_on_walks_through_one_proxy(proxy: Proxy, api: ScriptedServer) -
         "fork",
         "import",
     }
+    assert {plan.split()[1] for walk in walks for plan in walk.plans} >= {
+        "tool_results",
+        "tools_imported",
+    }
 
 
 @pytest.mark.acceptance(1, 22)
 def test_the_law_on_walks_while_the_proxy_is_restarted(tmp_path: Path, api: ScriptedServer) -> None:
-    walks = [Walk(seed, api, "test-walk") for seed in (6, 7)]
+    walks = [Walk(seed, api, "test-walk") for seed in (4, 5)]
     for _ in range(2):
         with running_proxy(tmp_path, api.url) as proxy:
             raise_first(take_walks(walks, proxy, STEPS // 2))

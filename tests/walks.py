@@ -1,21 +1,37 @@
 """Random walks of a client through a real proxy and the real CLI; a seed is a walk.
 
 After each turn the model must have been shown what the client sent. The client speaks both APIs
-in turn and has a session key of its own, so many walks share one proxy.
+in turn, always offers the same two tools, and has a session key of its own, so many walks share one
+proxy.
 """
 
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from dataclasses import replace
+from typing import Any
 
-from sessionbridge.turn import Message
+from sessionbridge.cli.scripted_api import Call, messages
+from sessionbridge.turn import Block, Message
 from tests.proxy import Proxy
 from tests.scripted_api import ScriptedServer
-from tests.spoken import Talk, Way, assistant, user
+from tests.spoken import (
+    Talk,
+    Way,
+    assert_same,
+    assistant,
+    calls,
+    image,
+    in_order,
+    questions,
+    result,
+    text,
+    user,
+)
 
 STEPS = 12
 URLS = {
@@ -24,6 +40,17 @@ URLS = {
 }
 MODELS = {"messages": "sonnet", "chat": "gpt-4o"}
 TITLE = "You are a title generator."
+PICTURE = image(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
+TOOLS: dict[str, list[dict[str, Any]]] = {
+    "messages": [{"name": name, "input_schema": SCHEMA} for name in ("look", "note")],
+    "chat": [
+        {"type": "function", "function": {"name": name, "parameters": SCHEMA}}
+        for name in ("look", "note")
+    ],
+}
 NAMES = ("Ada", "Bob", "Cleo", "Zoë")
 
 
@@ -41,6 +68,7 @@ class Walk:
         self._talk: Talk = ()
         self._kept: list[Talk] = []
         self._number = 0
+        self._speaks = Way(self._chance.choice(("messages", "chat")))
 
     def take(self, proxy: Proxy, steps: int, tell: Callable[[], None] = lambda: None) -> None:
         headers = {
@@ -60,22 +88,29 @@ class Walk:
             tell()
 
     def _chosen(self) -> Callable[[], None]:
-        anytime = [self._append] * 3 + [self._two_messages_in_a_row, self._abort, self._side_call]
-        later = [self._edit, self._regenerate, self._branch_back, self._delete_last, self._retry]
-        later += [self._slide, self._rewrite_an_answer]
-        return self._chance.choice(anytime + later if self._talk else anytime)
+        leaves = [self._branch_back, self._regenerate, self._edit]
+        if self._waits:
+            gives = [self._give_results] * 5 + [self._give_results_twice, self._abort]
+            return self._chance.choice(gives + leaves)
+        anytime = [self._append, self._two_messages_in_a_row, self._abort, self._side_call]
+        anytime += [self._call] * 3 + [self._show_a_picture]
+        later = [self._delete_last, self._retry, self._slide, self._rewrite_an_answer]
+        later += [self._give_other_results] if any(map(calls, self._talk)) else []
+        return self._chance.choice(anytime + leaves + later if self._talk else anytime)
 
     # -- steps ------------------------------------------------------------------------------------
 
     def _append(self) -> None:
-        self._say(*self._talk, self._words())
+        self._say(*self._talk, self._next())
 
     def _two_messages_in_a_row(self) -> None:
         self._say(*self._talk, self._words(), self._words())
 
+    def _show_a_picture(self) -> None:
+        self._say(*self._talk, user(PICTURE, *self._words().blocks))
+
     def _edit(self) -> None:
-        places = [n for n, message in enumerate(self._talk) if message.role == "user"]
-        self._say(*self._talk[: self._chance.choice(places)], self._words())
+        self._say(*self._talk[: self._chance.choice(questions(self._talk))], self._words())
 
     def _regenerate(self) -> None:
         self._say(*self._talk[:-1])
@@ -85,108 +120,167 @@ class Walk:
         self._append()
 
     def _delete_last(self) -> None:
-        self._talk = self._talk[:-2]
+        self._talk = self._talk[: questions(self._talk)[-1]]
         self._append()
 
     def _slide(self) -> None:
         """The oldest question and its answers are left out from here on."""
-        starts = [
-            n
-            for n, (was, now) in enumerate(pairwise(self._talk), 1)
-            if (was.role, now.role) == ("assistant", "user")
-        ]
+        asked = questions(self._talk)
+        starts = [n for n in asked if n and self._talk[n - 1].role == "assistant"]
         self._talk = self._talk[starts[0] :] if starts else ()
         self._append()
 
     def _rewrite_an_answer(self) -> None:
-        places = [n for n, message in enumerate(self._talk) if message.role == "assistant"]
-        place = self._chance.choice(places)
-        rewritten = assistant(f"In other words. ({self._marker()})")
+        place = self._chance.choice(self._answers)
+        made = calls(self._talk[place])
+        rewritten = assistant(f"In other words. ({self._marker()})", *made)
         self._talk = (*self._talk[:place], rewritten, *self._talk[place + 1 :])
         self._append()
 
     def _retry(self) -> None:
         """The same request twice: the client has not got the first answer."""
-        sent, way = (*self._talk, self._words()), self._way()
-        self._send(sent, way)
-        self._show(sent, self._send(sent, way))
+        self._twice((*self._talk, self._words(self._commands())))
 
     def _abort(self) -> None:
         """Leaves in the middle of an answer; asks the same again, or goes on without it."""
         gate = f"{self._name}-{self._number}"
-        sent, way = (*self._talk, self._words(f" [gate {gate}]")), self._way(stream=True)
+        sent, before = (*self._talk, self._next(f" [gate {gate}]")), len(self._api.calls)
+        way = self._way(sent, stream=True)
         with self._client.stream("POST", URLS[way.api], content=self._body(sent, way)) as answer:
             assert answer.status_code == 200
             self._api.wait_until_held(gate)
-            self._check(sent)
+            self._check(sent, before)
         self._api.open_gate(gate)
         if self._chance.random() < 0.5:
-            self._show(sent, self._send(sent, self._way()))
+            self._say(*sent)
         else:
             self._append()
 
     def _side_call(self) -> None:
         """A title is asked for, under the same key, at the moment of a turn."""
-        sent, ways = (*self._talk, self._words()), (self._way(), self._way())
+        sent = (*self._talk, self._words())
         title = (user(f"Generate a title. ({self._marker()})"),)
+        ways = self._way(title), self._way(sent)
         with ThreadPoolExecutor(1) as pool:
             side = pool.submit(self._send, title, ways[0], TITLE)
             self._show(sent, self._send(sent, ways[1]))
             side.result()
 
+    def _call(self) -> None:
+        self._say(*self._talk, self._words(self._commands()))
+
+    def _give_results(self) -> None:
+        self._append()
+
+    def _give_results_twice(self) -> None:
+        self._twice((*self._talk, self._next()))
+
+    def _give_other_results(self) -> None:
+        """To calls of long ago, which had others."""
+        places = [place for place in self._answers if calls(self._talk[place])]
+        self._talk = self._talk[: self._chance.choice(places) + 1]
+        self._append()
+
     # -- what it takes ----------------------------------------------------------------------------
 
-    def _say(self, *sent: Message) -> None:
-        self._show(sent, self._send(sent, self._way()))
+    @property
+    def _waits(self) -> bool:
+        return bool(self._talk and calls(self._talk[-1]))
 
-    def _show(self, sent: Talk, answer: str) -> None:
-        self._talk = (*sent, assistant(answer))
+    @property
+    def _answers(self) -> list[int]:
+        return [place for place, one in enumerate(self._talk) if one.role == "assistant"]
+
+    def _say(self, *sent: Message) -> None:
+        self._show(sent, self._send(sent, self._way(sent)))
+
+    def _twice(self, sent: Talk) -> None:
+        way = self._way(sent)
+        self._send(sent, way)
+        self._show(sent, self._send(sent, way))
+
+    def _show(self, sent: Talk, answer: Message) -> None:
+        self._talk = (*sent, answer)
         self._kept.append(self._talk)
 
     def _marker(self) -> str:
         self._number += 1
         return f"{self._name}.{self._number}."
 
+    def _next(self, more: str = "") -> Message:
+        """What can be said now: results, where calls wait for them."""
+        return self._results(more) if self._waits else self._words(more)
+
     def _words(self, more: str = "") -> Message:
         name = self._chance.choice(NAMES)
         words = self._chance.choice([f"My name is {name}.", "Who am I?", "See @/etc/hostname"])
         return user(f"{words} ({self._marker()}){more}")
 
-    def _way(self, *, stream: bool | None = None) -> Way:
-        api = self._chance.choice(("messages", "chat"))
+    def _commands(self) -> str:
+        names = self._chance.choices(("look", "note"), k=self._chance.choice((1, 2)))
+        return "".join(f'[call {name} {{"n": {n}}}]' for n, name in enumerate(names, self._number))
+
+    def _results(self, more: str) -> Message:
+        """Of all calls that wait, in any order; now and then with words beside them."""
+        made = calls(self._talk[-1])
+        results = [self._result(call, more) for call in self._chance.sample(made, len(made))]
+        beside = self._words().blocks if self._chance.random() < 0.1 else ()
+        return user(*results, *beside)
+
+    def _result(self, call: Block, more: str) -> Block:
+        words = f"Found. ({self._marker()}){more}"
+        if more or self._chance.random() < 0.5:
+            return result(call, words)
+        return self._chance.choice(
+            [
+                result(call, f"More. ({self._marker()}) {self._commands()}"),
+                result(call, [text(words), text("And that.")]),
+                result(call),
+                result(call, words, is_error=True),
+                result(call, [text(words), PICTURE]),
+            ]
+        )
+
+    def _way(self, sent: Talk, *, stream: bool | None = None) -> Way:
+        """By the API of the turn before, or by another, which is answered by another model."""
+        if self._chance.random() < 0.4:
+            self._speaks = self._chance.choice((Way("messages"), Way("chat")))
         streamed = self._chance.random() < 0.5 if stream is None else stream
-        return Way("chat" if api == "chat" else "messages", streamed)
+        return replace(self._speaks, stream=streamed).able(sent)
 
     def _body(self, sent: Talk, way: Way, system: str = "You are Claude.") -> bytes:
-        return way.body(sent, system, model=MODELS[way.api])
+        return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api])
 
-    def _send(self, sent: Talk, way: Way, system: str = "You are Claude.") -> str:
+    def _send(self, sent: Talk, way: Way, system: str = "You are Claude.") -> Message:
+        before = len(self._api.calls)
         answer = self._client.post(URLS[way.api], content=self._body(sent, way, system))
         assert answer.status_code == 200, answer.text
         headers = answer.headers
         plan = f"{headers['x-sessionbridge-plan']} {headers['x-sessionbridge-reason']}"
         self.plans[plan] += 1
-        self._check(sent)
+        self._check(sent, before)
         return way.read(answer.content)
 
-    def _check(self, sent: Talk) -> None:
-        """The last call made with these last words showed all that was sent, and nothing else."""
-        assert self._api.seen(_last_words(sent))[-1] == _told(sent)
+    def _check(self, sent: Talk, before: int) -> None:
+        """The last call made since then with these words showed all that was sent, and nothing
+        else."""
+        marker = self._marker_of(sent)
+        shown = [talk for talk in map(_shown, self._api.calls[before:]) if marker in str(talk)]
+        assert shown, f"the model was not called for {marker}"
+        assert_same(in_order(shown[-1]), in_order(sent))
+
+    def _marker_of(self, sent: Talk) -> str:
+        """The last of what is marked: no other call made at the moment has it."""
+        told = str([message for message in sent if message.role == "user"])
+        *_, last = re.finditer(rf"{self._name}\.\d+\.", told)
+        return last[0]
 
 
-def _last_words(sent: Talk) -> str:
-    return str(sent[-1].blocks[-1]["text"])
-
-
-def _told(sent: Talk) -> list[tuple[str, str]]:
-    told: list[tuple[str, str]] = []
-    for message in sent:
-        words = "".join(block["text"] for block in message.blocks)
-        if told and told[-1][0] == message.role:
-            told[-1] = message.role, f"{told[-1][1]}\n{words}"
-        else:
-            told.append((message.role, words))
-    return told
+def _shown(call: Call) -> Talk:
+    return tuple(
+        Message("user" if role == "user" else "assistant", tuple(blocks))
+        for role, blocks in messages(call.body)
+    )
 
 
 def take_walks(

@@ -8,21 +8,20 @@ one of our requests on to the real API: mitmproxy itself would, so each routing 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mitmproxy import connection, ctx, exceptions, http, tls
+from mitmproxy import connection, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
-from pydantic_core import from_json
 
-from sessionbridge import config, options
+from sessionbridge import config, local_api, options
 from sessionbridge.admission import Admission
-from sessionbridge.apis import SHAPES
+from sessionbridge.answers import answer, refuse
+from sessionbridge.apis.openai_responses_answer import answered
 from sessionbridge.attempts import attempt
 from sessionbridge.bridge import Bridge
 from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
@@ -31,6 +30,8 @@ from sessionbridge.claude.launcher import ClaudeProfile
 from sessionbridge.errors import BridgeError, Refused, ShuttingDown, presentable
 from sessionbridge.exchange import Exchange
 from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
+from sessionbridge.http_message import is_event_stream, json_body, lowered
+from sessionbridge.late_tls import LateTls
 from sessionbridge.routing import Routes, foreign_page, is_loopback
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.origins import Origins
@@ -40,7 +41,6 @@ from sessionbridge.views.flow_notes import annotate, keep_stream
 
 logger = logging.getLogger(__name__)
 
-_LARGE_BODY = 1_000_000
 _TCP_TIMEOUT_MARGIN = 60
 """Seconds mitmproxy waits longer for a silent client than a turn may last."""
 
@@ -72,7 +72,8 @@ class SessionBridge:
         self._routes = Routes(())
         self._origins = Origins.default()
         self._bridged: dict[str, _Bridged] = {}
-        self._late_tls = _LateTls(self)
+        self._late_tls = LateTls(self.bridged_host)
+        self._upstream = True
         self._shutdown: Shutdown | None = None
 
     # --- life ---------------------------------------------------------------------------------
@@ -94,6 +95,8 @@ class SessionBridge:
             raise exceptions.OptionsError(str(error)) from error
 
     def _configure(self) -> None:
+        # Known first, as the routes are: where there is no API, errors must not reach one either.
+        self._upstream = ctx.options.sessionbridge_upstream
         modes = [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
         reverse = [mode.address[0] for mode in modes if isinstance(mode, mode_specs.ReverseMode)]
         # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
@@ -127,7 +130,7 @@ class SessionBridge:
             retries=settings.retries,
             secret=self._secret,
         )
-        keep = Keep(live=settings.live, spare=settings.spare, idle=settings.idle)
+        keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
         dispatcher = ClaudeDispatcher(profile, keep)
         if self._dispatcher is not None:
             self._close(self._dispatcher)
@@ -201,19 +204,44 @@ class SessionBridge:
         api = None
         try:
             api = self._api(flow.request)
+            if api is None and not self._answered_here(flow):
+                return
+            headers = lowered(flow.request.headers)
             if api is None:
+                api = local_api.spoken(flow.request.path, headers)
+                await self._answer_here(flow, headers)
                 return
-            headers = _lowered(flow.request.headers)
             if await self._is_our_child(headers):
-                return
-            body = await _json_body(flow.request, headers) if body_is_here else None
+                if self._upstream:
+                    return
+                raise Refused(local_api.NO_API_FOR_THE_CLI)
+            body = await json_body(flow.request, headers) if body_is_here else None
             origin = self._origins.detect(headers, body)
             settings = self._usable_settings()
-            if origin is not None or settings.unkeyed != "passthrough":
+            ours = origin is not None or settings.unkeyed != "passthrough"
+            if ours or await self._goes_on(body):
                 self._guard(flow, settings)
                 self._send_to_gateway(flow, Exchange(api, origin, attempt(headers)))
         except Exception as error:
-            _refuse(flow, api or "messages", error)
+            if body_is_here:
+                refuse(flow, api or "messages", error)
+            else:
+                self._refuse_at_gateway(flow, api or "messages", error)
+
+    async def _goes_on(self, body: Mapping[str, Any] | None) -> bool:
+        """Whether a request of the Responses API goes on from a response that the bridge gave."""
+        previous = (body or {}).get("previous_response_id")
+        response = answered(previous) if isinstance(previous, str) else None
+        if response is None or self._store is None:
+            return False
+        return await self._store.response(response) is not None
+
+    def _refuse_at_gateway(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
+        """A response cannot be given to a request whose body mitmproxy may stream on."""
+        try:
+            self._send_to_gateway(flow, Exchange(api, None, refused=presentable(error)))
+        except Exception as broken:
+            refuse(flow, api, broken)
 
     def _api(self, request: http.Request) -> str | None:
         """By the host the request would go to, or by the one the client names: in transparent mode
@@ -225,6 +253,26 @@ class SessionBridge:
         if not apis:
             return None
         return apis.get(request.host.lower()) or apis.get(request.pretty_host.lower())
+
+    def _answered_here(self, flow: http.HTTPFlow) -> bool:
+        """What no API is there for. In reverse mode everything is meant for the target, whatever
+        host the client names; elsewhere the target's name is that of some other server."""
+        if self._upstream:
+            return False
+        if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+            return True
+        hosts = (flow.request.host, flow.request.pretty_host)
+        return any(map(self._routes.bridged_by_name, hosts))
+
+    async def _answer_here(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
+        settings = self._usable_settings()
+        self._guard(flow, settings)
+        inquiry = local_api.inquiry(flow.request.method, flow.request.path, headers)
+        assert self._dispatcher is not None
+        # The first time a process has to be started for it, which takes most of a second.
+        body = local_api.answer(inquiry, await self._dispatcher.models(), settings.models)
+        answer(flow, 200, body)
+        flow.comment = "answered here · models"
 
     async def _is_our_child(self, headers: Mapping[str, str]) -> bool:
         """A request of a CLI that we or a bridge beside us started must reach the API itself."""
@@ -248,8 +296,8 @@ class SessionBridge:
                 f"Requests from {peer[0]} are not bridged; set sessionbridge_allow_remote to let "
                 "other machines use this machine's Claude."
             )
-        page = flow.request.headers.get("origin")
-        if foreign_page(page):
+        headers = flow.request.headers
+        if foreign_page(headers.get("origin"), headers.get("sec-fetch-site")):
             raise Refused("Requests made by web pages of other hosts are not bridged.")
 
     def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
@@ -281,7 +329,7 @@ class SessionBridge:
         response = flow.response
         if response is None or response.stream:
             return
-        if _is_event_stream(response.headers):
+        if is_event_stream(response.headers):
             # mitmproxy would hold an event stream back until it ends.
             response.stream = keep_stream(flow)
 
@@ -309,83 +357,6 @@ class SessionBridge:
     def _count_turns(self) -> None:
         if self._shutdown is not None:
             self._shutdown.turns(len(self._bridged))
-
-
-class _LateTls:
-    """mitmproxy's own TLS addon runs after scripts and asks for a server connection first; this one
-    is added later still, and has the last word for hosts that are bridged."""
-
-    registered = False
-
-    def __init__(self, bridge: SessionBridge) -> None:
-        self._bridge = bridge
-
-    def load(self, loader: Loader) -> None:
-        self.registered = True
-
-    def done(self) -> None:
-        self.registered = False
-
-    def tls_clienthello(self, data: tls.ClientHelloData) -> None:
-        address = data.context.server.address
-        host = data.client_hello.sni or (address[0] if address else "")
-        if self._bridge.bridged_host(host):
-            data.establish_server_tls_first = False
-
-
-def _refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
-    failure, shape = presentable(error), SHAPES[api]
-    status = shape.status(failure)
-    flow.request.stream = False
-    headers = {"content-type": "application/json"}
-    if failure.retry_after is not None:
-        headers["retry-after"] = str(failure.retry_after)
-    flow.response = http.Response.make(status, shape.error_body(failure), headers)
-    flow.comment = f"refused · {status} {type(failure).__name__}"
-
-
-async def _json_body(request: http.Request, headers: Mapping[str, str]) -> dict[str, Any] | None:
-    """The request's body where it is a JSON object; what is wrong with any other is for the API
-    shape to say, or for the real API."""
-    # Decoded for reading only: the request may yet have to go on as it is.
-    encoded = "content-encoding" in headers
-    content = (request.get_content(strict=False) if encoded else request.raw_content) or b""
-    try:
-        if len(content) > _LARGE_BODY:
-            body = await asyncio.to_thread(_parsed, content)
-        else:
-            body = _parsed(content)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _parsed(content: bytes) -> Any:
-    """With pydantic's reader, which takes a third of the time. What only Python's own can read, a
-    lone surrogate in some message for one, may name a conversation too."""
-    try:
-        return from_json(content)
-    except ValueError:
-        return json.loads(content)
-
-
-def _is_event_stream(headers: http.Headers) -> bool:
-    """From the fields themselves: every response that passes is asked, and the mapping's own
-    look-up would cost it more than all of our other hooks."""
-    return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in headers.fields
-    )
-
-
-def _lowered(headers: http.Headers) -> dict[str, str]:
-    """By name in lower case; the values of one name are joined, as mitmproxy joins them. Its own
-    mapping walks all fields anew for each name that is looked up."""
-    lowered: dict[str, str] = {}
-    for name, value in headers.items(multi=True):
-        name = name.lower()
-        lowered[name] = f"{lowered[name]}, {value}" if name in lowered else value
-    return lowered
 
 
 addons: Sequence[object] = [SessionBridge()]

@@ -20,23 +20,25 @@ from sessionbridge.apis import SHAPES
 from sessionbridge.apis.shape import Encoder, Shape
 from sessionbridge.claude.dispatcher import Dispatcher
 from sessionbridge.claude.job import Job
+from sessionbridge.claude.models import choice
 from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.errors import BadRequest, BridgeError, Overloaded, SessionLost, presentable
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.pacing import Limits, paced
+from sessionbridge.sessions.chained import Chained, gone
 from sessionbridge.sessions.fingerprint import fingerprint
 from sessionbridge.sessions.lineage import Link, chain
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Memory, Remembered
+from sessionbridge.sessions.references import References, refers
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Delta, Dispatched, Finished, Plan, Turn
+from sessionbridge.turn import Delta, Dispatched, Finished, Origin, Plan, Turn
 
 logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
-_LARGE_BODY = 1_000_000
-_REQUIRED = {"max_tokens"}
-"""Clients of the Messages API cannot leave it out: being strict about it would refuse them all."""
+_LARGE_BODY = 250_000
+"""Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
 
 
 class Bridge:
@@ -56,6 +58,7 @@ class Bridge:
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
+        self._references = References(store, dispatcher.said)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
@@ -65,6 +68,8 @@ class Bridge:
         encoder = None
         begun = False
         try:
+            if exchange.refused is not None:
+                raise exchange.refused
             turn, links = await self._parse(shape, body)
             encoder = shape.encoder(turn)
             async with aclosing(self._answer(turn, links, exchange)) as answer:
@@ -87,30 +92,32 @@ class Bridge:
                 yield Chunk(shape.error_body(failure), last=True)
 
     async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, Sequence[Link]]:
-        if len(body) > _LARGE_BODY:
-            turn, links = await asyncio.to_thread(_read, shape, body)
-        else:
-            turn, links = _read(shape, body)
-        if not self._dispatcher.knows(turn.model):
-            turn = replace(turn, ignored=("model", *turn.ignored))
-        refused = set(turn.ignored) - _REQUIRED
-        if self._settings.strict and refused:
-            name = min(refused)
+        large = len(body) > _LARGE_BODY
+        turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
+        model = choice(turn.model, self._settings.models, self._settings.unknown_model)
+        ignored = ("model", *turn.ignored) if model.ignored else turn.ignored
+        turn = replace(turn, model=model.model, ignored=ignored)
+        if self._settings.strict and turn.ignored:
+            name = min(turn.ignored)
             raise BadRequest(
                 f"{name}: this has no effect through the bridge, and sessionbridge_strict is on; "
                 "leave it out or turn that option off.",
                 param=name,
             )
-        return turn, links
+        if any(refers(message) for message in turn.messages):
+            turn = replace(turn, messages=await self._references.resolved(turn.messages))
+        said = turn.messages
+        return turn, await asyncio.to_thread(chain, said) if large else chain(said)
 
     async def _answer(
         self, turn: Turn, links: Sequence[Link], exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         exchange.outcome.ignored = turn.ignored
-        memory = self._memory(links, exchange)
+        memory = await self._memory(turn, links, exchange)
         async with self._admitted(memory) as plan:
             await memory.begin(plan)
             while True:
+                _refuse_results_alone(plan)
                 try:
                     async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
                         async for delta in deltas:
@@ -153,10 +160,15 @@ class Bridge:
                     return
         yield plan
 
-    def _memory(self, links: Sequence[Link], exchange: Exchange) -> Memory:
+    async def _memory(self, turn: Turn, links: Sequence[Link], exchange: Exchange) -> Memory:
+        if turn.previous is not None:
+            return await self._chained(turn.previous, links, exchange)
         origin, unkeyed = exchange.origin, self._settings.unkeyed
         if origin is None and unkeyed == "fingerprint":
             origin = fingerprint(exchange.attempt.caller, links[0])
+        if origin is None and unkeyed == "stateless" and turn.store:
+            # The client may come back to the response by its id.
+            origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
         exchange.outcome.origin = origin
         if origin is None:
             return Continued(links) if unkeyed == "continue" else Fleeting("stateless", links)
@@ -169,7 +181,14 @@ class Bridge:
             links,
             exchange.attempt,
             refuse_loss=self._settings.memory_lost == "error",
+            said=self._dispatcher.said,
         )
+
+    async def _chained(self, previous: str, links: Sequence[Link], exchange: Exchange) -> Memory:
+        if self._store is None or (found := await self._store.response(previous)) is None:
+            raise gone()
+        exchange.outcome.origin = found.origin
+        return Chained(found, self._store, links, exchange.attempt, said=self._dispatcher.said)
 
     async def _turn(
         self, turn: Turn, plan: Plan, memory: Memory, exchange: Exchange
@@ -202,9 +221,15 @@ class Bridge:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
 
 
-def _read(shape: Shape, body: bytes) -> tuple[Turn, Sequence[Link]]:
-    turn = shape.parse(body)
-    return turn, chain(turn.messages)
+def _refuse_results_alone(plan: Plan) -> None:
+    """The CLI would put words of its own in the place of results without calls."""
+    first = (*plan.feed, plan.ask)[0]
+    waits = plan.base is not None and plan.base.is_open
+    if not waits and any(block["type"] == "tool_result" for block in first.blocks):
+        raise BadRequest(
+            "These tool results answer no call that is known here; send the conversation from its "
+            "beginning."
+        )
 
 
 def _encoded(encoder: Encoder, delta: Delta | None) -> bytes:
@@ -222,6 +247,8 @@ def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
         model=turn.model,
         memory=memory.kind,
         compaction=memory.compaction,
+        parameters=turn.parameters,
+        stop=turn.stop,
     )
 
 
@@ -234,7 +261,7 @@ def _answered(
         shown=(*carried_out.feed, carried_out.ask),
         base=carried_out.base,
         finished=finished,
-        text=outcome.text,
+        answer=outcome.answer,
         api=exchange.api,
         model=outcome.model or "",
         process=outcome.process,

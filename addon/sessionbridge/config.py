@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sessionbridge.claude import machine
 from sessionbridge.claude.environment import parse_extra
+from sessionbridge.claude.models import Unknown, check_table
 from sessionbridge.sessions.origin_rule import OriginRule
 from sessionbridge.sessions.origins import Origins
 from sessionbridge.sessions.store import DATABASE_NAME
@@ -21,6 +22,8 @@ Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 UNKEYED: tuple[Unkeyed, ...] = get_args(Unkeyed)
 WhenLost = Literal["fresh", "error"]
 WHEN_LOST: tuple[WhenLost, ...] = get_args(WhenLost)
+UNKNOWN_MODEL: tuple[Unknown, ...] = get_args(Unknown)
+Api = Literal["messages", "chat", "responses"]
 PROVIDER = "claude"
 """The one Claude profile there is; part of every session key, so that accounts never mix."""
 
@@ -32,6 +35,7 @@ _LEAST = {
     "queue": 0,
     "timeout": 1,
     "first_token_timeout": 1,
+    "tool_wait": 1,
     "retries": 0,
 }
 _OFF = {"0", "false", "no", "off"}
@@ -44,23 +48,25 @@ class Endpoint(BaseModel):
 
     host: str
     path: str
-    api: Literal["messages", "chat"]
+    api: Api
 
 
-BUILT_IN_PATHS: Mapping[str, Literal["messages", "chat"]] = {
+BUILT_IN_PATHS: Mapping[str, Api] = {
     "/v1/messages": "messages",
     "/v1/chat/completions": "chat",
+    "/v1/responses": "responses",
 }
 BUILT_IN_HOSTS = ("api.anthropic.com", "api.openai.com")
 
 
 class ConfigFile(BaseModel):
-    """The TOML file of `sessionbridge_config`."""
+    """The TOML file of `sessionbridge_config`. `models` says by pattern what runs for a name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoints: tuple[Endpoint, ...] = ()
     origins: tuple[OriginRule, ...] = ()
+    models: Mapping[str, str] = {}
 
 
 class Options(Protocol):
@@ -78,22 +84,28 @@ class Options(Protocol):
     sessionbridge_queue: int
     sessionbridge_timeout: int
     sessionbridge_first_token_timeout: int
+    sessionbridge_tool_wait: int
     sessionbridge_retries: int
     sessionbridge_memory_lost: str
+    sessionbridge_unknown_model: str
+    sessionbridge_upstream: bool
     sessionbridge_allow_remote: bool
     sessionbridge_strict: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`idle`, `timeout` and `first_token_timeout` are seconds. `mapper` is False when the
-    environment switches the session map off for the whole process."""
+    """`idle`, `timeout`, `first_token_timeout` and `tool_wait` are seconds. `mapper` is False when
+    the environment switches the session map off for the whole process. `models` are the rows that
+    say what runs for a name, in order. Without `upstream` there is no API to pass anything on to.
+    """
 
     home: Path
     mapper: bool
     unkeyed: Unkeyed
     endpoints: tuple[Endpoint, ...]
     origins: tuple[OriginRule, ...]
+    models: tuple[tuple[str, str], ...]
     claude: Path | None
     claude_env: Mapping[str, str]
     live: int
@@ -103,8 +115,11 @@ class Settings:
     queue: int
     timeout: int
     first_token_timeout: int
+    tool_wait: int
     retries: int
     memory_lost: WhenLost
+    unknown_model: Unknown
+    upstream: bool
     allow_remote: bool
     strict: bool
 
@@ -130,7 +145,10 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         if value is not None and value < least:
             raise ValueError(f"sessionbridge_{name}={value} is too small.")
     unkeyed = _one_of(UNKEYED, "unkeyed", options.sessionbridge_unkeyed)
+    if unkeyed == "passthrough" and not options.sessionbridge_upstream:
+        unkeyed = "stateless"
     memory_lost = _one_of(WHEN_LOST, "memory_lost", options.sessionbridge_memory_lost)
+    unknown_model = _one_of(UNKNOWN_MODEL, "unknown_model", options.sessionbridge_unknown_model)
     try:
         claude_env = parse_extra(options.sessionbridge_claude_env, environment)
     except ValueError as error:
@@ -143,6 +161,7 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         unkeyed=unkeyed,
         endpoints=file.endpoints,
         origins=file.origins,
+        models=tuple(file.models.items()),
         claude=_path("sessionbridge_claude", claude) if claude else None,
         claude_env=claude_env,
         live=_or(options.sessionbridge_live, machine.processes()),
@@ -152,8 +171,11 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         queue=options.sessionbridge_queue,
         timeout=options.sessionbridge_timeout,
         first_token_timeout=options.sessionbridge_first_token_timeout,
+        tool_wait=options.sessionbridge_tool_wait,
         retries=options.sessionbridge_retries,
         memory_lost=memory_lost,
+        unknown_model=unknown_model,
+        upstream=options.sessionbridge_upstream,
         allow_remote=options.sessionbridge_allow_remote,
         strict=options.sessionbridge_strict,
     )
@@ -176,6 +198,7 @@ def _read_config(name: str) -> ConfigFile:
     try:
         file = ConfigFile.model_validate(tomllib.loads(path.read_bytes().decode()))
         Origins.default(file.origins)
+        check_table(tuple(file.models.items()))
         return file
     except OSError as error:
         why = error.strerror
@@ -188,7 +211,7 @@ def _read_config(name: str) -> ConfigFile:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise ValueError(f"sessionbridge_config={name!r}, {where}: {first['msg']}.") from error
-    except ValueError as error:  # of the table of origins, which names the row
+    except ValueError as error:  # of the origins or the models, which names the row
         raise ValueError(f"sessionbridge_config={name!r}: {error}.") from error
 
 

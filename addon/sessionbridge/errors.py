@@ -5,9 +5,14 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
 
     BridgeError                 500
     ├── BadRequest              400   the client's request, naming the field
-    │   └── PromptTooLong       400   the conversation no longer fits the model
+    │   ├── PromptTooLong       400   the conversation no longer fits the model
+    │   ├── ResponseNotFound    400   the response that a request goes on from is not known
+    │   └── ThreadsUnsupported  400   a conversation that the API is to keep (clients do without)
     ├── NotLoggedIn             401   the Claude CLI has no credentials
     ├── Refused                 403   a caller or page that may not use the bridge
+    ├── NotFound                404   nothing is at this address, and no API is behind it
+    │   ├── ItemNotFound        404   an earlier answer that a request only names
+    │   └── ModelNotFound       404   a model name that is not to be run
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── StoreUnavailable        503   the database is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
@@ -15,6 +20,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── ApiFailed               as reported by the API behind the CLI
     ├── ClaudeFailed            502   the CLI is missing, crashed, or printed nonsense
     │   └── SessionLost         502   the CLI has no such session (retried without it)
+    │       └── ToolsLost       502   nor the process that waited for tool results (likewise)
     └── TimedOut                504   no first token, or no end, in time
 """
 
@@ -54,12 +60,36 @@ class PromptTooLong(BadRequest):
     code = "context_length_exceeded"
 
 
+class ResponseNotFound(BadRequest):
+    code = "previous_response_not_found"
+
+
+class ThreadsUnsupported(BadRequest):
+    code = "thread_unsupported_request"
+
+
 class NotLoggedIn(BridgeError):
     status = 401
 
 
 class Refused(BridgeError):
     status = 403
+
+
+class NotFound(BridgeError):
+    status = 404
+
+
+class ItemNotFound(NotFound):
+    """`param` names the field it was named in."""
+
+    def __init__(self, message: str, *, param: str) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class ModelNotFound(NotFound):
+    code = "model_not_found"
 
 
 class MemoryLost(BridgeError):
@@ -96,6 +126,10 @@ class ClaudeFailed(BridgeError):
 
 class SessionLost(ClaudeFailed):
     """The CLI does not know the session id or the entry it was told to continue from."""
+
+
+class ToolsLost(SessionLost):
+    """The process that waited for the results of the client's tools is gone."""
 
 
 class TimedOut(BridgeError):

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from sessionbridge.errors import BridgeError
 from sessionbridge.turn import (
     Attempt,
     Delta,
     Dispatched,
     Finished,
+    Message,
     Origin,
     Plan,
     Process,
     Started,
     TextDelta,
+    ToolCall,
+    ToolInput,
     Usage,
 )
 
@@ -60,12 +65,27 @@ class Outcome:
     turn: int | None = None
     error: str | None = None
     _texts: list[str] = field(default_factory=list)
+    _calls: list[tuple[ToolCall, list[str]]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
 
     @property
     def text(self) -> str:
-        """The answer so far."""
+        """The answer's text so far."""
         return "".join(self._texts)
+
+    @property
+    def answer(self) -> Message:
+        """What the client will send back as its answer: the text, then the calls."""
+        calls = [
+            {
+                "type": "tool_use",
+                "id": call.id,
+                "name": call.name,
+                "input": json.loads(text or "{}"),
+            }
+            for call, text in ((call, "".join(pieces)) for call, pieces in self._calls)
+        ]
+        return Message("assistant", ({"type": "text", "text": self.text}, *calls))
 
     def hear(self, delta: Dispatched | Delta) -> None:
         match delta:
@@ -77,6 +97,10 @@ class Outcome:
                 self.ttft_ms = self._elapsed_ms()
             case TextDelta():
                 self._texts.append(delta.text)
+            case ToolCall():
+                self._calls.append((delta, []))
+            case ToolInput():
+                self._calls[-1][1].append(delta.json)
             case Finished():
                 self.session = delta.internal_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd
@@ -88,9 +112,11 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """`api` names the shape the client speaks; `origin` is None for a request without one."""
+    """`api` names the shape the client speaks; `origin` is None for a request without one. One that
+    is `refused` has been so before its body was there."""
 
     api: str
     origin: Origin | None
     attempt: Attempt = Attempt()
+    refused: BridgeError | None = None
     outcome: Outcome = field(default_factory=Outcome)

@@ -103,6 +103,9 @@ class _Handler(web.RequestHandler):
         with suppress(asyncio.CancelledError):
             await self._task
 
+    # What is sent here with any other method is sent to be refused.
+    get = head = put = patch = delete = options = post
+
     async def _stream(self, walk: Walk, exchange: Exchange) -> None:
         async with aclosing(walk.handle(exchange, self.request.body)) as parts:
             async for part in parts:

@@ -10,7 +10,7 @@ from typing import Any
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
 
-from sessionbridge.config import UNKEYED, WHEN_LOST
+from sessionbridge.config import UNKEYED, UNKNOWN_MODEL, WHEN_LOST
 
 _INT_OR_UNSET: Any = int | None
 
@@ -43,7 +43,8 @@ def _add_all(loader: Loader) -> None:
         "sessionbridge_config",
         str,
         "",
-        "TOML file with further origins ([[origins]]) and endpoints ([[endpoints]]).",
+        "TOML file with further origins ([[origins]]), endpoints ([[endpoints]]) and names of "
+        "models ([models]).",
     )
     loader.add_option(
         "sessionbridge_unkeyed",
@@ -110,6 +111,13 @@ def _add_all(loader: Loader) -> None:
         "Seconds a turn may take until Claude's first token.",
     )
     loader.add_option(
+        "sessionbridge_tool_wait",
+        int,
+        600,
+        "Seconds a Claude process waits for the results of the client's tools; those that come "
+        "later are brought in.",
+    )
+    loader.add_option(
         "sessionbridge_retries",
         int,
         2,
@@ -122,6 +130,22 @@ def _add_all(loader: Loader) -> None:
         "When a conversation that only the bridge held is gone: begin anew and say so (fresh), or "
         "refuse with 409 (error).",
         choices=WHEN_LOST,
+    )
+    loader.add_option(
+        "sessionbridge_unknown_model",
+        str,
+        "default",
+        "For model names that are neither Claude's nor in [models]: the default model of your plan "
+        "answers (default), the name goes to the Claude CLI as it is (pass), or 404 (refuse).",
+        choices=UNKNOWN_MODEL,
+    )
+    loader.add_option(
+        "sessionbridge_upstream",
+        bool,
+        True,
+        "Whether there is an API to pass other requests on to. Without one the proxy is a local "
+        "API server: it lists the models itself, answers 404 for the rest, and bridges requests "
+        "without a conversation as stateless ones.",
     )
     loader.add_option(
         "sessionbridge_allow_remote",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
@@ -13,7 +13,7 @@ from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
 class Routes:
     """The endpoints that are bridged. `reverse_hosts` are the targets of reverse mode."""
 
-    def __init__(self, endpoints: Iterable[Endpoint], reverse_hosts: Iterable[str] = ()) -> None:
+    def __init__(self, endpoints: Sequence[Endpoint], reverse_hosts: Iterable[str] = ()) -> None:
         self._apis: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for path, api in BUILT_IN_PATHS.items():
             for host in (*BUILT_IN_HOSTS, *reverse_hosts):
@@ -21,9 +21,14 @@ class Routes:
         for row in endpoints:
             self._apis[row.path][row.host.lower()] = row.api
         self._hosts = {host for hosts in self._apis.values() for host in hosts}
+        self._named = {*BUILT_IN_HOSTS, *(row.host.lower() for row in endpoints)}
 
     def bridged_host(self, host: str) -> bool:
         return host.lower() in self._hosts
+
+    def bridged_by_name(self, host: str) -> bool:
+        """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
+        return host.lower() in self._named
 
     def apis(self, method: str, path: str) -> Mapping[str, str]:
         """The API shapes spoken under this path, by host in lower case; empty where no host's are
@@ -41,14 +46,15 @@ def is_loopback(address: str) -> bool:
     return (mapped or ip).is_loopback
 
 
-def foreign_page(origin: str | None) -> bool:
+def foreign_page(origin: str | None, site: str | None = None) -> bool:
     """Whether an Origin header names a web page that is not this machine's own.
 
     A browser sends it with every POST a page makes, also where the page has brought a name of its
-    own to resolve to this machine, so it tells programs from pages (Fetch standard, 3.2).
+    own to resolve to this machine, so it tells programs from pages (Fetch standard, 3.2). A GET may
+    come without one, from an image for example; then its Sec-Fetch-Site tells.
     """
     if not origin:
-        return False
+        return site == "cross-site"
     try:
         host = urlsplit(origin).hostname or ""
     except ValueError:  # brackets without an IPv6 address in them: nothing of this machine's

@@ -8,7 +8,7 @@ shape translates into it on the way in and out of `Delta`s on the way out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
@@ -73,19 +73,65 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Tool:
+    """A tool of the client's. `schema` is the JSON Schema of its input, which nobody here reads."""
+
+    name: str
+    description: str
+    schema: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """The client wants the model to think, and to be shown what it thought.
+
+    `budget` is in tokens, None leaves it to the model; `display` is the Messages API's own word.
+    """
+
+    budget: int | None = None
+    display: Literal["summarized", "omitted"] = "summarized"
+
+
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameters:
+    """How the model is to answer. A process is started with them and cannot change them later.
+
+    Without `thinking` the model is told not to think. `schema` is a JSON Schema that the whole
+    answer has to fulfil. `max_tokens` ends the answer there.
+    """
+
+    tools: tuple[Tool, ...] = ()
+    thinking: Thinking | None = None
+    effort: Effort | None = None
+    schema: Mapping[str, Any] | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """One request, whatever API it came by.
 
-    `model` is the name the client wrote. `ignored` names the parameters that have no effect here.
-    `include_usage` asks for a usage chunk at the end of a Chat Completions stream.
+    `model` is the name the client wrote, and then the one to run. The answer ends before any of the
+    `stop` sequences. `ignored` names the parameters that have no effect here. `include_usage` asks
+    for a usage chunk at the end of a Chat Completions stream. `echo` holds what else of the request
+    its API's answer depends on, `previous` the id of the response that this request goes on from,
+    `store` whether the client may come back to this one.
     """
 
     model: str
     system: str
     messages: tuple[Message, ...]
     stream: bool
+    parameters: Parameters = Parameters()
+    stop: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     include_usage: bool = False
+    echo: Mapping[str, Any] = field(default_factory=dict)
+    previous: str | None = None
+    store: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +140,7 @@ class Point:
 
     `hash` stands for everything said up to it, `entry_uuid` is the transcript entry there,
     `turn_id` the turn that stored it. `is_tip` says that nothing was committed to its session after
-    it.
+    it, `is_open` that it waits for the results of tools: only the process that waits can go on.
     """
 
     hash: str
@@ -102,6 +148,7 @@ class Point:
     entry_uuid: str
     turn_id: int
     is_tip: bool
+    is_open: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,22 +230,77 @@ class TextDelta:
 
 
 @dataclass(frozen=True, slots=True)
+class ThinkingDelta:
+    """More of what the model thinks."""
+
+    block: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingSignature:
+    """Ends a block of thinking; with it the client can send the block back."""
+
+    block: int
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class RedactedThinking:
+    """A whole block of thinking that only the API can read."""
+
+    block: int
+    data: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """The model begins to call a tool of the client's; its input follows in pieces."""
+
+    block: int
+    id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ToolInput:
+    """More of the JSON text of a call's input; all pieces together may be empty, for `{}`."""
+
+    block: int
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The model has finished; the last delta of every answer that succeeded.
 
     `internal_id` is the session the CLI says it was, `entries` are the transcript entries of the
-    messages that were fed, the one that was asked and the answer, in that order. `cost_usd` is this
-    turn's own cost in US dollars, or None where the CLI reported none. `stop_reason` is the
-    Messages API's word (`end_turn`, `max_tokens`, …). `compacted` says that the CLI shortened the
-    conversation on its own in this turn.
+    messages that were fed, the one that was asked and the answer, in that order; None for one that
+    nothing can go on from. Unless `exact`, the transcript holds another answer than the client got.
+    `cost_usd` is this turn's own cost in US dollars, or None where it is not known. `stop_reason`
+    is the Messages API's word (`end_turn`, `tool_use`, …), `stop_sequence` the one the answer ended
+    at. `compacted` says that the CLI shortened the conversation on its own in this turn.
     """
 
     internal_id: str
-    entries: tuple[str, ...]
+    entries: tuple[str | None, ...]
     stop_reason: str
     usage: Usage
     cost_usd: float | None
     compacted: bool = False
+    exact: bool = True
+    stop_sequence: str | None = None
 
 
-Delta = Started | TextDelta | Finished
+Said = (
+    Started
+    | TextDelta
+    | ThinkingDelta
+    | ThinkingSignature
+    | RedactedThinking
+    | ToolCall
+    | ToolInput
+)
+"""What an answer is made of, until it ends."""
+
+Delta = Said | Finished

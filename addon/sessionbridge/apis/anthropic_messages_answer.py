@@ -6,12 +6,25 @@ The document is the fold of the stream's events, so both forms of an answer come
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from sessionbridge.apis import sse
-from sessionbridge.errors import BridgeError
-from sessionbridge.turn import Finished, Started, TextDelta, Usage
+from sessionbridge.errors import BridgeError, ThreadsUnsupported
+from sessionbridge.turn import (
+    Delta,
+    Finished,
+    RedactedThinking,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSignature,
+    ToolCall,
+    ToolInput,
+    Usage,
+)
 
 # https://docs.anthropic.com/en/api/errors
 ERROR_TYPES = {
@@ -27,6 +40,17 @@ ERROR_TYPES = {
 }
 
 
+# Each kind of delta: its field that holds the piece, and the field of the block it is a piece of.
+PIECES = {
+    "text_delta": ("text", "text"),
+    "thinking_delta": ("thinking", "thinking"),
+    "signature_delta": ("signature", "signature"),
+    "input_json_delta": ("partial_json", "input"),
+}
+EMPTY_TEXT = {"type": "text", "text": ""}
+EMPTY_THINKING = {"type": "thinking", "thinking": "", "signature": ""}
+
+
 class _Events:
     """The events of one answer (https://docs.anthropic.com/en/docs/build-with-claude/streaming).
 
@@ -34,34 +58,60 @@ class _Events:
     may skip blocks that are not shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, shows_thinking: bool) -> None:
+        self._shows_thinking = shows_thinking
         self._block: int | None = None
         self._index = -1
 
-    def of(self, delta: Started | TextDelta | Finished) -> Iterator[dict[str, Any]]:
+    def of(self, delta: Delta) -> Iterator[dict[str, Any]]:
         match delta:
             case Started():
                 yield {"type": "message_start", "message": _message(delta)}
-            case TextDelta(text=""):
-                pass  # an empty block would be refused when the client sends it back
             case TextDelta():
-                yield from self._open(delta.block)
-                change = {"type": "text_delta", "text": delta.text}
-                yield {"type": "content_block_delta", "index": self._index, "delta": change}
+                yield from self._piece(delta.block, EMPTY_TEXT, "text_delta", delta.text)
+            case ToolCall():
+                call = {"type": "tool_use", "id": delta.id, "name": delta.name, "input": {}}
+                yield from self._open(delta.block, call)
+            case ToolInput():
+                yield from self._piece(delta.block, {}, "input_json_delta", delta.json)
             case Finished():
                 yield from self._close()
-                end = {"stop_reason": delta.stop_reason, "stop_sequence": None}
+                end = {"stop_reason": delta.stop_reason, "stop_sequence": delta.stop_sequence}
                 yield {"type": "message_delta", "delta": end, "usage": _usage(delta.usage)}
                 yield {"type": "message_stop"}
+            case _:
+                if self._shows_thinking:
+                    yield from self._thought(delta)
 
-    def _open(self, block: int) -> Iterator[dict[str, Any]]:
+    def _thought(
+        self, delta: ThinkingDelta | ThinkingSignature | RedactedThinking
+    ) -> Iterator[dict[str, Any]]:
+        match delta:
+            case ThinkingDelta():
+                yield from self._piece(delta.block, EMPTY_THINKING, "thinking_delta", delta.text)
+            case ThinkingSignature():
+                signature = delta.signature
+                yield from self._piece(delta.block, EMPTY_THINKING, "signature_delta", signature)
+            case RedactedThinking():
+                hidden = {"type": "redacted_thinking", "data": delta.data}
+                yield from self._open(delta.block, hidden)
+
+    def _piece(
+        self, block: int, empty: Mapping[str, Any], kind: str, piece: str
+    ) -> Iterator[dict[str, Any]]:
+        if not piece:
+            return  # an empty block would be refused when the client sends it back
+        yield from self._open(block, empty)
+        change = {"type": kind, PIECES[kind][0]: piece}
+        yield {"type": "content_block_delta", "index": self._index, "delta": change}
+
+    def _open(self, block: int, empty: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if block == self._block:
             return
         yield from self._close()
         self._block = block
         self._index += 1
-        empty = {"type": "text", "text": ""}
-        yield {"type": "content_block_start", "index": self._index, "content_block": empty}
+        yield {"type": "content_block_start", "index": self._index, "content_block": {**empty}}
 
     def _close(self) -> Iterator[dict[str, Any]]:
         if self._block is not None:
@@ -71,10 +121,10 @@ class _Events:
 class StreamEncoder:
     content_type = sse.CONTENT_TYPE
 
-    def __init__(self) -> None:
-        self._events = _Events()
+    def __init__(self, shows_thinking: bool) -> None:
+        self._events = _Events(shows_thinking)
 
-    def delta(self, delta: Started | TextDelta | Finished) -> bytes:
+    def delta(self, delta: Delta) -> bytes:
         return b"".join(sse.json_event(event, event["type"]) for event in self._events.of(delta))
 
     def ping(self) -> bytes:
@@ -90,20 +140,20 @@ class StreamEncoder:
 class DocumentEncoder:
     content_type = "application/json"
 
-    def __init__(self) -> None:
-        self._events = _Events()
+    def __init__(self, shows_thinking: bool) -> None:
+        self._events = _Events(shows_thinking)
         self._message: dict[str, Any] = {}
-        self._texts: list[list[str]] = []
+        self._blocks: list[_Block] = []
 
-    def delta(self, delta: Started | TextDelta | Finished) -> bytes:
+    def delta(self, delta: Delta) -> bytes:
         for event in self._events.of(delta):
             match event["type"]:
                 case "message_start":
                     self._message = event["message"]
                 case "content_block_start":
-                    self._texts.append([])
+                    self._blocks.append(_Block(event["content_block"]))
                 case "content_block_delta":
-                    self._texts[event["index"]].append(event["delta"]["text"])
+                    self._blocks[event["index"]].add(event["delta"])
                 case "message_delta":
                     self._message |= event["delta"] | {"usage": event["usage"]}
         return b""
@@ -113,11 +163,37 @@ class DocumentEncoder:
 
     def close(self, finished: Finished) -> bytes:
         self.delta(finished)
-        content = [{"type": "text", "text": "".join(text)} for text in self._texts]
+        content = [block.whole() for block in self._blocks]
         return json.dumps(self._message | {"content": content}).encode()
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
+
+
+class _Block:
+    """A block as it began, and the pieces that were added to it."""
+
+    def __init__(self, empty: dict[str, Any]) -> None:
+        self._empty = empty
+        self._pieces: dict[str, list[str]] = {}
+
+    def add(self, change: dict[str, Any]) -> None:
+        piece, field = PIECES[change["type"]]
+        self._pieces.setdefault(field, []).append(change[piece])
+
+    def whole(self) -> dict[str, Any]:
+        fields: dict[str, Any] = {field: "".join(p) for field, p in self._pieces.items()}
+        if "input" in fields:
+            fields["input"] = _input(fields["input"])
+        return self._empty | fields
+
+
+def _input(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        # A limit cut the call short: what is there, as the official client reads it in a stream.
+        return from_json(text, allow_partial=True)
 
 
 def _message(started: Started) -> dict[str, Any]:
@@ -150,4 +226,8 @@ def error_body(error: BridgeError) -> bytes:
 def _error(error: BridgeError) -> dict[str, Any]:
     other = "invalid_request_error" if 400 <= error.status < 500 else "api_error"
     kind = ERROR_TYPES.get(error.status, other)
-    return {"type": "error", "error": {"type": kind, "message": error.message}}
+    told: dict[str, Any] = {"type": kind, "message": error.message}
+    if isinstance(error, ThreadsUnsupported):
+        # By this the official clients know that they can go on without.
+        told["details"] = {"error_code": error.code}
+    return {"type": "error", "error": told}

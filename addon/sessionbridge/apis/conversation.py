@@ -1,7 +1,8 @@
-"""The conversation of one request, as both APIs' rules leave it.
+"""The conversation of one request, as the rules of all APIs leave it.
 
 Promises: message boundaries stay where the client set them; a message without blocks is left out,
-because the API behind the CLI refuses it; the last word is the user's and says something.
+because the API behind the CLI refuses it; calls and their results belong together (see `calls`);
+the last word is the user's and says something.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sessionbridge.apis.body import refused
+from sessionbridge.apis.calls import Calls, CallWords
 from sessionbridge.turn import Block, Message, Role
 
 
 class Conversation:
     """Takes the messages of a request in order, then tells whether they ask anything."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: CallWords) -> None:
+        self._calls = Calls(words)
         self._system: list[str] = []
         self._messages: list[Message] = []
         self._last: tuple[Role, str] | None = None
@@ -29,6 +32,7 @@ class Conversation:
         """Adds a message. `field` is where it stands in the request."""
         kept = tuple(block for block in blocks if not is_blank(block))
         if kept:
+            self._calls.add(role, kept, field)
             self._messages.append(Message(role, kept))
         self._asks = role == "user" and (bool(kept) or self._asks)
         self._last = role, field
@@ -49,6 +53,7 @@ class Conversation:
                 f"{field}.role",
                 "the last message must be the user's; this bridge cannot continue a started answer",
             )
+        self._calls.end()
         if not self._asks:
             raise refused(f"{field}.content", "must hold a text that is not blank, or a file")
         return tuple(self._messages)

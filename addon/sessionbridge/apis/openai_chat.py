@@ -7,9 +7,9 @@ Into the neutral form:
 - Neighbouring `tool` messages become one user message, as the Messages API wants the results of
   one answer's calls together; a `refusal` is text of the assistant.
 - Function calls, the older way, have no id: they are numbered, and a `function` message answers
-  the call before it.
+  the call before it. A request that offers `functions` is answered that way too.
 - Ids of calls made by other models are spelled in the characters the Messages API allows.
-- Of a content part only what is said here is kept: text, an image, a PDF and its file name.
+- Of a content part only what is said here is kept: text, an image, a file and its name.
   `messages.name`, an image's `detail` and unknown fields of a message are reported as ignored.
 - Blank text is left out (see `conversation`).
 """
@@ -30,6 +30,7 @@ from sessionbridge.apis.openai_chat_answer import (
     status,
 )
 from sessionbridge.apis.openai_chat_messages import ChatMessage, History
+from sessionbridge.apis.openai_chat_parameters import Asked, parameters, stops
 from sessionbridge.apis.shape import Encoder
 from sessionbridge.errors import BridgeError
 from sessionbridge.turn import Turn
@@ -52,18 +53,18 @@ DEFAULTS = {
     "modalities": ["text"],
     "parallel_tool_calls": True,
     "presence_penalty": 0,
-    "response_format": {"type": "text"},
     "service_tier": "auto",
-    "tool_choice": "auto",
     "verbosity": "medium",
 }
+# Marks a turn whose calls are to be answered as `function_call`.
+OLDER = {"functions": True}
 
 
 class _StreamOptions(Fields):
     include_usage: bool | None = None
 
 
-class _Request(Fields):
+class _Request(Asked):
     model: NotBlank
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool | None = None
@@ -83,27 +84,31 @@ class ChatShape:
         request = read(_Request, body)
         if request.n not in (None, 1):
             raise refused("n", "must be 1; a session goes on from one answer")
+        answer, ignored = parameters(request)
         history = History()
         for index, message in enumerate(request.messages):
             history.add(message, f"messages.{index}")
         history.end()
-        ignored = history.ignored | without_effect(
-            request.model_extra, silent=SILENT, defaults=DEFAULTS
-        )
+        ignored |= history.ignored
+        ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
         options = request.stream_options
         return Turn(
             model=request.model,
             system=history.conversation.system,
             messages=history.conversation.messages(),
             stream=bool(request.stream),
+            parameters=answer,
+            stop=stops(request),
             ignored=tuple(sorted(ignored)),
             include_usage=bool(options and options.include_usage),
+            echo=OLDER if request.functions else {},
         )
 
     def encoder(self, turn: Turn) -> Encoder:
+        older = turn.echo == OLDER
         if turn.stream:
-            return StreamEncoder(self._clock, turn.include_usage)
-        return DocumentEncoder(self._clock)
+            return StreamEncoder(self._clock, turn.include_usage, older)
+        return DocumentEncoder(self._clock, older)
 
     def status(self, error: BridgeError) -> int:
         return status(error)

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from sessionbridge.apis import sse
-from sessionbridge.errors import BadRequest, BridgeError, Overloaded
-from sessionbridge.turn import Finished, Started, TextDelta, Usage
+from sessionbridge.errors import BadRequest, BridgeError, ClaudeFailed, Overloaded
+from sessionbridge.turn import Delta, Finished, Started, TextDelta, ToolCall, ToolInput, Usage
 
 # https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
 FINISH_REASONS = {
@@ -38,15 +38,19 @@ ERRORS: dict[int, tuple[str, str | None]] = {
 class _Chunks:
     """The chunks of one answer (https://platform.openai.com/docs/api-reference/chat-streaming).
 
-    With `include_usage` every chunk has the field `usage`, null in all but the last.
+    With `include_usage` every chunk has the field `usage`, null in all but the last. `older` tells
+    a call as `function_call`, of which an answer has one at most.
     """
 
-    def __init__(self, clock: Callable[[], float], include_usage: bool) -> None:
+    def __init__(self, clock: Callable[[], float], include_usage: bool, older: bool) -> None:
         self._clock = clock
         self._include_usage = include_usage
+        self._older = older
         self._head: dict[str, Any] = {}
+        self._calls = 0
+        self._without_input = False
 
-    def of(self, delta: Started | TextDelta | Finished) -> Iterator[dict[str, Any]]:
+    def of(self, delta: Delta) -> Iterator[dict[str, Any]]:
         match delta:
             case Started():
                 self._head = {
@@ -59,10 +63,50 @@ class _Chunks:
             case TextDelta():
                 if delta.text:
                     yield self._chunk({"content": delta.text})
+            case ToolCall():
+                yield from self._end_call()
+                yield self._begin_call(delta)
+            case ToolInput():
+                if delta.json:
+                    self._without_input = False
+                    yield self._arguments(delta.json)
             case Finished():
-                yield self._chunk({}, FINISH_REASONS.get(delta.stop_reason, "stop"))
+                yield from self._end_call()
+                yield self._chunk({}, self._finish_reason(delta.stop_reason))
                 if self._include_usage:
                     yield {**self._head, "choices": [], "usage": _usage(delta.usage)}
+            case _:
+                pass  # this API has no place for what the model thinks
+
+    def _begin_call(self, call: ToolCall) -> dict[str, Any]:
+        self._calls += 1
+        self._without_input = True
+        function = {"name": call.name, "arguments": ""}
+        if not self._older:
+            return self._call({"id": call.id, "type": "function", "function": function})
+        if self._calls > 1:
+            sentence = "The model called several functions at once, which function_call cannot"
+            raise ClaudeFailed(f"{sentence} tell; send the functions as tools.")
+        return self._chunk({"function_call": function})
+
+    def _end_call(self) -> Iterator[dict[str, Any]]:
+        if self._without_input:
+            self._without_input = False
+            yield self._arguments("{}")
+
+    def _arguments(self, piece: str) -> dict[str, Any]:
+        function = {"arguments": piece}
+        if self._older:
+            return self._chunk({"function_call": function})
+        return self._call({"function": function})
+
+    def _call(self, change: dict[str, Any]) -> dict[str, Any]:
+        return self._chunk({"tool_calls": [{"index": self._calls - 1, **change}]})
+
+    def _finish_reason(self, stop_reason: str) -> str:
+        if self._older and stop_reason == "tool_use":
+            return "function_call"
+        return FINISH_REASONS.get(stop_reason, "stop")
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -73,10 +117,10 @@ class _Chunks:
 class StreamEncoder:
     content_type = sse.CONTENT_TYPE
 
-    def __init__(self, clock: Callable[[], float], include_usage: bool) -> None:
-        self._chunks = _Chunks(clock, include_usage)
+    def __init__(self, clock: Callable[[], float], include_usage: bool, older: bool) -> None:
+        self._chunks = _Chunks(clock, include_usage, older)
 
-    def delta(self, delta: Started | TextDelta | Finished) -> bytes:
+    def delta(self, delta: Delta) -> bytes:
         return b"".join(sse.json_event(chunk) for chunk in self._chunks.of(delta))
 
     def ping(self) -> bytes:
@@ -93,17 +137,17 @@ class StreamEncoder:
 class DocumentEncoder:
     content_type = "application/json"
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._chunks = _Chunks(clock, include_usage=True)
+    def __init__(self, clock: Callable[[], float], older: bool) -> None:
+        self._chunks = _Chunks(clock, include_usage=True, older=older)
         self._folded: dict[str, Any] = {}
-        self._texts: list[str] = []
+        self._message = _Message()
         self._finish_reason: str | None = None
 
-    def delta(self, delta: Started | TextDelta | Finished) -> bytes:
+    def delta(self, delta: Delta) -> bytes:
         for chunk in self._chunks.of(delta):
             self._folded = chunk
             for choice in chunk["choices"]:
-                self._texts.append(choice["delta"].get("content", ""))
+                self._message.add(choice["delta"])
                 self._finish_reason = choice["finish_reason"]
         return b""
 
@@ -112,10 +156,9 @@ class DocumentEncoder:
 
     def close(self, finished: Finished) -> bytes:
         self.delta(finished)
-        message = {"role": "assistant", "content": "".join(self._texts), "refusal": None}
         choice = {
             "index": 0,
-            "message": message,
+            "message": self._message.whole(),
             "logprobs": None,
             "finish_reason": self._finish_reason,
         }
@@ -125,6 +168,40 @@ class DocumentEncoder:
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
+
+
+class _Message:
+    """The fold of the deltas of one answer."""
+
+    def __init__(self) -> None:
+        self._texts: list[str] = []
+        self._calls: list[dict[str, Any]] = []
+        self._arguments: list[list[str]] = []
+
+    def add(self, delta: dict[str, Any]) -> None:
+        self._texts.append(delta.get("content", ""))
+        if "function_call" in delta:
+            self._add_call({"function": delta["function_call"]})
+        for call in delta.get("tool_calls", ()):
+            self._add_call({field: call[field] for field in call if field != "index"})
+
+    def _add_call(self, call: dict[str, Any]) -> None:
+        if "name" in call["function"]:
+            self._calls.append(call)
+            self._arguments.append([])
+        self._arguments[-1].append(call["function"]["arguments"])
+
+    def whole(self) -> dict[str, Any]:
+        for call, pieces in zip(self._calls, self._arguments, strict=True):
+            call["function"]["arguments"] = "".join(pieces)
+        text = "".join(self._texts)
+        message = {"role": "assistant", "content": text, "refusal": None}
+        if not self._calls:
+            return message
+        message["content"] = text or None
+        if "id" not in self._calls[0]:
+            return message | {"function_call": self._calls[0]["function"]}
+        return message | {"tool_calls": self._calls}
 
 
 def _usage(usage: Usage) -> dict[str, Any]:

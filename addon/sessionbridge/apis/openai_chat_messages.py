@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import count
 from typing import Any, Literal
 
-from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, without_effect
+from sessionbridge.apis.body import Fields, NotBlank, check, refused, without_effect
+from sessionbridge.apis.calls import CallWords
 from sessionbridge.apis.content import Part, parts, text_of, texts, unknown
 from sessionbridge.apis.conversation import Conversation
+from sessionbridge.apis.openai_content import call_id, document, image, text, tool_use
 from sessionbridge.turn import Block
 
-# https://docs.anthropic.com/en/docs/build-with-claude/vision
-IMAGE_TYPES = {
-    "image/jpeg": "image/jpeg",
-    "image/jpg": "image/jpeg",
-    "image/png": "image/png",
-    "image/gif": "image/gif",
-    "image/webp": "image/webp",
-}
+CALL_WORDS = CallWords(
+    unanswered="An assistant message with 'tool_calls' must be followed by tool messages responding"
+    " to each 'tool_call_id'. The following tool_call_ids did not have response messages: {}",
+    uncalled="messages with role 'tool' must be a response to a preceding message with"
+    " 'tool_calls', and {} answers no call.",
+)
 USER_TYPES = ("text", "image_url", "file")
 ASSISTANT_TYPES = ("text", "refusal")
-
-_DATA_URL = re.compile(r"data:([^;,\s]+)(?:;[^;,\s]+)*;base64,(\S+)", re.IGNORECASE)
-_NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 
 class _Function(Fields):
@@ -75,7 +71,7 @@ class History:
     """Takes the messages in order. `ignored` names what of them has no effect."""
 
     def __init__(self) -> None:
-        self.conversation = Conversation()
+        self.conversation = Conversation(CALL_WORDS)
         self.ignored: set[str] = set()
         self._results: list[Block] = []
         self._results_field = ""
@@ -114,12 +110,12 @@ class History:
         for part in parts(content, field):
             match part.type:
                 case "text":
-                    yield _text(text_of(part))
+                    yield text(text_of(part))
                 case "image_url":
-                    image = check(_Image, part.value, part.field).image_url
-                    if image.detail not in (None, "auto"):
+                    given = check(_Image, part.value, part.field).image_url
+                    if given.detail not in (None, "auto"):
                         self.ignored.add("messages.content.image_url.detail")
-                    yield _image(image.url, f"{part.field}.image_url.url")
+                    yield image(given.url, f"{part.field}.image_url.url")
                 case "file":
                     yield _document(part)
                 case _:
@@ -129,14 +125,16 @@ class History:
         if message.content is not None:
             yield from _said(message.content, f"{field}.content")
         if message.refusal:
-            yield _text(message.refusal)
+            yield text(message.refusal)
         for index, call in enumerate(message.tool_calls or []):
-            place = f"{field}.tool_calls.{index}.function"
-            yield _tool_use(_id(call.id), call.function, place)
+            place = f"{field}.tool_calls.{index}.function.arguments"
+            function = call.function
+            yield tool_use(call_id(call.id), function.name, function.arguments, place)
         if message.function_call:
             self._open_function = f"function_call_{next(self._numbers)}"
-            place = f"{field}.function_call"
-            yield _tool_use(self._open_function, message.function_call, place)
+            place = f"{field}.function_call.arguments"
+            function = message.function_call
+            yield tool_use(self._open_function, function.name, function.arguments, place)
 
     def _result(self, message: ChatMessage, field: str) -> Block:
         return {
@@ -149,7 +147,7 @@ class History:
         if message.role == "tool":
             if message.tool_call_id is None:
                 raise refused(f"{field}.tool_call_id", "is required")
-            return _id(message.tool_call_id)
+            return call_id(message.tool_call_id)
         if self._open_function is None:
             raise refused(f"{field}.role", "a function message must follow its function_call")
         answered, self._open_function = self._open_function, None
@@ -160,9 +158,9 @@ def _said(content: object, field: str) -> Iterator[Block]:
     for part in parts(content, field):
         match part.type:
             case "text":
-                yield _text(text_of(part))
+                yield text(text_of(part))
             case "refusal":
-                yield _text(check(_Refusal, part.value, part.field).refusal)
+                yield text(check(_Refusal, part.value, part.field).refusal)
             case _:
                 raise unknown(part, ASSISTANT_TYPES)
 
@@ -170,24 +168,7 @@ def _said(content: object, field: str) -> Iterator[Block]:
 def _result_content(content: object, field: str) -> str | list[Block]:
     if content is None or isinstance(content, str):
         return content or ""
-    return [_text(text) for text in texts(content, field) if text.strip()]
-
-
-def _tool_use(id_: str, function: _Function, field: str) -> Block:
-    # Clients spell a call without arguments as "" too.
-    given = load(function.arguments, f"{field}.arguments") if function.arguments else {}
-    if not isinstance(given, dict):
-        raise refused(f"{field}.arguments", "must be a JSON object")
-    return {"type": "tool_use", "id": id_, "name": function.name, "input": given}
-
-
-def _image(url: str, field: str) -> Block:
-    if url.lower().startswith(("https://", "http://")):
-        return {"type": "image", "source": {"type": "url", "url": url}}
-    media_type, data = _data_url(url, field)
-    if media_type not in IMAGE_TYPES:
-        raise refused(field, "must hold a JPEG, PNG, GIF or WebP image")
-    return {"type": "image", "source": _base64(IMAGE_TYPES[media_type], data)}
+    return [text(said) for said in texts(content, field) if said.strip()]
 
 
 def _document(part: Part) -> Block:
@@ -196,28 +177,4 @@ def _document(part: Part) -> Block:
     if file.file_data is None:
         rule = "is required; an upload's file_id is of no use to the Claude CLI"
         raise refused(field, rule)
-    media_type, data = _data_url(file.file_data, field)
-    if media_type != "application/pdf":
-        raise refused(field, "must hold a PDF; send text as a text part")
-    title = {"title": file.filename} if file.filename else {}
-    return {"type": "document", "source": _base64(media_type, data), **title}
-
-
-def _data_url(url: str, field: str) -> tuple[str, str]:
-    found = _DATA_URL.fullmatch(url)
-    if not found:
-        raise refused(field, "must be a base64 data: URL, or for images an http(s) URL")
-    return found[1].lower(), found[2]
-
-
-def _base64(media_type: str, data: str) -> dict[str, str]:
-    return {"type": "base64", "media_type": media_type, "data": data}
-
-
-def _text(text: str) -> Block:
-    return {"type": "text", "text": text}
-
-
-def _id(given: str) -> str:
-    # The Messages API: ^[a-zA-Z0-9_-]+$; other models write `functions.search:0`.
-    return _NO_ID.sub("_", given)
+    return document(file.file_data, file.filename, field)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from sessionbridge.errors import BridgeError
-from sessionbridge.turn import Finished, Started, TextDelta, Turn
+from sessionbridge.turn import Finished, Said, Turn
 
 
 class Encoder(Protocol):
@@ -16,7 +16,7 @@ class Encoder(Protocol):
 
     content_type: str
 
-    def delta(self, delta: Started | TextDelta) -> bytes:
+    def delta(self, delta: Said) -> bytes:
         """What the client is sent now; empty where the API says nothing at this point."""
 
     def ping(self) -> bytes:

@@ -3,6 +3,10 @@
 The CLI passes on the API's own stream events. An answer can take several model calls, each a round
 of `message_start … message_stop`; blocks and tokens are counted over all of them.
 
+The answer ends with the turn of the CLI, but for two cases: where the model calls the client's
+tools the rest of that turn is the client's next request, and where it met its limit of tokens the
+CLI would go on by itself, with words of its own (measured).
+
 Where the CLI compacts the conversation, the model calls it makes for that are not streamed
 (measured): nothing of the summary is in the answer and their tokens are not counted, but the cost
 the CLI reports includes them.
@@ -10,38 +14,63 @@ the CLI reports includes them.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
-from claude_agent_sdk import (
-    AssistantMessage,
-    ResultMessage,
-    StreamEvent,
-    SystemMessage,
-    TextBlock,
-)
+from claude_agent_sdk import AssistantMessage, ResultMessage, StreamEvent, SystemMessage
 from claude_agent_sdk import Message as CliMessage
 
 from sessionbridge.claude.failures import from_result
+from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import ApiFailed, ClaudeFailed
-from sessionbridge.turn import Delta, Finished, Started, TextDelta, Usage
+from sessionbridge.turn import (
+    Delta,
+    Finished,
+    RedactedThinking,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSignature,
+    ToolCall,
+    ToolInput,
+    Usage,
+)
 
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI writes itself; the API has never heard of them."""
 
+_STRUCTURED = "StructuredOutput"
+"""The CLI's own tool, which the model calls with an answer that has to fulfil a schema."""
+
 
 class AnswerReader:
     """Stateful, one for each answer. `entries` are those of the messages fed and asked; `cost` is
-    what the session has cost, in US dollars: before the answer, and after it."""
+    what the session has cost, in US dollars: before the answer, and after it; so much of it is
+    `estimated`. `calls` are the client's tools that wait for their results, by id. Where the answer
+    is `structured`, the JSON text is all there is of it."""
 
-    def __init__(self, entries: list[str], cost: float) -> None:
+    def __init__(
+        self,
+        session_id: str,
+        entries: Sequence[str | None],
+        cost: float,
+        *,
+        structured: bool,
+        estimated: float = 0.0,
+    ) -> None:
         self.cost = cost
+        self.estimated = estimated
+        self.calls: dict[str, str] = {}
+        self._session_id = session_id
         self._entries = entries
-        self._started = False
-        self._message_ids: set[str] = set()
+        self._structured = structured
+        self._model = ""
         self._said_in_round = False
         self._stop_in_round: str | None = None
         self._blocks_before = 0
         self._blocks = 0
+        self._hidden: set[int] = set()
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
         self._stop_reason: str | None = None
@@ -60,67 +89,80 @@ class AnswerReader:
             case AssistantMessage(model=model, parent_tool_use_id=None, uuid=str(entry)):
                 if model != _SYNTHETIC:
                     self._answer_entry = entry
-                    return self._unstreamed(message)
             case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
                 self._retry_delay_ms = delay
             case SystemMessage(subtype="compact_boundary"):
                 self._compacted = True
             case ResultMessage():
-                return [self._finish(message)]
+                return self._result(message)
         return []
 
     def _event(self, event: dict[str, Any]) -> list[Delta]:
         match event:
             case {"type": "message_start", "message": {"id": str(), "model": str()} as message}:
                 return self._open_round(message)
-            case {"type": "content_block_start", "index": int(index)}:
+            case {"type": "content_block_start", "index": int(index), "content_block": block}:
                 self._blocks = max(self._blocks, self._blocks_before + index + 1)
-            case {
-                "type": "content_block_delta",
-                "index": int(index),
-                "delta": {"type": "text_delta", "text": str(text)},
-            }:
-                self._said_in_round |= text != ""
-                return [TextDelta(self._blocks_before + index, text)]
+                return self._block(self._blocks_before + index, block)
+            case {"type": "content_block_delta", "index": int(index), "delta": delta}:
+                return self._more(self._blocks_before + index, delta)
             case {"type": "message_delta", "delta": {"stop_reason": str(reason)}}:
                 self._stop_reason = self._stop_in_round = reason
                 self._count(event.get("usage"))
             case {"type": "message_stop"}:
-                self._close_round()
+                return self._close_round()
         return []
 
     def _open_round(self, message: dict[str, Any]) -> list[Delta]:
         self._close_round()
         self._blocks_before = self._blocks
-        self._message_ids.add(message["id"])
         self._count(message.get("usage"))
-        if self._started:
+        if self._model:
             return []
-        self._started = True
-        usage = Usage(**self._round_usage)
-        return [Started(message["id"], message["model"], usage)]
+        self._model = message["model"]
+        return [Started(message["id"], self._model, Usage(**self._round_usage))]
 
-    def _close_round(self) -> None:
+    def _block(self, place: int, block: dict[str, Any]) -> list[Delta]:
+        match block:
+            case {"type": "tool_use", "name": name} if name == _STRUCTURED and self._structured:
+                self._hidden.add(place)
+            case {"type": "tool_use", "id": str(call), "name": str(name)}:
+                self._said_in_round = True
+                self.calls[call] = name
+                return [ToolCall(place, call, name)]
+            case {"type": "redacted_thinking", "data": str(data)}:
+                return [RedactedThinking(place, data)]
+            case {"type": "text"} if self._structured:
+                self._hidden.add(place)
+        return []
+
+    def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
+        if place in self._hidden:
+            return []
+        match delta:
+            case {"type": "text_delta", "text": str(text)}:
+                self._said_in_round |= text != ""
+                return [TextDelta(place, text)]
+            case {"type": "input_json_delta", "partial_json": str(text)}:
+                return [ToolInput(place, text)] if text else []
+            case {"type": "thinking_delta", "thinking": str(text)}:
+                return [ThinkingDelta(place, text)]
+            case {"type": "signature_delta", "signature": str(signature)}:
+                return [ThinkingSignature(place, signature)]
+        return []
+
+    def _close_round(self) -> list[Delta]:
         if self._said_in_round and self._stop_in_round is None:
             # Where a stream breaks the CLI closes the round itself and tries again, but what was
             # said cannot be taken back (measured).
             raise ApiFailed(502, "The API's stream broke off in the middle of the answer.")
         self._usage += Usage(**self._round_usage)
         self._round_usage = {}
-        self._said_in_round, self._stop_in_round = False, None
-
-    def _unstreamed(self, message: AssistantMessage) -> list[Delta]:
-        """The CLI asks again without streaming where a stream could not be had (measured)."""
-        if message.message_id is None or message.message_id in self._message_ids:
-            return []
-        start = {"id": message.message_id, "model": message.model, "usage": message.usage}
-        deltas = self._open_round(start)
-        for block in message.content:
-            if isinstance(block, TextBlock):
-                deltas.append(TextDelta(self._blocks, block.text))
-            self._blocks += 1
-        self._close_round()
-        return deltas
+        stopped, self._stop_in_round = self._stop_in_round, None
+        self._said_in_round = False
+        if stopped == "max_tokens" or (stopped == "tool_use" and self.calls):
+            return [self._finish_early(stopped)]
+        return []
 
     def _count(self, usage: Any) -> None:
         """Later counts of one round replace earlier ones, as the API defines them."""
@@ -128,21 +170,48 @@ class AnswerReader:
             if isinstance(count := (usage or {}).get(name), int):
                 self._round_usage[name] = count
 
-    def _finish(self, result: ResultMessage) -> Finished:
+    def _finish_early(self, stop_reason: str) -> Finished:
+        """The CLI tells what a turn cost when it is over: until then list prices have to do."""
+        cost = list_price(self._model, self._usage)
+        self.cost += cost or 0.0
+        self.estimated += cost or 0.0
+        return self._finished(self._session_id, stop_reason, cost)
+
+    def _result(self, result: ResultMessage) -> list[Delta]:
         if result.is_error:
             raise from_result(result, self._assistant_error, self._retry_delay_ms)
         self._close_round()
-        if not self._started:
+        if not self._model and self._answer_entry is not None:
+            # Whatever it is told, the CLI does without a stream where the API has none (measured).
+            raise ClaudeFailed("The model's answer could not be had as a stream; try again.")
+        if not self._model:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
         if self._answer_entry is None:
             raise ClaudeFailed("The model ended its turn without an answer; try again.")
-        total, before = result.total_cost_usd, self.cost
-        self.cost = before if total is None else total
+        cost = self._settled(result.total_cost_usd)
+        stop_reason = self._stop_reason or result.stop_reason or "end_turn"
+        if self._structured and stop_reason == "tool_use":
+            text = json.dumps(result.structured_output, ensure_ascii=False)
+            end = self._finished(result.session_id, "end_turn", cost)
+            return [TextDelta(self._blocks, text), end]
+        return [self._finished(result.session_id, stop_reason, cost)]
+
+    def _settled(self, total: float | None) -> float | None:
+        """This turn's own cost. Less than nothing where more was estimated for the turns before it
+        that waited for tools: in sum they cost what the CLI says."""
+        if total is None:
+            return None
+        cost = max(-self.estimated, total - self.cost)
+        self.cost, self.estimated = total, 0.0
+        return cost
+
+    def _finished(self, session_id: str, stop_reason: str, cost: float | None) -> Finished:
         return Finished(
-            internal_id=result.session_id,
+            internal_id=session_id,
             entries=(*self._entries, self._answer_entry),
-            stop_reason=self._stop_reason or result.stop_reason or "end_turn",
+            stop_reason=stop_reason,
             usage=self._usage,
-            cost_usd=None if total is None else max(0.0, total - before),
+            cost_usd=cost,
             compacted=self._compacted,
+            exact=not self._structured,
         )

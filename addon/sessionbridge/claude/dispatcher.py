@@ -6,27 +6,33 @@ a new one. Where one of them fails before anything was said, the next takes its 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from uuid import uuid4
 
-from sessionbridge.claude import imports, models
+from sessionbridge.claude import imports
+from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.disk import on_thread
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.launcher import ClaudeProfile, Launcher
 from sessionbridge.claude.live import LiveProcess
 from sessionbridge.claude.machine import has_room
+from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool import Pool
 from sessionbridge.claude.process import FeedRefused
 from sessionbridge.claude.spares import Spares
-from sessionbridge.claude.transcript import file_id
-from sessionbridge.errors import ClaudeFailed
-from sessionbridge.turn import Delta, Dispatched, Finished, Plan, Point, Process
+from sessionbridge.claude.transcript import delete, file_id, has_entry, said
+from sessionbridge.errors import ClaudeFailed, ToolsLost
+from sessionbridge.turn import Delta, Dispatched, Finished, Message, Plan, Point, Process
 
 logger = logging.getLogger(__name__)
+
+_PATIENCE = 2.0
+"""Seconds until the CLI has written what it has said; it takes a few milliseconds (measured)."""
 
 _Way = Literal["live", "spare", "fed", "file"]
 """A process that is there already, or a new one and how it is given what was said before."""
@@ -38,25 +44,27 @@ class Dispatcher(Protocol):
         """Where its transcripts are, kept with each session: nothing else tells."""
 
     def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
-        """Yields `Dispatched`, `Started`, text, and last `Finished`; raises `BridgeError` for any
-        failure. Where the first process tried had to be given up, it yields `Dispatched` again."""
-
-    def knows(self, model: str) -> bool:
-        """Whether this name chooses a model; any other runs the default one."""
+        """Yields `Dispatched`, `Started`, what is said, and last `Finished`; raises `BridgeError`
+        for any failure. Where a process had to be given up it yields `Dispatched` again."""
 
     async def discard(self, internal_id: str) -> None:
         """Deletes what is kept of a session of ours; one that is not there is none to delete."""
+
+    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        """What was said in a session between two of its entries, the latter included. Raises
+        `SessionLost` where it is no longer known."""
 
 
 @dataclass(frozen=True, slots=True)
 class Keep:
     """How many processes there may be, how many spares beside them, and how many seconds each may
-    wait for its next turn. A conversation that a new process has to be given whole is imported as a
-    file from `long` messages on."""
+    wait for its next turn, or within one for the results of the client's tools. A conversation that
+    a new process has to be given whole is imported as a file from `long` messages on."""
 
     live: int = 0
     spare: int = 0
     idle: float = 600.0
+    tool_wait: float = 600.0
     long: int = imports.LONG
 
 
@@ -81,9 +89,10 @@ class ClaudeDispatcher:
         self._profile = profile
         self._keep = keep = keep or Keep()
         self._launcher = Launcher(profile)
-        self._pool = Pool(keep.live, keep.idle, self._retire)
+        self._pool = Pool(keep.live, keep.idle, keep.tool_wait, self._retire)
         self._spares = Spares(keep.spare, keep.idle, self._spare, room)
         self._feeding_works = True
+        self._listing = asyncio.Lock()
 
     @property
     def place(self) -> dict[str, str]:
@@ -94,12 +103,22 @@ class ClaudeDispatcher:
         version = self._launcher.version
         return known if version is None else {**known, "cli_version": version}
 
-    def knows(self, model: str) -> bool:
-        return models.is_claude(model)
+    async def models(self) -> tuple[Model, ...]:
+        """Those the CLI offers, by any that has been started. Raises `ClaudeFailed`."""
+        async with self._listing:
+            if self._launcher.version is None:
+                asked = await self._launcher.start(Mode("", DEFAULT, "none", False), str(uuid4()))
+                self._pool.enter(asked)
+                await self._pool.drop(asked)
+        return self._launcher.models
 
     async def discard(self, internal_id: str) -> None:
         await self._pool.leave(internal_id)
-        await on_thread(lambda: self._profile.transcript(internal_id).unlink(missing_ok=True))
+        await on_thread(lambda: delete(self._profile.transcript(internal_id)))
+
+    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        path = self._profile.transcript(internal_id)
+        return await on_thread(lambda: said(path, upto, after))
 
     async def close(self) -> None:
         """Ends the processes that wait; turns under way come to their end, and so do theirs."""
@@ -125,14 +144,23 @@ class ClaudeDispatcher:
                 refused = isinstance(error, FeedRefused)
                 self._feeding_works = self._feeding_works and not refused
                 if said or other is None or (way == "fed" and not refused):
-                    raise
+                    raise self._told(error, job, said=said) from error
                 logger.warning("dispatch by %s failed, now by %s: %s", way, other, error.message)
+
+    def _told(self, error: ClaudeFailed, job: Job, *, said: bool) -> ClaudeFailed:
+        """A turn that only one process could go on with can be had in another way."""
+        base = job.plan.base
+        return ToolsLost(error.message) if base and base.is_open and not said else error
 
     def _ways(self, job: Job) -> list[_Way]:
         """The quickest first; each of those after it can take its place."""
         ways: list[_Way] = []
         if self._pool.holds(job):
             ways.append("live")
+        if job.plan.base is not None and job.plan.base.is_open:
+            if not ways:
+                raise ToolsLost("The process that waited for these tool results is gone.")
+            return ways
         if self._fits_a_spare(job):
             ways.append("spare")
         return [*ways, *self._new_ways(job)]
@@ -142,9 +170,8 @@ class ClaudeDispatcher:
         plan = job.plan.from_nothing
         if plan is None or job.plan.name == "resume" or job.memory == "continue":
             return False
-        fed_well = self._feeding_works and not imports.has_image(plan.feed)
-        few = len(plan.feed) <= imports.LONG_FOR_A_SPARE
-        return (not plan.feed or (fed_well and few)) and self._spares.fits(job.mode)
+        few = self._feeding_works and len(plan.feed) <= imports.LONG_FOR_A_SPARE
+        return (not plan.feed or few) and self._spares.fits(job.mode)
 
     def _new_ways(self, job: Job) -> tuple[_Way, ...]:
         """Only a session of its own that starts from nothing can be written as a file."""
@@ -154,12 +181,11 @@ class ClaudeDispatcher:
             return ("fed",)
         if not self._feeding_works:
             return ("file",)
-        long = len(plan.feed) > self._keep.long
-        return ("file", "fed") if long or imports.has_image(plan.feed) else ("fed", "file")
+        return ("file", "fed") if len(plan.feed) > self._keep.long else ("fed", "file")
 
     async def _by(self, way: _Way, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         session = job.session_id
-        finished = False
+        end = None
         process = None
         try:
             taken = await self._take(way, job)
@@ -167,16 +193,23 @@ class ClaudeDispatcher:
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
             plan, written = taken.plan, taken.entries
-            running = process.turn(plan.feed[len(written) :], plan.ask, written)
+            running = process.turn(plan.feed[len(written) :], plan.ask, written, job.stop)
             async with aclosing(running) as deltas:
                 async for delta in deltas:
-                    finished = isinstance(delta, Finished)
-                    yield delta
+                    if isinstance(delta, Finished):
+                        end = delta
+                    else:
+                        yield delta
+            if end is not None:
+                # Before it is told: the client's next request may come at once, and is to find it.
+                await self._keep_or_end(process)
         finally:
-            if process is not None:
-                await (self._park(process) if finished else self._pool.drop(process))
-            if not finished and job.memory == "session" and job.plan.name != "resume":
+            if end is None and process is not None:
+                await self._pool.drop(process)
+            if end is None and job.memory == "session" and job.plan.name != "resume":
                 await self.discard(session)  # nobody will ever name it
+        if end is not None:
+            yield end
         if job.plan.name != "resume" and job.memory != "continue":
             self._spares.prepare(job.mode)
 
@@ -202,20 +235,39 @@ class ClaudeDispatcher:
         """A session must outlive its process: what is written to a deleted file is not kept."""
         process = self._pool.take(job)
         try:
-            if await self._file_id(process) != process.transcript:
+            # In the middle of a turn the CLI may still be writing.
+            if not process.waits_for and await self._file_id(process) != process.transcript:
                 raise ClaudeFailed("The transcript of this Claude session is gone.")
         except BaseException:
             await self._pool.drop(process)
             raise
         return process
 
-    async def _park(self, process: LiveProcess) -> None:
+    async def _keep_or_end(self, process: LiveProcess) -> None:
+        if process.astray:
+            try:
+                await self._written(process)
+            finally:
+                await self._pool.drop(process)
+            return
         try:
+            if process.waits_for:
+                await self._written(process)
             process.transcript = await self._file_id(process)
         except BaseException:
             await self._pool.drop(process)
             raise
         await self._pool.park(process)
+
+    async def _written(self, process: LiveProcess) -> None:
+        """Until the end of its answer is in the transcript: another process may have to go on from
+        there, and this one in the middle of its turn may take its time to write."""
+        path, entry = self._profile.transcript(process.session_id), process.tip
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                # No event tells what another process has written.
+                while entry and not await on_thread(lambda: has_entry(path, entry)):  # noqa: ASYNC110
+                    await asyncio.sleep(0.005)
 
     async def _file_id(self, process: LiveProcess) -> tuple[int, ...] | None:
         path = self._profile.transcript(process.session_id)
@@ -242,7 +294,8 @@ class ClaudeDispatcher:
         # A CLI that ends adds to its transcript: it would make one anew that was deleted, and hide
         # from the next resume what another proxy has added since (measured).
         try:
-            if not process.transcript or await self._file_id(process) == process.transcript:
+            unchanged = not process.transcript or await self._file_id(process) == process.transcript
+            if unchanged and not process.waits_for:
                 await process.cli.finish()
         finally:
             await process.cli.kill()

@@ -30,25 +30,26 @@ FIXED = {
     "ENABLE_TOOL_SEARCH": "false",
     # Or the CLI asks again with a prompt of its own, and the client gets both answers.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
+    # An answer asked for anew without a stream comes all at once, after what was streamed before.
+    "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
 }
 
 
 def child_environment(
     inherited: Mapping[str, str],
+    chosen: Mapping[str, str],
     extra: Mapping[str, str],
     *,
     secret: str,
     retries: int,
-    compaction: bool,
 ) -> dict[str, str]:
     """What to hand to the SDK as `env`: allowed names as inherited, all others blanked, ours set.
 
-    `extra` comes from `sessionbridge_claude_env` and wins over everything but the secret header.
+    `chosen` is what this one process is to be like. `extra` comes from `sessionbridge_claude_env`
+    and wins over everything but the secret header.
     """
     listed = {name: value if is_allowed(name) else "" for name, value in inherited.items()}
-    ours = FIXED | {"CLAUDE_CODE_MAX_RETRIES": str(retries)}
-    if not compaction:
-        ours["DISABLE_AUTO_COMPACT"] = "1"
+    ours = FIXED | {"CLAUDE_CODE_MAX_RETRIES": str(retries)} | dict(chosen)
     headers = [line for line in (extra.get("ANTHROPIC_CUSTOM_HEADERS"),) if line]
     headers.append(f"{CHILD_HEADER}: {secret}")
     return listed | ours | dict(extra) | {"ANTHROPIC_CUSTOM_HEADERS": "\n".join(headers)}

@@ -11,7 +11,7 @@ writes itself for messages that are fed (measured with 2.1.330).
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from uuid import uuid4
@@ -24,12 +24,6 @@ LONG = 10
 
 LONG_FOR_A_SPARE = 40
 """Messages. Feeding as many to a process that is there takes as long as starting one (measured)."""
-
-
-def has_image(messages: Iterable[Message]) -> bool:
-    """The CLI adds a line with the name of a temporary file to an image it is fed, but not to one
-    it finds in a transcript (measured)."""
-    return any(block.get("type") == "image" for message in messages for block in message.blocks)
 
 
 def writable(messages: Sequence[Message]) -> int:

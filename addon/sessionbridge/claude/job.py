@@ -5,8 +5,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from sessionbridge.claude import models
-from sessionbridge.turn import MemoryKind, Plan
+from sessionbridge.turn import MemoryKind, Parameters, Plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +16,14 @@ class Mode:
     model: str
     memory: MemoryKind
     compaction: bool
+    parameters: Parameters = Parameters()
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
     """One dispatch. `session_id` is the id its session gets where it needs a new one.
-    `compaction` lets the CLI shorten a conversation that grew too long."""
+    `compaction` lets the CLI shorten a conversation that grew too long. The answer is cut before
+    any of the `stop` sequences."""
 
     plan: Plan
     session_id: str
@@ -30,15 +31,17 @@ class Job:
     model: str
     memory: MemoryKind
     compaction: bool
+    parameters: Parameters = Parameters()
+    stop: tuple[str, ...] = ()
 
     @property
     def mode(self) -> Mode:
-        return Mode(self.system, models.chosen(self.model), self.memory, self.compaction)
+        return Mode(self.system, self.model, self.memory, self.compaction, self.parameters)
 
     @property
     def command(self) -> str:
         """The command line this equals, for people to read; prompts go through standard input."""
-        words = ["claude", "--print", "--model", models.chosen(self.model)]
+        words = ["claude", "--print", "--model", self.model]
         base = self.plan.base
         if self.memory == "continue":
             words.append("--continue")

@@ -7,10 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
+from claude_agent_sdk.types import (
+    ThinkingConfig,
+    ThinkingConfigAdaptive,
+    ThinkingConfigDisabled,
+    ThinkingConfigEnabled,
+)
 
+from sessionbridge.claude import client_tools, image_files
+from sessionbridge.claude.catalog import Model
+from sessionbridge.claude.client_tools import SERVER, ClientTools
 from sessionbridge.claude.disk import on_thread, private
 from sessionbridge.claude.environment import child_environment
 from sessionbridge.claude.job import Mode
@@ -23,7 +33,7 @@ from sessionbridge.claude.transcript import (
     newest_transcript,
     transcript_path,
 )
-from sessionbridge.turn import MemoryKind, Point
+from sessionbridge.turn import MemoryKind, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024
 
@@ -48,6 +58,10 @@ class ClaudeProfile:
     def config_dir(self) -> Path:
         return config_dir({**self.inherited, **self.extra})
 
+    @property
+    def temporary_dir(self) -> Path:
+        return self.home / "tmp"
+
     def transcript(self, internal_id: str) -> Path:
         return self._transcripts / f"{internal_id}.jsonl"
 
@@ -58,11 +72,12 @@ class ClaudeProfile:
 
 
 class Launcher:
-    """`version` is that of the CLI that was started last."""
+    """`version` is that of the CLI that was started last, `models` are those that it offers."""
 
     def __init__(self, profile: ClaudeProfile) -> None:
         self._profile = profile
         self.version: str | None = None
+        self.models: tuple[Model, ...] = ()
 
     async def start(
         self, mode: Mode, session_id: str, base: Point | None = None, *, fork: bool = False
@@ -70,24 +85,33 @@ class Launcher:
         """Returns when it is ready to be asked. Raises `SessionLost` where `base` is gone."""
         cost = await on_thread(lambda: self._cost_before(mode, base))
         prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
+        tools = ClientTools(mode.parameters.tools)
         options = self._options(mode, prompt_file)
+        if tools.names:
+            options.mcp_servers = {SERVER: tools.config}
+            options.allowed_tools = [f"mcp__{SERVER}"]
         _continue_from(options, mode, session_id, base, fork=fork)
         cli = CliProcess(options)
         try:
             try:
-                await on_thread(lambda: self._prepare(mode, prompt_file))
+                await on_thread(lambda: self._prepare(mode, session_id, prompt_file))
                 self.version = await cli.start()
+                self.models = cli.models
             finally:
                 # It has been read, or never will be.
                 await on_thread(lambda: prompt_file.unlink(missing_ok=True))
         except BaseException:
             await cli.kill()
             raise
-        return LiveProcess(cli, mode, session_id, cost)
+        return LiveProcess(cli, mode, session_id, cost, tools)
 
-    def _prepare(self, mode: Mode, prompt_file: Path) -> None:
+    def _prepare(self, mode: Mode, session_id: str, prompt_file: Path) -> None:
         """Writes the system prompt to a file: a command line is short, and readable by all."""
-        self._profile.work_dir(mode.memory).mkdir(parents=True, exist_ok=True)
+        work_dir = self._profile.work_dir(mode.memory)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        image_files.prevent(self._profile.temporary_dir, work_dir)
+        if mode.parameters.tools and mode.memory == "session":
+            image_files.prevent_results(self._profile.transcript(session_id))
         prompt_file.parent.mkdir(mode=0o700, exist_ok=True)
         with open(prompt_file, "xb", opener=private) as file:
             # JSON can carry half a surrogate pair, UTF-8 cannot.
@@ -109,10 +133,10 @@ class Launcher:
             env=child_environment(
                 # The SDK hands on what the environment holds now, so that is what to blank.
                 dict.fromkeys(os.environ, "") | dict(profile.inherited),
+                _chosen_for(mode) | {"CLAUDE_CODE_TMPDIR": str(profile.temporary_dir)},
                 profile.extra,
                 secret=profile.secret,
                 retries=profile.retries,
-                compaction=mode.compaction,
             ),
             model=mode.model,
             system_prompt={"type": "file", "path": str(prompt_file)},
@@ -125,7 +149,35 @@ class Launcher:
             verbatim_prompts=True,
             include_partial_messages=True,
             max_buffer_size=_LONGEST_LINE,
+            thinking=_thinking(mode.parameters.thinking),
+            effort=mode.parameters.effort,
+            output_format=_output_format(mode.parameters.schema),
         )
+
+
+def _chosen_for(mode: Mode) -> dict[str, str]:
+    """The environment that only this kind of process gets."""
+    chosen = dict(client_tools.ENVIRONMENT)
+    if not mode.compaction:
+        chosen["DISABLE_AUTO_COMPACT"] = "1"
+    if mode.parameters.max_tokens is not None:
+        chosen["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(mode.parameters.max_tokens)
+    return chosen
+
+
+def _thinking(thinking: Thinking | None) -> ThinkingConfig:
+    """Models that think as they see fit are not bound by a budget: for those the CLI drops it."""
+    if thinking is None:
+        return ThinkingConfigDisabled(type="disabled")
+    if thinking.budget is None:
+        return ThinkingConfigAdaptive(type="adaptive", display="summarized")
+    return ThinkingConfigEnabled(
+        type="enabled", budget_tokens=thinking.budget, display="summarized"
+    )
+
+
+def _output_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if schema is None else {"type": "json_schema", "schema": dict(schema)}
 
 
 def _continue_from(

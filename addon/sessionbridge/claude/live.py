@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 
+from claude_agent_sdk import UserMessage
+
+from sessionbridge.claude import client_tools
 from sessionbridge.claude.answer import AnswerReader
+from sessionbridge.claude.client_tools import ClientTools
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.process import CliProcess
-from sessionbridge.turn import Delta, Finished, Message
+from sessionbridge.claude.stops import CutAnswer
+from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta
 
 
 class LiveProcess:
@@ -16,39 +21,89 @@ class LiveProcess:
     before the first; `cost_before` is what the session had cost before this process, in US dollars.
     """
 
-    def __init__(self, cli: CliProcess, mode: Mode, session_id: str, cost_before: float) -> None:
+    def __init__(
+        self, cli: CliProcess, mode: Mode, session_id: str, cost_before: float, tools: ClientTools
+    ) -> None:
         self.cli = cli
         self.mode = mode
         self.session_id = session_id
         self.tip: str | None = None
         self.transcript: tuple[int, ...] | None = None
         """The file it writes to (`file_id`) as its last turn left it; None before the first."""
-        self._cost = cost_before
+        self.waits_for: frozenset[str] = frozenset()
+        """The ids of calls whose results its turn needs to go on."""
+        self.astray = False
+        """Whether it goes on without us: it met its limit, or called a tool that nobody will."""
+        self._tools = tools
+        self._cost, self._estimated = cost_before, 0.0
 
     def goes_on_with(self, job: Job) -> bool:
         """Whether this is where the job wants to continue, and how."""
-        base = job.plan.base
+        base, ask = job.plan.base, job.plan.ask
         return (
             base is not None
             and (base.internal_id, base.entry_uuid) == (self.session_id, self.tip)
             and job.mode == self.mode
             and self.cli.alive
+            and (not self.waits_for or client_tools.answers(ask, self.waits_for))
         )
 
     async def turn(
-        self, feed: Sequence[Message], ask: Message, written: Sequence[str]
+        self,
+        feed: Sequence[Message],
+        ask: Message,
+        written: Sequence[str],
+        stop: Sequence[str] = (),
     ) -> AsyncGenerator[Delta]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
-        entries = [*written, *[await self.cli.feed(message) for message in feed]]
-        entries.append(await self.cli.ask(ask))
-        answer = AnswerReader(entries, self._cost)
+        results: Iterator[Block] = iter(())
+        entries: list[str | None] = [*written]
+        if self.waits_for:
+            # The entries of results are the CLI's; a fork between them would not hold them all.
+            results, self.waits_for = iter(ask.blocks), frozenset()
+            entries.append(None)
+            self._give(results)
+        else:
+            entries += [await self.cli.feed(message) for message in feed]
+            entries.append(await self.cli.ask(ask))
+        structured = self.mode.parameters.schema is not None
+        answer = AnswerReader(
+            self.session_id,
+            entries,
+            self._cost,
+            structured=structured,
+            estimated=self._estimated,
+        )
+        cut = CutAnswer(stop)
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:
-                for delta in answer.read(message):
+                if isinstance(message, UserMessage):
+                    self._give(results)
+                for delta in [shown for read in answer.read(message) for shown in cut.of(read)]:
+                    if isinstance(delta, ThinkingDelta) and not self._shows_thoughts:
+                        continue
                     if isinstance(delta, Finished):
-                        self.tip, self.session_id = delta.entries[-1], delta.internal_id
-                        self._cost = answer.cost
+                        self._end(answer, delta)
                         yield delta
                         return
                     yield delta
+
+    @property
+    def _shows_thoughts(self) -> bool:
+        """The CLI has no word for a client that wants their signature alone (measured)."""
+        thinking = self.mode.parameters.thinking
+        return thinking is not None and thinking.display == "summarized"
+
+    def _give(self, results: Iterator[Block]) -> None:
+        """One at a time, each when the CLI has taken the one before: so they keep their order."""
+        if (result := next(results, None)) is not None:
+            self._tools.give(result)
+
+    def _end(self, answer: AnswerReader, end: Finished) -> None:
+        self.tip, self.session_id = end.entries[-1], end.internal_id
+        self._cost, self._estimated = answer.cost, answer.estimated
+        if end.stop_reason == "tool_use" and self._tools.names.issuperset(answer.calls.values()):
+            self.waits_for = frozenset(answer.calls)
+        else:
+            self.astray = end.stop_reason == "max_tokens" or bool(answer.calls)

@@ -1,14 +1,40 @@
-"""Which model names the Claude CLI understands."""
+"""Which model answers a request: the names the Claude CLI understands, and what others become."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from sessionbridge.errors import ModelNotFound
 
 DEFAULT = "default"
 """The CLI's own word for the model of the user's plan. Always passed: without a name a resume takes
 the model its transcript mentions (measured)."""
 
-_CLAUDE = re.compile(r"(claude-[\w.@-]+|default|best|sonnet|opus|haiku|opusplan)(\[1m\])?", re.I)
+Table = Sequence[tuple[str, str]]
+"""Patterns of names that clients write, each with the model to run for it; the first one counts."""
+
+Unknown = Literal["default", "pass", "refuse"]
+"""What becomes of a name that is neither in the table nor Claude's."""
+
+_CLAUDE = re.compile(
+    r"(claude-[\w.@-]+|default|best|sonnet|opus|haiku|fable|opusplan)(\[1m\])?", re.I
+)
+_PASSABLE = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,199}(\[1m\])?", re.A)
+"""A name as a cloud's or a gateway's; no other could be one, and it goes on a command line."""
+
+_SHOWN = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The model to run, and whether the client's own word for it had no effect."""
+
+    model: str
+    ignored: bool = False
 
 
 def is_claude(model: str) -> bool:
@@ -16,6 +42,44 @@ def is_claude(model: str) -> bool:
     return _CLAUDE.fullmatch(model) is not None
 
 
-def chosen(model: str) -> str:
-    """The name to run: a program that asks for `gpt-4o` gets the default."""
-    return model if is_claude(model) else DEFAULT
+def choice(model: str, table: Table = (), unknown: Unknown = "default") -> Choice:
+    """Raises `ModelNotFound` for a name that is not to be run at all."""
+    if (named := mapped(model, table)) is not None:
+        return Choice(named)
+    if is_claude(model):
+        return Choice(model)
+    if unknown == "default":
+        return Choice(DEFAULT, ignored=True)
+    if unknown == "pass" and _PASSABLE.fullmatch(model):
+        return Choice(model)
+    raise not_found(model)
+
+
+def mapped(model: str, table: Table) -> str | None:
+    """The table's model for a name, whatever its case. A pattern is also found by its own letters:
+    `opus[1m]` would mean `opus1` or `opusm` otherwise."""
+    name = model.lower()
+    for pattern, target in table:
+        known = pattern.lower()
+        if name == known or fnmatchcase(name, known):
+            return target
+    return None
+
+
+def check_table(table: Table) -> None:
+    """Raises ValueError naming the row that can never be obeyed."""
+    for pattern, target in table:
+        if not pattern.strip():
+            raise ValueError(f"models: {pattern!r} is not the name of a model")
+        if not is_claude(target):
+            raise ValueError(f"models: {pattern!r} = {target!r} names no model of the Claude CLI")
+
+
+def literal(table: Table) -> list[str]:
+    """The names in the table that are names rather than patterns."""
+    return [pattern for pattern, _ in table if not set("*?[") & set(pattern)]
+
+
+def not_found(model: str) -> ModelNotFound:
+    name = model if _SHOWN.fullmatch(model) else "this name"
+    return ModelNotFound(f"model: {name} is not known here; name one of Claude's, such as sonnet.")

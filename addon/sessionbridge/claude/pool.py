@@ -14,14 +14,19 @@ from sessionbridge.claude.live import LiveProcess
 
 
 class Pool:
-    """At most `size` processes, those in a turn included; each waits for `idle` seconds at most.
-    `retire` ends one that waits."""
+    """At most `size` processes, those in a turn included; each waits for `idle` seconds at most, or
+    for `tool_wait` in the middle of a turn. `retire` ends one that waits."""
 
     def __init__(
-        self, size: int, idle: float, retire: Callable[[LiveProcess], Awaitable[None]]
+        self,
+        size: int,
+        idle: float,
+        tool_wait: float,
+        retire: Callable[[LiveProcess], Awaitable[None]],
     ) -> None:
         self._size = size
         self._idle = idle
+        self._tool_wait = tool_wait
         self._retire = retire
         self._busy: set[LiveProcess] = set()
         self._waiting: dict[str, LiveProcess] = {}
@@ -62,9 +67,8 @@ class Pool:
             return
         session = process.session_id
         self._waiting[session] = process
-        self._alarms[session] = asyncio.get_running_loop().call_later(
-            self._idle, self._end, session
-        )
+        patience = self._tool_wait if process.waits_for else self._idle
+        self._alarms[session] = asyncio.get_running_loop().call_later(patience, self._end, session)
         self._shrink(self._size)
         await self._ended(session)
 
@@ -95,7 +99,10 @@ class Pool:
 
     def _shrink(self, size: int) -> None:
         while self._waiting and len(self._waiting) + len(self._busy) > size:
-            self._end(next(iter(self._waiting)))
+            # In the middle of a turn last: without its process that costs more than a new one.
+            self._end(
+                min(self._waiting, key=lambda session: bool(self._waiting[session].waits_for))
+            )
 
     def _end(self, session_id: str) -> None:
         process = self._removed(session_id)

@@ -27,6 +27,7 @@ from claude_agent_sdk import Message as CliMessage
 # its standard input in mid-turn waits for the whole answer and commits it to the transcript.
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
+from sessionbridge.claude.catalog import Model, catalog
 from sessionbridge.claude.failures import from_result, translated
 from sessionbridge.claude.guardian import GUARDIAN
 from sessionbridge.errors import ClaudeFailed
@@ -122,6 +123,8 @@ class CliProcess:
         self._transport = _Transport(_nothing(), options)
         self._client = ClaudeSDKClient(options, transport=self._transport)
         self._ending: asyncio.Task[None] | None = None
+        self.models: tuple[Model, ...] = ()
+        """Those it offers, once it has been started."""
 
     @property
     def pid(self) -> int | None:
@@ -139,6 +142,7 @@ class CliProcess:
             await self._client.connect()
             self._incoming = self._client.receive_messages()
             info = await self._client.get_server_info() or {}
+        self.models = catalog(info.get("models"))
         version = str(info.get("claude_code_version", "unknown"))
         if not _new_enough(version):
             raise ClaudeFailed(

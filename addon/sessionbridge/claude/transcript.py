@@ -11,10 +11,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from claude_agent_sdk import project_key_for_directory
 
 from sessionbridge.errors import SessionLost
+from sessionbridge.turn import Message
 
 _ROOT = re.compile(rb'"parentUuid":\s*null')
 
@@ -27,6 +29,20 @@ def config_dir(environment: Mapping[str, str]) -> Path:
 
 def transcript_path(config: Path, cwd: Path, internal_id: str) -> Path:
     return config / "projects" / project_key_for_directory(cwd) / f"{internal_id}.jsonl"
+
+
+def folder_of(transcript: Path) -> Path:
+    """Where the CLI keeps what belongs to a session; of ours, it is an empty file or is not."""
+    return transcript.with_suffix("")
+
+
+def delete(transcript: Path) -> None:
+    """With the file that is in the place of its folder; what is not there is none to delete. Raises
+    OSError."""
+    transcript.unlink(missing_ok=True)
+    folder = folder_of(transcript)
+    if folder.is_file():
+        folder.unlink()
 
 
 def newest_transcript(config: Path, cwd: Path) -> Path | None:
@@ -42,6 +58,69 @@ def file_id(transcript: Path) -> tuple[int, ...] | None:
     except FileNotFoundError:
         return None
     return status.st_dev, status.st_ino, status.st_size
+
+
+def has_entry(transcript: Path, entry: str) -> bool:
+    try:
+        return transcript.read_bytes().rfind(entry.encode()) >= 0
+    except FileNotFoundError:
+        return False
+
+
+def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
+    """The messages that end in the entry `upto` and follow the entry `after`, or the beginning.
+    Raises `SessionLost` where they are not all there."""
+    try:
+        lines = transcript.read_bytes().splitlines()
+    except FileNotFoundError as error:
+        raise SessionLost("The transcript of this Claude session is gone.") from error
+    entries = {entry["uuid"]: entry for entry in map(_entry, lines) if "uuid" in entry}
+    told: set[str] = set()
+    place: str | None = upto
+    while place is not None and place != after:
+        if place not in entries:
+            raise SessionLost("The transcript of this Claude session no longer has this entry.")
+        told.add(place)
+        place = entries[place].get("parentUuid")
+    # Of several calls and their results, which hang on them, only some are in the line. What hangs
+    # on the last message is none of it: that was said later.
+    last = _message_id(entries[upto]) if upto in entries else None
+    answers = {_message_id(entries[uuid]) for uuid in told} - {None}
+    told |= {uuid for uuid, entry in entries.items() if _message_id(entry) in answers}
+    called = {uuid for uuid in told if uuid != upto and _message_id(entries[uuid]) != last}
+    told |= {uuid for uuid, entry in entries.items() if _is_result(entry, called)}
+    spoken = [entry for uuid, entry in entries.items() if uuid in told and _speaks(entry)]
+    return tuple(map(_message, spoken))
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # a line that a killed CLI did not finish
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _speaks(entry: Mapping[str, Any]) -> bool:
+    return entry.get("type") in ("user", "assistant") and not entry.get("isMeta")
+
+
+def _message_id(entry: Mapping[str, Any]) -> str | None:
+    """The model's own, which all entries of one message share; the other entries have none."""
+    return entry["message"].get("id") if entry.get("type") == "assistant" else None
+
+
+def _is_result(entry: Mapping[str, Any], called: set[str]) -> bool:
+    if entry.get("parentUuid") not in called or entry.get("type") != "user":
+        return False
+    content = entry["message"]["content"]
+    return isinstance(content, list) and any(b.get("type") == "tool_result" for b in content)
+
+
+def _message(entry: Mapping[str, Any]) -> Message:
+    content = entry["message"]["content"]
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return Message(entry["type"], tuple(blocks))
 
 
 def cost_at(transcript: Path, entry: str) -> float:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessionbridge.claude.transcript import transcript_path
+from sessionbridge.claude.transcript import delete, transcript_path
 from sessionbridge.sessions.store import Holdings, SessionStore
 from sessionbridge.turn import SessionKey
 
@@ -76,7 +76,7 @@ def _plain(internal_id: str) -> bool:
 
 def _deleted(path: Path) -> bool:
     try:
-        path.unlink(missing_ok=True)
+        delete(path)
     except OSError:
         return False
     return True

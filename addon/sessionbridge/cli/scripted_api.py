@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from typing import Any
 
@@ -18,7 +18,10 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
+from sessionbridge.cli.scripted_events import Block, Event, Pieces, events
+
 Body = Mapping[str, Any]
+_MANY = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +46,23 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer: pieces of text as they are to be streamed, and what it costs."""
+    """An answer, and what it costs: a text in pieces as they are to be streamed, or `content` in
+    the blocks of the API, where a text may be given in pieces as well. Where no `stop_reason` is
+    named, it is the one such content has."""
 
-    pieces: AsyncIterator[str] | tuple[str, ...]
+    pieces: Pieces
     usage: Usage
-    stop_reason: str = "end_turn"
+    stop_reason: str = ""
+    content: tuple[Block, ...] = ()
+
+    @property
+    def blocks(self) -> tuple[Block, ...]:
+        return self.content or ({"type": "text", "text": self.pieces},)
+
+    @property
+    def ends_with(self) -> str:
+        calls = any(block["type"] == "tool_use" for block in self.content)
+        return self.stop_reason or ("tool_use" if calls else "end_turn")
 
 
 Script = Callable[[Body], Awaitable[Reply | Failure]]
@@ -104,18 +119,16 @@ class _Handler(web.RequestHandler):
             self._fail(reply)
             return
         self.set_header("content-type", "text/event-stream")
-        for event in _opening(self._api.next_id(), body["model"], reply.usage):
+        counts = asdict(reply.usage)
+        usage = counts | {"output_tokens": 1}
+        message = {"id": self._api.next_id(), "model": body["model"], "usage": usage}
+        answer = events(message, reply.blocks, reply.ends_with, counts["output_tokens"])
+        async for event in answer:
             self._event(event)
-        await self.flush()
-        async for piece in _iterated(reply.pieces):
-            delta = {"type": "text_delta", "text": piece}
-            self._event({"type": "content_block_delta", "index": 0, "delta": delta})
             await self.flush()
-        for event in _closing(reply):
-            self._event(event)
         await self.finish()
 
-    def _event(self, event: Body) -> None:
+    def _event(self, event: Event) -> None:
         self.write(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n")
 
     def _fail(self, failure: Failure) -> None:
@@ -126,81 +139,66 @@ class _Handler(web.RequestHandler):
         self.finish({"type": "error", "error": error})
 
 
-def _opening(message_id: str, model: str, usage: Usage) -> list[Body]:
-    counts = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": 1,
-        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": usage.cache_read_input_tokens,
-    }
-    message: dict[str, Any] = {
-        "id": message_id,
-        "type": "message",
-        "role": "assistant",
-        "model": model,
-    }
-    message |= {"content": [], "stop_reason": None, "stop_sequence": None, "usage": counts}
-    block = {"type": "text", "text": ""}
-    return [
-        {"type": "message_start", "message": message},
-        {"type": "content_block_start", "index": 0, "content_block": block},
-    ]
-
-
-def _closing(reply: Reply) -> list[Body]:
-    delta = {"stop_reason": reply.stop_reason, "stop_sequence": None}
-    usage = {"output_tokens": reply.usage.output_tokens}
-    return [
-        {"type": "content_block_stop", "index": 0},
-        {"type": "message_delta", "delta": delta, "usage": usage},
-        {"type": "message_stop"},
-    ]
-
-
-async def _iterated(pieces: AsyncIterator[str] | tuple[str, ...]) -> AsyncIterator[str]:
-    if isinstance(pieces, tuple):
-        for piece in pieces:
-            yield piece
-    else:
-        async for piece in pieces:
-            yield piece
+def messages(body: Body) -> list[tuple[str, list[Block]]]:
+    """Who said what in blocks, without what the CLI puts in on its own: messages with the role
+    `system` and reminders in tags (measured)."""
+    told = [(m["role"], _blocks(m["content"])) for m in body["messages"] if m["role"] != "system"]
+    return [(role, blocks) for role, blocks in told if blocks]
 
 
 def conversation(body: Body) -> list[tuple[str, str]]:
-    """The (role, text) pairs the client wrote, without what the CLI puts in on its own: messages
-    with the role `system` and reminders in tags (measured)."""
-    spoken = []
-    for message in body["messages"]:
-        if message["role"] != "system" and (text := "\n".join(_own_texts(message["content"]))):
-            spoken.append((message["role"], text))
-    return spoken
+    """The (role, text) pairs of it; messages without text are left out."""
+    told = [
+        (role, "\n".join(block["text"] for block in blocks if block["type"] == "text"))
+        for role, blocks in messages(body)
+    ]
+    return [(role, text) for role, text in told if text]
 
 
-def _own_texts(content: str | list[Body]) -> list[str]:
+def text_of(content: str | Sequence[Block]) -> str:
+    """The text in a content of any kind; what tools returned is part of it."""
+    texts = []
+    for block in _blocks(content):
+        if block["type"] == "tool_result":
+            texts.append(text_of(block.get("content", "")))
+        elif block["type"] == "text":
+            texts.append(block["text"])
+    return "\n".join(texts)
+
+
+def _blocks(content: str | Sequence[Block]) -> list[Block]:
     blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    texts = [block["text"] for block in blocks if block["type"] == "text"]
-    return [text for text in texts if not text.startswith("<system-reminder>")]
+    return [block for block in blocks if not _is_reminder(block)]
+
+
+def _is_reminder(block: Block) -> bool:
+    return block["type"] == "text" and str(block["text"]).startswith("<system-reminder>")
 
 
 async def remembers_names(body: Body) -> Reply:
     """Knows the name of whoever has said "My name is …" in the conversation it is shown."""
     spoken = conversation(body)
-    words = sum(len(text.split()) for _, text in spoken)
     names = [m[1] for role, text in spoken if role == "user" for m in _NAME.finditer(text)]
-    new = len(spoken[-1][1].split())
     if not names:
         pieces: tuple[str, ...] = ("I do not know ", "your name ", "yet.")
     elif len(spoken) > 1:
         pieces = ("Your name is ", f"{names[-1]}.")
     else:
         pieces = ("Nice to meet you, ", f"{names[-1]}!")
-    usage = Usage(
+    return Reply(pieces, usage_of(body, 2 + 3 * len(pieces)))
+
+
+def usage_of(body: Body, output_tokens: int) -> Usage:
+    """What an answer costs: all but the last message is read from the cache. Long messages count
+    for less than they would, because the CLI gives up where it believes that its model is full."""
+    words = [len(text_of(blocks).split()) for _, blocks in messages(body)]
+    *before, new = [min(count, _MANY) for count in words]
+    return Usage(
         input_tokens=3,
-        output_tokens=2 + 3 * len(pieces),
+        output_tokens=output_tokens,
         cache_creation_input_tokens=40 + 4 * new,
-        cache_read_input_tokens=300 + 4 * (words - new) if len(spoken) > 1 else 0,
+        cache_read_input_tokens=300 + 4 * sum(before) if before else 0,
     )
-    return Reply(pieces, usage)
 
 
 _NAME = re.compile(r"[Mm]y name is (\w+)")

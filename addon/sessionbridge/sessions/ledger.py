@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sessionbridge.turn import Point, SessionKey, Usage
+from sessionbridge.turn import Origin, Point, SessionKey, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +35,33 @@ class Lineage:
     """Everything one read tells about a key.
 
     `tip` is where the newest committed turn of `row.internal_id` ended. `points` are those of the
-    longest known beginning of the conversation, and of the whole of it; newest turn first. `asked`
-    is the hash of what that newest turn was asked and `request` its idempotency key; `before` is
-    where it had continued from, None where it began a session.
+    longest known beginning of the conversation, and of the whole of it; newest turn first.
+    `open_turn` ended before the last message, with calls of the client's tools. `asked` is the hash
+    of what that newest turn was asked and `request` its idempotency key; `before` is where it had
+    continued from, None where it began a session.
     """
 
     row: MapRow | None
     tip: Point | None
     points: tuple[Point, ...]
+    open_turn: Point | None = None
     asked: str | None = None
     request: str | None = None
     before: Point | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response by its id: the key and the end of its turn, and where that had begun."""
+
+    id: str
+    key: SessionKey
+    end: Point
+    before: Point | None
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.key.scope, self.key.external_id, "conversation", "server")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

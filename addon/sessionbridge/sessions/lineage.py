@@ -98,6 +98,8 @@ def _canonical_block(block: Block) -> list[Any] | None:
         case "tool_result":
             content = _result_content(block.get("content"))
             return ["tool_result", block["tool_use_id"], content, bool(block.get("is_error"))]
+        case "thinking" | "redacted_thinking":
+            return None  # the API leaves it out of later turns, and clients may
         case kind:
             raise ValueError(f"a {kind!r} block has no canonical form")
 

@@ -5,13 +5,14 @@ Three kinds, all with the same few verbs, so that the walk need not know which i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
-from sessionbridge.errors import MemoryLost
+from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
-from sessionbridge.sessions.lineage import ROOT, Link, extend
+from sessionbridge.sessions.lineage import ROOT, Link, chain, extend
 from sessionbridge.sessions.plan import (
     plan_client_held,
     plan_server_held,
@@ -45,7 +46,7 @@ class Answered:
     base: Point | None
     shown: Sequence[Message]
     finished: Finished
-    text: str
+    answer: Message
     api: str
     model: str
     process: Process | None
@@ -81,9 +82,15 @@ class Memory(Protocol):
         """A session that nothing will continue any more now that this turn is kept."""
 
 
+Said = Callable[[str, str, str | None], Awaitable[Sequence[Message]]]
+"""Session, last entry, and the entry before the first: the messages between. Raises `SessionLost`
+where they are not known any more."""
+
+
 class Remembered:
     """A conversation with a session key, in the store. `links` are the request's messages;
-    `refuse_loss` makes losing a history that only the bridge held an error."""
+    `refuse_loss` makes losing a history that only the bridge held an error. `said` tells what a
+    session holds."""
 
     kind: MemoryKind = "session"
 
@@ -96,6 +103,7 @@ class Remembered:
         attempt: Attempt,
         *,
         refuse_loss: bool,
+        said: Said,
     ) -> None:
         self._store = store
         self._origin = origin
@@ -103,14 +111,23 @@ class Remembered:
         self._links = links
         self._attempt = attempt
         self._refuse_loss = refuse_loss
+        self._said = said
         self._history: History = origin.history
         self._mapped: str | None = None
         self.lock: str | None = None
         self.compaction = False
 
+    @property
+    def _learnt(self) -> Mapping[str, Any]:
+        return {"kind": self._origin.kind, "history": self._history}
+
+    @property
+    def _hashes(self) -> list[str]:
+        return [link.hash for link in self._links]
+
     async def plan(self) -> Plan:
-        hashes, here = [link.hash for link in self._links], self._origin.history != "client"
-        lineage = await self._store.lineage(self._key, hashes, tip=here)
+        here = self._origin.history != "client"
+        lineage = await self._store.lineage(self._key, self._hashes, tip=here)
         self._mapped = lineage.row.internal_id if lineage.row else None
         self._history = resolve_history(self._origin.history, self._links, _learned(lineage))
         # No first turn is too long. Until a key is known it is taken for one whose client keeps the
@@ -120,7 +137,7 @@ class Remembered:
         if self._attempt.anew:
             plan = plan_unknown(self._links, "started_over")
         elif self._history == "client":
-            plan = plan_client_held(self._links, lineage.points)
+            plan = plan_client_held(self._links, lineage.points, lineage.open_turn)
         else:
             plan = self._plan_server_held(lineage)
         self.lock = self._lock(plan, _learned(lineage))
@@ -133,7 +150,9 @@ class Remembered:
         # is the retry of that: the tip only sounds alike, and stays.
         tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
         known = key is not None and key == lineage.request
-        repeats = same and (known or (self._attempt.again and not tried))
+        # No two calls have one id: results that were asked before are the same ones.
+        results = any(block["type"] == "tool_result" for block in self._links[-1].message.blocks)
+        repeats = same and (known or results or (self._attempt.again and not tried))
         return plan_server_held(self._links, tip, repeats=repeats, before=lineage.before)
 
     def _lock(self, plan: Plan, learned: str | None) -> str | None:
@@ -155,6 +174,9 @@ class Remembered:
         return f"{self._links[-1].hash}@{turn_id}"
 
     async def plan_again(self, lost: Plan) -> Plan:
+        if lost.base is not None and lost.base.is_open:
+            with suppress(SessionLost):
+                return await self._plan_without_process(lost.base, self._links[-1:])
         alone = len(self._links) == 1
         refuse = alone and self._refuse_loss
         if lost.base is not None:
@@ -166,6 +188,21 @@ class Remembered:
             )
         return plan_unknown(self._links, "memory_lost" if alone else "imported")
 
+    async def _plan_without_process(self, open_turn: Point, new: Sequence[Link]) -> Plan:
+        """The results are brought in, with all that the process had heard since its last turn that
+        came to its end. Where the history is kept here, `new` is what is not part of it yet."""
+        if self._history == "client":
+            lineage = await self._store.lineage(self._key, self._hashes, tip=False)
+            return plan_client_held(self._links, lineage.points)
+        base = await self._store.last_ended(open_turn.turn_id)
+        after = base.entry_uuid if base else None
+        said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
+        *earlier, ask = chain([*said, *(link.message for link in new)])
+        if missing := _unanswered(earlier[-1].message, ask.message):
+            raise BadRequest(f"No tool output found for function call {missing[0]}.")
+        feed = tuple(link.message for link in earlier)
+        return Plan("import", "tools_imported", base, feed, ask.message)
+
     async def superseded(self, plan: Plan, turn: int | None) -> str | None:
         """A client that shows another history each turn (a sliding window) has it brought in each
         time; the one before it, never continued, would only pile up."""
@@ -175,7 +212,13 @@ class Remembered:
 
     async def commit(self, answered: Answered) -> int | None:
         finished, plan = answered.finished, answered.plan
-        hashes = _hashes(answered)
+        hashes, ends = _hashes(answered), finished.entries
+        # Nothing goes on from where the transcript holds something else, or waits for results.
+        whole = finished.exact and finished.stop_reason != "tool_use"
+        said = (*answered.shown, answered.answer)
+        places = zip(hashes, said, ends if whole else (*ends[:-1], None), strict=True)
+        points = [(hash_, end) for hash_, message, end in places if end and not _calls(message)]
+        known = [entry for entry in ends if entry is not None]
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
@@ -183,7 +226,7 @@ class Remembered:
                 parent_id=plan.base.turn_id if plan.base else None,
                 ask_hash=self._links[-1].hash,
                 history_hash=hashes[-1],
-                tip_uuid=finished.entries[-1],
+                tip_uuid=known[-1],
                 response_id=answered.response_id,
                 idempotency_key=self._attempt.key,
                 plan=plan.name,
@@ -197,10 +240,9 @@ class Remembered:
                 started_at=answered.started_at,
                 ttft_ms=answered.ttft_ms,
                 duration_ms=answered.duration_ms,
-                points=tuple(zip(hashes, finished.entries, strict=True)),
+                points=tuple(points),
                 metadata={
-                    "kind": self._origin.kind,
-                    "history": self._history,
+                    **self._learnt,
                     _TRYING: None,
                     **answered.place,
                 },
@@ -252,11 +294,22 @@ def _hashes(answered: Answered) -> list[str]:
     Counted on from the base, not from the request: where the history is kept here, a request holds
     only its end, and a point must stand for everything the model has seen.
     """
-    answer = Message("assistant", ({"type": "text", "text": answered.text},))
     hashes = [answered.base.hash if answered.base else ROOT]
-    for message in (*answered.shown, answer):
+    for message in (*answered.shown, answered.answer):
         hashes.append(extend(hashes[-1], message))
     return hashes[1:]
+
+
+def _calls(message: Message) -> bool:
+    """Whether results have to follow: the CLI would put its own there, were it to begin here."""
+    return any(block["type"] == "tool_use" for block in message.blocks)
+
+
+def _unanswered(calls: Message, results: Message) -> list[str]:
+    """The ids of calls that another message brings no result for."""
+    given = {block["tool_use_id"] for block in results.blocks if block["type"] == "tool_result"}
+    made = [block["id"] for block in calls.blocks if block["type"] == "tool_use"]
+    return [call for call in made if call not in given]
 
 
 _TRYING = "trying"

@@ -85,3 +85,12 @@ def m004_turns_by_key(db: Database) -> None:
 @migrations()
 def m005_processes(db: Database) -> None:
     db.table("turns").add_column("process", str)
+
+
+@migrations()
+def m006_turns_by_what_they_said(db: Database) -> None:
+    # The first finds the turn that a client's tool results belong to, the second the one that a
+    # request of the Responses API goes on from.
+    table = db.table("turns")
+    table.create_index(["history_hash"])
+    table.create_index(["response_id"])

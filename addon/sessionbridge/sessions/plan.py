@@ -25,11 +25,18 @@ def resolve_history(declared: History, links: Sequence[Link], learned: str | Non
     return "client" if resends else "server"
 
 
-def plan_client_held(links: Sequence[Link], points: Sequence[Point]) -> Plan:
-    """The client sends the whole conversation, and what it sends is the truth."""
+def plan_client_held(
+    links: Sequence[Link], points: Sequence[Point], open_turn: Point | None = None
+) -> Plan:
+    """The client sends the whole conversation, and what it sends is the truth.
+
+    `open_turn` is where a turn waits for the results that the last message brings.
+    """
     *earlier, ask = links
     if not earlier:
         return Plan("fresh", "first_turn", None, (), ask.message)
+    if open_turn is not None and open_turn.is_tip:
+        return Plan("resume", "tool_results", open_turn, (), ask.message)
     best = {point.hash: point for point in sorted(points, key=_preference)}
     whole = tuple(link.message for link in earlier)
     for index in range(len(earlier) - 1, -1, -1):
@@ -38,7 +45,7 @@ def plan_client_held(links: Sequence[Link], points: Sequence[Point]) -> Plan:
             continue
         feed = tuple(link.message for link in earlier[index + 1 :])
         if feed:
-            return Plan("import", "imported", base, feed, ask.message, whole)
+            return Plan("import", _imported(links), base, feed, ask.message, whole)
         if base.is_tip:
             return Plan("resume", "continued", base, (), ask.message)
         reason = "retried" if ask.hash in best else "branched"
@@ -61,8 +68,22 @@ def plan_server_held(
     if tip is None:
         return plan_unknown(links)
     if not repeats:
-        return Plan("resume", "appended", tip, (), ask)
+        reason = "tool_results" if tip.is_open else "appended"
+        return Plan("resume", reason, tip, (), ask)
     return Plan("fork" if before else "fresh", "retried", before, (), ask)
+
+
+def plan_after(links: Sequence[Link], end: Point) -> Plan:
+    """The request says itself which turn it goes on from."""
+    *earlier, ask = links
+    feed = tuple(link.message for link in earlier)
+    if feed:
+        return Plan("import", _imported(links), end, feed, ask.message)
+    if end.is_open:
+        return Plan("resume", "tool_results", end, (), ask.message)
+    if end.is_tip:
+        return Plan("resume", "continued", end, (), ask.message)
+    return Plan("fork", "branched", end, (), ask.message)
 
 
 def plan_unknown(links: Sequence[Link], reason: str | None = None) -> Plan:
@@ -70,8 +91,14 @@ def plan_unknown(links: Sequence[Link], reason: str | None = None) -> Plan:
     *earlier, ask = links
     if earlier:
         feed = tuple(link.message for link in earlier)
-        return Plan("import", reason or "imported", None, feed, ask.message)
+        return Plan("import", reason or _imported(links), None, feed, ask.message)
     return Plan("fresh", reason or "first_turn", None, (), ask.message)
+
+
+def _imported(links: Sequence[Link]) -> str:
+    """Tool results that are brought in are those that no process waits for any more."""
+    brought = any(block["type"] == "tool_result" for block in links[-1].message.blocks)
+    return "tools_imported" if brought else "imported"
 
 
 def _preference(point: Point) -> tuple[bool, int]:

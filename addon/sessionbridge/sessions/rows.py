@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions.ledger import Lineage, MapRow
+from sessionbridge.sessions.ledger import Lineage, MapRow, Response
 from sessionbridge.turn import Point, SessionKey
 
 KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
@@ -17,7 +17,7 @@ _POINTS_SQL = f"""
     SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
         SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
         ORDER BY id DESC LIMIT 1
-    ) AS is_tip
+    ) AS is_tip, 0 AS is_open
     FROM points WHERE {KEY_IS} AND hash IN (:last, (
         -- in the order given, the longest first, so that it stops where a conversation goes on
         SELECT value FROM json_each(:longest_first)
@@ -29,11 +29,28 @@ _POINTS_SQL = f"""
 _ENDS_SQL = """
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
-    ) AS is_tip, parent_id, ask_hash, idempotency_key
+    ) AS is_tip, status = 'tool_use' AS is_open, parent_id, ask_hash, idempotency_key,
+    scope, external_id, provider
     FROM turns
 """
 _NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
 _TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
+_OPEN_SQL = f"""
+    {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND status = 'tool_use'
+    ORDER BY id DESC LIMIT 1
+"""
+
+
+_LAST_ENDED_SQL = f"""
+    WITH RECURSIVE line AS (
+        SELECT id, parent_id, status FROM turns WHERE id = ?
+        UNION ALL
+        SELECT turns.id, turns.parent_id, turns.status FROM turns
+        JOIN line ON turns.id = line.parent_id AND line.status = 'tool_use'
+    )
+    {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE status <> 'tool_use')
+"""
+_RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
 
 
 def named(key: SessionKey) -> dict[str, Any]:
@@ -61,18 +78,36 @@ def lineage(db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool) 
     }
     found = db.query(_POINTS_SQL, {**named(key), **asked})
     points = tuple(_point(point) for point in found)
+    waits = _first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
+    open_turn = _point(waits) if waits else None
     newest = _first(db, _NEWEST_SQL, [row.internal_id]) if row and tip else None
     if newest is None:
-        return Lineage(row, None, points)
+        return Lineage(row, None, points, open_turn)
     parent = _first(db, _TURN_SQL, [newest["parent_id"]])
     return Lineage(
         row=row,
         tip=_point(newest),
         points=points,
+        open_turn=open_turn,
         asked=newest["ask_hash"],
         request=newest["idempotency_key"],
         before=_point(parent) if parent else None,
     )
+
+
+def last_ended(db: Database, turn_id: int) -> Point | None:
+    """Where the newest turn ended that this one goes on from and that waited for no results."""
+    row = _first(db, _LAST_ENDED_SQL, [turn_id])
+    return _point(row) if row else None
+
+
+def response(db: Database, response_id: str) -> Response | None:
+    row = _first(db, _RESPONSE_SQL, [response_id])
+    if row is None:
+        return None
+    key = SessionKey(row["scope"], row["external_id"], row["provider"])
+    parent = _first(db, _TURN_SQL, [row["parent_id"]])
+    return Response(response_id, key, _point(row), _point(parent) if parent else None)
 
 
 def _first(
@@ -83,5 +118,10 @@ def _first(
 
 def _point(row: Mapping[str, Any]) -> Point:
     return Point(
-        row["hash"], row["internal_id"], row["entry_uuid"], row["turn_id"], bool(row["is_tip"])
+        row["hash"],
+        row["internal_id"],
+        row["entry_uuid"],
+        row["turn_id"],
+        bool(row["is_tip"]),
+        bool(row["is_open"]),
     )

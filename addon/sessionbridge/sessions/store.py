@@ -21,6 +21,7 @@ from sessionbridge.sessions.ledger import (
     LedgerTurn,
     Lineage,
     MapRow,
+    Response,
     TurnRecord,
     ledger_turn,
     turn_row,
@@ -35,7 +36,7 @@ from sessionbridge.sessions.reports import (
     session_summary,
 )
 from sessionbridge.sessions.rows import KEY_IS, map_row, named
-from sessionbridge.turn import SessionKey
+from sessionbridge.turn import Point, SessionKey
 
 __all__ = [
     "DATABASE_NAME",
@@ -169,6 +170,14 @@ class SessionStore:
                 return rows.lineage(db, key, hashes, tip=tip)
 
         return self._file.call(work)
+
+    def last_ended(self, turn_id: int) -> Point | None:
+        """Where the newest turn ended that this one goes on from and that was no open one."""
+        return self._file.call(lambda db: rows.last_ended(db, turn_id))
+
+    def response(self, response_id: str) -> Response | None:
+        """What a response that the bridge has given is about. Raises `StoreUnavailable` only."""
+        return self._file.call(lambda db: rows.response(db, response_id))
 
     def commit(self, record: TurnRecord) -> int:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""

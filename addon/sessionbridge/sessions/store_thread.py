@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.ledger import Lineage, TurnRecord
+from sessionbridge.sessions.ledger import Lineage, Response, TurnRecord
 from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import SessionKey
+from sessionbridge.turn import Point, SessionKey
 
 
 class StoreThread:
@@ -27,6 +27,12 @@ class StoreThread:
 
     async def lineage(self, key: SessionKey, hashes: Sequence[str], *, tip: bool = True) -> Lineage:
         return await self._call(lambda store: store.lineage(key, hashes, tip=tip))
+
+    async def last_ended(self, turn_id: int) -> Point | None:
+        return await self._call(lambda store: store.last_ended(turn_id))
+
+    async def response(self, response_id: str) -> Response | None:
+        return await self._call(lambda store: store.response(response_id))
 
     async def commit(self, record: TurnRecord) -> int:
         return await self._call(lambda store: store.commit(record))

@@ -1,0 +1,28 @@
+"""Answers that the addon gives itself, without the gateway: short ones, and refusals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mitmproxy import http
+
+from sessionbridge.apis import SHAPES
+from sessionbridge.errors import presentable
+
+
+def answer(
+    flow: http.HTTPFlow, status: int, body: bytes, further: Mapping[str, str] | None = None
+) -> None:
+    # A response cannot be given to a request whose body is to be streamed on.
+    flow.request.stream = False
+    headers = {"content-type": "application/json", **(further or {})}
+    flow.response = http.Response.make(status, body, headers)
+
+
+def refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
+    """In the words of the API that is spoken."""
+    failure, shape = presentable(error), SHAPES[api]
+    status = shape.status(failure)
+    after = {} if failure.retry_after is None else {"retry-after": str(failure.retry_after)}
+    answer(flow, status, shape.error_body(failure), after)
+    flow.comment = f"refused · {status} {type(failure).__name__}"

@@ -1,0 +1,268 @@
+"""The Responses API, `POST /v1/responses`
+(https://platform.openai.com/docs/api-reference/responses/create).
+
+Into the neutral form:
+- `instructions`, then `system` and `developer` messages, wherever they stand, make the system
+  prompt, the one place for instructions the CLI has.
+- Neighbouring texts and calls of the assistant become one message, as do neighbouring outputs of
+  calls: the Messages API wants the results of one answer's calls together.
+- `reasoning` items are left out: they belong to the account and model that made them.
+- An `item_reference` becomes a block of that name in a message of the assistant, with the message
+  id of the answer as `response` and the number of its `block`, for whoever keeps the answers to
+  put that in its place. One of a `reasoning` item is left out like the item.
+- Tools see `openai_responses_tools`. Those that the CLI cannot run are reported as ignored, not
+  refused, because Codex offers some with every request.
+- Thinking is on where `reasoning.effort` asks for some, and shown where `reasoning.summary` does.
+- Blank text is left out (see `conversation`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, shown, without_effect
+from sessionbridge.apis.openai_chat_answer import error_body, status
+from sessionbridge.apis.openai_responses_answer import DocumentEncoder, StreamEncoder, answered
+from sessionbridge.apis.openai_responses_items import Items
+from sessionbridge.apis.openai_responses_tools import Offers
+from sessionbridge.apis.shape import Encoder
+from sessionbridge.errors import BridgeError
+from sessionbridge.turn import Parameters, Thinking, Turn
+
+# They change no answer: `prompt_cache_…` only its price, `max_tool_calls` counts the calls of tools
+# that run at OpenAI, `stream_options` is about padding against eavesdroppers.
+SILENT = frozenset(
+    {
+        "client_metadata",
+        "max_tool_calls",
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_options",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "stream_options",
+        "user",
+    }
+)
+DEFAULTS = {
+    # Reasoning that was sent back would be left out, so nothing is missed where none is given.
+    "include": ["reasoning.encrypted_content"],
+    "parallel_tool_calls": True,
+    "service_tier": "auto",
+    "top_logprobs": 0,
+    "truncation": "disabled",
+}
+REASONING_DEFAULTS = {"context": "auto", "mode": "standard"}
+
+# What the response repeats of the request.
+ECHOED = (
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "previous_response_id",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "store",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "truncation",
+    "user",
+)
+
+
+class _Reasoning(Fields):
+    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+    # The name `summary` had before.
+    generate_summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class _Format(Fields):
+    type: Literal["text", "json_object", "json_schema"]
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+
+
+class _Text(Fields):
+    format: _Format | None = None
+
+
+class _Request(Fields):
+    model: NotBlank
+    input: Any = None
+    instructions: str | None = None
+    stream: bool | None = None
+    store: bool | None = None
+    previous_response_id: NotBlank | None = None
+    conversation: Any = None
+    tools: list[Any] | None = None
+    tool_choice: Any = None
+    text: _Text | None = None
+    reasoning: _Reasoning | None = None
+    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    background: bool | None = None
+    prompt: Any = None
+
+
+class ResponsesShape:
+    """`clock` gives the epoch seconds that answers carry as `created_at`."""
+
+    name = "responses"
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._clock = clock
+
+    def parse(self, body: bytes) -> Turn:
+        fields = load(body, "")
+        request = check(_Request, fields, "")
+        _refuse_what_is_kept_elsewhere(request)
+        offers = Offers(request.tools or [])
+        _check_choice(request.tool_choice, offers)
+        items = _items(request)
+        return Turn(
+            model=request.model,
+            messages=items.messages(),
+            system=items.conversation.system,
+            stream=bool(request.stream),
+            parameters=_parameters(request, offers),
+            ignored=tuple(sorted(items.ignored | offers.ignored | _without_effect(request))),
+            echo=_echo(fields),
+            previous=_previous(request.previous_response_id),
+            store=request.store is not False,
+        )
+
+    def encoder(self, turn: Turn) -> Encoder:
+        return (StreamEncoder if turn.stream else DocumentEncoder)(turn, self._clock)
+
+    def status(self, error: BridgeError) -> int:
+        return status(error)
+
+    def error_body(self, error: BridgeError) -> bytes:
+        return error_body(error)
+
+
+def _refuse_what_is_kept_elsewhere(request: _Request) -> None:
+    if request.background:
+        raise refused("background", "must be false; this bridge answers while the client waits")
+    if request.prompt is not None:
+        raise refused("prompt", "is a template kept at OpenAI; send its text as instructions")
+    if request.previous_response_id is not None and request.conversation is not None:
+        rule = "must not be given together with conversation, which is another place to go on from"
+        raise refused("previous_response_id", rule)
+
+
+def _check_choice(choice: Any, offers: Offers) -> None:
+    match choice:
+        case None | "none" | "auto" | "required":
+            pass
+        case {"type": "function" | "custom", "name": str(name)}:
+            if not offers.has(name):
+                rule = f"{shown(name)} is not one of the tools of this request"
+                raise refused("tool_choice.name", rule)
+        case {"type": str()}:
+            pass  # of a kind that the CLI cannot run, or several
+        case _:
+            raise refused("tool_choice", "must be none, auto, required or a tool")
+
+
+def _items(request: _Request) -> Items:
+    items = Items()
+    if request.instructions is not None:
+        items.conversation.instruct([request.instructions])
+    match request.input:
+        case None:
+            raise refused("input", "is required")
+        case str() as words:
+            items.ask(words)
+        case list() as values:
+            for index, value in enumerate(values):
+                items.add(value, f"input.{index}")
+        case _:
+            raise refused("input", "must be a string or a list of items")
+    return items
+
+
+def _previous(response_id: str | None) -> str | None:
+    """By the message id of the answer, which is what the ledger has."""
+    if response_id is None:
+        return None
+    message_id = answered(response_id)
+    if message_id is None:
+        raise refused("previous_response_id", "must be an id that begins with resp_")
+    return message_id
+
+
+def _parameters(request: _Request, offers: Offers) -> Parameters:
+    reasoning = request.reasoning or _Reasoning()
+    effort = reasoning.effort
+    if effort == "none" or effort == "minimal":
+        effort = None
+    summary = reasoning.summary or reasoning.generate_summary
+    thinking = Thinking(display="summarized" if summary else "omitted")
+    return Parameters(
+        tools=() if request.tool_choice == "none" else offers.tools,
+        thinking=thinking if effort else None,
+        effort=effort,
+        schema=_schema(request.text),
+        max_tokens=request.max_output_tokens,
+    )
+
+
+def _schema(text: _Text | None) -> Mapping[str, Any] | None:
+    if text is None or text.format is None or text.format.type == "text":
+        return None
+    if text.format.type == "json_object":
+        return {"type": "object"}
+    if text.format.schema_ is None:
+        raise refused("text.format.schema", "is required")
+    return text.format.schema_
+
+
+def _without_effect(request: _Request) -> set[str]:
+    ignored = without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
+    if request.tool_choice not in (None, "auto", "none"):
+        ignored.add("tool_choice")
+    if request.reasoning:
+        ignored |= without_effect(
+            request.reasoning.model_extra,
+            silent=frozenset(),
+            defaults=REASONING_DEFAULTS,
+            prefix="reasoning.",
+        )
+    if request.text:
+        ignored |= without_effect(
+            request.text.model_extra,
+            silent=frozenset(),
+            defaults={"verbosity": "medium"},
+            prefix="text.",
+        )
+        # A name helps nobody, and a schema is kept to whether or not `strict` asks for it.
+        if request.text.format:
+            ignored |= without_effect(
+                request.text.format.model_extra,
+                silent=frozenset({"name", "strict"}),
+                defaults={},
+                prefix="text.format.",
+            )
+    return ignored
+
+
+def _echo(fields: Mapping[str, Any]) -> dict[str, Any]:
+    echo = {name: fields[name] for name in ECHOED if fields.get(name) is not None}
+    conversation = fields.get("conversation")
+    if conversation is not None:
+        # Asked for by its id alone or as an object, told as an object.
+        echo["conversation"] = (
+            {"id": conversation} if isinstance(conversation, str) else conversation
+        )
+    return echo

@@ -1,0 +1,121 @@
+"""The client's own tools: an MCP server in this process, which the CLI of one session talks to.
+
+The CLI calls a tool while the model's answer is still being streamed, names the call by the model's
+own id for it, and waits (measured). The call is left open: the request ends with `tool_use`, the
+client's next request brings the result, and with it the same turn of the model goes on. So the
+model sees true calls and true results, under the names the client gave its tools
+(`CLAUDE_AGENT_SDK_MCP_NO_PREFIX`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from claude_agent_sdk.types import McpSdkServerConfig
+from mcp import types
+from mcp.server.lowlevel import Server
+
+from sessionbridge.turn import Block, Message, Tool
+
+SERVER = "client"
+
+LONGEST_RESULT = 500_000
+"""Characters. Of what is longer the CLI gives the model a preview, whatever it is told."""
+
+ENVIRONMENT = {
+    # The model calls the tools by the names the client knows.
+    "CLAUDE_AGENT_SDK_MCP_NO_PREFIX": "1",
+    # Descriptions whole, all calls of an answer at once, and nothing added to their results.
+    "CLAUDE_CODE_MAX_MCP_DESCRIPTION_LENGTH": "10000000",
+    "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY": "1000",
+    "CLAUDE_CODE_TOTAL_TOKENS_REMINDER": "off",
+    # How long a call may stay open is for the pool to say; here it is a day, in milliseconds.
+    "CLAUDE_CODE_DISABLE_MCP_TASK_BACKGROUND": "1",
+    "MCP_TOOL_TIMEOUT": "86400000",
+    "MCP_TOOL_IDLE_TIMEOUT": "86400000",
+}
+
+_ID = "claudecode/toolUseId"
+
+
+class ClientTools:
+    """Those of one process; it may call them as soon as it has started."""
+
+    def __init__(self, tools: Sequence[Tool]) -> None:
+        self._tools = [_described(tool) for tool in tools]
+        self._results: defaultdict[str, asyncio.Future[types.CallToolResult]] = defaultdict(
+            asyncio.get_running_loop().create_future
+        )
+        self.names = frozenset(tool.name for tool in tools)
+        server = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
+        self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=server)
+
+    def give(self, result: Block) -> None:
+        """The result of a call, whether the CLI has already made that or is about to."""
+        self._results[result["tool_use_id"]].set_result(_given(result))
+
+    async def _list(self, *_: object) -> types.ListToolsResult:
+        return types.ListToolsResult(tools=self._tools)
+
+    async def _call(self, _: object, call: types.CallToolRequestParams) -> types.CallToolResult:
+        # A name of the CLI's own, which the type of `meta` does not have.
+        meta: Mapping[str, Any] = {**(call.meta or {})}
+        return await self._results[meta[_ID]]
+
+
+def answers(message: Message, calls: Iterable[str]) -> bool:
+    """Whether this is the results of exactly these calls, in a form that open calls can return so
+    that the model sees them unchanged."""
+    results = [block for block in message.blocks if _returnable(block)]
+    found = [block["tool_use_id"] for block in results]
+    return len(results) == len(message.blocks) and sorted(found) == sorted(calls)
+
+
+def _returnable(block: Block) -> bool:
+    """MCP has no documents, the CLI puts words in the place of an empty result, shows text alone of
+    an error, and cuts long results short (measured)."""
+    if block["type"] != "tool_result":
+        return False
+    parts = _parts(block)
+    if any(part["type"] not in ("text", "image") for part in parts):
+        return False
+    texts = [part["text"] for part in parts if part["type"] == "text"]
+    images = [part["source"].get("type") for part in parts if part["type"] == "image"]
+    if block.get("is_error") and (images or len(texts) != 1):
+        return False
+    says_something = bool(images) or any(text.strip() for text in texts)
+    short = sum(map(len, texts)) < LONGEST_RESULT
+    return says_something and short and all(kind == "base64" for kind in images)
+
+
+def _parts(result: Block) -> list[Mapping[str, Any]]:
+    content = result.get("content")
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return list(content or [])
+
+
+def _given(result: Block) -> types.CallToolResult:
+    content = [_content(part) for part in _parts(result)]
+    return types.CallToolResult(content=content, is_error=bool(result.get("is_error")))
+
+
+def _content(part: Mapping[str, Any]) -> types.ContentBlock:
+    if part["type"] == "text":
+        return types.TextContent(text=part["text"])
+    source = part["source"]
+    return types.ImageContent(data=source["data"], mime_type=source["media_type"])
+
+
+def _described(tool: Tool) -> types.Tool:
+    return types.Tool(
+        name=tool.name,
+        description=tool.description,
+        input_schema=dict(tool.schema),
+        # Read-only for the CLI, which then makes the calls of one answer at the same time.
+        annotations=types.ToolAnnotations(read_only_hint=True),
+        _meta={"anthropic/maxResultSizeChars": LONGEST_RESULT},
+    )

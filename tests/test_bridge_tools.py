@@ -1,0 +1,134 @@
+"""Requests that bring the results of tools: the open turn goes on, or all of it is brought in."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from sessionbridge.turn import Message, Origin
+from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD, Answer, House, ask, house
+from tests.scripted_dispatcher import Conversation
+from tests.spoken import assert_same, assistant, user
+from tests.tool_rounds import found, text, use
+
+__all__ = ["house"]
+
+CALL = assistant("I look", use("toolu_1", at="it"), use("toolu_2", "other"))
+RESULTS = user(found("toolu_1", "one"), found("toolu_2", "two"))
+
+
+def calls_when_told_to_look(seen: Conversation) -> str | Message:
+    last = seen[-1].blocks[-1]
+    return CALL if last.get("text") == "Look" else "Well"
+
+
+@pytest.fixture
+def looking(house: House) -> House:
+    house.dispatcher.answer = calls_when_told_to_look
+    return house
+
+
+async def send(
+    house: House, *talk: Message, origin: Origin | None = CLIENT_HELD, **fields: Any
+) -> Answer:
+    messages = [{"role": m.role, "content": [dict(b) for b in m.blocks]} for m in talk]
+    tools = [{"name": n, "input_schema": {"type": "object"}} for n in ("look", "other")]
+    request = {"model": "claude-x", "max_tokens": 9, "messages": messages, "tools": tools}
+    return await ask(house.bridge, json.dumps(request | fields).encode(), origin)
+
+
+def reason(answer: Answer) -> str:
+    assert answer.status == 200, answer.body
+    return answer.headers["x-sessionbridge-reason"]
+
+
+def shown(house: House) -> Sequence[Message]:
+    return house.dispatcher.seen[-1]
+
+
+HELLO = (user("Hello"), assistant("Well"))
+ROUND = (user("Look"), CALL, RESULTS)
+
+
+async def test_the_turn_that_waits_goes_on(looking: House) -> None:
+    first = await send(looking, HELLO[0])
+    calls = await send(looking, *HELLO, ROUND[0])
+    assert calls.json["stop_reason"] == "tool_use"
+    assert [block["type"] for block in calls.json["content"]] == ["text", "tool_use", "tool_use"]
+    last = await send(looking, *HELLO, *ROUND)
+    assert reason(last) == "tool_results"
+    assert_same(shown(looking), (*HELLO, *ROUND))
+    more = await send(looking, *HELLO, *ROUND, assistant("Well"), user("Thanks"))
+    assert reason(more) == "continued"
+    assert_same(shown(looking), (*HELLO, *ROUND, assistant("Well"), user("Thanks")))
+    sessions = {answer.headers["x-sessionbridge-session"] for answer in (first, calls, last, more)}
+    assert len(sessions) == 1
+
+
+async def test_results_without_their_process_are_brought_in(looking: House) -> None:
+    await send(looking, HELLO[0])
+    await send(looking, *HELLO, ROUND[0])
+    looking.dispatcher.waiting_for_tools.clear()
+    last = await send(looking, *HELLO, *ROUND)
+    assert reason(last) == "tools_imported"
+    assert_same(shown(looking), (*HELLO, *ROUND))
+    more = await send(looking, *HELLO, *ROUND, assistant("Well"), user("Thanks"))
+    assert reason(more) == "continued"
+    assert_same(shown(looking), (*HELLO, *ROUND, assistant("Well"), user("Thanks")))
+
+
+@pytest.mark.parametrize("beside", [True, False], ids=["words beside them", "another order"])
+async def test_what_no_open_call_can_return_is_brought_in(looking: House, beside: bool) -> None:
+    await send(looking, ROUND[0])
+    looking.dispatcher.waiting_for_tools.clear()
+    extra = (text("And?"),) if beside else ()
+    ask = user(*RESULTS.blocks[::-1], *extra)
+    assert reason(await send(looking, *ROUND[:2], ask)) == "tools_imported"
+    assert_same(shown(looking), (*ROUND[:2], ask))
+
+
+async def test_results_are_brought_in_once_more_after_a_retry(looking: House) -> None:
+    await send(looking, ROUND[0])
+    assert reason(await send(looking, *ROUND)) == "tool_results"
+    assert reason(await send(looking, *ROUND)) == "tools_imported"
+    assert_same(shown(looking), ROUND)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_history_kept_here_is_brought_in_from_the_transcript(
+    looking: House, restarts: bool
+) -> None:
+    """The client sends nothing but the results."""
+    await send(looking, HELLO[0], origin=SERVER_HELD)
+    assert reason(await send(looking, ROUND[0], origin=SERVER_HELD)) == "appended"
+    if restarts:
+        looking.restart()
+    looking.dispatcher.waiting_for_tools.clear()
+    last = await send(looking, CALL, RESULTS, origin=SERVER_HELD)
+    assert reason(last) == "tools_imported"
+    assert_same(shown(looking), (*HELLO, *ROUND))
+    assert reason(await send(looking, user("Thanks"), origin=SERVER_HELD)) == "appended"
+    assert_same(shown(looking), (*HELLO, *ROUND, assistant("Well"), user("Thanks")))
+
+
+async def test_a_history_kept_here_goes_on_where_it_waits(looking: House) -> None:
+    await send(looking, ROUND[0], origin=SERVER_HELD)
+    last = await send(looking, RESULTS, origin=SERVER_HELD)
+    assert reason(last) == "tool_results"
+    assert_same(shown(looking), ROUND)
+
+
+@pytest.mark.parametrize(
+    "ask", [user("Never mind"), user(found("toolu_1"))], ids=["no result", "one of two"]
+)
+async def test_a_call_without_its_result_is_named(looking: House, ask: Message) -> None:
+    await send(looking, ROUND[0], origin=SERVER_HELD)
+    refused = await send(looking, ask, origin=SERVER_HELD)
+    assert refused.status == 400
+    missing = "toolu_2" if ask.blocks[0]["type"] == "tool_result" else "toolu_1"
+    assert missing in refused.json["error"]["message"]
+    # Nothing is lost by that.
+    assert reason(await send(looking, RESULTS, origin=SERVER_HELD)) == "tool_results"
