@@ -114,6 +114,30 @@ async def test_a_history_kept_here_is_brought_in_from_the_transcript(
     assert_same(shown(looking), (*HELLO, *ROUND, assistant("Well"), user("Thanks")))
 
 
+async def test_results_that_were_brought_in_can_be_sent_once_more(looking: House) -> None:
+    """Also where nothing of their calls is in the request."""
+    await send(looking, HELLO[0], origin=SERVER_HELD)
+    await send(looking, ROUND[0], origin=SERVER_HELD)
+    looking.dispatcher.waiting_for_tools.clear()
+    for _ in range(3):
+        assert reason(await send(looking, RESULTS, origin=SERVER_HELD)) == "tools_imported"
+        assert_same(shown(looking), (*HELLO, *ROUND))
+
+
+@pytest.mark.parametrize("loses", [False, True], ids=["other calls", "lost session"])
+async def test_results_of_calls_that_the_request_shows_begin_anew(
+    looking: House, loses: bool
+) -> None:
+    told = await send(looking, HELLO[0], origin=SERVER_HELD)
+    if loses:
+        looking.dispatcher.lose(told.headers["x-sessionbridge-session"])
+    for _ in range(2):
+        assert reason(await send(looking, *ROUND, origin=SERVER_HELD)) == "tools_imported"
+        assert_same(shown(looking), ROUND)
+    assert reason(await send(looking, user("Thanks"), origin=SERVER_HELD)) == "appended"
+    assert_same(shown(looking), (*ROUND, assistant("Well"), user("Thanks")))
+
+
 async def test_a_history_kept_here_goes_on_where_it_waits(looking: House) -> None:
     await send(looking, ROUND[0], origin=SERVER_HELD)
     last = await send(looking, RESULTS, origin=SERVER_HELD)

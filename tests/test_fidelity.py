@@ -61,8 +61,7 @@ class Client(Walk):
     def append_once_more(self, said: Message, way: Way, whole: bool) -> None:
         self.send((*self.talk, said), way, whole=whole)
 
-    # Of a history kept here tests/test_bridge_tools.py tells what becomes of calls.
-    @precondition(lambda self: not self.waits and self.history == "client")
+    @precondition(lambda self: not self.waits)
     @rule(said=SAID, way=WAYS, whole=st.booleans(), number=st.integers(1, 2))
     def be_asked_for_results(self, said: Message, way: Way, whole: bool, number: int) -> None:
         self.calling = number

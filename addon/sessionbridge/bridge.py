@@ -32,7 +32,7 @@ from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.references import References, refers
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Delta, Dispatched, Finished, Origin, Plan, Turn
+from sessionbridge.turn import Delta, Dispatched, Finished, Origin, Plan, Point, Turn
 
 logger = logging.getLogger(__name__)
 
@@ -127,9 +127,9 @@ class Bridge:
                     # Raised before the model was asked, so nothing has been said or spent yet.
                     if plan.base is None:
                         raise
-                    lost = plan.base.internal_id
+                    lost = plan.base
                     plan = await memory.plan_again(plan)
-                    logger.warning("session %s is gone: %s", lost, plan.reason)
+                    _log_loss(lost, plan)
 
     @asynccontextmanager
     async def _admitted(self, memory: Memory) -> AsyncIterator[Plan]:
@@ -219,6 +219,13 @@ class Bridge:
                 await self._dispatcher.discard(superseded)
         except (BridgeError, OSError) as error:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+def _log_loss(lost: Point, plan: Plan) -> None:
+    if lost.is_open:
+        logger.info("the process of session %s is gone: %s", lost.internal_id, plan.reason)
+    else:
+        logger.warning("session %s is gone: %s", lost.internal_id, plan.reason)
 
 
 def _refuse_results_alone(plan: Plan) -> None:

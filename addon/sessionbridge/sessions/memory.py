@@ -14,6 +14,7 @@ from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
 from sessionbridge.sessions.lineage import ROOT, Link, chain, extend
 from sessionbridge.sessions.plan import (
+    brings_results,
     plan_client_held,
     plan_server_held,
     plan_unknown,
@@ -114,6 +115,7 @@ class Remembered:
         self._said = said
         self._history: History = origin.history
         self._mapped: str | None = None
+        self._answers: Point | None = None
         self.lock: str | None = None
         self.compaction = False
 
@@ -151,8 +153,12 @@ class Remembered:
         tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
         known = key is not None and key == lineage.request
         # No two calls have one id: results that were asked before are the same ones.
-        results = any(block["type"] == "tool_result" for block in self._links[-1].message.blocks)
+        results = brings_results(self._links)
         repeats = same and (known or results or (self._attempt.again and not tried))
+        end = lineage.before if repeats else tip
+        waits = end is not None and end.is_open
+        if results and not waits and _brings_calls(self._links):
+            return plan_unknown(self._links)
         return plan_server_held(self._links, tip, repeats=repeats, before=lineage.before)
 
     def _lock(self, plan: Plan, learned: str | None) -> str | None:
@@ -186,7 +192,7 @@ class Remembered:
                 "The Claude session of this conversation is gone, and nothing of it is in the "
                 "request; send it once more to begin anew."
             )
-        return plan_unknown(self._links, "memory_lost" if alone else "imported")
+        return plan_unknown(self._links, "memory_lost" if alone else None)
 
     async def _plan_without_process(self, open_turn: Point, new: Sequence[Link]) -> Plan:
         """The results are brought in, with all that the process had heard since its last turn that
@@ -194,11 +200,14 @@ class Remembered:
         if self._history == "client":
             lineage = await self._store.lineage(self._key, self._hashes, tip=False)
             return plan_client_held(self._links, lineage.points)
+        self._answers = open_turn
         base = await self._store.last_ended(open_turn.turn_id)
         after = base.entry_uuid if base else None
         said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
         *earlier, ask = chain([*said, *(link.message for link in new)])
         if missing := _unanswered(earlier[-1].message, ask.message):
+            if _brings_calls(self._links):
+                return plan_unknown(self._links)
             raise BadRequest(f"No tool output found for function call {missing[0]}.")
         feed = tuple(link.message for link in earlier)
         return Plan("import", "tools_imported", base, feed, ask.message)
@@ -212,6 +221,7 @@ class Remembered:
 
     async def commit(self, answered: Answered) -> int | None:
         finished, plan = answered.finished, answered.plan
+        follows = self._answers or plan.base
         hashes, ends = _hashes(answered), finished.entries
         # Nothing goes on from where the transcript holds something else, or waits for results.
         whole = finished.exact and finished.stop_reason != "tool_use"
@@ -223,7 +233,7 @@ class Remembered:
             TurnRecord(
                 key=self._key,
                 internal_id=finished.internal_id,
-                parent_id=plan.base.turn_id if plan.base else None,
+                parent_id=follows.turn_id if follows else None,
                 ask_hash=self._links[-1].hash,
                 history_hash=hashes[-1],
                 tip_uuid=known[-1],
@@ -303,6 +313,11 @@ def _hashes(answered: Answered) -> list[str]:
 def _calls(message: Message) -> bool:
     """Whether results have to follow: the CLI would put its own there, were it to begin here."""
     return any(block["type"] == "tool_use" for block in message.blocks)
+
+
+def _brings_calls(links: Sequence[Link]) -> bool:
+    """Whether the results at the end answer calls that the request shows as well."""
+    return bool(links[1:]) and _calls(links[-2].message)
 
 
 def _unanswered(calls: Message, results: Message) -> list[str]:
