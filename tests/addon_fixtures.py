@@ -13,6 +13,7 @@ import pytest
 from mitmproxy.http import Headers, HTTPFlow
 
 from sessionbridge.addon import SessionBridge
+from sessionbridge.exchange import Exchange
 from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
 
 with warnings.catch_warnings():
@@ -41,6 +42,12 @@ class Proxy:
     def gateway(self) -> Gateway:
         assert self.addon._gateway is not None
         return self.addon._gateway
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """Those on their way through the gateway."""
+        assert self.addon._detours is not None
+        return self.addon._detours.exchanges
 
     async def request(self, flow: HTTPFlow) -> HTTPFlow:
         """The hooks of a request, as far as they lead before the server is connected to."""

@@ -45,7 +45,7 @@ async def through_the_gateway(flow: HTTPFlow) -> bytes:
 def scripted(proxy: Proxy) -> ScriptedDispatcher:
     dispatcher = ScriptedDispatcher()
     assert proxy.addon._settings is not None
-    proxy.gateway.walk = bridge(proxy.addon._settings, proxy.addon._store, dispatcher)
+    proxy.gateway.walk = bridge(proxy.addon._settings, proxy.addon._service.store, dispatcher)
     return dispatcher
 
 
@@ -63,7 +63,7 @@ async def test_there_and_back(proxy: Proxy) -> None:
     proxy.addon.response(flow)
     assert flow.marked == ":link:" and flow.comment.startswith("fresh first_turn · sessionbridge")
     assert HTTPFlow.from_state(flow.get_state()).metadata["sessionbridge"]["turn"] == 1
-    assert proxy.gateway._expected == {} and proxy.addon._bridged == {}
+    assert proxy.gateway._expected == {} and proxy.exchanges == []
 
 
 async def test_a_flow_that_ends_in_an_error_is_restored_too(proxy: Proxy) -> None:
@@ -112,7 +112,7 @@ async def test_unkeyed_by_option(proxy: Proxy) -> None:
 
 
 async def test_our_own_child_reaches_the_api(proxy: Proxy) -> None:
-    child = {**KEYED, CHILD_HEADER: proxy.addon._secret}
+    child = {**KEYED, CHILD_HEADER: proxy.addon._service.secret}
     assert await untouched(proxy, make_flow(child))
     for forged in ("", "forged", "f\xf6rged"):
         assert is_bridged(await proxy.request(make_flow({**KEYED, CHILD_HEADER: forged})))
@@ -238,8 +238,8 @@ async def test_small_bodies_are_read_before_deciding(proxy: Proxy) -> None:
     flow.request.headers.update(KEYED)
     await proxy.addon.request(flow)
     assert is_bridged(flow)
-    (bridged,) = proxy.addon._bridged.values()
-    assert bridged.exchange.origin is not None
+    (exchange,) = proxy.exchanges
+    assert exchange.origin is not None
 
 
 async def test_without_that_option_nothing_is_decided_early(proxy: Proxy) -> None:
@@ -295,8 +295,8 @@ async def test_a_session_named_in_the_body(proxy: Proxy, tmp_path: Path, encodin
     flow = make_flow({"content-encoding": encoding}, content=b"")
     flow.request.content = json.dumps(json.loads(HELLO) | {"chat": {"id": "chat-9"}}).encode()
     assert is_bridged(await proxy.request(flow))
-    (bridged,) = proxy.addon._bridged.values()
-    assert bridged.exchange.origin == Origin("mine", "chat-9", "conversation", "learn")
+    (exchange,) = proxy.exchanges
+    assert exchange.origin == Origin("mine", "chat-9", "conversation", "learn")
 
 
 @pytest.mark.parametrize(
@@ -312,16 +312,16 @@ async def test_a_session_named_in_the_body(proxy: Proxy, tmp_path: Path, encodin
 async def test_a_session_named_in_an_odd_body_is_not_missed(proxy: Proxy, body: bytes) -> None:
     """Such a body may yet be refused, but by the bridge: it must not reach the API unseen."""
     assert is_bridged(await proxy.request(make_flow(content=body)))
-    (bridged,) = proxy.addon._bridged.values()
-    assert bridged.exchange.origin == Origin("generic", "s", "conversation", "learn")
+    (exchange,) = proxy.exchanges
+    assert exchange.origin == Origin("generic", "s", "conversation", "learn")
 
 
 async def test_a_header_sent_twice_is_one_id(proxy: Proxy) -> None:
     flow = make_flow()
     flow.request.headers.set_all("X-Chat-Id", ["a", "b"])
     assert is_bridged(await proxy.request(flow))
-    (bridged,) = proxy.addon._bridged.values()
-    assert bridged.exchange.origin == Origin("generic", "a, b", "conversation", "learn")
+    (exchange,) = proxy.exchanges
+    assert exchange.origin == Origin("generic", "a, b", "conversation", "learn")
 
 
 async def test_the_host_that_the_client_names_counts_where_the_address_says_nothing(

@@ -41,11 +41,12 @@ def break_origins(proxy: Proxy) -> None:
 
 
 def break_gateway(proxy: Proxy) -> None:
-    proxy.addon._gateway = Broken()  # type: ignore[assignment]
+    assert proxy.addon._detours is not None
+    proxy.addon._detours._gateway = Broken()  # type: ignore[assignment]
 
 
 def break_store(proxy: Proxy) -> None:
-    proxy.addon._store = Broken()  # type: ignore[assignment]
+    proxy.addon._service.store = Broken()  # type: ignore[assignment]
 
 
 def break_settings(proxy: Proxy) -> None:
@@ -65,7 +66,7 @@ async def test_each_part_may_fail(
     streaming: bool,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    gateway, store = proxy.gateway, proxy.addon._store
+    store = proxy.addon._service.store
     if streaming:
         proxy.set(stream_large_bodies="1k")
     broken(proxy)
@@ -78,17 +79,17 @@ async def test_each_part_may_fail(
         await proxy.request(flow)
     if streaming and broken is not break_gateway:
         # mitmproxy takes no response for a request that it may stream on: the gateway gives it.
-        (bridged,) = proxy.addon._bridged.values()
-        assert bridged.exchange.refused is not None
-        assert (bridged.exchange.refused.status, bridged.exchange.api) == (500, "messages")
-        told = bridged.exchange.refused.message
+        (exchange,) = proxy.exchanges
+        assert exchange.refused is not None
+        assert (exchange.refused.status, exchange.api) == (500, "messages")
+        told = exchange.refused.message
     else:
         status, error = refusal(flow)
         assert (status, error["type"], error["error"]["type"]) == (500, "error", "api_error")
         assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
         told = repr(error)
     assert SECRET not in caplog.text + told
-    proxy.addon._gateway, proxy.addon._store = gateway, store
+    proxy.addon._service.store = store
 
 
 async def test_the_other_apis_shape(proxy: Proxy) -> None:
@@ -173,8 +174,8 @@ async def test_before_it_is_configured_it_refuses() -> None:
 
 async def test_a_locked_database_is_an_error_not_a_stranger(proxy: Proxy) -> None:
     """Taken for a stranger's, a request of our own child would be bridged again, for ever."""
-    assert proxy.addon._store is not None and proxy.addon._settings is not None
-    await proxy.addon._store.issued("x")
+    assert proxy.addon._service.store is not None and proxy.addon._settings is not None
+    await proxy.addon._service.store.issued("x")
     with closing(sqlite3.connect(proxy.addon._settings.database)) as db:
         db.execute("ALTER TABLE turns RENAME TO elsewhere")
         db.commit()

@@ -7,35 +7,29 @@ one of our requests on to the real API: mitmproxy itself would, so each routing 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from mitmproxy import connection, ctx, exceptions, http
+from mitmproxy import ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge import config, local_api, options
-from sessionbridge.admission import Admission
 from sessionbridge.answers import answer, refuse
 from sessionbridge.apis.openai_responses_answer import answered
 from sessionbridge.attempts import attempt
-from sessionbridge.bridge import Bridge
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
 from sessionbridge.claude.environment import CHILD_HEADER
-from sessionbridge.claude.launcher import ClaudeProfile
+from sessionbridge.detours import Detours
 from sessionbridge.errors import BridgeError, Refused, ShuttingDown, presentable
 from sessionbridge.exchange import Exchange
-from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
+from sessionbridge.gateway import Gateway
 from sessionbridge.http_message import is_event_stream, json_body, lowered
 from sessionbridge.late_tls import LateTls
 from sessionbridge.routing import Routes, foreign_page, is_loopback
-from sessionbridge.sessions.locks import Locks
+from sessionbridge.service import Service
 from sessionbridge.sessions.origins import Origins
-from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.shutdown import Shutdown
 from sessionbridge.views.flow_notes import annotate, keep_stream
 
@@ -45,33 +39,18 @@ _TCP_TIMEOUT_MARGIN = 60
 """Seconds mitmproxy waits longer for a silent client than a turn may last."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Bridged:
-    """A flow on its way through the gateway, and the address it was really for."""
-
-    exchange: Exchange
-    ticket: str
-    scheme: bytes
-    host: str
-    port: int
-
-
 class SessionBridge:
     """The addon. It outlives a reload of the entry file, and so does its gateway."""
 
     def __init__(self) -> None:
-        self._secret = secrets.token_urlsafe(24)
+        self._service = Service()
         self._gateway: Gateway | None = None
-        self._store: StoreThread | None = None
+        self._detours: Detours | None = None
         self._settings: config.Settings | None = None
         self._problem = "the addon has not been configured"
         self._unreadable: str | None = None
-        self._dispatcher: ClaudeDispatcher | None = None
-        self._locks: Locks | None = None
-        self._closing: set[asyncio.Task[None]] = set()
         self._routes = Routes(())
         self._origins = Origins.default()
-        self._bridged: dict[str, _Bridged] = {}
         self._late_tls = LateTls(self.bridged_host)
         self._upstream = True
         self._shutdown: Shutdown | None = None
@@ -83,6 +62,7 @@ class SessionBridge:
         # The proxy accepts connections before `running` is called, so the gateway listens now.
         if self._gateway is None:
             self._gateway = Gateway()
+            self._detours = Detours(self._gateway)
 
     def configure(self, updated: set[str]) -> None:
         if not any(name.startswith("sessionbridge_") or name == "mode" for name in updated):
@@ -112,50 +92,14 @@ class SessionBridge:
         patience = settings.timeout + _TCP_TIMEOUT_MARGIN
         if ctx.options.tcp_timeout < patience:
             ctx.options.update(tcp_timeout=patience)
-        self._open(settings)
-        self._settings = settings
-
-    def _open(self, settings: config.Settings) -> None:
-        path = settings.database if settings.mapper else None
-        if self._store is not None and self._store.path != path:
-            self._store.close()
-            self._store = None
-        # Kept where it is the same file: turns under way still have to be committed.
-        if self._store is None and path is not None:
-            self._store = StoreThread(path)
-        profile = ClaudeProfile(
-            home=settings.home,
-            cli=settings.claude,
-            extra=settings.claude_env,
-            retries=settings.retries,
-            secret=self._secret,
-        )
-        keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
-        dispatcher = ClaudeDispatcher(profile, keep)
-        if self._dispatcher is not None:
-            self._close(self._dispatcher)
-        self._dispatcher = dispatcher
-        before = self._settings
-        if self._locks is None or before is None or before.locks != settings.locks:
-            self._locks = Locks(settings.locks)
-        admission = Admission(settings.concurrency, settings.queue)
         assert self._gateway is not None
-        self._gateway.walk = Bridge(settings, self._store, dispatcher, self._locks, admission)
-
-    async def _finish(self) -> None:
-        if self._dispatcher is not None:
-            await self._dispatcher.close()
-
-    def _close(self, dispatcher: ClaudeDispatcher) -> None:
-        """Its processes that wait were started under other options."""
-        closing = asyncio.create_task(dispatcher.close())
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._gateway.walk = self._service.bridge(settings)
+        self._settings = settings
 
     def running(self) -> None:
         ctx.master.addons.add(self._late_tls)
         if self._shutdown is None:
-            self._shutdown = Shutdown(self._finish, ctx.master.shutdown)
+            self._shutdown = Shutdown(self._service.finish, ctx.master.shutdown)
             self._shutdown.listen()
         if not ctx.options.listen_host:
             logger.warning(
@@ -166,12 +110,7 @@ class SessionBridge:
     def done(self) -> None:
         if self._late_tls.registered:
             ctx.master.addons.remove(self._late_tls)
-        if self._dispatcher is not None:
-            self._dispatcher.kill()
-            self._dispatcher = None
-        if self._store is not None:
-            self._store.close()
-            self._store = None
+        self._service.close()
 
     # --- connections --------------------------------------------------------------------------
 
@@ -195,7 +134,7 @@ class SessionBridge:
             await self._decide(flow, body_is_here=False)
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if flow.id not in self._bridged:
+        if self._detours is None or flow not in self._detours:
             await self._decide(flow, body_is_here=True)
 
     async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
@@ -232,9 +171,10 @@ class SessionBridge:
         """Whether a request of the Responses API goes on from a response that the bridge gave."""
         previous = (body or {}).get("previous_response_id")
         response = answered(previous) if isinstance(previous, str) else None
-        if response is None or self._store is None:
+        store = self._service.store
+        if response is None or store is None:
             return False
-        return await self._store.response(response) is not None
+        return await store.response(response) is not None
 
     def _refuse_at_gateway(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
         """A response cannot be given to a request whose body mitmproxy may stream on."""
@@ -268,19 +208,20 @@ class SessionBridge:
         settings = self._usable_settings()
         self._guard(flow, settings)
         inquiry = local_api.inquiry(flow.request.method, flow.request.path, headers)
-        assert self._dispatcher is not None
+        assert self._service.dispatcher is not None
         # The first time a process has to be started for it, which takes most of a second.
-        body = local_api.answer(inquiry, await self._dispatcher.models(), settings.models)
+        body = local_api.answer(inquiry, await self._service.dispatcher.models(), settings.models)
         answer(flow, 200, body)
         flow.comment = "answered here · models"
 
     async def _is_our_child(self, headers: Mapping[str, str]) -> bool:
         """A request of a CLI that we or a bridge beside us started must reach the API itself."""
         shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
-        if secrets.compare_digest(shown, self._secret.encode()):
+        if secrets.compare_digest(shown, self._service.secret.encode()):
             return True
         session = headers.get("x-claude-code-session-id", "")
-        return bool(session) and self._store is not None and await self._store.issued(session)
+        store = self._service.store
+        return bool(session) and store is not None and await store.issued(session)
 
     def _usable_settings(self) -> config.Settings:
         if self._settings is None:
@@ -301,31 +242,15 @@ class SessionBridge:
             raise Refused("Requests made by web pages of other hosts are not bridged.")
 
     def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        assert self._gateway is not None
-        request, data = flow.request, flow.request.data
-        if request.raw_content is not None and "content-encoding" in request.headers:
-            # The gateway's server knows gzip only.
-            request.decode(strict=False)
-        ticket, port = self._gateway.expect(exchange)
-        self._bridged[flow.id] = _Bridged(exchange, ticket, data.scheme, data.host, data.port)
+        assert self._detours is not None
+        self._detours.begin(flow, exchange)
         self._count_turns()
-        request.headers[TICKET_HEADER] = ticket
-        if "transfer-encoding" in request.headers:
-            pass  # mitmproxy cuts the body into chunks again; a length beside them is refused
-        elif request.raw_content is not None:
-            # HTTP/2 requests may lack it, and would reach the gateway without a body.
-            request.headers["content-length"] = str(len(request.raw_content))
-        elif "content-length" not in request.headers:
-            request.headers["transfer-encoding"] = "chunked"
-        # The fields, not the properties: those would rewrite the Host header too.
-        data.scheme, data.host, data.port = b"http", HOST, port
-        # A new connection: in upstream mode the old one leads through the upstream proxy.
-        flow.server_conn = connection.Server(address=(HOST, port))
 
     # --- responses ----------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        self._restore(flow)
+        assert self._detours is not None
+        self._detours.restore(flow)
         response = flow.response
         if response is None or response.stream:
             return
@@ -337,26 +262,19 @@ class SessionBridge:
         self._end(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        self._restore(flow)
+        assert self._detours is not None
+        self._detours.restore(flow)
         self._end(flow)
 
-    def _restore(self, flow: http.HTTPFlow) -> None:
-        """The saved flow shows where the client wanted to go, and keeps no secret."""
-        if bridged := self._bridged.get(flow.id):
-            data = flow.request.data
-            data.scheme, data.host, data.port = bridged.scheme, bridged.host, bridged.port
-            flow.request.headers.pop(TICKET_HEADER, None)
-
     def _end(self, flow: http.HTTPFlow) -> None:
-        if bridged := self._bridged.pop(flow.id, None):
-            assert self._gateway is not None
-            self._gateway.forget(bridged.ticket)
-            annotate(flow, bridged.exchange)
+        assert self._detours is not None
+        if exchange := self._detours.end(flow):
+            annotate(flow, exchange)
             self._count_turns()
 
     def _count_turns(self) -> None:
-        if self._shutdown is not None:
-            self._shutdown.turns(len(self._bridged))
+        if self._shutdown is not None and self._detours is not None:
+            self._shutdown.turns(len(self._detours))
 
 
 addons: Sequence[object] = [SessionBridge()]

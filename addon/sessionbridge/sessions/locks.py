@@ -45,7 +45,7 @@ class Locks:
     """Locks by name. `folder` is made when it is first needed; no name can be read in it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._thread = ThreadPoolExecutor(
             max_workers=1,
@@ -58,7 +58,7 @@ class Locks:
     async def hold(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
         """`on_wait` is called once if others are before us; what it raises is raised here, and we
         are no longer in line. Raises `StoreUnavailable` where the folder cannot be used."""
-        ticket = _Ticket(self._folder, name)
+        ticket = _Ticket(self.folder, name)
         lock = self._locks.setdefault(name, asyncio.Lock())
         try:
             first = await self._answer(ticket.take)
@@ -81,7 +81,7 @@ class Locks:
             return await self._in_thread(question)
         except OSError as error:
             raise StoreUnavailable(
-                f"The session locks in {self._folder} cannot be used ({error}); check that folder, "
+                f"The session locks in {self.folder} cannot be used ({error}); check that folder, "
                 "or choose another home with SESSIONBRIDGE_HOME."
             ) from error
 
@@ -93,7 +93,7 @@ class _Ticket:
     """A place in line for `name`; its methods run on the thread of `Locks`."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
+        self.folder = folder
         self._line = sha256(name.encode(errors="surrogatepass")).hexdigest()
         self._path = folder
         self._handle: int | None = None
@@ -103,8 +103,8 @@ class _Ticket:
         """Whether it is the first in line."""
         if sys.platform == "win32":
             return True
-        with guard(self._folder, _GUARD_SECONDS):
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+        with guard(self.folder, _GUARD_SECONDS):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
             self._ahead = self._in_line()
             self._path = self._numbered(self._ahead[-1] + 1 if self._ahead else 0)
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -125,11 +125,11 @@ class _Ticket:
 
     def _in_line(self) -> list[int]:
         prefix = f"{self._line}."
-        names = [name for name in os.listdir(self._folder) if name.startswith(prefix)]
+        names = [name for name in os.listdir(self.folder) if name.startswith(prefix)]
         return sorted(int(name.removeprefix(prefix)) for name in names)
 
     def _numbered(self, number: int) -> Path:
-        return self._folder / f"{self._line}.{number}"
+        return self.folder / f"{self._line}.{number}"
 
 
 def _sweep(folder: Path) -> None:

@@ -26,28 +26,28 @@ class StoreThread:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
 
     async def lineage(self, key: SessionKey, hashes: Sequence[str], *, tip: bool = True) -> Lineage:
-        return await self._call(lambda store: store.lineage(key, hashes, tip=tip))
+        return await self.ask(lambda store: store.lineage(key, hashes, tip=tip))
 
     async def last_ended(self, turn_id: int) -> Point | None:
-        return await self._call(lambda store: store.last_ended(turn_id))
+        return await self.ask(lambda store: store.last_ended(turn_id))
 
     async def response(self, response_id: str) -> Response | None:
-        return await self._call(lambda store: store.response(response_id))
+        return await self.ask(lambda store: store.response(response_id))
 
     async def commit(self, record: TurnRecord) -> int:
-        return await self._call(lambda store: store.commit(record))
+        return await self.ask(lambda store: store.commit(record))
 
     async def note(self, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]) -> None:
-        await self._call(lambda store: store.set(key, internal_id, metadata))
+        await self.ask(lambda store: store.set(key, internal_id, metadata))
 
     async def forget_session(self, internal_id: str, *, unmap: bool) -> None:
-        await self._call(lambda store: store.forget_session(internal_id, unmap=unmap))
+        await self.ask(lambda store: store.forget_session(internal_id, unmap=unmap))
 
     async def replaced_import(self, key: SessionKey, turn_id: int) -> str | None:
-        return await self._call(lambda store: store.replaced_import(key, turn_id))
+        return await self.ask(lambda store: store.replaced_import(key, turn_id))
 
     async def issued(self, internal_id: str) -> bool:
-        return await self._call(lambda store: store.issued(internal_id))
+        return await self.ask(lambda store: store.issued(internal_id))
 
     def close(self) -> None:
         """Waits for what has begun."""
@@ -57,7 +57,8 @@ class StoreThread:
         self._thread.submit(self._close_store)
         self._thread.shutdown()
 
-    async def _call[T](self, question: Callable[[SessionStore], T]) -> T:
+    async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
+        """Whatever else there is to be asked of the store."""
         if self._closed:
             raise StoreUnavailable(
                 f"The session database {self.path} has been closed, because the proxy stops or its "
