@@ -11,14 +11,7 @@ import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from sessionbridge.apis.openai_chat import ChatShape
-from sessionbridge.errors import (
-    ApiFailed,
-    BadRequest,
-    BridgeError,
-    Overloaded,
-    PromptTooLong,
-    TimedOut,
-)
+from sessionbridge.errors import ApiFailed
 from sessionbridge.turn import Finished, Said, Started, TextDelta, Turn, Usage
 from tests.wire import wired
 
@@ -180,62 +173,3 @@ def test_an_error_within_the_stream_is_an_error_of_the_client(texts: list[TextDe
     with pytest.raises(openai.APIError, match="The API is busy") as caught:
         follow([*sent, encoder.error(ApiFailed(529, "The API is busy; try later."))])
     assert caught.value.type == "server_error"
-
-
-@pytest.mark.parametrize(
-    "error, kind, code, param, raised",
-    [
-        (BadRequest("x"), "invalid_request_error", None, None, openai.BadRequestError),
-        (BadRequest("x", param="n"), "invalid_request_error", None, "n", openai.BadRequestError),
-        (
-            PromptTooLong("x", param="messages"),
-            "invalid_request_error",
-            "context_length_exceeded",
-            "messages",
-            openai.BadRequestError,
-        ),
-        (
-            ApiFailed(401, "x"),
-            "invalid_request_error",
-            "invalid_api_key",
-            None,
-            openai.AuthenticationError,
-        ),
-        (
-            ApiFailed(402, "x"),
-            "insufficient_quota",
-            "insufficient_quota",
-            None,
-            openai.APIStatusError,
-        ),
-        (ApiFailed(403, "x"), "request_forbidden", None, None, openai.PermissionDeniedError),
-        (ApiFailed(404, "x"), "invalid_request_error", None, None, openai.NotFoundError),
-        (
-            ApiFailed(429, "x"),
-            "rate_limit_error",
-            "rate_limit_exceeded",
-            None,
-            openai.RateLimitError,
-        ),
-        (
-            Overloaded("x"),
-            "rate_limit_error",
-            "rate_limit_exceeded",
-            None,
-            openai.RateLimitError,
-        ),
-        (ApiFailed(529, "x"), "server_error", None, None, openai.InternalServerError),
-        (TimedOut("x"), "server_error", None, None, openai.InternalServerError),
-        (BridgeError("x"), "server_error", None, None, openai.InternalServerError),
-    ],
-)
-def test_an_error_body_has_the_type_and_code_of_its_status(
-    error: BridgeError,
-    kind: str,
-    code: str | None,
-    param: str | None,
-    raised: type[openai.APIStatusError],
-) -> None:
-    with pytest.raises(raised) as caught:
-        ask([SHAPE.error_body(error)], status=SHAPE.status(error))
-    assert caught.value.body == {"message": "x", "type": kind, "param": param, "code": code}

@@ -14,44 +14,14 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel
 
-from sessionbridge.apis.openai_responses import ResponsesShape
-from sessionbridge.errors import ApiFailed, BadRequest, BridgeError, Overloaded, PromptTooLong
-from sessionbridge.turn import (
-    Finished,
-    Parameters,
-    Said,
-    Started,
-    TextDelta,
-    Thinking,
-    ThinkingDelta,
-    ToolCall,
-    ToolInput,
-    Turn,
-    Usage,
-)
-from tests.wire import wired
-
-SHAPE = ResponsesShape(clock=lambda: 1234.9)
-STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
+from sessionbridge.errors import ApiFailed
+from sessionbridge.turn import Said, TextDelta, ThinkingDelta, ToolCall, ToolInput, Turn
+from tests.test_openai_chat_answer import client
+from tests.test_openai_responses_answer import SHAPE, STARTED, asked, encode
 
 
 class City(BaseModel):
     name: str
-
-
-def encode(*deltas: Said, stream: bool, stop_reason: str = "end_turn") -> list[bytes]:
-    parameters = Parameters(thinking=Thinking())
-    tools = [{"type": "custom", "name": "patch"}]
-    turn = Turn("m", "", (), stream, parameters=parameters, echo={"tools": tools})
-    encoder = SHAPE.encoder(turn)
-    sent = [encoder.delta(delta) for delta in (STARTED, *deltas)]
-    end = Finished("sid", ("e1",), stop_reason, Usage(11, 7, 21, 31), None)
-    return [*sent, encoder.ping(), encoder.close(end)]
-
-
-def client(chunks: list[bytes], content_type: str, **options: Any) -> openai.OpenAI:
-    wire = wired(chunks, content_type, **options)
-    return openai.OpenAI(api_key="k", max_retries=0, http_client=wire)
 
 
 def ask(chunks: list[bytes], **options: Any) -> Response:
@@ -102,8 +72,8 @@ ANSWERS: dict[str, list[Said]] = {
 
 @pytest.mark.parametrize("deltas", ANSWERS.values(), ids=ANSWERS)
 def test_the_stream_however_it_arrives_is_the_document(deltas: list[Said]) -> None:
-    document = ask(encode(*deltas, stream=False))
-    for arriving in arrivals(encode(*deltas, stream=True)):
+    document = ask(encode(asked(stream=False), *deltas))
+    for arriving in arrivals(encode(asked(stream=True), *deltas)):
         assert follow(arriving) == document
         folded = fold(arriving)
         assert folded.output_text == document.output_text
@@ -113,7 +83,7 @@ def test_the_stream_however_it_arrives_is_the_document(deltas: list[Said]) -> No
 @pytest.mark.parametrize("deltas", ANSWERS.values(), ids=ANSWERS)
 def test_the_pieces_make_up_the_whole(deltas: list[Said]) -> None:
     with (
-        client(encode(*deltas, stream=True), "text/event-stream; charset=utf-8") as reader,
+        client(encode(asked(stream=True), *deltas), "text/event-stream; charset=utf-8") as reader,
         reader.responses.stream(model="m", input="Hi") as stream,
     ):
         texts, arguments = "", ""
@@ -129,7 +99,7 @@ def test_the_pieces_make_up_the_whole(deltas: list[Said]) -> None:
 
 
 def test_the_client_reads_the_answer_into_a_model_of_its_user() -> None:
-    sent = encode(TextDelta(0, '{"name":'), TextDelta(0, ' "Rome"}'), stream=False)
+    sent = encode(asked(stream=False), TextDelta(0, '{"name":'), TextDelta(0, ' "Rome"}'))
     with client(sent, "application/json") as reader:
         parsed = reader.responses.parse(model="m", input="Hi", text_format=City)
     assert parsed.output_parsed == City(name="Rome")
@@ -137,8 +107,8 @@ def test_the_client_reads_the_answer_into_a_model_of_its_user() -> None:
 
 def test_a_cut_answer_is_incomplete() -> None:
     for response in (
-        ask(encode(TextDelta(0, "a"), stream=False, stop_reason="max_tokens")),
-        follow(encode(TextDelta(0, "a"), stream=True, stop_reason="max_tokens")),
+        ask(encode(asked(stream=False), TextDelta(0, "a"), stop_reason="max_tokens")),
+        follow(encode(asked(stream=True), TextDelta(0, "a"), stop_reason="max_tokens")),
     ):
         assert response.status == "incomplete"
         assert response.incomplete_details is not None
@@ -149,7 +119,7 @@ def test_a_cut_answer_is_incomplete() -> None:
 
 
 def test_a_stream_that_ends_early_has_no_response() -> None:
-    sent = encode(TextDelta(0, "Hello"), stream=True)[:-1]
+    sent = encode(asked(stream=True), TextDelta(0, "Hello"))[:-1]
     for chunks in (sent, [*sent, b'event: response.completed\ndata: {"type": "respon']):
         with pytest.raises((RuntimeError, ValueError)):
             fold(chunks)
@@ -166,36 +136,3 @@ def test_an_error_within_the_stream_is_an_error_of_the_client(deltas: list[Said]
         with pytest.raises(openai.APIError, match="The API is busy") as caught:
             read(sent)
         assert caught.value.type == "server_error"
-
-
-@pytest.mark.parametrize(
-    "error, kind, code, param, raised",
-    [
-        (BadRequest("x", param="n"), "invalid_request_error", None, "n", openai.BadRequestError),
-        (
-            PromptTooLong("x"),
-            "invalid_request_error",
-            "context_length_exceeded",
-            None,
-            openai.BadRequestError,
-        ),
-        (
-            Overloaded("x"),
-            "rate_limit_error",
-            "rate_limit_exceeded",
-            None,
-            openai.RateLimitError,
-        ),
-        (BridgeError("x"), "server_error", None, None, openai.InternalServerError),
-    ],
-)
-def test_an_error_body_has_the_type_and_code_of_its_status(
-    error: BridgeError,
-    kind: str,
-    code: str | None,
-    param: str | None,
-    raised: type[openai.APIStatusError],
-) -> None:
-    with pytest.raises(raised) as caught:
-        ask([SHAPE.error_body(error)], status=SHAPE.status(error))
-    assert caught.value.body == {"message": "x", "type": kind, "param": param, "code": code}

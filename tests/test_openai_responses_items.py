@@ -2,31 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_responses import ResponsesShape
-from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Message, Turn
-
-SHAPE = ResponsesShape()
-HI = {"role": "user", "content": "Hi"}
-
-
-def parse(*items: Any, **fields: Any) -> Turn:
-    return SHAPE.parse(json.dumps({"model": "m", "input": items, **fields}).encode())
-
-
-def refusal(*items: Any, **fields: Any) -> BadRequest:
-    with pytest.raises(BadRequest) as caught:
-        parse(*items, **fields)
-    return caught.value
-
-
-def text(words: str) -> dict[str, Any]:
-    return {"type": "text", "text": words}
+from sessionbridge.turn import Message
+from tests.test_openai_responses import HI, parse, refusal, text
 
 
 def message(role: str, *content: dict[str, Any]) -> dict[str, Any]:

@@ -8,10 +8,16 @@ from __future__ import annotations
 from tests.proxy import Proxy
 from tests.responses_talks import ResponsesChain, ResponsesChainStream
 from tests.scripted_api import ScriptedServer
-from tests.tool_talks import Chat, Client, MessagesStream
+from tests.tool_talks import Chat, Client, MessagesStream, Talk
 from tests.tools_stage import assert_seen, clients, name, proxy, ways
 
 __all__ = ["name", "proxy"]
+
+
+def assert_returned(api: ScriptedServer, talk: Talk, result: str) -> None:
+    """The open call is answered with the result of this talk, and of no other."""
+    assert talk.give(result).text == f"Returned: {result}"
+    assert_seen(api, talk)
 
 
 @clients(MessagesStream, ResponsesChain)
@@ -47,8 +53,7 @@ def test_calls_can_be_answered_in_two_ways(
         one.give(text)
         assert_seen(api, one)
     for one in branches:
-        assert one.give("3").text == "Returned: 3"
-        assert_seen(api, one)
+        assert_returned(api, one, "3")
         assert one.say("Who am I?").text == "Your name is Tia."
         assert_seen(api, one)
 
@@ -62,8 +67,7 @@ def test_results_that_come_twice_are_answered_twice(
     talk.begin("My name is Tia. [call look]")
     again = talk.branch()
     for one in (talk, again):
-        assert one.give("sunny").text == "Returned: sunny"
-        assert_seen(api, one)
+        assert_returned(api, one, "sunny")
     again.say("Who am I?")
     assert_seen(api, again)
 
@@ -79,10 +83,8 @@ def test_calls_that_are_left_open_are_forgotten(
     left.say("Red. [call look]")
     talk.say("Blue. [call add]")
     assert_seen(api, talk)
-    assert talk.give("3").text == "Returned: 3"
-    assert_seen(api, talk)
-    assert left.give("sunny").text == "Returned: sunny"
-    assert_seen(api, left)
+    assert_returned(api, talk, "3")
+    assert_returned(api, left, "sunny")
 
 
 @clients(ResponsesChain, every=[ResponsesChain, ResponsesChainStream])
@@ -99,5 +101,4 @@ def test_a_chain_of_responses_can_go_on_from_any_of_them(
     for one in reversed(kept):
         one.say("Blue. [call add]")
         assert_seen(api, one)
-        assert one.give("3").text == "Returned: 3"
-        assert_seen(api, one)
+        assert_returned(api, one, "3")

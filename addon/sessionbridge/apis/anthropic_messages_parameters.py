@@ -13,10 +13,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessionbridge.apis.body import Fields, NotBlank, check, refused, shown, without_effect
-from sessionbridge.apis.tools import check_choice, offered
+from sessionbridge.apis.tools import LONGEST_NAME, check_choice, offered
 from sessionbridge.turn import Effort, Parameters, Thinking, Tool
 
-LONGEST_NAME = 128
 SILENT = frozenset({"cache_control"})
 # What happens anyway.
 DEFAULTS = {
@@ -103,7 +102,7 @@ def _chosen(tools: tuple[Tool, ...], choice: _ToolChoice | None) -> tuple[Tool, 
     if choice is not None and choice.type == "tool":
         if choice.name is None:
             raise refused("tool_choice.name", "is required")
-        check_choice(choice.name, tools, "tool_choice.name")
+        check_choice(choice.name, {tool.name for tool in tools}, "tool_choice.name")
     return tools
 
 

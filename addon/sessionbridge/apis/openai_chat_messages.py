@@ -172,9 +172,5 @@ def _result_content(content: object, field: str) -> str | list[Block]:
 
 
 def _document(part: Part) -> Block:
-    field = f"{part.field}.file.file_data"
     file = check(_File, part.value, part.field).file
-    if file.file_data is None:
-        rule = "is required; an upload's file_id is of no use to the Claude CLI"
-        raise refused(field, rule)
-    return document(file.file_data, file.filename, field)
+    return document(file.file_data, file.filename, f"{part.field}.file.file_data")

@@ -4,7 +4,6 @@
   is kept by offering no tool.
 - `functions` and `function_call` are the older names of `tools` and `tool_choice`, `max_tokens` is
   that of `max_completion_tokens`.
-- The least reasoning there is for a Claude model is none.
 """
 
 from __future__ import annotations
@@ -15,17 +14,21 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessionbridge.apis.body import Fields, check, refused, shown, without_effect
+from sessionbridge.apis.openai_parameters import (
+    NO_PARAMETERS,
+    FormatType,
+    LeastEffort,
+    effort_of,
+    schema_of,
+)
 from sessionbridge.apis.tools import check_choice, offered
-from sessionbridge.turn import Effort, Parameters, Thinking, Tool
+from sessionbridge.turn import Parameters, Thinking, Tool
 
 LONGEST_NAME = 64
-NO_PARAMETERS = {"type": "object", "properties": {}}
-ANY_OBJECT = {"type": "object"}
 MOST_STOPS = 4
 # `cache_control` is no field of this API, but clients of both send it; it changes no answer.
 SILENT = frozenset({"cache_control"})
 DEFAULTS = {"strict": False}
-EFFORTS: dict[str, Effort] = {"low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
 
 Tokens = Annotated[int, Field(ge=1)]
 
@@ -60,7 +63,7 @@ class _JsonSchema(Fields):
 
 
 class _ResponseFormat(Fields):
-    type: Literal["text", "json_object", "json_schema"]
+    type: FormatType
     json_schema: _JsonSchema | None = None
 
 
@@ -75,7 +78,7 @@ class Asked(Fields):
     tool_choice: Any = None
     functions: list[_Function] | None = None
     function_call: Any = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal[LeastEffort, "low", "medium", "high", "xhigh"] | None = None
     response_format: _ResponseFormat | None = None
     max_completion_tokens: Tokens | None = None
     max_tokens: Tokens | None = None
@@ -90,7 +93,7 @@ def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
     functions = asked.functions or []
     tools = _offered((tool.function for tool in given), "tools.{}.function.name")
     tools += _offered(functions, "functions.{}.name")
-    effort = EFFORTS.get(asked.reasoning_effort or "")
+    effort = effort_of(asked.reasoning_effort)
     answer = Parameters(
         tools=tools if _may_call(asked, tools) else (),
         thinking=Thinking() if effort else None,
@@ -131,12 +134,13 @@ def _offered(functions: Iterable[_Function], field: str) -> tuple[Tool, ...]:
 
 
 def _may_call(asked: Asked, tools: tuple[Tool, ...]) -> bool:
+    names = {tool.name for tool in tools}
     match asked.tool_choice:
         case None | "auto" | "none" | "required":
             pass
         case {"type": "function"}:
             named = check(_NamedTool, asked.tool_choice, "tool_choice").function
-            check_choice(named.name, tools, "tool_choice.function.name")
+            check_choice(named.name, names, "tool_choice.function.name")
         case _:
             raise refused("tool_choice", "must be none, auto, required or a function")
     match asked.function_call:
@@ -144,7 +148,7 @@ def _may_call(asked: Asked, tools: tuple[Tool, ...]) -> bool:
             pass
         case dict():
             name = check(_Named, asked.function_call, "function_call").name
-            check_choice(name, tools, "function_call.name")
+            check_choice(name, names, "function_call.name")
         case _:
             raise refused("function_call", "must be none, auto or a function")
     return "none" not in (asked.tool_choice, asked.function_call)
@@ -156,13 +160,10 @@ def _choice_without_effect(asked: Asked) -> set[str]:
 
 
 def _schema(wanted: _ResponseFormat | None) -> Mapping[str, Any] | None:
-    if wanted is None or wanted.type == "text":
+    if wanted is None:
         return None
-    if wanted.type == "json_object":
-        return ANY_OBJECT
-    if wanted.json_schema is None:
-        raise refused("response_format.json_schema", "is required")
-    return wanted.json_schema.schema_
+    given = wanted.json_schema.schema_ if wanted.json_schema else None
+    return schema_of(wanted.type, given, "response_format.json_schema")
 
 
 def _extras(given: Fields | None, prefix: str) -> set[str]:

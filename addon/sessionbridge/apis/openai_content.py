@@ -28,8 +28,9 @@ def text(words: str) -> Block:
     return {"type": "text", "text": words}
 
 
-def image(url: str, field: str) -> Block:
+def image(url: str | None, field: str) -> Block:
     """An image by its URL, http(s) or data."""
+    url = _sent(url, field)
     if url.lower().startswith(("https://", "http://")):
         return {"type": "image", "source": {"type": "url", "url": url}}
     media_type, data = _data_url(url, field)
@@ -38,10 +39,10 @@ def image(url: str, field: str) -> Block:
     return {"type": "image", "source": _base64(IMAGE_TYPES[media_type], data)}
 
 
-def document(url: str, filename: str | None, field: str) -> Block:
+def document(url: str | None, filename: str | None, field: str) -> Block:
     """A file by its data: URL, a PDF or a text
     (https://docs.anthropic.com/en/docs/build-with-claude/citations#plain-text-documents)."""
-    media_type, data = _data_url(url, field)
+    media_type, data = _data_url(_sent(url, field), field)
     if media_type == "application/pdf":
         source = _base64(media_type, data)
     elif media_type.startswith("text/") or media_type in TEXT_TYPES:
@@ -65,6 +66,13 @@ def call_id(given: str) -> str:
     """An id in the Messages API's characters, ^[a-zA-Z0-9_-]+$: other models write
     `functions.search:0`."""
     return _NO_ID.sub("_", given)
+
+
+def _sent(url: str | None, field: str) -> str:
+    """What stands where a client may also name an upload."""
+    if url is None:
+        raise refused(field, "is required; an upload's file_id is of no use to the Claude CLI")
+    return url
 
 
 def _data_url(url: str, field: str) -> tuple[str, str]:

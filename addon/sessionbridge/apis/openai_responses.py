@@ -24,14 +24,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, shown, without_effect
+from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, without_effect
 from sessionbridge.apis.openai_chat_answer import error_body, status
+from sessionbridge.apis.openai_parameters import FormatType, LeastEffort, effort_of, schema_of
 from sessionbridge.apis.openai_responses_answer import DocumentEncoder, StreamEncoder, answered
 from sessionbridge.apis.openai_responses_items import Items
 from sessionbridge.apis.openai_responses_tools import Offers
 from sessionbridge.apis.shape import Encoder
+from sessionbridge.apis.tools import check_choice
 from sessionbridge.errors import BridgeError
-from sessionbridge.turn import Parameters, Thinking, Turn
+from sessionbridge.turn import Effort, Parameters, Thinking, Turn
 
 # They change no answer: `prompt_cache_…` only its price, `max_tool_calls` counts the calls of tools
 # that run at OpenAI, `stream_options` is about padding against eavesdroppers.
@@ -82,14 +84,14 @@ ECHOED = (
 
 
 class _Reasoning(Fields):
-    effort: Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"] | None = None
+    effort: Literal[LeastEffort, Effort] | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
     # The name `summary` had before.
     generate_summary: Literal["auto", "concise", "detailed"] | None = None
 
 
 class _Format(Fields):
-    type: Literal["text", "json_object", "json_schema"]
+    type: FormatType
     schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
 
 
@@ -166,9 +168,7 @@ def _check_choice(choice: Any, offers: Offers) -> None:
         case None | "none" | "auto" | "required":
             pass
         case {"type": "function" | "custom", "name": str(name)}:
-            if not offers.has(name):
-                rule = f"{shown(name)} is not one of the tools of this request"
-                raise refused("tool_choice.name", rule)
+            check_choice(name, offers.names, "tool_choice.name")
         case {"type": str()}:
             pass  # of a kind that the CLI cannot run, or several
         case _:
@@ -204,28 +204,17 @@ def _previous(response_id: str | None) -> str | None:
 
 def _parameters(request: _Request, offers: Offers) -> Parameters:
     reasoning = request.reasoning or _Reasoning()
-    effort = reasoning.effort
-    if effort == "none" or effort == "minimal":
-        effort = None
+    effort = effort_of(reasoning.effort)
+    form = request.text.format if request.text else None
     summary = reasoning.summary or reasoning.generate_summary
     thinking = Thinking(display="summarized" if summary else "omitted")
     return Parameters(
         tools=() if request.tool_choice == "none" else offers.tools,
         thinking=thinking if effort else None,
         effort=effort,
-        schema=_schema(request.text),
+        schema=schema_of(form.type, form.schema_, "text.format.schema") if form else None,
         max_tokens=request.max_output_tokens,
     )
-
-
-def _schema(text: _Text | None) -> Mapping[str, Any] | None:
-    if text is None or text.format is None or text.format.type == "text":
-        return None
-    if text.format.type == "json_object":
-        return {"type": "object"}
-    if text.format.schema_ is None:
-        raise refused("text.format.schema", "is required")
-    return text.format.schema_
 
 
 def _without_effect(request: _Request) -> set[str]:

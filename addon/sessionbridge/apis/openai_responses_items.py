@@ -205,12 +205,9 @@ class Items:
 
     def _image(self, part: Part) -> Block:
         given = check(_Image, part.value, part.field)
-        field = f"{part.field}.image_url"
-        if given.image_url is None:
-            raise refused(field, "is required; an upload's file_id is of no use to the Claude CLI")
         if given.detail not in (None, "auto"):
             self.ignored.add("input.content.detail")
-        return image(given.image_url, field)
+        return image(given.image_url, f"{part.field}.image_url")
 
     def _note(self, item: Fields) -> None:
         self.ignored |= without_effect(
@@ -244,7 +241,4 @@ def _document(part: Part) -> Block:
             raise refused(field, "must be an http(s) URL")
         title = {"title": given.filename} if given.filename else {}
         return {"type": "document", "source": {"type": "url", "url": given.file_url}, **title}
-    field = f"{part.field}.file_data"
-    if given.file_data is None:
-        raise refused(field, "is required; an upload's file_id is of no use to the Claude CLI")
-    return document(given.file_data, given.filename, field)
+    return document(given.file_data, given.filename, f"{part.field}.file_data")

@@ -11,23 +11,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, Literal, NamedTuple
 
-from sessionbridge.apis.body import Fields, NotBlank, check, refused, without_effect
+from sessionbridge.apis.body import Fields, NotBlank, check, without_effect
+from sessionbridge.apis.openai_parameters import NO_PARAMETERS
+from sessionbridge.apis.tools import LONGEST_NAME, check_name
 from sessionbridge.turn import Tool
 
-NO_PARAMETERS = {"type": "object", "properties": {}}
 TEXT_ONLY = {"type": "object", "properties": {"input": {"type": "string"}}, "required": ["input"]}
 
 # They say who may call a tool, when it is shown and what its result looks like; the model is not
 # asked anything by them.
 SILENT = frozenset({"type", "allowed_callers", "async", "defer_loading", "output_schema"})
 DEFAULTS = {"strict": False}
-
-# The Messages API's rule, which is for the name with its namespace.
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class _Typed(Fields):
@@ -83,9 +80,10 @@ class Offers:
     def tools(self) -> tuple[Tool, ...]:
         return tuple(offer.tool for offer in self._by_name.values())
 
-    def has(self, name: str) -> bool:
-        """Whether the client calls one of them so, in whatever namespace."""
-        return any(offer.name == name for offer in self._by_name.values())
+    @property
+    def names(self) -> set[str]:
+        """What the client calls them, in whatever namespace."""
+        return {offer.name for offer in self._by_name.values()}
 
     def called(self, name: str) -> Offer:
         """What a call by this name is of; a name that nobody offered is a function's."""
@@ -120,11 +118,9 @@ class Offers:
         self._note(given.model_extra)
 
     def _offer(self, offer: Offer, field: str) -> None:
-        if not _NAME.fullmatch(offer.tool.name):
-            raise refused(f"{field}.name", "must be letters, digits, _ or -, and not too long")
-        if offer.tool.name in self._by_name:
-            raise refused(f"{field}.name", "must not be the name of an earlier tool")
-        self._by_name[offer.tool.name] = offer
+        name = offer.tool.name  # the model is told the namespace too, so the rule is for both
+        check_name(name, self._by_name, f"{field}.name", LONGEST_NAME)
+        self._by_name[name] = offer
 
     def _note(self, fields: dict[str, Any] | None) -> None:
         self.ignored |= without_effect(fields, silent=SILENT, defaults=DEFAULTS, prefix="tools.")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from sessionbridge.apis.body import refused, shown
 from sessionbridge.turn import Tool
+
+LONGEST_NAME = 128
+"""The Messages API's rule, which is the one the CLI is held to."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -16,16 +19,20 @@ def offered(tools: Iterable[Tool], field: str, longest: int) -> tuple[Tool, ...]
     most `longest` characters."""
     found: dict[str, Tool] = {}
     for index, tool in enumerate(tools):
-        place = field.format(index)
-        if not _NAME.fullmatch(tool.name) or len(tool.name) > longest:
-            raise refused(place, f"must be 1 to {longest} letters, digits, _ or -")
-        if tool.name in found:
-            raise refused(place, f"names must be unique, and {shown(tool.name)} is not")
+        check_name(tool.name, found, field.format(index), longest)
         found[tool.name] = tool
     return tuple(found.values())
 
 
-def check_choice(name: str, tools: Iterable[Tool], field: str) -> None:
+def check_name(name: str, earlier: Container[str], field: str, longest: int) -> None:
+    """The name must not be that of an `earlier` tool, and have at most `longest` characters."""
+    if not _NAME.fullmatch(name) or len(name) > longest:
+        raise refused(field, f"must be 1 to {longest} letters, digits, _ or -")
+    if name in earlier:
+        raise refused(field, f"names must be unique, and {shown(name)} is not")
+
+
+def check_choice(name: str, names: Container[str], field: str) -> None:
     """The tool that the client wants called must be one of its own."""
-    if all(tool.name != name for tool in tools):
+    if name not in names:
         raise refused(field, f"{shown(name)} is not one of the tools of this request")

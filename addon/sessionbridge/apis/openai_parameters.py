@@ -1,0 +1,35 @@
+"""What both OpenAI APIs spell the same way of how an answer is wanted: the effort of reasoning, the
+form of the answer, and functions that take nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from sessionbridge.apis.body import refused
+from sessionbridge.turn import Effort
+
+LeastEffort = Literal["none", "minimal"]
+FormatType = Literal["text", "json_object", "json_schema"]
+
+NO_PARAMETERS = {"type": "object", "properties": {}}
+
+
+def effort_of(wanted: Literal[LeastEffort, Effort] | None) -> Effort | None:
+    """The least reasoning there is for a Claude model is none."""
+    return None if wanted == "none" or wanted == "minimal" else wanted
+
+
+def schema_of(
+    kind: FormatType, given: Mapping[str, Any] | None, field: str
+) -> Mapping[str, Any] | None:
+    """What the answer has to fulfil. The client's own schema is `given`, and stands at `field`."""
+    match kind:
+        case "text":
+            return None
+        case "json_object":
+            return {"type": "object"}
+        case "json_schema":
+            if given is None:
+                raise refused(field, "is required")
+            return given
