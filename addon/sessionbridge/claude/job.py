@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sessionbridge.turn import MemoryKind, Parameters, Plan
 
@@ -36,7 +36,10 @@ class Job:
 
     @property
     def mode(self) -> Mode:
-        return Mode(self.system, self.model, self.memory, self.compaction, self.parameters)
+        # The CLI shows the model the tools by their names, in whatever order they come (measured).
+        tools = tuple(sorted(self.parameters.tools, key=lambda tool: tool.name))
+        parameters = replace(self.parameters, tools=tools)
+        return Mode(self.system, self.model, self.memory, self.compaction, parameters)
 
     @property
     def command(self) -> str:

@@ -37,11 +37,17 @@ class Pool:
         self._closed = False
 
     def holds(self, job: Job) -> bool:
+        """Where a process waits for these results but cannot take them, it is noted: they are about
+        to go to another."""
         base = job.plan.base
         if base is None or job.plan.name != "resume":
             return False
         waiting = self._waiting.get(base.internal_id)
-        return waiting is not None and waiting.goes_on_with(job)
+        if waiting is None:
+            return False
+        goes_on = waiting.goes_on_with(job)
+        waiting.passed_over = base.is_open and not goes_on
+        return goes_on
 
     def take(self, job: Job) -> LiveProcess:
         """The process that `holds` the job's session."""
@@ -99,10 +105,7 @@ class Pool:
 
     def _shrink(self, size: int) -> None:
         while self._waiting and len(self._waiting) + len(self._busy) > size:
-            # In the middle of a turn last: without its process that costs more than a new one.
-            self._end(
-                min(self._waiting, key=lambda session: bool(self._waiting[session].waits_for))
-            )
+            self._end(min(self._waiting, key=lambda session: _worth(self._waiting[session])))
 
     def _end(self, session_id: str) -> None:
         process = self._removed(session_id)
@@ -117,3 +120,11 @@ class Pool:
     async def _ended(self, session_id: str) -> None:
         if ending := [task for task, p in self._ending.items() if p.session_id == session_id]:
             await asyncio.wait(ending)
+
+
+def _worth(process: LiveProcess) -> int:
+    """In the middle of a turn most: without its process that costs more than a new one. But hardly
+    anybody will come back to one whose results another has."""
+    if process.passed_over:
+        return 0
+    return 2 if process.waits_for else 1
