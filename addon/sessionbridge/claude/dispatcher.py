@@ -26,6 +26,7 @@ from sessionbridge.claude.pool import Pool
 from sessionbridge.claude.process import FeedRefused
 from sessionbridge.claude.spares import Spares
 from sessionbridge.claude.transcript import delete, file_id, has_entry, said
+from sessionbridge.claude.web_content import Sources, WebContent, given_by_url, with_sources
 from sessionbridge.errors import ClaudeFailed, ToolsLost
 from sessionbridge.turn import Delta, Dispatched, Finished, Message, Plan, Point, Process
 
@@ -85,8 +86,10 @@ class ClaudeDispatcher:
         profile: ClaudeProfile,
         keep: Keep | None = None,
         room: Callable[[], bool] = has_room,
+        web: WebContent | None = None,
     ) -> None:
         self._profile = profile
+        self._web = web or WebContent()
         self._keep = keep = keep or Keep()
         self._launcher = Launcher(profile)
         self._pool = Pool(keep.live, keep.idle, keep.tool_wait, self._retire)
@@ -102,6 +105,11 @@ class ClaudeDispatcher:
         }
         version = self._launcher.version
         return known if version is None else {**known, "cli_version": version}
+
+    @property
+    def processes(self) -> tuple[int, int]:
+        """Those that answer or wait for the next turn of their session, and the spares."""
+        return len(self._pool), len(self._spares)
 
     async def models(self) -> tuple[Model, ...]:
         """Those the CLI offers, by any that has been started. Raises `ClaudeFailed`."""
@@ -132,10 +140,13 @@ class ClaudeDispatcher:
 
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         ways = self._ways(job)
+        # Before a process is taken: what cannot be had is to cost nothing.
+        if sources := await self._web.sources(job.plan):
+            ways = self._ways(job)  # the processes may be others by now
         for way, other in zip(ways, [*ways[1:], None], strict=True):
             said = False
             try:
-                async with aclosing(self._by(way, job)) as deltas:
+                async with aclosing(self._by(way, job, sources)) as deltas:
                     async for delta in deltas:
                         said = said or not isinstance(delta, Dispatched)
                         yield delta
@@ -166,9 +177,13 @@ class ClaudeDispatcher:
         return [*ways, *self._new_ways(job)]
 
     def _fits_a_spare(self, job: Job) -> bool:
-        """Resuming is left to a process that resumes, or a session would be left behind."""
+        """Resuming is left to a process that resumes, or a session would be left behind; and what
+        a transcript holds of a URL is not fetched again."""
         plan = job.plan.from_nothing
         if plan is None or job.plan.name == "resume" or job.memory == "continue":
+            return False
+        known = plan.feed[: len(plan.feed) - len(job.plan.feed)]
+        if given_by_url(known):
             return False
         few = self._feeding_works and len(plan.feed) <= imports.LONG_FOR_A_SPARE
         return (not plan.feed or few) and self._spares.fits(job.mode)
@@ -183,16 +198,18 @@ class ClaudeDispatcher:
             return ("file",)
         return ("file", "fed") if len(plan.feed) > self._keep.long else ("fed", "file")
 
-    async def _by(self, way: _Way, job: Job) -> AsyncGenerator[Dispatched | Delta]:
+    async def _by(
+        self, way: _Way, job: Job, sources: Sources
+    ) -> AsyncGenerator[Dispatched | Delta]:
         session = job.session_id
         end = None
         process = None
         try:
-            taken = await self._take(way, job)
+            taken = await self._take(way, job, sources)
             process, session = taken.process, taken.process.session_id
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
-            plan, written = taken.plan, taken.entries
+            plan, written = with_sources(taken.plan, sources), taken.entries
             running = process.turn(plan.feed[len(written) :], plan.ask, written, job.stop)
             async with aclosing(running) as deltas:
                 async for delta in deltas:
@@ -213,7 +230,7 @@ class ClaudeDispatcher:
         if job.plan.name != "resume" and job.memory != "continue":
             self._spares.prepare(job.mode)
 
-    async def _take(self, way: _Way, job: Job) -> _Taken:
+    async def _take(self, way: _Way, job: Job, sources: Sources) -> _Taken:
         plan = job.plan
         match way:
             case "live":
@@ -227,7 +244,7 @@ class ClaudeDispatcher:
             case "fed":
                 return _Taken(await self._started(job, plan.base), "new", plan)
             case "file":
-                entries = await on_thread(lambda: self._write(job))
+                entries = await on_thread(lambda: self._write(job, sources))
                 tip = Point("", job.session_id, entries[-1], 0, is_tip=True)
                 return _Taken(await self._started(job, tip), "new", plan, entries)
 
@@ -281,9 +298,9 @@ class ClaudeDispatcher:
         self._pool.enter(process)
         return process
 
-    def _write(self, job: Job) -> tuple[str, ...]:
+    def _write(self, job: Job, sources: Sources) -> tuple[str, ...]:
         """Writes what can be written; the rest is fed to the process that resumes it."""
-        feed = job.plan.feed
+        feed = with_sources(job.plan, sources).feed
         path, cwd = self._profile.transcript(job.session_id), self._profile.work_dir(job.memory)
         return imports.write(path, feed[: imports.writable(feed)], cwd)
 

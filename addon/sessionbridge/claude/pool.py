@@ -36,6 +36,9 @@ class Pool:
         """Their sessions are not free until then."""
         self._closed = False
 
+    def __len__(self) -> int:
+        return len(self._busy) + len(self._waiting)
+
     def holds(self, job: Job) -> bool:
         """Where a process waits for these results but cannot take them, it is noted: they are about
         to go to another."""
@@ -104,7 +107,7 @@ class Pool:
             process.cli.kill_now()
 
     def _shrink(self, size: int) -> None:
-        while self._waiting and len(self._waiting) + len(self._busy) > size:
+        while self._waiting and len(self) > size:
             self._end(min(self._waiting, key=lambda session: _worth(self._waiting[session])))
 
     def _end(self, session_id: str) -> None:

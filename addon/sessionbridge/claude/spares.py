@@ -51,6 +51,9 @@ class Spares:
         self._spares: list[_Spare] = []
         self._ending: dict[asyncio.Task[None], _Spare] = {}
 
+    def __len__(self) -> int:
+        return len(self._spares)
+
     def fits(self, mode: Mode) -> bool:
         return self._for(mode) is not None
 
