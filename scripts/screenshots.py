@@ -1,20 +1,40 @@
-"""Runs the demo and photographs mitmweb with a bridged flow open."""
+"""Runs the demo and photographs mitmweb with a bridged flow open, and the dashboard.
+
+The demo has four turns only, so the dashboard is shown with a week of invented ones beside them.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 import sys
 import tempfile
+import time
+from contextlib import closing
 from pathlib import Path
 
-from playwright.async_api import Page, async_playwright
+from playwright.async_api import Page, ViewportSize, async_playwright
 
 from sessionbridge.cli.demo import bridged_demo
 from sessionbridge.cli.mitm import Mitm
+from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
+from sessionbridge.turn import SessionKey, Usage
+from tests.turn_records import turn
 
 PICTURES = Path(__file__).parent.parent / "addon" / "pictures"
-SIZE = {"width": 1180, "height": 640}
+SIZE: ViewportSize = {"width": 1180, "height": 760}
+DAY = 24 * 3600
+PLANS = (
+    *[("resume", "continued", "live")] * 12,
+    *[("resume", "appended", "live")] * 4,
+    *[("resume", "tool_results", "live")] * 8,
+    *[("fresh", "first_turn", "spare")] * 3,
+    ("fork", "branched", "new"),
+    ("fork", "retried", "new"),
+    ("import", "imported", "new"),
+)
+SPEAKERS = (("openclaw", "team-chat"), ("openwebui", "recipes"), ("goclaw", "ann"))
 
 
 async def main() -> None:
@@ -26,18 +46,66 @@ async def main() -> None:
                 executable_path=shutil.which("chromium"),
                 args=["--no-sandbox", "--disable-background-networking", "--disable-sync"],
                 viewport=SIZE,
+                # As for whoever looks: through the proxy, but for what is on this machine.
+                proxy={"server": mitm.proxy_url, "bypass": "127.0.0.1"},
             )
             page = context.pages[0]
-            await photograph(page, mitm)
+            await photograph_mitmweb(page, mitm)
+            invent(mitm.home / DATABASE_NAME)
+            await photograph_dashboard(page)
             await context.close()
 
 
-async def photograph(page: Page, mitm: Mitm) -> None:
+async def photograph_mitmweb(page: Page, mitm: Mitm) -> None:
     await page.goto(mitm.web_url)
     await page.locator("tr", has_text="/v1/messages").nth(1).click()
     await page.get_by_text("Response", exact=True).first.click()
     await page.get_by_text("Your name is Bob.").first.wait_for()
     await page.screenshot(path=PICTURES / "mitmweb.png")
+
+
+async def photograph_dashboard(page: Page) -> None:
+    await page.goto("http://sessionbridge.local/")
+    await page.get_by_text("Updated").first.wait_for()
+    await page.locator(".main-svg").nth(6).wait_for()
+    await page.screenshot(path=PICTURES / "dashboard.png")
+
+
+def invent(database: Path) -> None:
+    """A week of turns, more by day than by night; the same ones each time."""
+    chance = random.Random(7)
+    with closing(SessionStore.open(database)) as store:
+        for hour in range(7 * 24):
+            at = time.time() - 7 * DAY + hour * 3600
+            for _ in range(chance.randint(0, 3) if 8 <= time.localtime(at).tm_hour < 20 else 0):
+                invent_turn(store, chance, at + chance.randint(0, 3599))
+
+
+def invent_turn(store: SessionStore, chance: random.Random, at: float) -> None:
+    plan, reason, process = chance.choice(PLANS)
+    scope, name = chance.choice(SPEAKERS)
+    usage = Usage(
+        chance.randint(5, 900),
+        chance.randint(40, 900),
+        chance.randint(200, 3_000),
+        chance.randint(2_000, 30_000) if plan == "resume" else 0,
+    )
+    starting = 0 if process == "live" else chance.randint(100, 900)
+    store.commit(
+        turn(
+            key=SessionKey(scope, name, "claude"),
+            internal_id=f"invented-{name}",
+            plan=plan,
+            reason=reason,
+            process=process,
+            model=chance.choice(["claude-sonnet-4-5", "claude-haiku-4-5"]),
+            usage=usage,
+            cost_usd=usage.output_tokens * 15e-6 + usage.prompt_tokens * 1e-6,
+            started_at=at,
+            ttft_ms=chance.randint(400, 1_100) + starting,
+            duration_ms=chance.randint(2_000, 9_000),
+        )
+    )
 
 
 if __name__ == "__main__":

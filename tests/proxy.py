@@ -23,7 +23,7 @@ import openai
 
 ROOT = Path(__file__).parent.parent
 DOOR = ROOT / "addon" / "sessionbridge.py"
-MITMDUMP = Path(sys.executable).with_name("mitmdump")
+TOOLS = Path(sys.executable).parent
 
 _LISTENING = re.compile(r"listening at (?:\S+ )?127\.0\.0\.1:(\d+)")
 
@@ -95,7 +95,7 @@ class Proxy:
 
         def found() -> list[dict[str, Any]] | None:
             flows = [flow for flow in self.flows() if flow["metadata"]]
-            ours = [flow for flow in flows if flow["metadata"]["external_id"] == external_id]
+            ours = [flow for flow in flows if flow["metadata"].get("external_id") == external_id]
             return ours if len(ours) >= count else None
 
         return wait_for(found, f"{count} flows of {external_id}")
@@ -129,10 +129,11 @@ def running_proxy(
     env: Mapping[str, str] | None = None,
     door: Path | None = DOOR,
     recorded: bool = True,
+    tool: str = "mitmdump",
 ) -> Iterator[Proxy]:
-    """Starts mitmdump, waits until it listens, and ends it. `options` are `sessionbridge_…` ones;
-    further `arguments` are mitmdump's own."""
-    command = [str(MITMDUMP), *(["-s", str(door)] if door else [])]
+    """Starts mitmdump, or another `tool` of mitmproxy's, waits until it listens, and ends it.
+    `options` are `sessionbridge_…` ones; further `arguments` are mitmproxy's own."""
+    command = [str(TOOLS / tool), *(["-s", str(door)] if door else [])]
     # After the door, because scripts are called in order and it is to see what that one did.
     command += ["-s", str(ROOT / "tests" / "recorder.py")] if recorded else []
     command += ["--listen-host", "127.0.0.1", "--set", f"confdir={home / 'mitm'}"]
@@ -157,7 +158,7 @@ def running_proxy(
         )
     try:
         count = max(1, arguments.count("--mode"))
-        ports = wait_for(lambda: _ports(process, log_file, count), "mitmdump to listen")
+        ports = wait_for(lambda: _ports(process, log_file, count), "mitmdump to listen", timeout=60)
         with ExitStack() as clients:
             yield Proxy(process, ports, home, log_file, record, clients)
     finally:

@@ -32,6 +32,15 @@ async def untouched(proxy: Proxy, flow: HTTPFlow) -> bool:
     return bool(before == flow.get_state())
 
 
+async def passes_as_our_own(proxy: Proxy, flow: HTTPFlow) -> bool:
+    """Untouched, but for what a person is told of it."""
+    before = flow.get_state()
+    await proxy.request(flow)
+    told = flow.comment
+    flow.comment, flow.metadata = "", {}
+    return told == "the bridge's own Claude CLI" and bool(before == flow.get_state())
+
+
 async def through_the_gateway(flow: HTTPFlow) -> bytes:
     """What mitmproxy does between the hooks: the request as it is, to where it says."""
     reader, writer = await asyncio.open_connection(flow.request.data.host, flow.request.data.port)
@@ -113,7 +122,7 @@ async def test_unkeyed_by_option(proxy: Proxy) -> None:
 
 async def test_our_own_child_reaches_the_api(proxy: Proxy) -> None:
     child = {**KEYED, CHILD_HEADER: proxy.addon._service.secret}
-    assert await untouched(proxy, make_flow(child))
+    assert await passes_as_our_own(proxy, make_flow(child))
     for forged in ("", "forged", "f\xf6rged"):
         assert is_bridged(await proxy.request(make_flow({**KEYED, CHILD_HEADER: forged})))
 
@@ -123,7 +132,7 @@ async def test_a_session_we_issued_reaches_the_api(proxy: Proxy) -> None:
     store = SessionStore.open(proxy.addon._settings.database)
     store.set(SessionKey("p", "id", "claude"), "issued-1")
     store.close()
-    assert await untouched(proxy, make_flow({"x-claude-code-session-id": "issued-1"}))
+    assert await passes_as_our_own(proxy, make_flow({"x-claude-code-session-id": "issued-1"}))
     flow = make_flow({"x-claude-code-session-id": "somebody-else"})
     assert is_bridged(await proxy.request(flow))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import time
 from contextlib import closing
@@ -98,6 +100,69 @@ def test_cost_as_a_table(filled: Path) -> None:
         assert cell in output
 
 
+def line(table: str, name: str) -> list[str]:
+    """The cells of the row that begins with a name."""
+    (found,) = [row for row in table.splitlines() if row.startswith(f"│ {name} ")]
+    return [cell.strip() for cell in found.strip("│").split("│")]
+
+
+def test_the_table_of_costs_ends_in_a_total(filled: Path) -> None:
+    rows = documents(filled, "cost")
+    names = ("input_tokens", "output_tokens")
+    cache = ("cache_creation_input_tokens", "cache_read_input_tokens")
+    sums = {name: sum(row[name] for row in rows) for name in ("turns", *names, *cache)}
+    prompt = sums["input_tokens"] + sum(sums[name] for name in cache)
+    output = run(filled, "cost").stdout
+    total = line(output, "Total")
+    assert total[1:6] == [str(count) for count in sums.values()]
+    assert total[6:] == [f"{sums['cache_read_input_tokens'] / prompt:.0%}", "0.5000 + ?"]
+    assert output.splitlines()[-2].startswith("│ Total ")
+
+
+def test_a_total_of_unknown_costs_is_unknown(home: Path) -> None:
+    with closing(SessionStore.open(home / DATABASE_NAME)) as store:
+        store.commit(turn(cost_usd=None))
+    assert line(run(home, "cost").stdout, "Total")[-1] == "?"
+
+
+def test_json_and_csv_have_no_total(filled: Path) -> None:
+    for form in ("--json", "--csv"):
+        assert "Total" not in run(filled, "cost", form).stdout
+    assert "Total" not in run(filled, "sessions", "list").stdout
+
+
+@pytest.mark.parametrize("by", ["day", "platform", "user", "session", "model"])
+def test_csv_has_the_fields_and_values_of_json(filled: Path, by: str) -> None:
+    result = run(filled, "cost", "--by", by, "--csv")
+    assert result.exit_code == 0
+    rows = list(csv.DictReader(io.StringIO(result.stdout, newline="")))
+    told = documents(filled, "cost", "--by", by)
+    assert [list(row) for row in rows] == [list(row) for row in told]
+    for row, document in zip(rows, told, strict=True):
+        assert row == {k: "" if v is None else str(v) for k, v in document.items()}
+
+
+def test_csv_keeps_an_id_as_it_is(home: Path) -> None:
+    odd = SessionKey("openclaw", 'Ann, "the boss"\nof it', "claude")
+    with closing(SessionStore.open(home / DATABASE_NAME)) as store:
+        store.commit(turn(key=odd))
+    output = run(home, "cost", "--by", "user", "--csv").stdout
+    (row,) = csv.DictReader(io.StringIO(output, newline=""))
+    assert row["user"] == odd.external_id
+
+
+def test_csv_of_nothing_is_its_header(home: Path) -> None:
+    (header,) = run(home, "cost", "--by", "user", "--csv").stdout.splitlines()
+    assert header.split(",")[:3] == ["platform", "user", "turns"]
+    assert not home.exists()
+
+
+def test_json_and_csv_exclude_each_other(filled: Path) -> None:
+    result = run(filled, "cost", "--json", "--csv")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--json and --csv exclude each other" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("by", "names"),
     [
@@ -164,10 +229,3 @@ def test_home_comes_from_the_environment(filled: Path) -> None:
 def test_version_is_the_installed_one() -> None:
     result = CliRunner().invoke(cli, ["--version"])
     assert version("mitmproxy-sessionbridge") in result.output
-
-
-@pytest.mark.parametrize("command", [[], ["cost"], ["sessions"], ["sessions", "list"]])
-def test_every_command_has_help(command: list[str]) -> None:
-    result = CliRunner().invoke(cli, [*command, "--help"])
-    assert result.exit_code == 0
-    assert "Usage:" in result.output

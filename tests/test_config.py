@@ -33,6 +33,8 @@ class Options:
     sessionbridge_memory_lost: str = "fresh"
     sessionbridge_unknown_model: str = "default"
     sessionbridge_upstream: bool = True
+    sessionbridge_watch: bool = False
+    sessionbridge_keep_flows: int | None = None
     sessionbridge_allow_remote: bool = False
     sessionbridge_strict: bool = False
 

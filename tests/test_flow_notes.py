@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
+from mitmproxy import flowfilter
 from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow, tutils
 
@@ -67,6 +70,9 @@ def test_metadata_survives_being_saved() -> None:
         "cost_usd": 0.00091,
         "ttft_ms": 0,
         "duration_ms": 949,
+        "base": None,
+        "fed": 0,
+        "process": "live",
         "turn": 7,
         "error": None,
     }
@@ -92,3 +98,17 @@ def test_a_very_long_stream_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None
     tap = flow_notes.keep_stream(flow)
     assert [tap(data) for data in (b"123", b"45", b"6", b"")] == [b"123", b"45", b"6", b""]
     assert flow.response is not None and flow.response.raw_content is None
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["~marked", '~comment "openclaw"', '~comment "resume continued"', '~meta "session-2"'],
+)
+def test_filters_find_it(expression: str) -> None:
+    flow = tflow.tflow()
+    flow_notes.annotate(flow, answered())
+    with warnings.catch_warnings():
+        # mitmproxy 12.2 calls pyparsing by names that pyparsing 3.3 deprecates.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        wanted = flowfilter.parse(expression)
+    assert wanted(flow) and not wanted(tflow.tflow())

@@ -10,17 +10,19 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from mitmproxy import ctx, exceptions, http
+from mitmproxy import contentviews, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
-from sessionbridge import config, local_api, options
+from sessionbridge import config, local_api, operator_pages, options
 from sessionbridge.answers import answer, refuse
 from sessionbridge.apis.openai_responses_answer import answered
 from sessionbridge.attempts import attempt
 from sessionbridge.claude.environment import CHILD_HEADER
+from sessionbridge.desk import Desk
 from sessionbridge.detours import Detours
 from sessionbridge.errors import BridgeError, Refused, ShuttingDown, presentable
 from sessionbridge.exchange import Exchange
@@ -31,7 +33,14 @@ from sessionbridge.routing import Routes, foreign_page, is_loopback
 from sessionbridge.service import Service
 from sessionbridge.sessions.origins import Origins
 from sessionbridge.shutdown import Shutdown
-from sessionbridge.views.flow_notes import annotate, keep_stream
+from sessionbridge.turn import Attempt
+from sessionbridge.views.commands import Commands
+from sessionbridge.views.content_view import SessionBridgeView
+from sessionbridge.views.dashboard.metrics import Errors
+from sessionbridge.views.dashboard.pages import Dashboard
+from sessionbridge.views.flow_list import FlowList
+from sessionbridge.views.flow_notes import annotate, is_own, keep_stream, note_own
+from sessionbridge.watch import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -51,8 +60,14 @@ class SessionBridge:
         self._unreadable: str | None = None
         self._routes = Routes(())
         self._origins = Origins.default()
-        self._late_tls = LateTls(self.bridged_host)
+        self._late_tls = LateTls(self.served_here)
         self._upstream = True
+        self._desk = Desk(self._service, lambda: self._detours.exchanges if self._detours else ())
+        self._dashboard: Dashboard | None = None
+        self._errors = Errors()
+        self._watch = Watch()
+        self._list = FlowList()
+        self.addons = [Commands(self._desk)]
         self._shutdown: Shutdown | None = None
 
     # --- life ---------------------------------------------------------------------------------
@@ -63,6 +78,7 @@ class SessionBridge:
         if self._gateway is None:
             self._gateway = Gateway()
             self._detours = Detours(self._gateway)
+        contentviews.add(SessionBridgeView)
 
     def configure(self, updated: set[str]) -> None:
         if not any(name.startswith("sessionbridge_") or name == "mode" for name in updated):
@@ -94,6 +110,8 @@ class SessionBridge:
             ctx.options.update(tcp_timeout=patience)
         assert self._gateway is not None
         self._gateway.walk = self._service.bridge(settings)
+        reports, desk = self._service.reports, self._desk
+        self._dashboard = Dashboard(reports, desk.state, desk.said, self._errors)
         self._settings = settings
 
     def running(self) -> None:
@@ -116,12 +134,13 @@ class SessionBridge:
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """Accepts the tunnel without a connection to the server, which may be out of reach."""
-        if flow.response is None and self.bridged_host(flow.request.host):
+        if flow.response is None and self.served_here(flow.request.host):
             flow.response = http.Response.make(200)
             flow.response.headers.clear()
 
-    def bridged_host(self, host: str) -> bool:
-        return self._routes.bridged_host(host)
+    def served_here(self, host: str) -> bool:
+        """Whether what is asked of a host may be answered without it."""
+        return self._routes.bridged_host(host) or host == operator_pages.HOST
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -140,6 +159,10 @@ class SessionBridge:
     async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
         if flow.response or flow.error or not flow.live:
             return
+        if (path := operator_pages.asked(flow)) is not None and self._dashboard is not None:
+            await operator_pages.serve(flow, path, self._dashboard)
+            self._list.page(flow, ctx.master.addons.get("view"))
+            return
         api = None
         try:
             api = self._api(flow.request)
@@ -152,6 +175,7 @@ class SessionBridge:
                 return
             if await self._is_our_child(headers):
                 if self._upstream:
+                    note_own(flow)
                     return
                 raise Refused(local_api.NO_API_FOR_THE_CLI)
             body = await json_body(flow.request, headers) if body_is_here else None
@@ -160,7 +184,7 @@ class SessionBridge:
             ours = origin is not None or settings.unkeyed != "passthrough"
             if ours or await self._goes_on(body):
                 self._guard(flow, settings)
-                self._send_to_gateway(flow, Exchange(api, origin, attempt(headers)))
+                self._send_to_gateway(flow, Exchange(api, origin, _attempt(flow, headers)))
         except Exception as error:
             if body_is_here:
                 refuse(flow, api or "messages", error)
@@ -259,22 +283,38 @@ class SessionBridge:
             response.stream = keep_stream(flow)
 
     def response(self, flow: http.HTTPFlow) -> None:
-        self._end(flow)
+        settings = self._settings
+        if not self._end(flow) and settings is not None and settings.watch and not is_own(flow):
+            self._watch.passed(flow, self._service.store)
 
     def error(self, flow: http.HTTPFlow) -> None:
         assert self._detours is not None
         self._detours.restore(flow)
         self._end(flow)
 
-    def _end(self, flow: http.HTTPFlow) -> None:
+    def _end(self, flow: http.HTTPFlow) -> bool:
+        """Whether it was a bridged one."""
         assert self._detours is not None
-        if exchange := self._detours.end(flow):
-            annotate(flow, exchange)
-            self._count_turns()
+        exchange = self._detours.end(flow)
+        if exchange is None:
+            return False
+        annotate(flow, exchange)
+        if error := exchange.outcome.error:
+            self._errors.count(error.split()[-1])
+        keep = self._settings.keep_flows if self._settings else None
+        self._list.bridged(flow, ctx.master.addons.get("view"), keep)
+        self._count_turns()
+        return True
 
     def _count_turns(self) -> None:
         if self._shutdown is not None and self._detours is not None:
             self._shutdown.turns(len(self._detours))
+
+
+def _attempt(flow: http.HTTPFlow, headers: Mapping[str, str]) -> Attempt:
+    """A flow that somebody replays is a retry of itself."""
+    sent = attempt(headers)
+    return replace(sent, again=True) if flow.is_replay == "request" else sent
 
 
 addons: Sequence[object] = [SessionBridge()]

@@ -37,6 +37,7 @@ _LEAST = {
     "first_token_timeout": 1,
     "tool_wait": 1,
     "retries": 0,
+    "keep_flows": 0,
 }
 _OFF = {"0", "false", "no", "off"}
 
@@ -89,6 +90,8 @@ class Options(Protocol):
     sessionbridge_memory_lost: str
     sessionbridge_unknown_model: str
     sessionbridge_upstream: bool
+    sessionbridge_watch: bool
+    sessionbridge_keep_flows: int | None
     sessionbridge_allow_remote: bool
     sessionbridge_strict: bool
 
@@ -98,6 +101,7 @@ class Settings:
     """`idle`, `timeout`, `first_token_timeout` and `tool_wait` are seconds. `mapper` is False when
     the environment switches the session map off for the whole process. `models` are the rows that
     say what runs for a name, in order. Without `upstream` there is no API to pass anything on to.
+    `keep_flows` is None for all of them.
     """
 
     home: Path
@@ -120,6 +124,8 @@ class Settings:
     memory_lost: WhenLost
     unknown_model: Unknown
     upstream: bool
+    watch: bool
+    keep_flows: int | None
     allow_remote: bool
     strict: bool
 
@@ -176,6 +182,8 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         memory_lost=memory_lost,
         unknown_model=unknown_model,
         upstream=options.sessionbridge_upstream,
+        watch=options.sessionbridge_watch,
+        keep_flows=options.sessionbridge_keep_flows,
         allow_remote=options.sessionbridge_allow_remote,
         strict=options.sessionbridge_strict,
     )

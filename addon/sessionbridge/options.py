@@ -148,6 +148,18 @@ def _add_all(loader: Loader) -> None:
         "without a conversation as stateless ones.",
     )
     loader.add_option(
+        "sessionbridge_watch",
+        bool,
+        False,
+        "Count LLM requests that pass through too, to any host, in the ledger as `passthrough`.",
+    )
+    loader.add_option(
+        "sessionbridge_keep_flows",
+        _INT_OR_UNSET,
+        None,
+        "How many bridged flows mitmweb and mitmproxy keep, the newest ones (default: all).",
+    )
+    loader.add_option(
         "sessionbridge_allow_remote",
         bool,
         False,

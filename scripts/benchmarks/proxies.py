@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.proxy import MITMDUMP, ROOT, environment, stop, wait_for
+from tests.proxy import ROOT, TOOLS, environment, stop, wait_for
 
 INSIDE = ROOT / "scripts" / "benchmarks" / "inside" / "door.py"
 _LISTENING = re.compile(r"listening at (?:\S+ )?127\.0\.0\.1:(\d+)")
@@ -52,7 +52,7 @@ def mitmdump(
 ) -> Iterator[Mitmdump]:
     """Starts it, waits until it listens, and ends it. `options` are `sessionbridge_…` ones."""
     home.mkdir(parents=True)
-    command = [str(MITMDUMP), *(["-s", str(door)] if door else [])]
+    command = [str(TOOLS / "mitmdump"), *(["-s", str(door)] if door else [])]
     command += ["--listen-host", "127.0.0.1", "--mode", f"reverse:{upstream}@0"]
     command += ["--set", f"confdir={home / 'mitm'}", "--set", "flow_detail=0"]
     if door:

@@ -144,7 +144,7 @@ class CliProcess:
             info = await self._client.get_server_info() or {}
         self.models = catalog(info.get("models"))
         version = str(info.get("claude_code_version", "unknown"))
-        if not _new_enough(version):
+        if not new_enough(version):
             raise ClaudeFailed(
                 f"The Claude CLI at {self._name} has version {version}, which is too old to keep a "
                 f"conversation exactly; install {'.'.join(map(str, _OLDEST))} or newer."
@@ -250,7 +250,7 @@ class CliProcess:
                     pass
 
 
-def _new_enough(version: str) -> bool:
+def new_enough(version: str) -> bool:
     found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
     return found is not None and tuple(map(int, found.groups())) >= _OLDEST
 

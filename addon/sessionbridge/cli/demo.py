@@ -55,14 +55,15 @@ CLIENTS = (
 )
 
 
-@click.command()
+@click.command(epilog="Example: sessionbridge demo --once")
 @click.option("--once", is_flag=True, help="End after the two turns instead of leaving mitmweb up.")
 @click.option("--port", type=int, default=0, help="Port of the proxy (default: a free one).")
 @click.option("--web-port", type=int, default=0, help="Port of mitmweb (default: a free one).")
 def demo(once: bool, port: int, web_port: int) -> None:
-    """Show two clients being remembered, with the real Claude CLI and a scripted API.
+    """Show the bridge at work without an account.
 
-    Needs no account and makes no connection to the outside."""
+    Two clients are remembered, with the real Claude CLI and a scripted API. Needs no account and
+    makes no connection to the outside."""
     try:
         asyncio.run(_demo(once, port, web_port))
     except KeyboardInterrupt:

@@ -9,11 +9,18 @@ import click
 
 from sessionbridge.cli.cost import cost
 from sessionbridge.cli.demo import demo
+from sessionbridge.cli.doctor import doctor
+from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.run import run
+from sessionbridge.cli.savings import savings
 from sessionbridge.cli.sessions import sessions
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=OrderedGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: sessionbridge --home /srv/bridge sessions list",
+)
 @click.option(
     "--home",
     type=click.Path(file_okay=False, path_type=Path),
@@ -21,7 +28,7 @@ from sessionbridge.cli.sessions import sessions
     default=Path("~/.sessionbridge"),
     show_default=True,
     show_envvar=True,
-    help="Where the bridge keeps its sessions.",
+    help="Where the bridge keeps its sessions and its ledger.",
 )
 @click.version_option(version("mitmproxy-sessionbridge"), prog_name="sessionbridge")
 @click.pass_context
@@ -30,5 +37,5 @@ def cli(context: click.Context, home: Path) -> None:
     context.obj = home.expanduser()
 
 
-for command in (run, demo, cost, sessions):
+for command in (run, demo, doctor, sessions, cost, savings):
     cli.add_command(command)

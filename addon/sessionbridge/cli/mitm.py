@@ -11,6 +11,8 @@ from pathlib import Path
 import sessionbridge
 
 HOST = "127.0.0.1"
+CA_NAME = "mitmproxy-ca-cert.pem"
+"""The certificate in mitmproxy's folder; the key is in another file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,7 @@ class Mitm:
 
     @property
     def ca(self) -> Path:
-        return self.confdir / "mitmproxy-ca-cert.pem"
+        return self.confdir / CA_NAME
 
     def command(self, *further: str) -> list[str]:
         """`further` arguments are mitmproxy's own and come last, so that they win."""

@@ -14,7 +14,10 @@ from sessionbridge.claude.login import find_cli, is_logged_in
 from sessionbridge.cli.mitm import Mitm
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(
+    context_settings={"ignore_unknown_options": True},
+    epilog="Example: sessionbridge run --dump --set sessionbridge_unkeyed=stateless",
+)
 @click.option("--dump", is_flag=True, help="Start mitmdump in the terminal instead of mitmweb.")
 @click.option("--port", type=int, default=8080, show_default=True, help="Port of the proxy.")
 @click.option("--web-port", type=int, default=8081, show_default=True, help="Port of mitmweb.")
@@ -30,8 +33,10 @@ from sessionbridge.cli.mitm import Mitm
 def run(
     home: Path, dump: bool, port: int, web_port: int, confdir: Path, further: tuple[str, ...]
 ) -> None:
-    """Start the proxy with the bridge in it. Further options go to mitmproxy, for example
-    --set sessionbridge_unkeyed=stateless."""
+    """Start the proxy with the bridge in it.
+
+    Says how to point a client at it, and whether the Claude CLI is logged in. Further options go
+    to mitmproxy; those of the bridge are given with --set."""
     mitm = Mitm(home, dump, port, web_port, confdir.expanduser())
     console = Console(stderr=True)
     console.print(Panel(_how_to(mitm), title="sessionbridge", expand=False))

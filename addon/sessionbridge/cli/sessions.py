@@ -14,7 +14,9 @@ from sessionbridge.cli import housekeeping
 from sessionbridge.cli.ages import age
 from sessionbridge.cli.conversation import document, key_document, title, tree
 from sessionbridge.cli.housekeeping import Forgotten
+from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.tables import (
+    SUM_HEADINGS,
     console,
     iso,
     local,
@@ -30,12 +32,12 @@ from sessionbridge.sessions.store import Holdings, LedgerTurn, SessionStore, Ses
 from sessionbridge.turn import SessionKey
 
 
-@click.group()
+@click.group(cls=OrderedGroup, epilog="Example: sessionbridge sessions show openclaw/my-first-chat")
 def sessions() -> None:
     """The conversations the bridge knows.
 
-    KEY is the id of a conversation or user, PLATFORM/ID where several platforms have that id, or a
-    Claude session."""
+    KEY is the id of a conversation or user, PLATFORM/ID where several platforms have that id, or
+    a Claude session."""
 
 
 class _Ambiguous(click.ClickException):
@@ -47,12 +49,14 @@ def _json_option[F: Callable[..., Any]](command: F) -> F:
     return option(command)
 
 
-@sessions.command("list")
+@sessions.command("list", epilog="Example: sessionbridge sessions list --json")
 @_json_option
 @click.pass_obj
 def list_(home: Path, as_json: bool) -> None:
-    """List the sessions, the one used last first, with what each has cost."""
-    rows = read_store(home, SessionStore.sessions, as_json=as_json)
+    """List the sessions, with what each has cost.
+
+    The one used last comes first."""
+    rows = read_store(home, SessionStore.sessions, quiet=as_json)
     if as_json:
         print_json([_document(row) for row in rows])
     elif rows:
@@ -67,15 +71,17 @@ def list_(home: Path, as_json: bool) -> None:
             )
             for row in rows
         ]
-        print_table(ours, cells)
+        print_table(ours, SUM_HEADINGS, cells)
 
 
-@sessions.command()
+@sessions.command(epilog="Example: sessionbridge sessions show my-first-chat")
 @click.argument("key")
 @_json_option
 @click.pass_obj
 def show(home: Path, key: str, as_json: bool) -> None:
-    """Draw the turns of a conversation, branch by branch, with what each used and cost."""
+    """Draw the turns of a conversation.
+
+    Branch by branch, with what each turn used and cost."""
     held, turns = _read(home, key)
     if as_json:
         print_json(document(held, turns, housekeeping.transcripts(home, held)))
@@ -83,25 +89,26 @@ def show(home: Path, key: str, as_json: bool) -> None:
         console().print(tree(held, turns))
 
 
-@sessions.command()
+@sessions.command(epilog="Example: sessionbridge sessions export my-first-chat > chat.json")
 @click.argument("key")
 @click.pass_obj
 def export(home: Path, key: str) -> None:
-    """Print all that is kept of a conversation as JSON. That is no text: what was said is in the
-    transcripts it names."""
+    """Print all that is kept of one as JSON.
+
+    That is no text: what was said is in the transcripts it names."""
     held, turns = _read(home, key)
     print_json(document(held, turns, housekeeping.transcripts(home, held)))
 
 
-@sessions.command()
+@sessions.command(epilog="Example: sessionbridge sessions forget my-first-chat --yes")
 @click.argument("key")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask first.")
 @_json_option
 @click.pass_obj
 def forget(home: Path, key: str, yes: bool, as_json: bool) -> None:
-    """Forget a conversation and delete its transcripts; its turns stay in the ledger.
+    """Forget one and delete its transcripts.
 
-    Should it go on, it begins anew."""
+    Its turns stay in the ledger. Should it go on, it begins anew."""
     with opened_store(home) as store:
         store, found = _find(store, key)
         held = store.holdings(found)
@@ -112,15 +119,17 @@ def forget(home: Path, key: str, yes: bool, as_json: bool) -> None:
     _report([forgotten] if forgotten else [], as_json=as_json)
 
 
-@sessions.command()
+@sessions.command(epilog="Example: sessionbridge sessions prune --older-than 30d --dry-run")
 @click.option(
     "--older-than", type=age, required=True, metavar="AGE", help="Not used for so long: 30d, 12h."
 )
-@click.option("--dry-run", is_flag=True, help="Say what would go, and leave it.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
 @_json_option
 @click.pass_obj
 def prune(home: Path, older_than: int, dry_run: bool, as_json: bool) -> None:
-    """Forget, as `forget` does, every conversation that was not used for a while."""
+    """Forget all that were not used for a while.
+
+    Does to each what `forget` does to one; stopping it in between leaves none half forgotten."""
     gone: list[Forgotten] = []
     with opened_store(home) as store:
         if store is None and not as_json:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Callable, Iterator, Sequence
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,13 +36,13 @@ def opened_store(home: Path) -> Iterator[SessionStore | None]:
 
 
 def read_store[T](
-    home: Path, read: Callable[[SessionStore], Sequence[T]], *, as_json: bool
+    home: Path, read: Callable[[SessionStore], Sequence[T]], *, quiet: bool
 ) -> Sequence[T]:
-    """What `read` returns; where that is nothing, people are told why."""
+    """What `read` returns; where that is nothing, people are told why, unless programs read it."""
     path = home / DATABASE_NAME
     with opened_store(home) as store:
         rows = read(store) if store else []
-    if not rows and not as_json:
+    if not rows and not quiet:
         click.echo(f"Nothing to show in {path}." if store else nothing_yet(home))
     return rows
 
@@ -54,6 +56,13 @@ def print_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=2))
 
 
+def print_csv(fields: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> None:
+    """What is unknown is an empty field."""
+    writer = csv.DictWriter(sys.stdout, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+
+
 def console() -> Console:
     """Folds no line where no terminal shows it: a folded id cannot be searched for."""
     terminal = Console()
@@ -63,16 +72,25 @@ def console() -> Console:
 SUM_HEADINGS = ("Turns", "Input", "Output", "Cache write", "Cache read", "Cache hit", "Cost USD")
 
 
-def print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """`headings` name the first columns; those of `sum_cells` follow."""
+def print_table(
+    names: Sequence[str],
+    figures: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    total: Sequence[str] | None = None,
+) -> None:
+    """`names` and `figures` are headings, those of figures to the right. `total` are the figures of
+    a last line."""
     table = Table()
-    for heading in headings:
+    for heading in names:
         table.add_column(heading, overflow="fold")
-    for heading in SUM_HEADINGS:
+    for heading in figures:
         table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         # As Text, because an id may hold what rich takes for markup.
         table.add_row(*(Text(cell) for cell in row))
+    if total is not None:
+        table.add_section()
+        table.add_row("Total", *[""] * (len(names) - 1), *total)
     console().print(table)
 
 
@@ -83,10 +101,15 @@ def sum_cells(row: CostRow | SessionSummary) -> tuple[str, ...]:
         *(row.usage.cache_creation_input_tokens, row.usage.cache_read_input_tokens),
     )
     hit = "-" if row.cache_hit is None else f"{row.cache_hit:.0%}"
-    cost = "?" if row.cost_usd is None else f"{row.cost_usd:.4f}"
-    if row.unpriced and row.cost_usd is not None:
-        cost += " + ?"
+    cost = money(row.cost_usd, partial=row.unpriced > 0)
     return (*(f"{count:,}" for count in counts), hit, cost if row.turns else "-")
+
+
+def money(amount: float | None, *, partial: bool) -> str:
+    """US dollars; `partial` where it is only part of them."""
+    if amount is None:
+        return "?"
+    return f"{amount:.4f} + ?" if partial else f"{amount:.4f}"
 
 
 def sums(row: CostRow | SessionSummary) -> dict[str, Any]:

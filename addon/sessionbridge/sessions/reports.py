@@ -7,7 +7,7 @@ of the sums and is counted as unpriced.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -87,7 +87,7 @@ def likely_cause(recent: int, *, lost: int, whole: int, partial: int) -> str | N
     return max(kinds, key=lambda cause: kinds[cause])
 
 
-_SUMS = """
+SUMS = """
     count(*) AS turns,
     sum(input_tokens) AS input_tokens,
     sum(output_tokens) AS output_tokens,
@@ -130,7 +130,7 @@ _RECENT = """
 
 SESSIONS_SQL = f"""
     WITH totals AS (
-        SELECT scope, external_id, provider, max(id) AS last_id, {_SUMS}
+        SELECT scope, external_id, provider, max(id) AS last_id, {SUMS}
         FROM turns GROUP BY scope, external_id, provider
     ),
     {_RECENT}
@@ -155,14 +155,17 @@ SESSIONS_SQL = f"""
 """
 
 
+def names_sql(by: By) -> str:
+    """The columns that name a group: `by_platform`, `by_user` and so on."""
+    return ", ".join(f'{sql} AS "by_{name}"' for name, sql in GROUPS[by].items())
+
+
 def costs_sql(by: By) -> str:
     """Turns since `:since`, grouped; days in order, everything else by what it cost."""
-    expressions = GROUPS[by].values()
-    names = ", ".join(f'{sql} AS "by_{name}"' for name, sql in GROUPS[by].items())
     order = "1" if by == "day" else "cost_usd DESC NULLS LAST, turns DESC, 1, last_at"
     return (
-        f"SELECT {names}, {_SUMS} FROM turns WHERE started_at >= :since "
-        f"GROUP BY {', '.join(expressions)} ORDER BY {order}"
+        f"SELECT {names_sql(by)}, {SUMS} FROM turns WHERE started_at >= :since "
+        f"GROUP BY {', '.join(GROUPS[by].values())} ORDER BY {order}"
     )
 
 
@@ -176,6 +179,25 @@ def cost_row(by: By, row: Mapping[str, Any]) -> CostRow:
         first_at=row["first_at"],
         last_at=row["last_at"],
     )
+
+
+def total_cost(by: By, rows: Sequence[CostRow]) -> CostRow:
+    """All rows in one; its group has empty names."""
+    return CostRow(
+        group=dict.fromkeys(GROUPS[by], ""),
+        turns=sum(row.turns for row in rows),
+        usage=sum((row.usage for row in rows), Usage()),
+        cost_usd=known_sum(row.cost_usd for row in rows),
+        unpriced=sum(row.unpriced for row in rows),
+        first_at=min((row.first_at for row in rows), default=0.0),
+        last_at=max((row.last_at for row in rows), default=0.0),
+    )
+
+
+def known_sum(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) if known else None
 
 
 def session_summary(row: Mapping[str, Any]) -> SessionSummary:

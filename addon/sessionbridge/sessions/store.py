@@ -14,7 +14,8 @@ from typing import Any, cast
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions import rows, upkeep
+from sessionbridge.sessions import activity, rows, upkeep
+from sessionbridge.sessions.activity import Activity, Figures
 from sessionbridge.sessions.database import SharedDatabase, writing
 from sessionbridge.sessions.ledger import (
     Holdings,
@@ -26,6 +27,7 @@ from sessionbridge.sessions.ledger import (
     ledger_turn,
     turn_row,
 )
+from sessionbridge.sessions.passed import PassedTurn, passed_row
 from sessionbridge.sessions.reports import (
     SESSIONS_SQL,
     By,
@@ -36,6 +38,13 @@ from sessionbridge.sessions.reports import (
     session_summary,
 )
 from sessionbridge.sessions.rows import KEY_IS, map_row, named
+from sessionbridge.sessions.savings import (
+    CacheRates,
+    SavingsRow,
+    cached_sql,
+    savings_rows,
+    savings_sql,
+)
 from sessionbridge.turn import Point, SessionKey
 
 __all__ = [
@@ -46,6 +55,7 @@ __all__ = [
     "LedgerTurn",
     "Lineage",
     "MapRow",
+    "SavingsRow",
     "SessionStore",
     "SessionSummary",
     "TurnRecord",
@@ -195,6 +205,15 @@ class SessionStore:
 
         return self._file.call(work)
 
+    def passed(self, turn: PassedTurn) -> None:
+        """Keeps what an answer used that only passed through."""
+
+        def work(db: Database) -> None:
+            with writing(db):
+                db.table("turns").insert(passed_row(turn))
+
+        self._file.call(work)
+
     def issued(self, internal_id: str) -> bool:
         """Whether this session id is in the map or the ledger, and so is one of ours."""
         sql = """
@@ -237,6 +256,40 @@ class SessionStore:
         return self._file.call(
             lambda db: [cost_row(by, row) for row in db.query(costs_sql(by), bounds)]
         )
+
+    def savings(self, by: By, since: float | None, rates: CacheRates) -> list[SavingsRow]:
+        """Of the same turns as `costs`; `rates` says what a cached token is worth."""
+        bounds = {"since": 0.0 if since is None else since}
+
+        def work(db: Database) -> list[SavingsRow]:
+            with db.atomic():  # one snapshot for both questions
+                groups = list(db.query(savings_sql(by), bounds))
+                cached = list(db.query(cached_sql(by), bounds))
+            return savings_rows(by, groups, cached, rates)
+
+        return self._file.call(work)
+
+    def activity(self, since: float | None = None) -> Activity:
+        """What happened from `since` (epoch seconds) until now, over time."""
+
+        def work(db: Database) -> Activity:
+            with db.atomic():
+                return activity.activity(db, since, self._clock())
+
+        return self._file.call(work)
+
+    def figures(self) -> Figures:
+        """What the whole ledger comes to."""
+
+        def work(db: Database) -> Figures:
+            with db.atomic():
+                return activity.figures(db)
+
+        return self._file.call(work)
+
+    def places(self, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
+        """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
+        return self._file.call(lambda db: activity.places(db, key))
 
     def _upsert(
         self, db: Database, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]

@@ -1,0 +1,1 @@
+"""What `sessionbridge doctor` looks at. A check changes nothing and calls no model."""

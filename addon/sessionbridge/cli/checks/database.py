@@ -1,0 +1,44 @@
+"""The session database."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sessionbridge.cli.checks.finding import Finding, Status
+from sessionbridge.sessions.health import Health
+
+_MEGABYTE = 1_000_000
+
+
+def check_database(path: Path, health: Health | None) -> Finding:
+    """The worst of what there is to say of it; `health` is None where there is no file."""
+    if health is None:
+        found = f"none yet at {path}; the first bridged turn makes it"
+        return Finding("Database", "ok", found)
+    size = f"{path}, {health.bytes / _MEGABYTE:.1f} MB"
+    if health.faults:
+        advice = (
+            "If it is corrupt, the bridge moves it aside at its next start and begins a new one; "
+            "if not, see to the file and its folder."
+        )
+        return Finding("Database", "problem", f"{size}: {'; '.join(health.faults)}", advice)
+    told = [(note, advice) for note, advice in _notes(path, health) if note]
+    if not told:
+        return Finding("Database", "ok", f"{size}, whole, {len(health.last_used)} conversations")
+    status: Status = "problem" if health.mode & 0o077 else "warning"
+    notes = "; ".join(note for note, _ in told)
+    return Finding("Database", status, f"{size}: {notes}", " ".join(advice for _, advice in told))
+
+
+def _notes(path: Path, health: Health) -> list[tuple[str, str]]:
+    open_to_others = f"others may read it (mode {health.mode:04o})" if health.mode & 0o077 else ""
+    pending = f"{len(health.pending)} steps behind this version" if health.pending else ""
+    unknown = f"written by a later version ({', '.join(health.unknown)})" if health.unknown else ""
+    aside = f"{len(health.aside)} corrupt ones beside it" if health.aside else ""
+    names = ", ".join(str(one) for one in health.aside)
+    return [
+        (open_to_others, f"chmod 600 {path}"),
+        (pending, "Nothing to do: the next start brings it up to date."),
+        (unknown, "Update sessionbridge."),
+        (aside, f"Look into or delete {names}, with the files of the same name beside each."),
+    ]

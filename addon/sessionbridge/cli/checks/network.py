@@ -1,0 +1,123 @@
+"""The proxy's certificate authority and its port."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.cli.mitm import HOST
+
+_PATIENCE = 2.0
+_PAGES = ("/.sessionbridge/", "http://sessionbridge.local/")
+"""Where a bridge shows its dashboard: in reverse mode, and through the proxy."""
+
+_TITLE = re.compile(rb"<title>\s*session bridge\s*</title>", re.I)
+
+_BUNDLES = {"Node": "NODE_EXTRA_CA_CERTS", "Python's requests": "REQUESTS_CA_BUNDLE"}
+
+
+def check_ca(ca: Path, environment: Mapping[str, str]) -> Finding:
+    """Whether the programs of this shell would trust the proxy. In reverse mode none has to."""
+    try:
+        fingerprints = set(_of_file(ca))
+    except FileNotFoundError:
+        found = f"there is none at {ca} yet"
+        advice = "mitmproxy makes it when it is started first; only the regular proxy needs it."
+        return Finding("CA", "warning", found, advice)
+    except OSError as error:
+        found = f"{ca} cannot be read ({type(error).__name__})"
+        return Finding("CA", "problem", found, "Let mitmproxy make a new one: move it away.")
+    trusted = {"OpenSSL (SSL_CERT_FILE or the system's store)": fingerprints <= set(_trusted())}
+    for program, variable in _BUNDLES.items():
+        trusted[f"{program} ({variable})"] = _in_bundle(fingerprints, environment.get(variable))
+    by = [name for name, yes in trusted.items() if yes]
+    others = [name for name, yes in trusted.items() if not yes]
+    if by:
+        found = f"{ca}, trusted in this shell by {', '.join(by)}"
+        return Finding("CA", "ok", found + (f"; not by {', '.join(others)}" if others else ""))
+    advice = (
+        "Where clients use the regular proxy, let each trust it: certs/README.md says how; "
+        f"for many it is  export SSL_CERT_FILE={ca}"
+    )
+    return Finding("CA", "warning", f"{ca}, which nothing in this shell trusts", advice)
+
+
+def check_port(port: int) -> Finding:
+    if (error := _bind(port)) is None:
+        return Finding("Port", "ok", f"{port} is free")
+    if isinstance(error, PermissionError):
+        found = f"{port} may not be used by this user"
+        return Finding("Port", "problem", found, "Choose one above 1023 with --port.")
+    if _bridge_answers(port):
+        return Finding("Port", "ok", f"a bridge is running at {port}")
+    found = f"{port} is taken, and what is there does not answer as a bridge"
+    return Finding("Port", "warning", found, "End that program, or choose another port: --port.")
+
+
+def _bind(port: int) -> OSError | None:
+    with socket.socket() as listener:
+        if os.name == "posix":
+            # As the proxy does: connections that have just ended do not keep it.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((HOST, port))
+        except OSError as error:
+            return error
+    return None
+
+
+def _bridge_answers(port: int) -> bool:
+    return any(_TITLE.search(_page(port, page)) for page in _PAGES)
+
+
+def _page(port: int, page: str) -> bytes:
+    """Empty where there is none."""
+    connection = http.client.HTTPConnection(HOST, port, timeout=_PATIENCE)
+    try:
+        connection.request("GET", page)
+        response = connection.getresponse()
+        return response.read(65_536) if response.status == 200 else b""
+    except (OSError, http.client.HTTPException):
+        return b""
+    finally:
+        connection.close()
+
+
+def _trusted() -> Iterator[str]:
+    """The fingerprints of what a TLS client of this process would trust."""
+    context = ssl.create_default_context()
+    yield from map(_fingerprint, context.get_ca_certs(binary_form=True))
+    # OpenSSL reads a directory only when it needs a certificate, by the hash in its file's name.
+    paths = ssl.get_default_verify_paths()
+    directories = os.environ.get(paths.openssl_capath_env, paths.openssl_capath)
+    for directory in filter(None, directories.split(os.pathsep)):
+        for file in Path(directory).glob("*.[0-9]"):
+            with suppress(OSError):
+                yield from _of_file(file)
+
+
+def _in_bundle(fingerprints: set[str], bundle: str | None) -> bool:
+    try:
+        return bool(bundle) and fingerprints <= set(_of_file(Path(str(bundle))))
+    except OSError:  # nothing of the kind is there
+        return False
+
+
+def _of_file(path: Path) -> list[str]:
+    """The fingerprints of its certificates. Raises OSError, `ssl.SSLError` where it has none."""
+    path.stat()  # or nothing tells a missing file
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(cafile=path)
+    return [_fingerprint(der) for der in context.get_ca_certs(binary_form=True)]
+
+
+def _fingerprint(der: bytes) -> str:
+    return hashlib.sha256(der).hexdigest()

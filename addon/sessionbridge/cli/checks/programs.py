@@ -1,0 +1,90 @@
+"""Python, mitmproxy and the Claude CLI: are they there, new enough, and logged in?"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from sessionbridge.claude import installed
+from sessionbridge.claude.login import find_cli, is_logged_in
+from sessionbridge.claude.process import new_enough
+from sessionbridge.cli.checks.finding import Finding
+
+OLDEST_PYTHON = (3, 13)
+MITMPROXY = ((12, 2), (13,))
+"""The oldest that will do, and the first that was not there to be tried."""
+
+_KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+_NO_ANSWER = (OSError, ValueError, subprocess.TimeoutExpired)
+
+
+def check_python() -> Finding:
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < OLDEST_PYTHON:
+        needed = ".".join(map(str, OLDEST_PYTHON))
+        return Finding("Python", "problem", found, f"Install Python {needed} or newer.")
+    return Finding("Python", "ok", found)
+
+
+def check_mitmproxy(bin_dir: Path) -> Finding:
+    """`bin_dir` is where the programs of this Python are."""
+    oldest, untried = MITMPROXY
+    wanted = f"pip install 'mitmproxy>={'.'.join(map(str, oldest))},<{untried[0]}'"
+    try:
+        found = version("mitmproxy")
+    except PackageNotFoundError:
+        return Finding("mitmproxy", "problem", "not installed", wanted)
+    missing = [name for name in ("mitmdump", "mitmweb") if not shutil.which(name, path=bin_dir)]
+    if missing:
+        return Finding(
+            "mitmproxy", "problem", f"{found}, without {' and '.join(missing)} in {bin_dir}", wanted
+        )
+    numbers = tuple(int(part) for part in re.findall(r"\d+", found)[:3])
+    if not oldest <= numbers < untried:
+        return Finding("mitmproxy", "problem", found, wanted)
+    return Finding("mitmproxy", "ok", found)
+
+
+def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Finding]:
+    """Its version, and its login. `named` is a path, or None for the one the bridge would use."""
+    cli = find_cli(named)
+    if cli is None:
+        found = f"not at {named}" if named else "not found"
+        advice = "Install claude-agent-sdk, which brings it along, or name another with --claude."
+        return [Finding("Claude CLI", "problem", found, advice)]
+    try:
+        number = installed.version(cli, environment)
+    except _NO_ANSWER as error:
+        found = f"{cli} does not tell its version ({type(error).__name__})"
+        advice = f"Run  {cli} --version  and see what it says."
+        return [Finding("Claude CLI", "problem", found, advice)]
+    found = f"{number} at {cli}"
+    if not new_enough(number):
+        advice = f"It is too old for the bridge:  {cli} update"
+        return [Finding("Claude CLI", "problem", found, advice)]
+    return [Finding("Claude CLI", "ok", found), _check_login(cli, environment)]
+
+
+def _check_login(cli: Path, environment: Mapping[str, str]) -> Finding:
+    try:
+        if is_logged_in(cli, environment, {}):
+            return Finding("Claude login", "ok", "logged in")
+    except _NO_ANSWER as error:
+        found = f"the CLI could not be asked ({type(error).__name__})"
+        return Finding("Claude login", "problem", found, f"Run  {cli} auth status")
+    here = next((name for name in _KEYS if environment.get(name)), None)
+    if here:
+        found = f"not logged in; {here} is set in this shell, but the CLI gets it only if named"
+        advice = f"Start the proxy with  --set sessionbridge_claude_env={here}  or log in."
+        return Finding("Claude login", "warning", found, advice)
+    advice = (
+        f"{cli} auth login  or give the proxy a key:  "
+        "--set sessionbridge_claude_env=ANTHROPIC_API_KEY"
+    )
+    return Finding("Claude login", "problem", "not logged in; turns fail with 401", advice)

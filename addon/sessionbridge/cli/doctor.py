@@ -1,0 +1,90 @@
+"""`sessionbridge doctor`: is everything in order, and what to do where it is not."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from sessionbridge.claude.transcript import config_dir
+from sessionbridge.cli.checks.claude_settings import check_settings
+from sessionbridge.cli.checks.database import check_database
+from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.cli.checks.network import check_ca, check_port
+from sessionbridge.cli.checks.programs import check_claude, check_mitmproxy, check_python
+from sessionbridge.cli.mitm import CA_NAME
+from sessionbridge.cli.tables import console, print_json
+from sessionbridge.sessions.health import examine
+from sessionbridge.sessions.store import DATABASE_NAME
+
+_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+
+
+@click.command(epilog="Example: sessionbridge doctor --port 8081")
+@click.option(
+    "--claude",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="The Claude CLI, where the proxy gets sessionbridge_claude (default: the SDK's own).",
+)
+@click.option(
+    "--confdir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("~/.mitmproxy"),
+    show_default=True,
+    help="Where mitmproxy keeps its CA.",
+)
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    help="The port the proxy is to have.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+@click.pass_obj
+def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: bool) -> None:
+    """Check that everything is in order.
+
+    Says what to do where it is not. Looks at Python, mitmproxy, the Claude CLI and its login,
+    the proxy's CA and port, what could send Claude's own calls back into the proxy, how long
+    Claude keeps transcripts, and the session database. Changes nothing and calls no model. Ends
+    with 1 where there is a problem."""
+    findings = _findings(home, claude, confdir.expanduser(), port)
+    if as_json:
+        print_json([asdict(finding) for finding in findings])
+    else:
+        _print(findings)
+    if any(finding.status == "problem" for finding in findings):
+        raise click.exceptions.Exit(1)
+
+
+def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list[Finding]:
+    environment = dict(os.environ)
+    health = examine(home / DATABASE_NAME)
+    return [
+        check_python(),
+        check_mitmproxy(Path(sys.executable).parent),
+        *check_claude(claude.expanduser().absolute() if claude else None, environment),
+        check_ca(confdir / CA_NAME, environment),
+        check_port(port),
+        *check_settings(config_dir(environment), environment, health),
+        check_database(home / DATABASE_NAME, health),
+    ]
+
+
+def _print(findings: Sequence[Finding]) -> None:
+    table = Table()
+    for heading in ("Check", "Status", "Found, and what to do"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        status = Text(finding.status, style=_COLOURS[finding.status])
+        advice = f"\n→ {finding.advice}" if finding.advice else ""
+        table.add_row(finding.check, status, Text(finding.found + advice))
+    console().print(table)

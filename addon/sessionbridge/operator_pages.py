@@ -1,0 +1,81 @@
+"""Where the operator's pages are found: at a host of their own through the proxy, under a reserved
+path in reverse mode.
+
+They show what was said, so they are for this machine only. A web page that has brought a name of
+its own to resolve to this machine is told apart by the Origin header that browsers send with every
+POST (Fetch standard, 3.2): that is why all that holds data of conversations is asked by POST.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from mitmproxy import http
+from mitmproxy.proxy import mode_specs
+
+from sessionbridge.answers import answer
+from sessionbridge.errors import presentable
+from sessionbridge.routing import foreign_page, is_loopback
+from sessionbridge.views.dashboard.pages import Page
+
+HOST = "sessionbridge.local"
+PREFIX = "/.sessionbridge"
+
+_PREFIX_BYTES = PREFIX.encode()
+_API = "/api/"
+_READ = ("GET", "HEAD")
+_HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
+
+
+class Pages(Protocol):
+    async def answer(self, path: str, query: Mapping[str, str]) -> Page: ...
+
+
+def asked(flow: http.HTTPFlow) -> str | None:
+    """The path of the page that the flow asks for; None for all other traffic, which is nearly all
+    there is, and so is looked at as little as can be."""
+    data = flow.request.data
+    if data.host == HOST:
+        return flow.request.path.partition("?")[0]
+    if not data.path.startswith(_PREFIX_BYTES):
+        return None
+    if not isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+        return None
+    path = flow.request.path.partition("?")[0].removeprefix(PREFIX)
+    return path if not path or path.startswith("/") else None
+
+
+async def serve(flow: http.HTTPFlow, path: str, pages: Pages) -> None:
+    """Answers the flow, whatever happens: there is nobody else who could."""
+    try:
+        if refusal := _refusal(flow, path):
+            _text(flow, 403, refusal)
+        elif flow.request.method not in (("POST",) if path.startswith(_API) else _READ):
+            _text(flow, 405, f"{flow.request.method} is not for this page.")
+        elif not path:
+            # So that what the page names beside itself is found below the prefix.
+            answer(flow, 308, b"", {"location": f"{PREFIX}/"})
+        else:
+            page = await pages.answer(path, dict(flow.request.query))
+            kind = {"content-type": page.content_type}
+            answer(flow, page.status, page.body, {**_HEADERS, **kind, **page.headers})
+    except Exception as error:
+        failure = presentable(error)
+        _text(flow, failure.status, failure.message)
+
+
+def _refusal(flow: http.HTTPFlow, path: str) -> str | None:
+    peer = flow.client_conn.peername
+    if peer is None or not is_loopback(peer[0]):
+        return "This page is for programs on the proxy's own machine."
+    headers = flow.request.headers
+    page = headers.get("origin"), headers.get("sec-fetch-site")
+    own = headers.get("origin") in (f"http://{HOST}", f"https://{HOST}")
+    if foreign_page(*page) and not own:
+        return "This page is not for pages of other hosts."
+    return None
+
+
+def _text(flow: http.HTTPFlow, status: int, words: str) -> None:
+    answer(flow, status, f"{words}\n".encode(), {"content-type": "text/plain; charset=utf-8"})

@@ -1,0 +1,114 @@
+"""Any LLM request and its answer, as a person reads them, whoever answered.
+
+Promises: nothing is raised, whatever the bytes are; time grows with their number alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sessionbridge.traffic import anthropic_messages, openai_chat, openai_responses
+from sessionbridge.traffic.json_values import Fields, fields, load
+from sessionbridge.traffic.parts import Asked, Told, Unread
+from sessionbridge.traffic.sse import events, is_stream
+from sessionbridge.turn import Block, Message, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a request and its answer say. What cannot be read is left out, or in its place a block
+    of the type `unread`, and named in `unread`.
+
+    `model` is the one that answered, else the one asked for. `messages` are as the client cut them,
+    `tools` the names it offers. `stop` is in the API's own word. `error` is the type and message of
+    the API's error.
+    """
+
+    api: str
+    model: str | None
+    system: str
+    messages: tuple[Message, ...]
+    tools: tuple[str, ...]
+    answer: tuple[Block, ...]
+    stop: str | None
+    usage: Usage | None
+    response_id: str | None
+    error: str | None
+    unread: tuple[str, ...]
+
+
+class _Api(NamedTuple):
+    path: str
+    request: Callable[[Fields, Unread], Asked]
+    document: Callable[[Fields, Unread], Told]
+    stream: Callable[[Iterable[Fields], Unread], Told]
+
+
+_APIS = {
+    name: _Api(path, module.request, module.document, module.stream)
+    for name, path, module in (
+        ("messages", "/v1/messages", anthropic_messages),
+        ("chat", "/chat/completions", openai_chat),
+        ("responses", "/responses", openai_responses),
+    )
+}
+
+
+def api_of(path: str) -> str | None:
+    """The API spoken at a path, by the path's end: servers differ in what comes before."""
+    plain = path.partition("?")[0].rstrip("/")
+    return next((name for name, api in _APIS.items() if plain.endswith(api.path)), None)
+
+
+def read(api: str, request: bytes | None, response: bytes | None, content_type: str) -> Reading:
+    """`content_type` is the response's. An `api` that is none of the three reads nothing."""
+    unread = Unread()
+    asked, told = Asked("", "", (), ()), Told()
+    if known := _APIS.get(api):
+        asked = known.request(_request(request, unread), unread)
+        told = _answer(known, response, content_type, unread)
+    return Reading(
+        api=api,
+        model=told.model or asked.model or None,
+        system=asked.system,
+        messages=asked.messages,
+        tools=asked.tools,
+        answer=told.answer,
+        stop=told.stop or None,
+        usage=told.usage,
+        response_id=told.response_id or None,
+        error=told.error,
+        unread=unread.names,
+    )
+
+
+def _request(body: bytes | None, unread: Unread) -> Fields:
+    value = fields(load(body or b""))
+    if body and not value:
+        unread.note("the request: no JSON object")
+    return value
+
+
+def _answer(api: _Api, body: bytes | None, content_type: str, unread: Unread) -> Told:
+    if not body:
+        return Told()
+    if is_stream(body):
+        return api.stream(_values(body, unread), unread)
+    value = fields(load(body))
+    if not value:
+        unread.note(f"the answer: no JSON object ({content_type or 'of no content type'})")
+        return Told()
+    return api.document(value, unread)
+
+
+def _values(stream: bytes, unread: Unread) -> Iterator[Fields]:
+    """What the events hold; the type of one that has none is its name."""
+    for event in events(stream):
+        if event.data == "[DONE]":
+            continue
+        if value := fields(load(event.data)):
+            yield value if "type" in value else {"type": event.name, **value}
+        else:
+            unread.note("an event that is cut off, or no JSON object")

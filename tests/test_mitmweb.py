@@ -1,0 +1,143 @@
+"""What a person sees: mitmweb with a bridged flow open, and the dashboard of the same proxy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from tests.proxy import TOOLS, Proxy, environment, free_port, running_proxy, wait_for
+from tests.scripted_api import ScriptedServer, assistant, user
+from tests.test_end_to_end import messages_json, messages_stream
+
+CHROMIUM = shutil.which("chromium")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
+
+PASSWORD = "only-for-this-test"
+HELLO, QUESTION = "My name is Bob.", "What is my name?"
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = browser.new_page(locale="en-US")
+        made.set_default_timeout(30_000)
+        yield made
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def web(
+    tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer
+) -> Iterator[tuple[Proxy, str]]:
+    """A mitmweb with three bridged flows of one conversation, the last of them streamed."""
+    home, port = tmp_path_factory.mktemp("web"), free_port()
+    arguments = ["--no-web-open", "--web-host", "127.0.0.1", "--web-port", str(port)]
+    arguments += ["--set", f"web_password={PASSWORD}"]
+    modes = [f"regular@{free_port()}", f"reverse:{api.url}@{free_port()}"]
+    arguments += [word for mode in modes for word in ("--mode", mode)]
+    with running_proxy(home, api.url, *arguments, tool="mitmweb") as proxy:
+        headers = {"X-OpenClaw-Session": "web"}
+        talk = [user(HELLO)]
+        for ask in (messages_json, messages_json, messages_stream):
+            talk += [assistant(ask(proxy, headers, False)(talk)), user(QUESTION)]
+        proxy.bridged("web", 3)
+        yield proxy, f"http://127.0.0.1:{port}/?token={PASSWORD}"
+
+
+def opened(page: Page, address: str, number: int, tab: str) -> str:
+    """What is shown of a flow; the first is number 1."""
+    page.goto(address)
+    page.locator("tr", has_text="/v1/messages").nth(number - 1).click()
+    page.get_by_text(tab, exact=True).first.click()
+    # The name of the view is on its button, which opens the list of all others.
+    expect(page.get_by_text("Session bridge").first).to_be_visible()
+    return page.locator(".contentview").inner_text()
+
+
+@pytest.mark.parametrize("number", [2, 3], ids=["whole", "streamed"])
+def test_the_answer_and_the_counts(page: Page, web: tuple[Proxy, str], number: int) -> None:
+    proxy, address = web
+    noted = proxy.bridged("web", 3)[number - 1]["metadata"]
+    shown = opened(page, address, number, "Response")
+    assert "Your name is Bob." in shown
+    for count in noted["usage"].values():
+        assert f"{count:,}" in shown
+    assert "event:" not in shown and "{" not in shown
+
+
+def test_who_asked_and_what_was_new(page: Page, web: tuple[Proxy, str]) -> None:
+    proxy, address = web
+    noted = proxy.bridged("web", 3)[1]["metadata"]
+    shown = opened(page, address, 2, "Request")
+    assert "openclaw" in shown and QUESTION in shown
+    assert noted["session"] in shown and noted["command"] in shown
+    assert "continued" in shown
+
+
+def test_the_list_marks_and_comments_it(page: Page, web: tuple[Proxy, str]) -> None:
+    proxy, address = web
+    page.goto(address)
+    row = page.locator("tr", has_text="/v1/messages").nth(1)
+    expect(row).to_contain_text("🔗")
+    row.click()
+    page.get_by_text("Comment", exact=True).first.click()
+    expect(page.get_by_text("resume continued · openclaw").first).to_be_visible()
+
+
+def test_the_dashboard_and_the_command_line_tell_the_same(
+    page: Page, web: tuple[Proxy, str]
+) -> None:
+    proxy, _ = web
+    page.goto(f"http://127.0.0.1:{proxy.ports[1]}/.sessionbridge/")
+    expect(page.get_by_test_id("total-turns")).to_have_attribute("data-value", "3")
+    (told,) = costs(proxy)
+    for name, column in {"input": "input_tokens", "cost": "cost_usd"}.items():
+        value = page.get_by_test_id(f"total-{name}").get_attribute("data-value")
+        assert float(value or "nan") == pytest.approx(told[column])
+
+
+def test_its_polling_leaves_the_list_of_flows_alone(page: Page, web: tuple[Proxy, str]) -> None:
+    proxy, address = web
+    page.goto(f"http://127.0.0.1:{proxy.ports[1]}/.sessionbridge/")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+
+    def several() -> bool:
+        page.wait_for_event("request")
+        return sum("/api/" in url for url in asked) > 3
+
+    wait_for(several, "the page to ask a few times")
+    page.goto(address)
+    page.locator("tr", has_text="/v1/messages").first.wait_for()
+    assert page.locator("tr", has_text="/.sessionbridge/").count() <= 2
+
+
+def test_a_replayed_flow_is_a_retry(page: Page, web: tuple[Proxy, str]) -> None:
+    """The last test: it changes what the others look at."""
+    proxy, address = web
+    opened(page, address, 2, "Response")
+    page.get_by_role("button", name="Replay").click()
+    replayed = proxy.bridged("web", 4)[-1]["metadata"]
+    assert (replayed["plan"], replayed["reason"]) == ("fork", "retried")
+    expect(page.get_by_text("retried").first).to_be_visible()
+
+
+def costs(proxy: Proxy) -> list[dict[str, Any]]:
+    home = proxy.home
+    ran = subprocess.run(
+        [TOOLS / "sessionbridge", "--home", home / "bridge", "cost", "--json"],
+        env=environment(home),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    rows: list[dict[str, Any]] = json.loads(ran.stdout)
+    return rows
