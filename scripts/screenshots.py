@@ -44,16 +44,26 @@ async def main() -> None:
             context = await playwright.chromium.launch_persistent_context(
                 profile,
                 executable_path=shutil.which("chromium"),
-                args=["--no-sandbox", "--disable-background-networking", "--disable-sync"],
+                args=[
+                    *("--no-sandbox", "--disable-background-networking", "--disable-sync"),
+                    f"--proxy-pac-url=data:application/x-ns-proxy-autoconfig,{ways(mitm.port)}",
+                ],
                 viewport=SIZE,
-                # As for whoever looks: through the proxy, but for what is on this machine.
-                proxy={"server": mitm.proxy_url, "bypass": "127.0.0.1"},
             )
             page = context.pages[0]
             await photograph_mitmweb(page, mitm)
             invent(mitm.home / DATABASE_NAME)
             await photograph_dashboard(page)
             await context.close()
+
+
+def ways(port: int) -> str:
+    """The dashboard through the proxy, this machine as it is, and all else nowhere."""
+    return (
+        "function FindProxyForURL(url, host) {"
+        f'if (host == "sessionbridge.local") return "PROXY 127.0.0.1:{port}";'
+        'return host == "127.0.0.1" ? "DIRECT" : "PROXY 127.0.0.1:9";}'
+    )
 
 
 async def photograph_mitmweb(page: Page, mitm: Mitm) -> None:

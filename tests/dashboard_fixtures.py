@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from sessionbridge.cli.main import cli
 from sessionbridge.errors import SessionLost
 from sessionbridge.sessions.passed import PassedTurn
 from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
@@ -39,6 +41,14 @@ def keep(store: SessionStore, *changes: Change) -> None:
             store.passed(change)
         else:
             store.commit(turn(**change))
+
+
+def cost_rows(home: Path, span: str = "all") -> list[dict[str, Any]]:
+    """What `sessionbridge cost` tells of the same ledger."""
+    since = [] if span == "all" else ["--since", span]
+    ran = CliRunner().invoke(cli, ["--home", str(home), "cost", "--json", *since])
+    rows: list[dict[str, Any]] = json.loads(ran.stdout)
+    return rows
 
 
 async def nothing_said(session: str, upto: str, after: str | None) -> Sequence[Message]:

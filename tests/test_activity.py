@@ -49,7 +49,8 @@ def counted(activity: Activity) -> dict[str, int]:
 
 def test_an_empty_ledger_has_no_activity(store: SessionStore) -> None:
     found = store.activity()
-    assert (found.turns, found.usage, found.cost_usd, found.unpriced) == (0, Usage(), None, 0)
+    total = found.total
+    assert (total.turns, total.usage, total.cost_usd, total.unpriced) == (0, Usage(), None, 0)
     assert (found.buckets, found.counts, found.starts_avoided) == ([], [], 0)
     assert found.until == NOW
 
@@ -61,15 +62,16 @@ def test_buckets_counts_and_models_add_up_to_what_cost_says(
     keep(store, *mixed_turns(NOW))
     since = None if span is None else NOW - span
     found, costs = store.activity(since), store.costs("platform", since)
-    assert found.turns == sum(row.turns for row in costs) > 0
-    assert found.usage == reduce(Usage.__add__, (row.usage for row in costs))
-    assert found.cost_usd == sum(row.cost_usd or 0 for row in costs)
-    assert found.unpriced == sum(row.unpriced for row in costs)
-    assert sum(bucket.turns for bucket in found.buckets) == found.turns
-    assert reduce(Usage.__add__, (bucket.usage for bucket in found.buckets)) == found.usage
-    assert sum(b.cost_usd or 0 for b in found.buckets) == pytest.approx(found.cost_usd)
-    assert sum(row.turns for row in found.counts) == found.turns
-    assert sum(row.turns for row in found.models) == found.turns
+    total = found.total
+    assert total.turns == sum(row.turns for row in costs) > 0
+    assert total.usage == reduce(Usage.__add__, (row.usage for row in costs))
+    assert total.cost_usd == sum(row.cost_usd or 0 for row in costs)
+    assert total.unpriced == sum(row.unpriced for row in costs)
+    assert sum(bucket.turns for bucket in found.buckets) == total.turns
+    assert reduce(Usage.__add__, (bucket.usage for bucket in found.buckets)) == total.usage
+    assert sum(b.cost_usd or 0 for b in found.buckets) == pytest.approx(total.cost_usd)
+    assert sum(row.turns for row in found.counts) == total.turns
+    assert sum(row.turns for row in found.models) == total.turns
 
 
 def test_counts_tell_how_turns_began_and_which_starts_were_avoided(store: SessionStore) -> None:
@@ -77,12 +79,14 @@ def test_counts_tell_how_turns_began_and_which_starts_were_avoided(store: Sessio
     commit(store, NOW, plan="import", reason="imported", process="spare")
     commit(store, NOW, process=None)
     keep(store, passing(NOW))
+    store.commit(turn(started_at=NOW, plan=PASSED, reason="watched", process="live"))
     found = store.activity()
     assert counted(found) == {
         "resume/continued/live": 2,
         "import/imported/spare": 1,
         "fresh/first_turn/None": 1,
         "passthrough/watched/None": 1,
+        "passthrough/watched/live": 1,
     }
     assert found.starts_avoided == 3
     assert Counted("resume", "continued", "live", "anthropic", 2) == found.counts[0]

@@ -143,7 +143,7 @@ async def test_the_unexpected_tells_nothing_of_what_was_said(
     assert SECRET.encode() not in answer.body.split(b"event: error")[-1]
     assert SECRET not in repr(answer.headers) + str(answer.exchange.outcome.error)
     assert SECRET not in caplog.text
-    assert "RuntimeError while bridging a request" in caplog.text
+    assert "RuntimeError, which is a fault of sessionbridge" in caplog.text
 
 
 async def test_a_session_lost_for_ever_is_told_once(house: House) -> None:

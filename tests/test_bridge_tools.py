@@ -138,6 +138,28 @@ async def test_results_of_calls_that_the_request_shows_begin_anew(
     assert_same(shown(looking), (*ROUND, assistant("Well"), user("Thanks")))
 
 
+async def test_the_end_of_a_longer_history_is_no_beginning(looking: House) -> None:
+    """A request that begins with its calls would cost the conversation all that was before them."""
+    await send(looking, HELLO[0], origin=SERVER_HELD)
+    refused = await send(looking, CALL, RESULTS, origin=SERVER_HELD)
+    assert refused.status == 400
+    assert reason(await send(looking, user("Thanks"), origin=SERVER_HELD)) == "appended"
+    assert_same(shown(looking), (*HELLO, user("Thanks")))
+
+
+async def test_a_history_that_was_given_up_does_not_come_back(looking: House) -> None:
+    """Other calls than those that wait begin it anew, also for what is brought in after them."""
+    await send(looking, HELLO[0], origin=SERVER_HELD)
+    await send(looking, ROUND[0], origin=SERVER_HELD)
+    other = user("Other"), assistant(use("toolu_9")), user(found("toolu_9"))
+    looking.dispatcher.answer = lambda seen: assistant(use("toolu_10"))
+    assert reason(await send(looking, *other, origin=SERVER_HELD)) == "tools_imported"
+    looking.dispatcher.waiting_for_tools.clear()
+    looking.dispatcher.answer = calls_when_told_to_look
+    await send(looking, user(found("toolu_10")), origin=SERVER_HELD)
+    assert_same(shown(looking), (*other, assistant(use("toolu_10")), user(found("toolu_10"))))
+
+
 async def test_a_history_kept_here_goes_on_where_it_waits(looking: House) -> None:
     await send(looking, ROUND[0], origin=SERVER_HELD)
     last = await send(looking, RESULTS, origin=SERVER_HELD)

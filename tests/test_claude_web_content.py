@@ -394,6 +394,17 @@ def key_in_pem(key: rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption())
 
 
+async def test_all_of_a_turn_together_have_a_limit(web: Web) -> None:
+    pages = [web.serve(f"/{number}", response(bytes(5 * MB))) for number in range(7)]
+    content = WebContent(at_first)
+    with pytest.raises(BadRequest, match="with the others it is larger than 32 MB"):
+        await content.sources(asking(*map(by_url, pages)))
+    asked = len(web.heads)
+    with pytest.raises(BadRequest, match="101 images and documents"):
+        await content.sources(asking(*(by_url(f"{pages[0]}?{n}") for n in range(101))))
+    assert len(web.heads) == asked
+
+
 async def test_one_that_fails_ends_the_others(web: Web) -> None:
     async def hangs(writer: asyncio.StreamWriter) -> None:
         await asyncio.Event().wait()

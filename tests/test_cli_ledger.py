@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 from sessionbridge.cli.main import cli
 from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
 from sessionbridge.turn import SessionKey, Usage
-from tests.turn_records import KEY, turn
+from tests.turn_records import GROUPS, KEY, turn
 
 READING = [["cost"], ["sessions", "list"]]
 
@@ -131,7 +131,7 @@ def test_json_and_csv_have_no_total(filled: Path) -> None:
     assert "Total" not in run(filled, "sessions", "list").stdout
 
 
-@pytest.mark.parametrize("by", ["day", "platform", "user", "session", "model"])
+@pytest.mark.parametrize("by", GROUPS)
 def test_csv_has_the_fields_and_values_of_json(filled: Path, by: str) -> None:
     result = run(filled, "cost", "--by", by, "--csv")
     assert result.exit_code == 0
@@ -163,16 +163,7 @@ def test_json_and_csv_exclude_each_other(filled: Path) -> None:
     assert "--json and --csv exclude each other" in result.stderr
 
 
-@pytest.mark.parametrize(
-    ("by", "names"),
-    [
-        ("day", {"day"}),
-        ("platform", {"platform"}),
-        ("user", {"platform", "user"}),
-        ("session", {"platform", "session"}),
-        ("model", {"model"}),
-    ],
-)
+@pytest.mark.parametrize(("by", "names"), GROUPS.items())
 def test_cost_by(filled: Path, by: str, names: set[str]) -> None:
     rows = documents(filled, "cost", "--by", by)
     assert sum(row["turns"] for row in rows) == 3

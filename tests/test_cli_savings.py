@@ -20,14 +20,15 @@ from click.testing import CliRunner, Result
 
 from sessionbridge.claude.prices import cache_rates, list_price
 from sessionbridge.cli.main import cli
+from sessionbridge.sessions.passed import PassedTurn
 from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
 from sessionbridge.turn import SessionKey, Usage
+from tests.dashboard_fixtures import Change, keep, passing
 from tests.proxy import ROOT
-from tests.turn_records import turn
+from tests.turn_records import GROUPS
 
 SONNET = "claude-sonnet-4-5"
 OPENCLAW = SessionKey("openclaw", "team-1", "claude")
-PASSING = SessionKey("passthrough", "api.openai.com", "claude")
 TODAY = datetime.now(UTC)
 
 
@@ -36,10 +37,10 @@ def home(tmp_path: Path) -> Path:
     return tmp_path / "home"
 
 
-def fill(home: Path, *changes: dict[str, Any]) -> None:
+def fill(home: Path, *changes: Change) -> None:
+    usual = {"model": SONNET, "started_at": time.time()}
     with closing(SessionStore.open(home / DATABASE_NAME)) as store:
-        for change in changes:
-            store.commit(turn(**{"model": SONNET, "started_at": time.time()} | change))
+        keep(store, *(c if isinstance(c, PassedTurn) else {**usual, **c} for c in changes))
 
 
 def run(home: Path, *arguments: str) -> Result:
@@ -157,26 +158,18 @@ def test_starts_are_avoided_by_live_processes_and_spares(home: Path) -> None:
 
 
 def test_traffic_that_passes_through_avoids_no_start_but_has_a_cache(home: Path) -> None:
-    usage = Usage(100, 10, 0, 900)
-    passing = {"key": PASSING, "plan": "passthrough", "model": "gpt-4o", "usage": usage}
-    fill(home, {**passing, "process": None}, {**passing, "process": "live"})
+    passed = passing(time.time())
+    fill(home, passed, passed)
     (row,) = documents(home)
     starts = (row["starts_avoided"], row["starts_made"], row["starts_unknown"])
     assert (starts, row["starts_avoided_share"]) == ((0, 0, 0), None)
-    assert row["cache_reads_saved_usd"] == pytest.approx(2 * expected("gpt-4o", usage)[0])
+    assert row["cache_reads_saved_usd"] == pytest.approx(
+        2 * expected(passed.model, passed.usage)[0]
+    )
     assert line(run(home).stdout, "passthrough")[-1] == "-"
 
 
-@pytest.mark.parametrize(
-    ("by", "names"),
-    [
-        ("day", {"day"}),
-        ("platform", {"platform"}),
-        ("user", {"platform", "user"}),
-        ("session", {"platform", "session"}),
-        ("model", {"model"}),
-    ],
-)
+@pytest.mark.parametrize(("by", "names"), GROUPS.items())
 def test_every_grouping_says_the_same_in_sum(home: Path, by: str, names: set[str]) -> None:
     now = time.time()
     usages = [Usage(10, 5, 300, 5_000 * factor) for factor in range(1, 5)]

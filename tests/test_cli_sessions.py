@@ -141,7 +141,7 @@ def test_show_draws_branches_beneath_the_turn_they_left(place: Place) -> None:
         "    └── 4 fresh (first_turn) [max_tokens]",
     ]
     assert "claude-opus-4-5 · 10 in, 20 out, 40 read + 30 written · $0.2500 · " in lines[2]
-    assert lines[2].rstrip().endswith("0.9 s") and " $ ? " in lines[7]
+    assert lines[2].rstrip().endswith("0.9 s") and " $? " in lines[7]
 
 
 def test_show_a_long_conversation(place: Place) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.sessions.memory import key_lock
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import SessionKey
 from sessionbridge.views.commands import status
@@ -53,8 +54,7 @@ async def test_each_has_help(proxy: Proxy) -> None:
 async def test_status_counts_what_is_under_way(proxy: Proxy) -> None:
     assert execute(proxy, "sessionbridge.status").startswith("turns: 0 running, 0 waiting")
     assert status(BUSY) == (
-        "turns: 1 running, 3 waiting · "
-        "Claude processes: 5 and 2 ready for new conversations"
+        "turns: 1 running, 3 waiting · Claude processes: 5 and 2 ready for new conversations"
     )
     await proxy.request(make_flow(KEYED))
     (live,) = proxy.addon._desk.state().turns
@@ -83,6 +83,27 @@ async def test_a_conversation_is_forgotten_with_its_transcript(
     # Its turns are in the ledger still.
     assert "No conversation" in await told(proxy, "sessionbridge.forget chat-1", caplog)
     store.close()
+
+
+async def test_it_waits_for_the_turn_under_way(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whose commit would bring back what was forgotten."""
+    locks, key = proxy.addon._service.locks, SessionKey("openclaw", "chat-1", "claude")
+    assert locks is not None
+    for name in (key_lock(key), "s-chat-1"):
+        store = known(proxy, "chat-1")
+        async with locks.hold(name, lambda: None):
+            (own,) = locks.folder.glob("*.0")
+            forgetting = asyncio.create_task(told(proxy, "sessionbridge.forget chat-1", caplog))
+            async with asyncio.timeout(20):
+                # No event tells that somebody is in line.
+                while not own.with_suffix(".1").exists():  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            assert len(store.sessions()) == 1
+        assert "Forgotten" in await forgetting
+        assert store.sessions() == []
+        store.close()
 
 
 async def test_which_one_is_asked_where_there_are_several(

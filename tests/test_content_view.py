@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,91 +11,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mitmproxy import contentviews
-from mitmproxy.http import HTTPFlow, Request, Response
-from mitmproxy.test import taddons, tflow, tutils
+from mitmproxy.http import HTTPFlow
+from mitmproxy.test import tflow
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.traffic.reading import api_of, read
-from sessionbridge.turn import Block, Message, TextDelta
+from sessionbridge.traffic.reading import read
+from sessionbridge.turn import TextDelta
 from sessionbridge.views import flow_notes
 from sessionbridge.views.content_view import SessionBridgeView
-from sessionbridge.views.conversation_text import conversation, joined
 from sessionbridge.views.page_text import answer_page, request_page
 from sessionbridge.views.reasons import PLANS, REASONS
 from tests.bridge_fixtures import Answer, House, body, house
-from tests.spoken import assistant, image, result, text, user
-from tests.test_traffic_reading import RECORDED
-from tests.tool_rounds import found, use
+from tests.content_view_fixtures import (
+    answer_text,
+    flow_of,
+    messages_body,
+    registered,
+    request_text,
+    row,
+    sections,
+)
+from tests.spoken import user
 from tests.traffic_fixtures import ASKED, confused, encoded
 
-__all__ = ["house"]
+__all__ = ["house", "registered"]
 
-PATHS = {
-    "messages": b"/v1/messages",
-    "chat": b"/v1/chat/completions",
-    "responses": b"/v1/responses",
-}
 README = Path(__file__).parent.parent / "README.md"
-
-
-@pytest.fixture(autouse=True)
-def registered() -> Iterator[None]:
-    """mitmproxy's own views, and ours twice, as after the script was loaded again."""
-    before = dict(contentviews.registry._by_name)
-    contentviews.add(SessionBridgeView())
-    contentviews.add(SessionBridgeView())
-    with taddons.context():
-        yield
-    contentviews.registry._by_name.clear()
-    contentviews.registry._by_name.update(before)
-
-
-def flow_of(api: str, asked: bytes, answer: bytes | None = None, status: int = 200) -> HTTPFlow:
-    """A flow as it passes, of times that are told apart."""
-    headers = ((b"content-type", b"application/json"),)
-    request = tutils.treq(method=b"POST", path=PATHS[api], content=asked, headers=headers)
-    flow = tflow.tflow(req=request)
-    request.timestamp_end = 100.0
-    if answer is not None:
-        flow.response = tutils.tresp(status_code=status, content=answer, headers=())
-        flow.response.timestamp_start, flow.response.timestamp_end = 100.4, 102.5
-    return flow
 
 
 def bridged(asked: bytes, answer: Answer) -> HTTPFlow:
     flow = flow_of(answer.exchange.api, asked, answer.body, answer.status)
     flow_notes.annotate(flow, answer.exchange)
     return flow
-
-
-def request_text(flow: HTTPFlow) -> str:
-    return _text(flow, flow.request)
-
-
-def answer_text(flow: HTTPFlow) -> str:
-    assert flow.response is not None
-    return _text(flow, flow.response)
-
-
-def _text(flow: HTTPFlow, message: Request | Response) -> str:
-    shown = contentviews.prettify_message(message, flow)
-    assert (shown.view_name, shown.description) == ("Session bridge", "")
-    return shown.text
-
-
-def row(page: str, label: str) -> str | None:
-    rows = dict(re.findall(r"^(\w[\w ]{0,9}?) {2,}(.+)$", page.partition("\n\n")[0], re.MULTILINE))
-    return rows.get(label)
-
-
-def sections(page: str) -> dict[str, str]:
-    """What stands under each heading; headings that come again are one."""
-    parts = re.split(r"^-- (.+?) -+$", page, flags=re.MULTILINE)
-    found: dict[str, str] = {}
-    for title, under in zip(parts[1::2], parts[2::2], strict=True):
-        found[title] = "\n\n".join(filter(None, (found.get(title), under.strip())))
-    return found
 
 
 TALK = [("user", "one"), ("assistant", "1: one"), ("user", "two")]
@@ -155,54 +101,6 @@ async def test_a_refusal_is_told_plainly(house: House) -> None:
     assert row(page, "Ended") is None
 
 
-CALLS = assistant("I look", use("t1", at="ü"), use("t2", "other"))
-RESULTS = user(found("t2", "second"), found("t1", [text("first"), image("A" * 16_000)]), "and?")
-
-
-def messages_body(messages: Sequence[Message]) -> bytes:
-    told = [{"role": m.role, "content": list(m.blocks)} for m in messages]
-    return json.dumps({"model": "m", "max_tokens": 9, "messages": told}).encode()
-
-
-LOOKED = """-> call look (t1)
-    {
-      "at": "ü"
-    }
-<- result
-    first
-    [image/png, 12 kB]"""
-OTHER = "-> call other (t2)\n    {}\n<- result\n    second"
-
-
-def test_calls_stand_together_with_their_results() -> None:
-    page = request_text(flow_of("messages", messages_body([user("Hi"), CALLS, RESULTS])))
-    assert sections(page) == {
-        "user": "Hi\n\nand?",
-        "assistant": f"I look\n\n{LOOKED}\n\n{OTHER}",
-    }
-
-
-def test_results_bring_along_calls_that_were_said_before() -> None:
-    flow = flow_of("messages", messages_body([user("Hi"), CALLS, RESULTS]))
-    notes = {"plan": "resume", "reason": "tool_results", "fed": 0, "base": "entry"}
-    flow.metadata[flow_notes.METADATA] = {"api": "messages", **notes}
-    shown = sections(request_text(flow))
-    assert shown["user"] == f"{OTHER}\n\n{LOOKED}\n\nand?"
-    folded = shown["2 earlier messages that the session already holds"]
-    assert folded.endswith("2  assistant  I look -> look -> other")
-
-
-def test_an_id_that_is_used_again_is_paired_anew() -> None:
-    talk = []
-    for number in "12":
-        talk += [assistant(use("call_0", n=number)), user(found("call_0", f"answer {number}"))]
-    talk.append(user(result({"id": "call_0"}, "of nothing")))
-    page = request_text(flow_of("messages", messages_body(talk)))
-    order = [page.index(said) for said in ('"n": "1"', "answer 1", '"n": "2"', "answer 2")]
-    assert order == sorted(order)
-    assert sections(page)["user"] == "<- result\n    of nothing"
-
-
 @pytest.mark.parametrize("api", SHAPES)
 @pytest.mark.parametrize("stream", [True, False])
 def test_passing_traffic_is_read_the_same_way(api: str, stream: bool) -> None:
@@ -246,37 +144,6 @@ def test_five_megabytes_are_shown_to_the_last_letter() -> None:
     page = request_text(flow_of("messages", messages_body([user(shown)])))
     assert sections(page) == {"user": shown}
     assert page.isascii()  # mitmproxy is slow with what is not
-
-
-def test_long_messages_are_clipped_in_the_list_of_earlier_ones_alone() -> None:
-    talk = [user("long  words " * 50), assistant("yes"), user("new words " * 50)]
-    flow = flow_of("messages", messages_body(talk))
-    notes = {"api": "messages", "plan": "resume", "fed": 0, "base": None}
-    flow.metadata[flow_notes.METADATA] = notes
-    shown = sections(request_text(flow))
-    assert shown["user"] == ("new words " * 50).strip()
-    line, _ = shown["2 earlier messages that were not sent"].splitlines()
-    assert line == "1  user       " + ("long words " * 8)[:77] + "..."
-
-
-def nested(levels: int) -> Block:
-    given: list[Any] = []
-    for _ in range(levels):
-        given = [given]
-    return {"type": "tool_use", "id": "t1", "name": "dig", "input": {"a": given}}
-
-
-@pytest.mark.parametrize(
-    "levels, shown",
-    [
-        (1, '    {\n      "a": [\n        []\n      ]\n    }'),
-        (500, f'    {{"a": {"[" * 501}{"]" * 501}}}'),
-        (100_000, "    (nested too deeply to be shown)"),
-    ],
-)
-def test_inputs_of_any_depth_are_shown(levels: int, shown: str) -> None:
-    _, call = conversation([Message("assistant", (nested(levels),))])
-    assert call == f"-> call dig (t1)\n{shown}"
 
 
 def test_what_is_no_http_flow_is_left_to_other_views() -> None:
@@ -325,17 +192,6 @@ def test_other_views_stay_a_click_away() -> None:
     for name in ("raw", "json"):
         assert '"model"' in contentviews.prettify_message(flow.request, flow, name).text
     assert contentviews.registry.available_views().count("session bridge") == 1
-
-
-@pytest.mark.parametrize("sent", RECORDED)
-def test_messages_are_joined_as_the_plan_counts_them(sent: dict[str, Any]) -> None:
-    reading = read(api_of(sent["path"]) or "", json.dumps(sent["body"]).encode(), None, "")
-    assert joined(reading.messages) == tuple(link.message for link in chain(reading.messages))
-
-
-def test_thoughts_alone_say_nothing_to_the_model() -> None:
-    thought = Message("assistant", ({"type": "thinking", "thinking": "hm"},))
-    assert joined([user("a"), thought, user(" "), user("b")]) == (user("a", "b"),)
 
 
 def test_every_reason_the_readme_names_is_explained() -> None:

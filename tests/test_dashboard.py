@@ -11,16 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 import sessionbridge.views.dashboard
-from sessionbridge.cli.main import cli
 from sessionbridge.sessions.reports import WINDOW
 from sessionbridge.turn import SessionKey
 from sessionbridge.views.dashboard.documents import LISTED
 from sessionbridge.views.dashboard.metrics import Errors
 from sessionbridge.views.dashboard.pages import Dashboard
-from tests.dashboard_fixtures import BUSY, IDLE, OTHER, Watched, mixed_turns, nothing_said, watched
+from tests.dashboard_fixtures import (
+    BUSY,
+    IDLE,
+    OTHER,
+    Watched,
+    cost_rows,
+    mixed_turns,
+    nothing_said,
+    watched,
+)
 from tests.turn_records import KEY
 
 __all__ = ["watched"]
@@ -36,12 +43,6 @@ SUMMED = (
 )
 
 
-def cost_rows(home: Path, *arguments: str) -> list[dict[str, Any]]:
-    command = ["--home", str(home), "cost", "--json", *arguments]
-    rows: list[dict[str, Any]] = json.loads(CliRunner().invoke(cli, command).stdout)
-    return rows
-
-
 def tally(rows: list[dict[str, Any]]) -> dict[str, int]:
     return {row["name"]: row["turns"] for row in rows}
 
@@ -51,6 +52,7 @@ def tally(rows: list[dict[str, Any]]) -> dict[str, int]:
     [
         ("/", "text/html; charset=utf-8"),
         ("/app.js", "text/javascript; charset=utf-8"),
+        ("/elements.js", "text/javascript; charset=utf-8"),
         ("/app.css", "text/css; charset=utf-8"),
         ("/plotly.js", "text/javascript; charset=utf-8"),
         ("/api/overview", "application/json"),
@@ -69,7 +71,7 @@ async def test_every_page_has_its_type_and_only_plotly_may_be_kept(
 
 
 @pytest.mark.parametrize(
-    "path", ["", "/nothing", "/api", "/api/", "//", "/../pages.py", "/page.html"]
+    "path", ["", "/nothing", "/api", "/api/", "//", "/../pages.py", "/pages.py", "/page.html"]
 )
 async def test_elsewhere_there_is_nothing(watched: Watched, path: str) -> None:
     page = await watched.dashboard.answer(path, {})
@@ -99,7 +101,16 @@ async def test_the_page_loads_nothing_from_elsewhere(watched: Watched) -> None:
         "data:,",
     }
     assert not re.search(r"<script(?![^>]* src=)", text)
-    assert "innerHTML" not in await watched.text("/app.js")
+
+
+async def test_every_script_is_served_and_none_makes_markup(watched: Watched) -> None:
+    scripts = {path.name for path in PACKAGE.glob("*.js")}
+    imported: set[str] = set()
+    for name in scripts:
+        text = await watched.text(f"/{name}")
+        imported |= set(re.findall(r'from "\./([^"]+)"', text))
+        assert "innerHTML" not in text
+    assert imported == scripts - {"app.js"} != set()
 
 
 def test_the_room_knows_no_mitmproxy() -> None:
@@ -115,7 +126,7 @@ def test_the_room_knows_no_mitmproxy() -> None:
 async def test_totals_are_those_of_the_cost_command(watched: Watched, span: str) -> None:
     watched.commit(*mixed_turns(time.time()))
     ledger = (await watched.document("/api/overview", since=span))["ledger"]
-    rows = cost_rows(watched.home, *([] if span == "all" else ["--since", span]))
+    rows = cost_rows(watched.home, span)
     totals = ledger["totals"]
     assert totals["turns"] > 0
     assert {name: totals[name] for name in SUMMED} == {
@@ -167,7 +178,7 @@ async def test_sessions_have_their_totals_and_why_they_are_imported(watched: Wat
     talked = rows["goclaw"]
     assert (talked["external_id"], talked["provider"]) == (KEY.external_id, "claude")
     assert (talked["turns"], talked["cost_usd"], talked["input_tokens"]) == (4, 1.0, 40)
-    assert (talked["imports"], talked["recent_turns"], talked["cause"]) == (3, 4, WINDOW)
+    assert (talked["imports"], talked["recent_turns"], talked["likely_cause"]) == (3, 4, WINDOW)
     assert (rows["openclaw"]["cost_usd"], rows["openclaw"]["unpriced_turns"]) == (None, 1)
     assert time.time() - talked["last_used_at"] < 60
 

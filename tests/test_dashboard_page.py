@@ -2,43 +2,30 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-import pytest_asyncio
-import tornado.httpserver
-import tornado.netutil
-import tornado.web
-from click.testing import CliRunner
-from playwright.async_api import Browser, async_playwright, expect
-from playwright.async_api import Page as Tab
+from playwright.async_api import expect
 
-from sessionbridge.cli.main import cli
 from sessionbridge.turn import Message, SessionKey
-from sessionbridge.views.dashboard.pages import Dashboard
 from tests.bridge_fixtures import CLIENT_HELD
-from tests.dashboard_fixtures import BUSY, Looking, Watched, looking, mixed_turns, watched
+from tests.dashboard_browser import IN_A_BROWSER, Browser, Seen, browser, looking_at, seen, talked
+from tests.dashboard_fixtures import (
+    BUSY,
+    Looking,
+    Watched,
+    cost_rows,
+    looking,
+    mixed_turns,
+    watched,
+)
 from tests.scripted_dispatcher import Conversation
 from tests.spoken import assistant, image, user
 from tests.tool_rounds import found, use
 
-__all__ = ["looking", "watched"]
+__all__ = ["browser", "looking", "seen", "talked", "watched"]
 
-CHROMIUM = shutil.which("chromium")
-pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine"),
-    pytest.mark.asyncio(loop_scope="module"),  # one browser for all of them
-]
-
-expect.set_options(timeout=20_000)  # milliseconds; a busy machine draws slowly
+pytestmark = IN_A_BROWSER
 
 TOTALS = {
     "turns": "turns",
@@ -50,114 +37,6 @@ TOTALS = {
 }
 TIMES = ("tokens", "cost", "cache", "first-token")
 COUNTS = ("processes", "plans", "reasons", "models", "platforms")
-
-
-class _Answers(tornado.web.RequestHandler):
-    def initialize(self, dashboard: Dashboard) -> None:
-        self.dashboard = dashboard
-
-    async def get(self, path: str) -> None:
-        await self.shown(path)
-
-    async def post(self, path: str) -> None:
-        """As the proxy does, which keeps data from pages of other hosts so."""
-        assert path.startswith("/api/")
-        await self.shown(path)
-
-    async def shown(self, path: str) -> None:
-        query = {name: self.get_query_argument(name) for name in self.request.query_arguments}
-        page = await self.dashboard.answer(path, query)
-        self.set_status(page.status)
-        for name, value in page.headers.items():
-            self.set_header(name, value)
-        if page.status == 204:
-            self.clear_header("Content-Type")
-        else:
-            self.set_header("Content-Type", page.content_type)
-        await self.finish(page.body)
-
-
-@dataclass
-class Seen:
-    """The page in a tab; whatever went wrong in it, and every address it asked for."""
-
-    tab: Tab
-    url: str
-    troubles: list[str] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
-
-    async def open(self, hash_: str = "") -> None:
-        await self.tab.goto(self.url + hash_)
-        await expect(self.tab.get_by_test_id("connection")).to_contain_text("Updated")
-
-    async def total(self, name: str) -> float:
-        value = await self.tab.get_by_test_id(f"total-{name}").get_attribute("data-value")
-        assert value, f"no total {name}"
-        return float(value)
-
-    def overviews(self) -> int:
-        return sum("/api/overview" in url for url in self.asked)
-
-
-@asynccontextmanager
-async def served(dashboard: Dashboard) -> AsyncIterator[str]:
-    """Beneath a path, where the addon puts it for a proxy in reverse mode."""
-    routes = [(r"/\.sessionbridge(/.*)", _Answers, {"dashboard": dashboard})]
-    sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
-    server = tornado.httpserver.HTTPServer(tornado.web.Application(routes))
-    server.add_sockets(sockets)
-    try:
-        yield f"http://127.0.0.1:{sockets[0].getsockname()[1]}/.sessionbridge/"
-    finally:
-        server.stop()
-        await server.close_all_connections()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def chromium() -> AsyncIterator[Browser]:
-    async with async_playwright() as playwright:
-        launched = await playwright.chromium.launch(
-            executable_path=CHROMIUM,
-            args=["--no-sandbox", "--disable-background-networking", "--disable-sync"],
-        )
-        yield launched
-        await launched.close()
-
-
-@asynccontextmanager
-async def looking_at(dashboard: Dashboard, chromium: Browser) -> AsyncIterator[Seen]:
-    async with served(dashboard) as url:
-        context = await chromium.new_context(locale="en-US", reduced_motion="reduce")
-        seen = Seen(await context.new_page(), url)
-        seen.tab.on("request", lambda request: seen.asked.append(request.url))
-        seen.tab.on("pageerror", lambda error: seen.troubles.append(str(error)))
-        seen.tab.on("console", lambda line: seen.troubles.append(f"{line.type}: {line.text}"))
-        try:
-            yield seen
-        finally:
-            await context.close()
-    assert {urlsplit(url).hostname for url in seen.asked} <= {"127.0.0.1", None}
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def seen(watched: Watched, chromium: Browser) -> AsyncIterator[Seen]:
-    async with looking_at(watched.dashboard, chromium) as made:
-        yield made
-    assert made.troubles == []
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def talked(looking: Looking, chromium: Browser) -> AsyncIterator[Seen]:
-    async with looking_at(looking.dashboard, chromium) as made:
-        yield made
-    assert made.troubles == []
-
-
-def cost_rows(home: Path, span: str) -> list[dict[str, Any]]:
-    command = ["--home", str(home), "cost", "--json"]
-    since = [] if span == "all" else ["--since", span]
-    rows: list[dict[str, Any]] = json.loads(CliRunner().invoke(cli, [*command, *since]).stdout)
-    return rows
 
 
 async def test_the_totals_shown_are_those_of_the_cost_command(watched: Watched, seen: Seen) -> None:
@@ -183,6 +62,21 @@ async def test_figures_are_written_as_people_write_them(watched: Watched, seen: 
     await expect(cost).to_have_text("$1,234.50")
     await expect(cost.locator("..")).to_contain_text("1 without a price")
     await expect(seen.tab.get_by_test_id("total-cache-hit")).to_have_text("50%")
+
+
+async def test_what_is_not_known_is_not_nothing(watched: Watched, seen: Seen) -> None:
+    watched.commit({"cost_usd": None})
+    await seen.open()
+    row = seen.tab.get_by_test_id("session")
+    await expect(row.get_by_role("cell", name="?", exact=True)).to_be_visible()
+    await row.get_by_role("link").click()
+    note = seen.tab.locator("#conversation-note")
+    await expect(note).to_contain_text("1 turn, ?.")
+    watched.commit({"cost_usd": 1.5})
+    await seen.next_look()
+    await expect(note).to_contain_text("2 turns, $1.50 + ?.")
+    await seen.tab.go_back()
+    await expect(row.get_by_role("cell", name="$1.50 + ?", exact=True)).to_be_visible()
 
 
 async def test_every_plot_is_drawn(watched: Watched, seen: Seen) -> None:
@@ -221,6 +115,7 @@ async def test_it_updates_itself(watched: Watched, seen: Seen) -> None:
     await expect(seen.tab.get_by_test_id("live-turn")).to_have_count(0)
     watched.commit({})
     watched.state = BUSY
+    await seen.next_look()
     await expect(seen.tab.get_by_test_id("total-turns")).to_have_text("2")
     await expect(seen.tab.get_by_test_id("live-turn")).to_contain_text("team:7")
     await expect(seen.tab.get_by_test_id("total-waiting")).to_have_text("3")
@@ -228,7 +123,6 @@ async def test_it_updates_itself(watched: Watched, seen: Seen) -> None:
 
 
 async def test_nothing_is_asked_while_nobody_looks(watched: Watched, seen: Seen) -> None:
-    await seen.tab.clock.install()
     await seen.open()
     show = "hidden => { Object.defineProperty(document, 'hidden', {value: hidden, configurable: "
     show += "true}); document.dispatchEvent(new Event('visibilitychange')); }"
@@ -239,24 +133,26 @@ async def test_nothing_is_asked_while_nobody_looks(watched: Watched, seen: Seen)
     async with seen.tab.expect_response("**/api/overview*"):
         await seen.tab.evaluate(show, False)
     async with seen.tab.expect_response("**/api/overview*"):
-        await seen.tab.clock.run_for(3_100)
+        await seen.next_look()
 
 
 async def test_a_lost_connection_is_told_and_found_again(
-    watched: Watched, chromium: Browser
+    watched: Watched, browser: Browser
 ) -> None:
-    async with looking_at(watched.dashboard, chromium) as seen:
+    async with looking_at(watched.dashboard, browser) as seen:
         await seen.open()
         await seen.tab.route("**/api/**", lambda route: route.abort())
+        await seen.next_look()
         connection = seen.tab.get_by_test_id("connection")
         await expect(connection).to_contain_text("Connection lost")
         await seen.tab.unroute("**/api/**")
+        await seen.next_look()
         await expect(connection).to_contain_text("Updated")
 
 
-async def test_an_error_is_shown_as_its_sentence(watched: Watched, chromium: Browser) -> None:
+async def test_an_error_is_shown_as_its_sentence(watched: Watched, browser: Browser) -> None:
     watched.thread.path.mkdir()
-    async with looking_at(watched.dashboard, chromium) as seen:
+    async with looking_at(watched.dashboard, browser) as seen:
         await seen.tab.goto(seen.url)
         await expect(seen.tab.get_by_test_id("trouble")).to_contain_text("cannot be used")
 
@@ -267,6 +163,7 @@ async def test_an_empty_ledger_says_how_to_begin(watched: Watched, seen: Seen) -
     await expect(empty).to_contain_text("X-SessionBridge-Session")
     await expect(seen.tab.locator("#plots")).to_be_hidden()
     watched.commit({})
+    await seen.next_look()
     await expect(empty).to_be_hidden()
     await expect(seen.tab.locator("#plot-tokens svg.main-svg").first).to_be_visible()
 
@@ -345,6 +242,7 @@ async def test_a_conversation_has_an_address_and_goes_on_by_itself(
     turns = talked.tab.get_by_test_id("turn")
     await expect(turns).to_have_count(1)
     first = await looking.ask([("user", "Hello"), ("assistant", "1: Hello"), ("user", "More")])
+    await talked.next_look()
     await expect(turns).to_have_count(2)
     await expect(turns.last).to_contain_text("3: More")
     looking.dispatcher.lose(first.headers["x-sessionbridge-session"])

@@ -47,6 +47,17 @@ def test_one_that_is_under_way_stays_until_it_has_ended() -> None:
         assert list(view) == []
 
 
+def test_one_that_never_ends_holds_up_no_other() -> None:
+    view, flows = View(), FlowList()
+    with taddons.context(view):
+        first = ended(view)
+        first.live = True
+        flows.page(first, view)
+        for _ in range(3):
+            flows.page(ended(view), view)
+        assert len(view) == 2 and first in view
+
+
 def test_the_dashboard_leaves_one_flow_at_most() -> None:
     view, flows = View(), FlowList()
     with taddons.context(view):

@@ -35,9 +35,9 @@ def test_sessions_sum_up_every_turn_of_the_key(store: SessionStore) -> None:
     assert (talked.turns, talked.usage) == (2, Usage(20, 40, 60, 80))
     assert (talked.cost_usd, talked.unpriced) == (0.25, 1)
     assert (talked.created_at, talked.last_used_at) == (1_000_000.0, 1_000_010.0)
-    assert talked.cache_hit == 0.5
+    assert talked.usage.cache_hit == 0.5
     assert (idle.turns, idle.usage, idle.cost_usd, idle.plan) == (0, Usage(), None, None)
-    assert idle.cache_hit is None
+    assert idle.usage.cache_hit is None
 
 
 @pytest.mark.parametrize(

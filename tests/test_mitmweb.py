@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from tests.proxy import TOOLS, Proxy, environment, free_port, running_proxy, wait_for
+from tests.proxy import TOOLS, Proxy, environment, free_port, running_proxy
 from tests.scripted_api import ScriptedServer, assistant, user
 from tests.test_end_to_end import messages_json, messages_stream
 
@@ -28,6 +29,7 @@ def page() -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         made = browser.new_page(locale="en-US")
         made.set_default_timeout(30_000)
+        made.clock.install()  # goes on as clocks do; a test may set it forward
         yield made
         browser.close()
 
@@ -36,7 +38,8 @@ def page() -> Iterator[Page]:
 def web(
     tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer
 ) -> Iterator[tuple[Proxy, str]]:
-    """A mitmweb with three bridged flows of one conversation, the last of them streamed."""
+    """A mitmweb with four bridged flows of one conversation: the third is streamed, the last is for
+    the test that replays it."""
     home, port = tmp_path_factory.mktemp("web"), free_port()
     arguments = ["--no-web-open", "--web-host", "127.0.0.1", "--web-port", str(port)]
     arguments += ["--set", f"web_password={PASSWORD}"]
@@ -45,9 +48,9 @@ def web(
     with running_proxy(home, api.url, *arguments, tool="mitmweb") as proxy:
         headers = {"X-OpenClaw-Session": "web"}
         talk = [user(HELLO)]
-        for ask in (messages_json, messages_json, messages_stream):
+        for ask in (messages_json, messages_json, messages_stream, messages_json):
             talk += [assistant(ask(proxy, headers, False)(talk)), user(QUESTION)]
-        proxy.bridged("web", 3)
+        proxy.bridged("web", 4)
         yield proxy, f"http://127.0.0.1:{port}/?token={PASSWORD}"
 
 
@@ -61,20 +64,35 @@ def opened(page: Page, address: str, number: int, tab: str) -> str:
     return page.locator(".contentview").inner_text()
 
 
+COLUMNS = (
+    "input_tokens",
+    "cache_read_input_tokens",
+    "cache_creation_input_tokens",
+    "output_tokens",
+)
+
+
+def counts(shown: str) -> list[str]:
+    """The numbers beneath the headings of the table of tokens, but for the sums."""
+    found = re.search(r"^Tokens .*cache hit\s+([\d,]+ .*)$", shown, re.MULTILINE)
+    assert found, shown
+    return found[1].split()[: len(COLUMNS)]
+
+
 @pytest.mark.parametrize("number", [2, 3], ids=["whole", "streamed"])
 def test_the_answer_and_the_counts(page: Page, web: tuple[Proxy, str], number: int) -> None:
     proxy, address = web
-    noted = proxy.bridged("web", 3)[number - 1]["metadata"]
+    noted = proxy.bridged("web", 4)[number - 1]["metadata"]
     shown = opened(page, address, number, "Response")
     assert "Your name is Bob." in shown
-    for count in noted["usage"].values():
-        assert f"{count:,}" in shown
+    assert noted["usage"]["input_tokens"] > 0
+    assert counts(shown) == [f"{noted['usage'][name]:,}" for name in COLUMNS]
     assert "event:" not in shown and "{" not in shown
 
 
 def test_who_asked_and_what_was_new(page: Page, web: tuple[Proxy, str]) -> None:
     proxy, address = web
-    noted = proxy.bridged("web", 3)[1]["metadata"]
+    noted = proxy.bridged("web", 4)[1]["metadata"]
     shown = opened(page, address, 2, "Request")
     assert "openclaw" in shown and QUESTION in shown
     assert noted["session"] in shown and noted["command"] in shown
@@ -95,9 +113,11 @@ def test_the_dashboard_and_the_command_line_tell_the_same(
     page: Page, web: tuple[Proxy, str]
 ) -> None:
     proxy, _ = web
-    page.goto(f"http://127.0.0.1:{proxy.ports[1]}/.sessionbridge/")
-    expect(page.get_by_test_id("total-turns")).to_have_attribute("data-value", "3")
     (told,) = costs(proxy)
+    page.goto(f"http://127.0.0.1:{proxy.ports[1]}/.sessionbridge/")
+    turns = page.get_by_test_id("total-turns")
+    expect(turns).to_have_attribute("data-value", str(told["turns"]))
+    assert told["turns"] >= 4
     for name, column in {"input": "input_tokens", "cost": "cost_usd"}.items():
         value = page.get_by_test_id(f"total-{name}").get_attribute("data-value")
         assert float(value or "nan") == pytest.approx(told[column])
@@ -106,25 +126,21 @@ def test_the_dashboard_and_the_command_line_tell_the_same(
 def test_its_polling_leaves_the_list_of_flows_alone(page: Page, web: tuple[Proxy, str]) -> None:
     proxy, address = web
     page.goto(f"http://127.0.0.1:{proxy.ports[1]}/.sessionbridge/")
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-
-    def several() -> bool:
-        page.wait_for_event("request")
-        return sum("/api/" in url for url in asked) > 3
-
-    wait_for(several, "the page to ask a few times")
+    expect(page.get_by_test_id("connection")).to_contain_text("Updated")
+    for _ in range(4):
+        with page.expect_response("**/api/overview*") as asked:
+            page.clock.run_for(3_100)
+        assert asked.value.ok and asked.value.json()
     page.goto(address)
     page.locator("tr", has_text="/v1/messages").first.wait_for()
     assert page.locator("tr", has_text="/.sessionbridge/").count() <= 2
 
 
 def test_a_replayed_flow_is_a_retry(page: Page, web: tuple[Proxy, str]) -> None:
-    """The last test: it changes what the others look at."""
     proxy, address = web
-    opened(page, address, 2, "Response")
+    opened(page, address, 4, "Response")
     page.get_by_role("button", name="Replay").click()
-    replayed = proxy.bridged("web", 4)[-1]["metadata"]
+    replayed = proxy.bridged("web", 5)[-1]["metadata"]
     assert (replayed["plan"], replayed["reason"]) == ("fork", "retried")
     expect(page.get_by_text("retried").first).to_be_visible()
 

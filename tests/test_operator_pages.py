@@ -61,6 +61,8 @@ async def test_what_is_said_is_asked_by_post(proxy: Proxy) -> None:
     assert json.loads(flow.response.content)["ledger"]["totals"]["turns"] == 0
     assert await answered(proxy, page("/api/overview")) == 405
     assert await answered(proxy, page("/metrics", b"POST")) == 405
+    # mitmproxy would send a body with the answer to it.
+    assert await answered(proxy, page("/", b"HEAD")) == 405
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,39 @@ async def test_pages_of_other_hosts_are_refused(proxy: Proxy, headers: dict[str,
     assert await answered(proxy, page("/api/overview", b"POST", **headers)) == 403
 
 
-@pytest.mark.parametrize("origin", ["http://sessionbridge.local", "http://127.0.0.1:8080"])
+OWN = ["http://sessionbridge.local", "https://SessionBridge.local:8080", "http://127.0.0.1:8080"]
+
+
+@pytest.mark.parametrize("origin", OWN)
 async def test_its_own_page_is_not(proxy: Proxy, origin: str) -> None:
     assert await answered(proxy, page("/api/overview", b"POST", origin=origin)) == 200
+
+
+async def test_in_reverse_mode_its_name_is_anybodys(proxy: Proxy) -> None:
+    flow = below("/.sessionbridge/api/overview", b"POST")
+    flow.request.headers["origin"] = "http://sessionbridge.local"
+    assert await answered(proxy, flow) == 403
+
+
+@pytest.mark.parametrize("name", ["forwarded", "via", "x-forwarded-for", "x-real-ip"])
+async def test_what_another_server_passes_on_is_refused(proxy: Proxy, name: str) -> None:
+    """Whoever it comes from, its peer is that server."""
+    flow = page("/")
+    flow.request.headers[name] = "192.0.2.7"
+    assert await answered(proxy, flow) == 403
+
+
+async def test_without_usable_options_there_is_none(proxy: Proxy) -> None:
+    proxy.addon._dashboard = None
+    assert await answered(proxy, page("/")) == 500
+
+
+async def test_a_body_of_unknown_length_is_not_read(proxy: Proxy) -> None:
+    proxy.set(stream_large_bodies="1k")
+    flow = page("/", b"POST", transfer_encoding="chunked")
+    flow.request.headers.pop("content-length", None)
+    await proxy.addon.requestheaders(flow)
+    assert flow.error is not None and flow.response is None
 
 
 @pytest.mark.parametrize("peer", [("192.0.2.7", 5000), None])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,22 +65,30 @@ NOT_OURS = {
 }
 
 
+@pytest.fixture(scope="module")
+def two(
+    tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer
+) -> Iterator[tuple[Proxy, Proxy]]:
+    """A proxy without the addon, and one with it."""
+    bare, home = (tmp_path_factory.mktemp(name) for name in ("bare", "bridge"))
+    with (
+        running_proxy(bare, api.url, door=None) as without,
+        running_proxy(home, api.url, options=config(home)) as with_addon,
+    ):
+        yield without, with_addon
+
+
 @pytest.mark.acceptance(13, 24, 26)
 @pytest.mark.parametrize("case", NOT_OURS)
-def test_bytes_are_those_of_a_proxy_without_the_addon(
-    tmp_path: Path, api: ScriptedServer, case: str
-) -> None:
+def test_bytes_are_those_of_a_proxy_without_the_addon(two: tuple[Proxy, Proxy], case: str) -> None:
     with raw_upstream(JSON_ANSWER) as upstream:
         sent = request(upstream.port, **NOT_OURS[case])
-        with running_proxy(tmp_path, api.url, door=None) as bare:
-            answer_without = exchange(bare, sent)
-        with running_proxy(tmp_path, api.url, options=config(tmp_path)) as proxy:
-            answer_with = exchange(proxy, sent)
+        answer_without, answer_with = (exchange(proxy, sent) for proxy in two)
         without, with_addon = upstream.received
 
     assert with_addon == without
     assert answer_with == answer_without
-    assert not (tmp_path / "bridge").exists()
+    assert not (two[1].home / "bridge").exists()
 
 
 def test_an_event_stream_passes_piece_by_piece(tmp_path: Path, api: ScriptedServer) -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.sessions.passed import PassedTurn
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import SessionKey
+from sessionbridge.turn import SessionKey, Usage
 from tests.turn_records import KEY, turn
 
 OTHER = replace(KEY, external_id="other")
@@ -144,6 +145,13 @@ def test_a_forgotten_key_is_found_in_the_ledger(store: SessionStore) -> None:
     store.delete(KEY)
     assert store.find(KEY.external_id) == store.find("session-1") == [KEY]
     assert store.holdings(KEY).row is None
+
+
+@pytest.mark.parametrize("name", ["api.openai.com", "passthrough/api.openai.com", ""])
+def test_what_passed_through_is_no_conversation(store: SessionStore, name: str) -> None:
+    store.passed(PassedTurn("api.openai.com", "chat", "gpt-4o", "stop", Usage(), None, 1.0, 9))
+    assert store.turns(SessionKey("passthrough", "api.openai.com", "api.openai.com"))
+    assert store.find(name) == []
 
 
 # -- holdings -------------------------------------------------------------------------------------

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mitmproxy.http import Response
 
+from sessionbridge.http_message import decoded
 from sessionbridge.sessions.store import SessionStore
 from tests.proxy import Proxy, running_proxy, wait_for
 from tests.raw_upstream import raw_upstream
@@ -56,15 +59,27 @@ def events() -> list[bytes]:
     return [f"event: {one['type']}\ndata: {json.dumps(one)}\n\n".encode() for one in told]
 
 
-def counted(proxy: Proxy) -> list[dict[str, Any]]:
-    """The rows of the ledger, once there is one: it is written after the client has its answer."""
+@pytest.fixture(scope="module")
+def watching(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
+    home = tmp_path_factory.mktemp("watching")
+    with running_proxy(home, api.url, options={"watch": "true"}) as proxy:
+        yield proxy
+
+
+def known(proxy: Proxy) -> list[dict[str, Any]]:
+    with suppress(sqlite3.OperationalError):  # while the file is being made
+        return rows(proxy, "SELECT * FROM turns ORDER BY id")
+    return []
+
+
+def counted(proxy: Proxy, before: int = 0, new: int = 1) -> list[dict[str, Any]]:
+    """The rows of the ledger after so many, once they are there: the client is answered first."""
 
     def found() -> list[dict[str, Any]] | None:
-        with suppress(sqlite3.OperationalError):  # while the file is being made
-            return rows(proxy, "SELECT * FROM turns")
-        return None
+        rows = known(proxy)[before:]
+        return rows if len(rows) >= new else None
 
-    return wait_for(found, "a row of the ledger")
+    return wait_for(found, f"{new} new rows of the ledger")
 
 
 def exchanged(proxy: Proxy, port: int, *headers: str, path: str = "/v1/messages") -> None:
@@ -76,13 +91,11 @@ def exchanged(proxy: Proxy, port: int, *headers: str, path: str = "/v1/messages"
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/api/anthropic/v1/messages"])
-def test_a_whole_answer_is_counted(tmp_path: Path, api: ScriptedServer, path: str) -> None:
-    with (
-        raw_upstream(whole()) as upstream,
-        running_proxy(tmp_path, api.url, options={"watch": "true"}) as proxy,
-    ):
-        exchanged(proxy, upstream.port, path=path)
-        (row,) = counted(proxy)
+def test_a_whole_answer_is_counted(watching: Proxy, path: str) -> None:
+    before = len(known(watching))
+    with raw_upstream(whole()) as upstream:
+        exchanged(watching, upstream.port, path=path)
+    (row,) = counted(watching, before)
     told = {name: row[name] for name in COLUMNS}
     assert told == {
         **USAGE,
@@ -94,16 +107,16 @@ def test_a_whole_answer_is_counted(tmp_path: Path, api: ScriptedServer, path: st
         "external_id": "127.0.0.1",
     }
     assert row["cost_usd"] > 0
-    assert rows(proxy, "SELECT * FROM session_map") == []
+    assert rows(watching, "SELECT * FROM session_map WHERE scope = 'passthrough'") == []
 
 
-def test_a_stream_passes_piece_by_piece_and_is_counted(tmp_path: Path, api: ScriptedServer) -> None:
+def test_a_stream_passes_piece_by_piece_and_is_counted(watching: Proxy) -> None:
+    before = len(known(watching))
     head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
     first, *others = events()
     with (
         raw_upstream(head + first, *others) as upstream,
-        running_proxy(tmp_path, api.url, options={"watch": "true"}) as proxy,
-        socket.create_connection(("127.0.0.1", proxy.ports[0]), timeout=10) as connection,
+        socket.create_connection(("127.0.0.1", watching.ports[0]), timeout=10) as connection,
     ):
         connection.sendall(request(upstream.port))
         received = b""
@@ -112,7 +125,7 @@ def test_a_stream_passes_piece_by_piece_and_is_counted(tmp_path: Path, api: Scri
             while not received.endswith(piece):
                 received += more(connection, received)
             upstream.go_on()
-        (row,) = counted(proxy)
+    (row,) = counted(watching, before)
     assert {name: row[name] for name in USAGE} == USAGE
 
 
@@ -124,45 +137,71 @@ def test_unless_told_to_nothing_is_counted(tmp_path: Path, api: ScriptedServer) 
         assert [row["scope"] for row in rows(proxy, "SELECT * FROM turns")] == ["goclaw"]
 
 
-def test_what_the_bridge_itself_asks_is_counted_once(tmp_path: Path, api: ScriptedServer) -> None:
+def test_what_the_bridge_itself_asks_is_counted_once(watching: Proxy) -> None:
     """A CLI that calls the API through the proxy, for a turn that is counted already."""
+    before = len(known(watching))
+    chat_json(watching, {"X-GoClaw-User-Id": "parent"}, False)([user("Hello.")])
+    (turn,) = counted(watching, before)
+    with raw_upstream(whole()) as upstream:
+        session = turn["internal_id"]
+        exchanged(watching, upstream.port, f"X-Claude-Code-Session-Id: {session}")
+        exchanged(watching, upstream.port)
+    told = [row["scope"] for row in counted(watching, before, new=2)]
+    assert told == ["goclaw", "passthrough"]
+
+
+def test_an_answer_without_counts_is_none(watching: Proxy) -> None:
+    before = len(known(watching))
+    with raw_upstream(whole(usage=None)) as upstream:
+        exchanged(watching, upstream.port)
+    chat_json(watching, {"X-GoClaw-User-Id": "ann"}, False)([user("My name is Ann.")])
+    assert [row["scope"] for row in counted(watching, before)] == ["goclaw"]
+    assert "not counted" not in watching.log
+
+
+def test_the_ledger_tells_them_apart(watching: Proxy) -> None:
+    before = len(known(watching))
+    with raw_upstream(whole()) as upstream:
+        exchanged(watching, upstream.port)
+    counted(watching, before)
+    with closing(SessionStore.open(watching.database)) as store:
+        passed = [row for row in store.costs("user") if row.group["platform"] == "passthrough"]
+        kept = [session.key.scope for session in store.sessions()]
+    assert [row.group["user"] for row in passed] == ["127.0.0.1"]
+    assert passed[0].usage.cache_read_input_tokens == 90 * passed[0].turns
+    assert "passthrough" not in kept
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
+def test_a_small_body_that_would_be_a_large_one_is_left(encoding: str) -> None:
+    most = 1_000_000
+    for size, wanted in ((most, b"a" * most), (most + 1, None), (50 * most, None)):
+        message = Response.make(200, b"a" * size, {"content-encoding": encoding})
+        assert decoded(message, most) == wanted
+    message.raw_content = b"no such thing"
+    assert decoded(message, most) is None
+
+
+def test_names_are_cut_to_what_can_be_shown(watching: Proxy) -> None:
+    """Whoever answered may be anybody."""
+    before = len(known(watching))
+    body = whole().replace(MODEL.encode(), b"\\ud800\\u001b[2J" + b"x" * 500)
+    sent = answer(body.partition(b"\r\n\r\n")[2], "application/json")
+    with raw_upstream(sent) as upstream:
+        exchanged(watching, upstream.port)
+    (row,) = counted(watching, before)
+    assert row["model"] == "[2J" + "x" * 95
+
+
+def test_flows_from_a_file_are_not_counted(tmp_path: Path, api: ScriptedServer) -> None:
+    saved = tmp_path / "saved"
     with (
         raw_upstream(whole()) as upstream,
-        running_proxy(tmp_path, api.url, options={"watch": "true"}) as proxy,
-    ):
-        chat_json(proxy, {"X-GoClaw-User-Id": "parent"}, False)([user("Hello.")])
-        (session,) = (row["internal_id"] for row in rows(proxy, "SELECT * FROM session_map"))
-        exchanged(proxy, upstream.port, f"X-Claude-Code-Session-Id: {session}")
-        exchanged(proxy, upstream.port)
-
-        def both() -> list[dict[str, Any]] | None:
-            found = rows(proxy, "SELECT scope FROM turns ORDER BY id")
-            return found if len(found) > 1 else None
-
-        assert [row["scope"] for row in wait_for(both, "two rows")] == ["goclaw", "passthrough"]
-
-
-def test_an_answer_without_counts_is_none(tmp_path: Path, api: ScriptedServer) -> None:
-    with (
-        raw_upstream(whole(usage=None)) as upstream,
-        running_proxy(tmp_path, api.url, options={"watch": "true"}) as proxy,
-    ):
-        exchanged(proxy, upstream.port)
-        chat_json(proxy, {"X-GoClaw-User-Id": "ann"}, False)([user("My name is Ann.")])
-        assert [row["scope"] for row in rows(proxy, "SELECT * FROM turns")] == ["goclaw"]
-        assert "not counted" not in proxy.log
-
-
-def test_the_ledger_tells_them_apart(tmp_path: Path, api: ScriptedServer) -> None:
-    with (
-        raw_upstream(whole()) as upstream,
-        running_proxy(tmp_path, api.url, options={"watch": "true"}) as proxy,
+        running_proxy(tmp_path, api.url, "-w", str(saved), options={"watch": "true"}) as proxy,
     ):
         exchanged(proxy, upstream.port)
         counted(proxy)
-    store = SessionStore.open(proxy.database)
-    (cost,) = store.costs("user")
-    assert cost.group == {"platform": "passthrough", "user": "127.0.0.1"}
-    assert (cost.turns, cost.usage.cache_read_input_tokens) == (1, 90)
-    assert store.sessions() == []
-    store.close()
+    with running_proxy(tmp_path, api.url, "-r", str(saved), options={"watch": "true"}) as proxy:
+        chat_json(proxy, {"X-GoClaw-User-Id": "ann"}, False)([user("My name is Ann.")])
+        scopes = [row["scope"] for row in rows(proxy, "SELECT scope FROM turns ORDER BY id")]
+    assert scopes == ["passthrough", "goclaw"]

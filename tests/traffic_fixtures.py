@@ -1,20 +1,23 @@
 """One answer with thoughts, text and two calls at once, as our own encoders write it for each API;
-and JSON that has the words of these APIs in places where they do not belong."""
+what clients of these APIs have sent; and JSON that has their words in places where they do not
+belong."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 
 from sessionbridge import traffic
 from sessionbridge.apis import SHAPES
 from sessionbridge.apis.shape import Encoder
 from sessionbridge.traffic.parts import call, text, thinking
+from sessionbridge.traffic.reading import Reading, api_of, read
 from sessionbridge.turn import (
     Block,
     Finished,
@@ -28,6 +31,7 @@ from sessionbridge.turn import (
     Usage,
 )
 
+CAPTURED = Path(__file__).parent / "captured"
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}
 ASKED: dict[str, dict[str, Any]] = {
     "messages": {
@@ -94,6 +98,24 @@ def encoded(api: str, deltas: Sequence[Said] = DELTAS, *, stream: bool) -> bytes
     return b"".join((*parts, encode.close(finished)))
 
 
+def events(*values: dict[str, Any]) -> bytes:
+    return b"".join(f"data: {json.dumps(value)}\r\n\r\n".encode() for value in values)
+
+
+def read_stream(api: str, stream: bytes) -> Reading:
+    return read(api, None, stream, "text/event-stream; charset=utf-8")
+
+
+def captured() -> Iterator[Any]:
+    for path in sorted(CAPTURED.glob("*.json")):
+        record = json.loads(path.read_text())
+        sides = {f"side {i}": side for i, side in enumerate(record.get("side_calls", []))}
+        for name, sent in {**record, **sides}.items():
+            if isinstance(sent, dict) and api_of(sent.get("path", "")):
+                yield pytest.param(sent, id=f"{path.stem} {name}")
+
+
+RECORDED = list(captured())
 _READERS = Path(traffic.__file__).parent.glob("*.py")
 _WORDS = sorted({w for file in _READERS for w in re.findall(r'"([a-z_.]+)"', file.read_text())})
 _leaves = (

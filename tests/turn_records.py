@@ -10,6 +10,15 @@ from sessionbridge.turn import SessionKey, Usage
 
 KEY = SessionKey("goclaw", "agent:main:http:direct:ann", "claude")
 
+GROUPS = {
+    "day": {"day"},
+    "platform": {"platform"},
+    "user": {"platform", "user"},
+    "session": {"platform", "session"},
+    "model": {"model"},
+}
+"""What may follow `--by`, and the fields that then name a row."""
+
 
 def turn(**changes: Any) -> TurnRecord:
     record = TurnRecord(

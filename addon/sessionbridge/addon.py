@@ -8,10 +8,8 @@ one of our requests on to the real API: mitmproxy itself would, so each routing 
 from __future__ import annotations
 
 import logging
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from mitmproxy import contentviews, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
@@ -19,9 +17,7 @@ from mitmproxy.proxy import mode_specs
 
 from sessionbridge import config, local_api, operator_pages, options
 from sessionbridge.answers import answer, refuse
-from sessionbridge.apis.openai_responses_answer import answered
 from sessionbridge.attempts import attempt
-from sessionbridge.claude.environment import CHILD_HEADER
 from sessionbridge.desk import Desk
 from sessionbridge.detours import Detours
 from sessionbridge.errors import BridgeError, Refused, ShuttingDown, presentable
@@ -39,7 +35,7 @@ from sessionbridge.views.content_view import SessionBridgeView
 from sessionbridge.views.dashboard.metrics import Errors
 from sessionbridge.views.dashboard.pages import Dashboard
 from sessionbridge.views.flow_list import FlowList
-from sessionbridge.views.flow_notes import annotate, is_own, keep_stream, note_own
+from sessionbridge.views.flow_notes import annotate, keep_stream, note_own
 from sessionbridge.watch import Watch
 
 logger = logging.getLogger(__name__)
@@ -159,9 +155,8 @@ class SessionBridge:
     async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
         if flow.response or flow.error or not flow.live:
             return
-        if (path := operator_pages.asked(flow)) is not None and self._dashboard is not None:
-            await operator_pages.serve(flow, path, self._dashboard)
-            self._list.page(flow, ctx.master.addons.get("view"))
+        if (path := operator_pages.asked(flow)) is not None:
+            await self._serve_page(flow, path, body_is_here=body_is_here)
             return
         api = None
         try:
@@ -173,7 +168,7 @@ class SessionBridge:
                 api = local_api.spoken(flow.request.path, headers)
                 await self._answer_here(flow, headers)
                 return
-            if await self._is_our_child(headers):
+            if await self._service.is_our_child(headers):
                 if self._upstream:
                     note_own(flow)
                     return
@@ -182,30 +177,32 @@ class SessionBridge:
             origin = self._origins.detect(headers, body)
             settings = self._usable_settings()
             ours = origin is not None or settings.unkeyed != "passthrough"
-            if ours or await self._goes_on(body):
+            if ours or await self._service.goes_on(body):
                 self._guard(flow, settings)
                 self._send_to_gateway(flow, Exchange(api, origin, _attempt(flow, headers)))
         except Exception as error:
             if body_is_here:
-                refuse(flow, api or "messages", error)
+                self._refuse(flow, api or "messages", error)
             else:
                 self._refuse_at_gateway(flow, api or "messages", error)
 
-    async def _goes_on(self, body: Mapping[str, Any] | None) -> bool:
-        """Whether a request of the Responses API goes on from a response that the bridge gave."""
-        previous = (body or {}).get("previous_response_id")
-        response = answered(previous) if isinstance(previous, str) else None
-        store = self._service.store
-        if response is None or store is None:
-            return False
-        return await store.response(response) is not None
+    async def _serve_page(self, flow: http.HTTPFlow, path: str, *, body_is_here: bool) -> None:
+        if not body_is_here and "transfer-encoding" in flow.request.headers:
+            # No page is asked so, and mitmproxy takes no response before it knows how much comes.
+            flow.kill()
+            return
+        await operator_pages.serve(flow, path, self._dashboard)
+        self._list.page(flow, ctx.master.addons.get("view"))
+
+    def _refuse(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
+        self._errors.count(type(refuse(flow, api, error)).__name__)
 
     def _refuse_at_gateway(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
         """A response cannot be given to a request whose body mitmproxy may stream on."""
         try:
             self._send_to_gateway(flow, Exchange(api, None, refused=presentable(error)))
         except Exception as broken:
-            refuse(flow, api, broken)
+            self._refuse(flow, api, broken)
 
     def _api(self, request: http.Request) -> str | None:
         """By the host the request would go to, or by the one the client names: in transparent mode
@@ -238,15 +235,6 @@ class SessionBridge:
         answer(flow, 200, body)
         flow.comment = "answered here · models"
 
-    async def _is_our_child(self, headers: Mapping[str, str]) -> bool:
-        """A request of a CLI that we or a bridge beside us started must reach the API itself."""
-        shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
-        if secrets.compare_digest(shown, self._service.secret.encode()):
-            return True
-        session = headers.get("x-claude-code-session-id", "")
-        store = self._service.store
-        return bool(session) and store is not None and await store.issued(session)
-
     def _usable_settings(self) -> config.Settings:
         if self._settings is None:
             raise BridgeError(f"sessionbridge is not configured: {self._problem}")
@@ -268,7 +256,7 @@ class SessionBridge:
     def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         assert self._detours is not None
         self._detours.begin(flow, exchange)
-        self._count_turns()
+        self._tell_shutdown()
 
     # --- responses ----------------------------------------------------------------------------
 
@@ -283,8 +271,8 @@ class SessionBridge:
             response.stream = keep_stream(flow)
 
     def response(self, flow: http.HTTPFlow) -> None:
-        settings = self._settings
-        if not self._end(flow) and settings is not None and settings.watch and not is_own(flow):
+        # mitmproxy calls this for flows from a file as well; those are not live.
+        if not self._end(flow) and flow.live and self._settings and self._settings.watch:
             self._watch.passed(flow, self._service.store)
 
     def error(self, flow: http.HTTPFlow) -> None:
@@ -299,14 +287,14 @@ class SessionBridge:
         if exchange is None:
             return False
         annotate(flow, exchange)
-        if error := exchange.outcome.error:
-            self._errors.count(error.split()[-1])
+        if failure := exchange.outcome.failure:
+            self._errors.count(type(failure).__name__)
         keep = self._settings.keep_flows if self._settings else None
         self._list.bridged(flow, ctx.master.addons.get("view"), keep)
-        self._count_turns()
+        self._tell_shutdown()
         return True
 
-    def _count_turns(self) -> None:
+    def _tell_shutdown(self) -> None:
         if self._shutdown is not None and self._detours is not None:
             self._shutdown.turns(len(self._detours))
 

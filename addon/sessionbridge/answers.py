@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mitmproxy import http
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.errors import presentable
+from sessionbridge.errors import BridgeError, presentable
 
 
 def answer(
@@ -19,10 +19,11 @@ def answer(
     flow.response = http.Response.make(status, body, headers)
 
 
-def refuse(flow: http.HTTPFlow, api: str, error: Exception) -> None:
-    """In the words of the API that is spoken."""
+def refuse(flow: http.HTTPFlow, api: str, error: Exception) -> BridgeError:
+    """In the words of the API that is spoken. Returns the error as the client was told it."""
     failure, shape = presentable(error), SHAPES[api]
     status = shape.status(failure)
     after = {} if failure.retry_after is None else {"retry-after": str(failure.retry_after)}
     answer(flow, status, shape.error_body(failure), after)
     flow.comment = f"refused · {status} {type(failure).__name__}"
+    return failure

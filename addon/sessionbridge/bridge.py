@@ -84,6 +84,7 @@ class Bridge:
         except Exception as error:
             failure = presentable(error)
             status = shape.status(failure)
+            exchange.outcome.failure = failure
             exchange.outcome.error = f"{status} {type(failure).__name__}"
             if begun and encoder is not None:
                 yield Chunk(encoder.error(failure), last=True)

@@ -135,7 +135,11 @@ class Settings:
 
     @property
     def locks(self) -> Path:
-        return self.home / "locks"
+        return locks_folder(self.home)
+
+
+def locks_folder(home: Path) -> Path:
+    return home / "locks"
 
 
 def home_dir(named: str, environment: Mapping[str, str]) -> Path:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.exchange import Exchange
 from sessionbridge.service import Service
+from sessionbridge.sessions.memory import key_lock
 from sessionbridge.sessions.store import SessionStore, SessionSummary
 from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.turn import Message, SessionKey
@@ -41,16 +42,22 @@ class Desk:
         return await self._reports.ask(SessionStore.sessions)
 
     async def forget(self, name: str) -> list[SessionKey]:
-        """Forgets the conversation of that name, and deletes what Claude kept of it. Returns the
-        keys that the name may mean: where they are several, none is forgotten. Raises
+        """Forgets the conversation of that name, and deletes what Claude keeps of it now. Returns
+        the keys that the name may mean: where they are several, none is forgotten. Raises
         `StoreUnavailable`."""
         found = await self._reports.ask(lambda store: store.find(name))
-        if len(found) == 1:
-            held = await self._reports.ask(lambda store: store.delete(found[0]))
+        if len(found) != 1:
+            return found
+        (key,) = found
+        known = await self._reports.ask(lambda store: store.holdings(key))
+        assert self._service.locks is not None
+        # The commit of a turn under way would bring back what is forgotten.
+        async with self._service.locks.hold_all([key_lock(key), *known.sessions]):
+            held = await self._reports.ask(lambda store: store.delete(key))
             for session in held.sessions if held else ():
                 assert self._service.dispatcher is not None
                 await self._service.dispatcher.discard(session)
-        return found
+        return found if held else []
 
     @property
     def _reports(self) -> StoreThread:

@@ -142,7 +142,7 @@ def presentable(error: Exception) -> BridgeError:
     if isinstance(error, BridgeError):
         return error
     where = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("%s while bridging a request\n%s", type(error).__name__, where)
+    logger.error("%s, which is a fault of sessionbridge\n%s", type(error).__name__, where)
     return BridgeError(
         f"sessionbridge failed ({type(error).__name__}); nothing was sent to the API. "
         "See the proxy's log."

@@ -46,7 +46,8 @@ class Outcome:
     """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
 
     `command` is the command line the dispatch equals, `process` what kind of process answers;
-    `turn` is the turn's number in the ledger.
+    `turn` is the turn's number in the ledger. `error` is the `failure` with the status the client
+    got, for people to read.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -63,6 +64,7 @@ class Outcome:
     ttft_ms: int = 0
     duration_ms: int = 0
     turn: int | None = None
+    failure: BridgeError | None = None
     error: str | None = None
     _texts: list[str] = field(default_factory=list)
     _calls: list[tuple[ToolCall, list[str]]] = field(default_factory=list)

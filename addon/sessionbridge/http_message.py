@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import brotli  # type: ignore[import-untyped]  # it has no types
+import zstandard
 from mitmproxy import http
 from pydantic_core import from_json
 
@@ -36,6 +39,41 @@ def _parsed(content: bytes) -> Any:
         return from_json(content)
     except ValueError:
         return json.loads(content)
+
+
+def decoded(message: http.Message, most: int) -> bytes | None:
+    """The body; None where there is none, or where it is larger than `most` bytes once it is no
+    longer compressed: a small one may become gigabytes, which mitmproxy's own decoding allows."""
+    raw, encoding = message.raw_content, message.headers.get("content-encoding", "identity")
+    if raw is None:
+        return None
+    try:
+        body = _DECODERS[encoding.strip().lower()](raw, most + 1)
+    except (KeyError, ValueError, zlib.error, brotli.error, zstandard.ZstdError):
+        return None
+    return body if len(body) <= most else None
+
+
+def _inflated(raw: bytes, most: int) -> bytes:
+    return zlib.decompressobj(wbits=47).decompress(raw, most)  # 47: zlib's or gzip's header
+
+
+def _brotli(raw: bytes, most: int) -> bytes:
+    body: bytes = brotli.Decompressor().process(raw, output_buffer_limit=most)
+    return body
+
+
+def _zstd(raw: bytes, most: int) -> bytes:
+    return zstandard.ZstdDecompressor().stream_reader(raw).read(most)
+
+
+_DECODERS: Mapping[str, Callable[[bytes, int], bytes]] = {
+    "identity": lambda raw, most: raw,
+    "gzip": _inflated,
+    "deflate": _inflated,
+    "br": _brotli,
+    "zstd": _zstd,
+}
 
 
 def is_event_stream(headers: http.Headers) -> bool:

@@ -8,35 +8,30 @@ POST (Fetch standard, 3.2): that is why all that holds data of conversations is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from urllib.parse import urlsplit
 
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge.answers import answer
-from sessionbridge.errors import presentable
+from sessionbridge.errors import BridgeError, presentable
 from sessionbridge.routing import foreign_page, is_loopback
-from sessionbridge.views.dashboard.pages import Page
+from sessionbridge.views.dashboard.pages import Dashboard
 
 HOST = "sessionbridge.local"
 PREFIX = "/.sessionbridge"
 
 _PREFIX_BYTES = PREFIX.encode()
 _API = "/api/"
-_READ = ("GET", "HEAD")
+_FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
-
-
-class Pages(Protocol):
-    async def answer(self, path: str, query: Mapping[str, str]) -> Page: ...
 
 
 def asked(flow: http.HTTPFlow) -> str | None:
     """The path of the page that the flow asks for; None for all other traffic, which is nearly all
     there is, and so is looked at as little as can be."""
     data = flow.request.data
-    if data.host == HOST:
+    if data.host.lower() == HOST:
         return flow.request.path.partition("?")[0]
     if not data.path.startswith(_PREFIX_BYTES):
         return None
@@ -46,18 +41,21 @@ def asked(flow: http.HTTPFlow) -> str | None:
     return path if not path or path.startswith("/") else None
 
 
-async def serve(flow: http.HTTPFlow, path: str, pages: Pages) -> None:
-    """Answers the flow, whatever happens: there is nobody else who could."""
+async def serve(flow: http.HTTPFlow, path: str, dashboard: Dashboard | None) -> None:
+    """Answers the flow, whatever happens: there is nobody else who could. There is no dashboard
+    while the options of the addon are wrong."""
     try:
         if refusal := _refusal(flow, path):
             _text(flow, 403, refusal)
-        elif flow.request.method not in (("POST",) if path.startswith(_API) else _READ):
+        elif flow.request.method != ("POST" if path.startswith(_API) else "GET"):
             _text(flow, 405, f"{flow.request.method} is not for this page.")
         elif not path:
             # So that what the page names beside itself is found below the prefix.
             answer(flow, 308, b"", {"location": f"{PREFIX}/"})
+        elif dashboard is None:
+            raise BridgeError("sessionbridge is not configured: see the proxy's log.")
         else:
-            page = await pages.answer(path, dict(flow.request.query))
+            page = await dashboard.answer(path, dict(flow.request.query))
             kind = {"content-type": page.content_type}
             answer(flow, page.status, page.body, {**_HEADERS, **kind, **page.headers})
     except Exception as error:
@@ -70,11 +68,21 @@ def _refusal(flow: http.HTTPFlow, path: str) -> str | None:
     if peer is None or not is_loopback(peer[0]):
         return "This page is for programs on the proxy's own machine."
     headers = flow.request.headers
-    page = headers.get("origin"), headers.get("sec-fetch-site")
-    own = headers.get("origin") in (f"http://{HOST}", f"https://{HOST}")
-    if foreign_page(*page) and not own:
+    if any(name in headers for name in _FORWARDED):
+        return "This page is not for requests that a server has passed on: it cannot tell whose."
+    origin = headers.get("origin")
+    if foreign_page(origin, headers.get("sec-fetch-site")) and not _is_own(flow, origin):
         return "This page is not for pages of other hosts."
     return None
+
+
+def _is_own(flow: http.HTTPFlow, origin: str | None) -> bool:
+    """Through the proxy that host is the page's; elsewhere the name is anybody's."""
+    try:
+        named = urlsplit(origin or "").hostname
+    except ValueError:
+        return False
+    return named == HOST and flow.request.data.host.lower() == HOST
 
 
 def _text(flow: http.HTTPFlow, status: int, words: str) -> None:

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Mapping
+from typing import Any
 
 from sessionbridge.admission import Admission
+from sessionbridge.apis.openai_responses_answer import answered
 from sessionbridge.bridge import Bridge
 from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.environment import CHILD_HEADER
 from sessionbridge.claude.launcher import ClaudeProfile
 from sessionbridge.config import Settings
 from sessionbridge.sessions.locks import Locks
@@ -40,6 +44,23 @@ class Service:
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
         return Bridge(settings, self.store, self.dispatcher, self.locks, self.admission)
+
+    async def is_our_child(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request comes from a CLI that we or a bridge beside us started: it must reach
+        the API itself. Header names are in lower case."""
+        shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
+        if secrets.compare_digest(shown, self.secret.encode()):
+            return True
+        session = headers.get("x-claude-code-session-id", "")
+        return bool(session) and self.store is not None and await self.store.issued(session)
+
+    async def goes_on(self, body: Mapping[str, Any] | None) -> bool:
+        """Whether a request of the Responses API goes on from a response that the bridge gave."""
+        previous = (body or {}).get("previous_response_id")
+        response = answered(previous) if isinstance(previous, str) else None
+        if response is None or self.store is None:
+            return False
+        return await self.store.response(response) is not None
 
     async def finish(self) -> None:
         """Ends the processes that wait for a turn."""

@@ -198,6 +198,13 @@ class Usage:
         """All tokens the model read: fresh, written to the cache, and read from it."""
         return self.input_tokens + self.cache_creation_input_tokens + self.cache_read_input_tokens
 
+    @property
+    def cache_hit(self) -> float | None:
+        """The share of the prompt read from the cache; None where no prompt was counted."""
+        if not self.prompt_tokens:
+            return None
+        return self.cache_read_input_tokens / self.prompt_tokens
+
 
 @dataclass(frozen=True, slots=True)
 class Dispatched:

@@ -1,7 +1,8 @@
 """Counts the LLM traffic that passes through (`sessionbridge_watch`), so that one tool shows all of
 it: what a person sees of the flow, and a row of the ledger.
 
-The bytes are read once the answer is whole, beside the flow: nobody waits for it.
+The bytes are read once the answer is whole, beside the flow: nobody waits for it. Whoever answered
+may be anybody, so sizes have limits and names are cut to what can be shown.
 """
 
 from __future__ import annotations
@@ -13,14 +14,20 @@ import time
 from mitmproxy import http
 
 from sessionbridge.claude.prices import list_price
-from sessionbridge.errors import BridgeError, presentable
+from sessionbridge.errors import BridgeError
+from sessionbridge.http_message import decoded
 from sessionbridge.sessions.passed import PassedTurn
 from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.traffic.reading import Reading, api_of, read
 from sessionbridge.turn import Usage
-from sessionbridge.views.flow_notes import note_passed
+from sessionbridge.views.flow_notes import is_own, note_passed
 
 logger = logging.getLogger(__name__)
+
+_MOST = 32 * 1024 * 1024
+"""Bytes of an answer that are read."""
+
+_LONGEST_NAME = 100
 
 
 class Watch:
@@ -29,7 +36,9 @@ class Watch:
 
     def passed(self, flow: http.HTTPFlow, store: StoreThread | None) -> None:
         """To be called once the whole answer is there, for every flow that was left alone."""
-        if flow.request.method != "POST" or (api := api_of(flow.request.path)) is None:
+        if flow.request.method != "POST" or is_own(flow):
+            return
+        if (api := api_of(flow.request.path)) is None:
             return
         task = asyncio.create_task(_count(flow, api, store))
         self._reading.add(task)
@@ -48,29 +57,35 @@ async def _count(flow: http.HTTPFlow, api: str, store: StoreThread | None) -> No
             await store.ask(lambda held: held.passed(turn))
     except BridgeError as error:
         logger.warning("a request that passed through was not counted: %s", error.message)
-    except Exception as error:  # nobody awaits this task; told by kind and place alone
-        presentable(error)
+    except Exception as error:  # nobody awaits this task, and its text may quote the conversation
+        logger.warning("a request that passed through was not counted (%s)", type(error).__name__)
 
 
 def _read(flow: http.HTTPFlow, api: str) -> Reading | None:
+    """None for what is no answer, or is too large."""
     response = flow.response
     if response is None or response.status_code != 200:
         return None
-    kind = response.headers.get("content-type", "")
-    request = flow.request.get_content(strict=False)
-    return read(api, request, response.get_content(strict=False), kind)
+    body = decoded(response, _MOST)
+    if body is None:
+        return None
+    return read(api, None, body, response.headers.get("content-type", ""))
 
 
 def _turn(flow: http.HTTPFlow, reading: Reading, usage: Usage, ended_at: float) -> PassedTurn:
     started_at = flow.request.timestamp_start
-    model = reading.model or ""
+    model = _shown(reading.model or "")
     return PassedTurn(
-        host=flow.request.pretty_host,
+        host=_shown(flow.request.pretty_host),
         api=reading.api,
         model=model,
-        status=reading.stop or "",
+        status=_shown(reading.stop or ""),
         usage=usage,
         cost_usd=list_price(model, usage),
         started_at=started_at,
         duration_ms=round((ended_at - started_at) * 1000),
     )
+
+
+def _shown(name: str) -> str:
+    return "".join(filter(str.isprintable, name[:_LONGEST_NAME]))

@@ -4,38 +4,28 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
-import claude_agent_sdk
-
-from sessionbridge.claude.environment import FIXED, is_allowed
-
-_PATIENCE = 20.0
+from sessionbridge.claude.installed import said
 
 
 def find_cli(named: Path | None) -> Path | None:
     """The CLI the bridge would start: the one named, the SDK's own, or the one on the path."""
     if named is not None:
         return named if named.exists() else None
-    bundled = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
-    if bundled.exists():
+    # Found without an import, which takes more than a second.
+    sdk = find_spec("claude_agent_sdk")
+    bundled = Path(sdk.origin or "").parent / "_bundled" / "claude" if sdk else None
+    if bundled is not None and bundled.exists():
         return bundled
     found = shutil.which("claude")
     return Path(found) if found else None
 
 
-def is_logged_in(cli: Path, inherited: Mapping[str, str], extra: Mapping[str, str]) -> bool:
-    """What `claude auth status` says, in the environment its turns will have. Raises OSError when
-    it cannot be run, ValueError when what it says cannot be read."""
-    allowed = {name: value for name, value in inherited.items() if is_allowed(name)}
-    done = subprocess.run(
-        [cli, "auth", "status"],
-        env=allowed | FIXED | dict(extra),
-        capture_output=True,
-        timeout=_PATIENCE,
-        check=False,
-    )
-    status = json.loads(done.stdout)
+def is_logged_in(cli: Path, inherited: Mapping[str, str]) -> bool:
+    """What `claude auth status` says. Raises OSError or `subprocess.TimeoutExpired` when it cannot
+    be run, ValueError when what it says cannot be read."""
+    status = json.loads(said(cli, inherited, "auth", "status"))
     return isinstance(status, dict) and status.get("loggedIn") is True

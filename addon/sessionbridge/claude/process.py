@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import re
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, suppress
@@ -30,6 +29,7 @@ from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITra
 from sessionbridge.claude.catalog import Model, catalog
 from sessionbridge.claude.failures import from_result, translated
 from sessionbridge.claude.guardian import GUARDIAN
+from sessionbridge.claude.installed import OLDEST, new_enough
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.turn import Message
 
@@ -40,9 +40,6 @@ _PATIENCE = 3.0
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
 
-_OLDEST = (2, 1, 257)
-"""CLIs before 2.1.248 ignore the mark on our prompts, and a remote client could read local files;
-those before this one cannot change a session's system prompt."""
 
 # The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
 # failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
@@ -147,7 +144,7 @@ class CliProcess:
         if not new_enough(version):
             raise ClaudeFailed(
                 f"The Claude CLI at {self._name} has version {version}, which is too old to keep a "
-                f"conversation exactly; install {'.'.join(map(str, _OLDEST))} or newer."
+                f"conversation exactly; install {'.'.join(map(str, OLDEST))} or newer."
             )
         return version
 
@@ -248,11 +245,6 @@ class CliProcess:
             async with asyncio.timeout(1):
                 async for _ in self._incoming:
                     pass
-
-
-def new_enough(version: str) -> bool:
-    found = re.match(r"(\d+)\.(\d+)\.(\d+)", version)
-    return found is not None and tuple(map(int, found.groups())) >= _OLDEST
 
 
 def _is_short(message: Message) -> bool:

@@ -10,10 +10,9 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-from claude_agent_sdk import project_key_for_directory
 
 from sessionbridge.errors import SessionLost
 from sessionbridge.turn import Message
@@ -28,7 +27,14 @@ def config_dir(environment: Mapping[str, str]) -> Path:
 
 
 def transcript_path(config: Path, cwd: Path, internal_id: str) -> Path:
-    return config / "projects" / project_key_for_directory(cwd) / f"{internal_id}.jsonl"
+    return _project(config, cwd) / f"{internal_id}.jsonl"
+
+
+def _project(config: Path, cwd: Path) -> Path:
+    # Imported late: it takes more than a second, and most commands never ask for a transcript.
+    from claude_agent_sdk import project_key_for_directory
+
+    return config / "projects" / project_key_for_directory(cwd)
 
 
 def folder_of(transcript: Path) -> Path:
@@ -47,7 +53,7 @@ def delete(transcript: Path) -> None:
 
 def newest_transcript(config: Path, cwd: Path) -> Path | None:
     """The session `--continue` would go on with."""
-    found = (config / "projects" / project_key_for_directory(cwd)).glob("*.jsonl")
+    found = _project(config, cwd).glob("*.jsonl")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
@@ -71,10 +77,9 @@ def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
     """The messages that end in the entry `upto` and follow the entry `after`, or the beginning.
     Raises `SessionLost` where they are not all there."""
     try:
-        lines = transcript.read_bytes().splitlines()
+        entries = _entries(transcript, file_id(transcript))
     except FileNotFoundError as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
-    entries = {entry["uuid"]: entry for entry in map(_entry, lines) if "uuid" in entry}
     told: set[str] = set()
     place: str | None = upto
     while place is not None and place != after:
@@ -91,6 +96,13 @@ def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
     told |= {uuid for uuid, entry in entries.items() if _is_result(entry, called)}
     spoken = [entry for uuid, entry in entries.items() if uuid in told and _speaks(entry)]
     return tuple(map(_message, spoken))
+
+
+@lru_cache(maxsize=2)  # whoever looks at a conversation asks for one turn after another
+def _entries(transcript: Path, version: tuple[int, ...] | None) -> Mapping[str, Mapping[str, Any]]:
+    """Those with an id, by it; `version` is the file's `file_id`."""
+    lines = transcript.read_bytes().splitlines()
+    return {entry["uuid"]: entry for entry in map(_entry, lines) if "uuid" in entry}
 
 
 def _entry(line: bytes) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import asyncio
 import base64
 import logging
 import socket
+import ssl
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -38,11 +39,18 @@ _TO_CONNECT = 3.0
 
 _MOST_REDIRECTS = 5
 _AT_ONCE = 10
+_MOST = 100
+"""What the API takes in one request; these and the megabytes below are its own limits."""
+
+_MOST_TOGETHER = 32
 _REDIRECTS = (301, 302, 303, 307, 308)
 _PIECE = 3 * 256 * 1024
 """Bytes that are encoded at a time; three make four characters."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_OF_THE_HOST = frozenset({IPv4Address("168.63.129.16")})
+"""Public by its number, and yet a service of the machine's own host (Azure)."""
+
 _FAILURES = (
     OSError,
     ValueError,
@@ -86,6 +94,8 @@ def is_public(address: Address) -> bool:
             address = IPv4Address(int(address) & 0xFFFF_FFFF)
         elif address.is_site_local:
             return False
+    if address in _OF_THE_HOST:
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
 
 
@@ -101,6 +111,18 @@ def with_sources(plan: Plan, sources: Sources) -> Plan:
     return replace(plan, feed=feed, ask=_message(plan.ask, sources))
 
 
+class _Room:
+    """How many bytes may still come in for one turn, all URLs together."""
+
+    def __init__(self) -> None:
+        self._left = _MOST_TOGETHER * _MB
+
+    def take(self, size: int) -> None:
+        self._left -= size
+        if self._left < 0:
+            raise _Unusable(f"with the others it is larger than {_MOST_TOGETHER} MB")
+
+
 class WebContent:
     """`allowed` says which addresses may be connected to. One URL may take `patience` seconds, with
     all its redirects."""
@@ -110,25 +132,35 @@ class WebContent:
     ) -> None:
         self._network = _CheckedNetwork(allowed)
         self._patience = patience
+        self._trusted: ssl.SSLContext | None = None
 
     async def sources(self, plan: Plan) -> Sources:
         """Of all that the plan gives by URL, each fetched once. Raises `BadRequest`."""
         wanted = sorted(given_by_url((*plan.feed, plan.ask)))
         if not wanted:
             return {}
-        places = asyncio.Semaphore(_AT_ONCE)
+        if len(wanted) > _MOST:
+            raise BadRequest(
+                f"{len(wanted)} images and documents are given by URL, and at most {_MOST} can be "
+                "fetched for a turn; send fewer of them."
+            )
+        if self._trusted is None:
+            self._trusted = await asyncio.to_thread(httpcore2.default_ssl_context)  # reads files
+        places, room = asyncio.Semaphore(_AT_ONCE), _Room()
         try:
             async with asyncio.TaskGroup() as group:
-                fetching = [group.create_task(self._source(given, places)) for given in wanted]
+                fetching = [
+                    group.create_task(self._source(given, places, room)) for given in wanted
+                ]
         except BaseExceptionGroup as failed:
             raise failed.exceptions[0] from None
         return {given: task.result() for given, task in zip(wanted, fetching, strict=True)}
 
-    async def _source(self, given: Given, places: asyncio.Semaphore) -> Block:
+    async def _source(self, given: Given, places: asyncio.Semaphore, room: _Room) -> Block:
         kind, url = given
         try:
             async with places, asyncio.timeout(self._patience):
-                content = await self._content(url, _KINDS[kind])
+                content = await self._content(url, _KINDS[kind], room)
         except _Unusable as error:
             raise _refused(kind, url, str(error)) from None
         except TimeoutError:
@@ -136,15 +168,15 @@ class WebContent:
         data = await in_base64(content.body)
         return {"type": "base64", "media_type": content.media_type, "data": data}
 
-    async def _content(self, url: str, kind: _Kind) -> _Content:
+    async def _content(self, url: str, kind: _Kind, room: _Room) -> _Content:
         for _ in range(_MOST_REDIRECTS + 1):
-            found = await self._get(_checked(url), kind)
+            found = await self._get(_checked(url), kind, room)
             if isinstance(found, _Content):
                 return found
             url = _joined(url, found)
         raise _Unusable(f"it redirects more than {_MOST_REDIRECTS} times")
 
-    async def _get(self, url: str, kind: _Kind) -> _Content | str:
+    async def _get(self, url: str, kind: _Kind, room: _Room) -> _Content | str:
         """What is there, or the URL it redirects to."""
         asked: dict[bytes | str, bytes | str] = {
             "Accept": ", ".join(kind.media_types),
@@ -152,16 +184,15 @@ class WebContent:
             "User-Agent": "mitmproxy-sessionbridge",
         }
         try:
-            trusted = await asyncio.to_thread(httpcore2.default_ssl_context)  # reads files
             async with (
-                httpcore2.AsyncConnectionPool(trusted, network_backend=self._network) as pool,
+                httpcore2.AsyncConnectionPool(self._trusted, network_backend=self._network) as pool,
                 pool.stream("GET", url, headers=asked) as response,
             ):
                 headers = {k.lower(): v.decode("latin-1") for k, v in response.headers}
                 if response.status in _REDIRECTS and b"location" in headers:
                     return headers[b"location"]
                 media_type = _media_type(response.status, headers, kind)
-                return _Content(media_type, await _body(response, kind))
+                return _Content(media_type, await _body(response, kind, room))
         except _FAILURES as error:
             why = f"its server could not be reached ({type(error).__name__})"
             raise _Unusable(why) from None
@@ -262,11 +293,12 @@ def _media_type(status: int, headers: Mapping[bytes, str], kind: _Kind) -> str:
     return media_type
 
 
-async def _body(response: httpcore2.Response, kind: _Kind) -> bytes:
+async def _body(response: httpcore2.Response, kind: _Kind, room: _Room) -> bytes:
     body = bytearray()
     try:
         async for part in response.aiter_stream():
             body += part
+            room.take(len(part))
             if len(body) > kind.megabytes * _MB:
                 raise _Unusable(f"it is larger than {kind.megabytes} MB")
     except _FAILURES:

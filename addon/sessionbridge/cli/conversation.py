@@ -10,7 +10,9 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from sessionbridge.cli.tables import iso, local, tokens
+from sessionbridge.cli.tables import iso, local
+from sessionbridge.sessions.ledger import key_document
+from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.store import Holdings, LedgerTurn
 from sessionbridge.turn import SessionKey
 
@@ -56,15 +58,11 @@ def document(
     }
 
 
-def key_document(key: SessionKey) -> dict[str, str]:
-    return {"platform": key.scope, "external_id": key.external_id, "provider": key.provider}
-
-
 def _turn_document(turn: LedgerTurn) -> dict[str, Any]:
     columns = asdict(turn)
-    del columns["usage"]
+    usage = columns.pop("usage")
     columns["session"] = columns.pop("internal_id")
-    return {**columns, **tokens(turn.usage), "started_at": iso(turn.started_at)}
+    return {**columns, **usage, "started_at": iso(turn.started_at)}
 
 
 def _session(name: str, mapped: str | None) -> Text:
@@ -79,7 +77,7 @@ def _turn(turn: LedgerTurn) -> Text:
         f"{turn.model}",
         f"{usage.input_tokens:,} in, {usage.output_tokens:,} out, "
         f"{usage.cache_read_input_tokens:,} read + {usage.cache_creation_input_tokens:,} written",
-        "$ ?" if turn.cost_usd is None else f"${turn.cost_usd:.4f}",
+        f"${money(turn.cost_usd)}",
         local(turn.started_at),
         f"{turn.duration_ms / 1000:.1f} s",
     )

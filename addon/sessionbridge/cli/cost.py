@@ -1,4 +1,4 @@
-"""`sessionbridge cost`: what the bridged turns used and cost, and how much came from the cache."""
+"""`sessionbridge cost`: what the turns used and cost, and how much came from the cache."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from sessionbridge.cli.report_options import Form, form, print_documents, report_options
+from sessionbridge.cli.report_options import Form, chosen_form, print_documents, report_options
 from sessionbridge.cli.tables import SUM_HEADINGS, iso, print_table, read_store, sum_cells, sums
 from sessionbridge.sessions.reports import total_cost
 from sessionbridge.sessions.store import By, CostRow
@@ -20,9 +20,10 @@ def cost(home: Path, by: By, since: float | None, as_json: bool, as_csv: bool) -
     """Show tokens, cost and cache hits.
 
     Cache hit is the share of the prompt that was read from the cache. The cost is the Claude
-    CLI's own figure, in US dollars at list prices. A turn whose cost nobody told is in no sum:
-    it shows as "?", and is counted in unpriced_turns."""
-    show_costs(home, by, since, form(as_json=as_json, as_csv=as_csv))
+    CLI's own figure, in US dollars at list prices; for traffic that passes through it is the list
+    price. A turn whose cost nobody told is in no sum: it shows as "?", and is counted in
+    unpriced_turns."""
+    show_costs(home, by, since, chosen_form(as_json=as_json, as_csv=as_csv))
 
 
 def show_costs(

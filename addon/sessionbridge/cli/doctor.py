@@ -18,7 +18,7 @@ from sessionbridge.cli.checks.database import check_database
 from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.cli.checks.network import check_ca, check_port
 from sessionbridge.cli.checks.programs import check_claude, check_mitmproxy, check_python
-from sessionbridge.cli.mitm import CA_NAME
+from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
 from sessionbridge.sessions.health import examine
 from sessionbridge.sessions.store import DATABASE_NAME
@@ -33,13 +33,7 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     metavar="PATH",
     help="The Claude CLI, where the proxy gets sessionbridge_claude (default: the SDK's own).",
 )
-@click.option(
-    "--confdir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("~/.mitmproxy"),
-    show_default=True,
-    help="Where mitmproxy keeps its CA.",
-)
+@confdir_option
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),

@@ -7,11 +7,15 @@ that the map or the ledger names, and that session ran in a working directory of
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from sessionbridge.claude.transcript import delete, transcript_path
+from sessionbridge.config import locks_folder
+from sessionbridge.sessions.locks import Locks
+from sessionbridge.sessions.memory import key_lock
 from sessionbridge.sessions.store import Holdings, SessionStore
 from sessionbridge.turn import SessionKey
 
@@ -41,9 +45,10 @@ def forget(
 ) -> Forgotten | None:
     """None where there was nothing to forget, or it has been used meanwhile.
 
-    The map comes first: should this be interrupted, a file is left over, and not a conversation
-    that has lost its memory."""
-    held = store.delete(key, unused_for)
+    Waits for turns under way: their commit would bring back what is forgotten. The map comes first:
+    should this be interrupted, a file is left over, and not a conversation that has lost its
+    memory."""
+    held = asyncio.run(_deleted_alone(store, home, key, unused_for))
     if held is None:
         return None
     gone: list[Path] = []
@@ -51,6 +56,14 @@ def forget(
     for path in transcripts(home, held).values():
         (gone if _deleted(path) else failed).append(path)
     return Forgotten(held, tuple(gone), tuple(failed))
+
+
+async def _deleted_alone(
+    store: SessionStore, home: Path, key: SessionKey, unused_for: float | None
+) -> Holdings | None:
+    names = [key_lock(key), *store.holdings(key).sessions]
+    async with Locks(locks_folder(home)).hold_all(names):
+        return store.delete(key, unused_for)
 
 
 def prune(

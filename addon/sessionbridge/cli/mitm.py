@@ -1,4 +1,4 @@
-"""The command line of a mitmproxy with the addon, as `run` and `demo` start it."""
+"""The command line of a mitmproxy with the addon, as `run` and `demo` start it; and its CA."""
 
 from __future__ import annotations
 
@@ -8,11 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
+
 import sessionbridge
 
 HOST = "127.0.0.1"
 CA_NAME = "mitmproxy-ca-cert.pem"
-"""The certificate in mitmproxy's folder; the key is in another file."""
+"""The certificate in mitmproxy's folder."""
+
+CA_KEY_NAME = "mitmproxy-ca.pem"
+"""The same with its key beside it. Where this file is missing, mitmproxy makes both."""
+
+confdir_option = click.option(
+    "--confdir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("~/.mitmproxy"),
+    show_default=True,
+    help="Where mitmproxy keeps its CA.",
+)
 
 
 @dataclass(frozen=True, slots=True)

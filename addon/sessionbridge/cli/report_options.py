@@ -52,7 +52,7 @@ def report_options[F: Callable[..., Any]](command: F) -> F:
     return command
 
 
-def form(*, as_json: bool, as_csv: bool) -> Form:
+def chosen_form(*, as_json: bool, as_csv: bool) -> Form:
     if as_json and as_csv:
         raise click.UsageError("--json and --csv exclude each other; name one of them.")
     return "json" if as_json else "csv" if as_csv else "table"

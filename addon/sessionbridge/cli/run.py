@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.panel import Panel
+from rich.text import Text
 
-from sessionbridge.claude.login import find_cli, is_logged_in
-from sessionbridge.cli.mitm import Mitm
+from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.cli.checks.programs import check_claude
+from sessionbridge.cli.mitm import Mitm, confdir_option
 
 
 @click.command(
@@ -21,13 +22,7 @@ from sessionbridge.cli.mitm import Mitm
 @click.option("--dump", is_flag=True, help="Start mitmdump in the terminal instead of mitmweb.")
 @click.option("--port", type=int, default=8080, show_default=True, help="Port of the proxy.")
 @click.option("--web-port", type=int, default=8081, show_default=True, help="Port of mitmweb.")
-@click.option(
-    "--confdir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("~/.mitmproxy"),
-    show_default=True,
-    help="Where mitmproxy keeps its CA.",
-)
+@confdir_option
 @click.argument("further", nargs=-1, type=click.UNPROCESSED, metavar="[MITMPROXY OPTIONS]...")
 @click.pass_obj
 def run(
@@ -35,13 +30,14 @@ def run(
 ) -> None:
     """Start the proxy with the bridge in it.
 
-    Says how to point a client at it, and whether the Claude CLI is logged in. Further options go
-    to mitmproxy; those of the bridge are given with --set."""
+    Says how to point a client at it, and what is wrong with the Claude CLI or its login. Further
+    options go to mitmproxy; those of the bridge are given with --set."""
     mitm = Mitm(home, dump, port, web_port, confdir.expanduser())
     console = Console(stderr=True)
     console.print(Panel(_how_to(mitm), title="sessionbridge", expand=False))
-    if advice := _login_advice():
-        console.print(f"[yellow]{advice}[/yellow]")
+    for finding in check_claude(None, os.environ):
+        if finding.status != "ok":
+            console.print(_warning(finding), soft_wrap=True)  # so that it can be copied
     command = mitm.command(*further)
     os.execv(command[0], command)
 
@@ -62,17 +58,6 @@ def _how_to(mitm: Mitm) -> str:
     return "\n".join(lines)
 
 
-def _login_advice() -> str | None:
-    cli = find_cli(None)
-    if cli is None:
-        return "The Claude CLI was not found: install it, or set sessionbridge_claude."
-    try:
-        if is_logged_in(cli, os.environ, {}):
-            return None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        return f"The Claude CLI at {cli} could not be asked for its login ({type(error).__name__})."
-    return (
-        f"The Claude CLI is not logged in, so turns will fail with 401. Log in once with\n"
-        f"  {cli} auth login\n"
-        "or pass a key on:  --set sessionbridge_claude_env=ANTHROPIC_API_KEY"
-    )
+def _warning(finding: Finding) -> Text:
+    text = f"{finding.check}: {finding.found}\n→ {finding.advice}"
+    return Text(text, style="yellow")

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from sessionbridge.claude.prices import cache_rates
-from sessionbridge.cli.report_options import form, print_documents, report_options
-from sessionbridge.cli.tables import iso, money, print_table, read_store
+from sessionbridge.cli.report_options import chosen_form, print_documents, report_options
+from sessionbridge.cli.tables import iso, print_table, read_store
+from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.savings import total_savings
 from sessionbridge.sessions.store import By, SavingsRow
 
@@ -35,7 +36,7 @@ def savings(home: Path, by: By, since: float | None, as_json: bool, as_csv: bool
 
     A start is avoided where a live process or a spare answered. Traffic that only passes through
     counts for the cache, not for starts; "?" are turns that do not say what answered."""
-    wanted = form(as_json=as_json, as_csv=as_csv)
+    wanted = chosen_form(as_json=as_json, as_csv=as_csv)
     rows = read_store(
         home, lambda store: store.savings(by, since, cache_rates), quiet=wanted != "table"
     )
@@ -53,7 +54,7 @@ def _cells(row: SavingsRow) -> tuple[str, ...]:
     return (
         f"{row.turns:,}",
         f"{row.usage.cache_read_input_tokens:,}",
-        *(money(amount, partial=row.unpriced > 0) for amount in amounts),
+        *(money(amount, row.unpriced) for amount in amounts),
         _starts(row),
     )
 

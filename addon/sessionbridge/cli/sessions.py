@@ -12,7 +12,7 @@ from rich.progress import track
 
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.ages import age
-from sessionbridge.cli.conversation import document, key_document, title, tree
+from sessionbridge.cli.conversation import document, title, tree
 from sessionbridge.cli.housekeeping import Forgotten
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.tables import (
@@ -28,6 +28,7 @@ from sessionbridge.cli.tables import (
     sum_cells,
     sums,
 )
+from sessionbridge.sessions.ledger import key_document
 from sessionbridge.sessions.store import Holdings, LedgerTurn, SessionStore, SessionSummary
 from sessionbridge.turn import SessionKey
 

@@ -7,6 +7,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
-from sessionbridge.turn import Usage
 
 
 @contextmanager
@@ -95,39 +96,23 @@ def print_table(
 
 
 def sum_cells(row: CostRow | SessionSummary) -> tuple[str, ...]:
-    """The cost is `?` where no turn reported one, and ends in `+ ?` where some did not."""
+    """The cost is `-` where there are no turns."""
     counts = (
         *(row.turns, row.usage.input_tokens, row.usage.output_tokens),
         *(row.usage.cache_creation_input_tokens, row.usage.cache_read_input_tokens),
     )
-    hit = "-" if row.cache_hit is None else f"{row.cache_hit:.0%}"
-    cost = money(row.cost_usd, partial=row.unpriced > 0)
+    hit = "-" if row.usage.cache_hit is None else f"{row.usage.cache_hit:.0%}"
+    cost = money(row.cost_usd, row.unpriced)
     return (*(f"{count:,}" for count in counts), hit, cost if row.turns else "-")
-
-
-def money(amount: float | None, *, partial: bool) -> str:
-    """US dollars; `partial` where it is only part of them."""
-    if amount is None:
-        return "?"
-    return f"{amount:.4f} + ?" if partial else f"{amount:.4f}"
 
 
 def sums(row: CostRow | SessionSummary) -> dict[str, Any]:
     return {
         "turns": row.turns,
-        **tokens(row.usage),
-        "cache_hit": row.cache_hit,
+        **asdict(row.usage),
+        "cache_hit": row.usage.cache_hit,
         "cost_usd": row.cost_usd,
         "unpriced_turns": row.unpriced,
-    }
-
-
-def tokens(usage: Usage) -> dict[str, int]:
-    return {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": usage.cache_read_input_tokens,
     }
 
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from typing import Any, Literal
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions.ledger import usage
-from sessionbridge.sessions.passed import PASSED
-from sessionbridge.sessions.reports import SUMS, By, CostRow, cost_row, costs_sql, known_sum
-from sessionbridge.sessions.rows import KEY_IS, named
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.sessions.ledger import WARM, usage
+from sessionbridge.sessions.passed import BRIDGED, PASSED
+from sessionbridge.sessions.reports import SUMS, By, CostRow, cost_row, costs_sql, total_cost
+from sessionbridge.turn import Usage
 
 HOUR = 3600
 DAY = 24 * HOUR
@@ -41,6 +39,10 @@ class Counted:
     api: str
     turns: int
 
+    @property
+    def bridged(self) -> bool:
+        return self.plan != PASSED
+
 
 @dataclass(frozen=True, slots=True)
 class Bucket:
@@ -59,7 +61,7 @@ class Bucket:
 class Activity:
     """What was done since `since`; None is the beginning. `seconds` is the length of a bucket, and
     buckets in which nothing began are left out. The rows of `platforms` are those of
-    `sessionbridge cost`, and `totals` is their sum."""
+    `sessionbridge cost`, and `total` is their sum."""
 
     since: float | None
     until: float
@@ -70,25 +72,13 @@ class Activity:
     models: Sequence[CostRow]
 
     @property
-    def turns(self) -> int:
-        return sum(row.turns for row in self.platforms)
-
-    @property
-    def usage(self) -> Usage:
-        return reduce(Usage.__add__, (row.usage for row in self.platforms), Usage())
-
-    @property
-    def cost_usd(self) -> float | None:
-        return known_sum(row.cost_usd for row in self.platforms)
-
-    @property
-    def unpriced(self) -> int:
-        return sum(row.unpriced for row in self.platforms)
+    def total(self) -> CostRow:
+        return total_cost("platform", self.platforms)
 
     @property
     def starts_avoided(self) -> int:
         """Turns that a process answered which was there already."""
-        return sum(row.turns for row in self.counts if row.process in ("live", "spare"))
+        return sum(row.turns for row in self.counts if row.bridged and row.process in WARM)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +121,7 @@ def _buckets_sql(seconds: int) -> str:
         ranked AS (
             SELECT at, ttft_ms, row_number() OVER (PARTITION BY at ORDER BY ttft_ms) AS rank,
                 count(*) OVER (PARTITION BY at) AS timed
-            FROM placed WHERE ttft_ms IS NOT NULL AND plan <> '{PASSED}'
+            FROM placed WHERE ttft_ms IS NOT NULL AND {BRIDGED}
         ),
         waits AS (
             SELECT at, min(CASE WHEN 100 * rank >= 50 * timed THEN ttft_ms END) AS p50,
@@ -147,7 +137,7 @@ def _histogram_sql(column: str, bounds: Iterable[float]) -> str:
     within = "".join(f", total({column} <= {round(bound * 1000)})" for bound in bounds)
     return f"""
         SELECT count({column}) AS count, total({column}) / 1000 AS seconds{within} FROM turns
-        WHERE plan <> '{PASSED}'
+        WHERE {BRIDGED}
     """
 
 
@@ -176,15 +166,6 @@ def figures(db: Database) -> Figures:
         first_token=_histogram(db, "ttft_ms", FIRST_TOKEN_BOUNDS),
         duration=_histogram(db, "duration_ms", DURATION_BOUNDS),
     )
-
-
-def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
-    """The points of each turn of the key: the hash of a place, and the transcript's entry there."""
-    sql = f"SELECT turn_id, hash, entry_uuid FROM points WHERE {KEY_IS} ORDER BY rowid"
-    found: dict[int, list[tuple[str, str]]] = {}
-    for row in db.query(sql, named(key)):
-        found.setdefault(row["turn_id"], []).append((row["hash"], row["entry_uuid"]))
-    return found
 
 
 def _costs(db: Database, by: By, bounds: dict[str, float]) -> list[CostRow]:

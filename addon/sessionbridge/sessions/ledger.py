@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sessionbridge.turn import Origin, Point, SessionKey, Usage
+from sessionbridge.turn import Origin, Point, Process, SessionKey, Usage
+
+WARM: tuple[Process, ...] = ("live", "spare")
+"""The kinds of process that were there before the turn: it avoided a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +112,11 @@ class LedgerTurn(_Turn):
 
 
 _PLAIN = tuple(field.name for field in fields(_Turn) if field.name != "usage")
+
+
+def key_document(key: SessionKey) -> dict[str, str]:
+    """The key, as every JSON document names it."""
+    return {"platform": key.scope, "external_id": key.external_id, "provider": key.provider}
 
 
 def turn_row(record: TurnRecord) -> dict[str, Any]:

@@ -24,9 +24,9 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -72,6 +72,14 @@ class Locks:
             # Shielded: cancelled once more before the thread comes to it, it would never be done.
             await asyncio.shield(self._in_thread(ticket.leave))
 
+    @asynccontextmanager
+    async def hold_all(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """One after another; a turn holds one at most, so none waits for another in a circle."""
+        async with AsyncExitStack() as held:
+            for name in names:
+                await held.enter_async_context(self.hold(name, lambda: None))
+            yield
+
     async def _come_first(self, ticket: _Ticket) -> None:
         while not await self._answer(ticket.is_first):  # noqa: ASYNC110 (no event comes from others)
             await asyncio.sleep(_POLL_SECONDS)
@@ -93,7 +101,7 @@ class _Ticket:
     """A place in line for `name`; its methods run on the thread of `Locks`."""
 
     def __init__(self, folder: Path, name: str) -> None:
-        self.folder = folder
+        self._folder = folder
         self._line = sha256(name.encode(errors="surrogatepass")).hexdigest()
         self._path = folder
         self._handle: int | None = None
@@ -103,8 +111,8 @@ class _Ticket:
         """Whether it is the first in line."""
         if sys.platform == "win32":
             return True
-        with guard(self.folder, _GUARD_SECONDS):
-            self.folder.mkdir(mode=0o700, exist_ok=True)
+        with guard(self._folder, _GUARD_SECONDS):
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             self._ahead = self._in_line()
             self._path = self._numbered(self._ahead[-1] + 1 if self._ahead else 0)
             self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -125,11 +133,11 @@ class _Ticket:
 
     def _in_line(self) -> list[int]:
         prefix = f"{self._line}."
-        names = [name for name in os.listdir(self.folder) if name.startswith(prefix)]
+        names = [name for name in os.listdir(self._folder) if name.startswith(prefix)]
         return sorted(int(name.removeprefix(prefix)) for name in names)
 
     def _numbered(self, number: int) -> Path:
-        return self.folder / f"{self._line}.{number}"
+        return self._folder / f"{self._line}.{number}"
 
 
 def _sweep(folder: Path) -> None:

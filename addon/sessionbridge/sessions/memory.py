@@ -167,7 +167,7 @@ class Remembered:
         fork or an import has a session of its own, so a side call never waits for the main one."""
         learning = self._origin.history == "learn" and learned != "client"
         if self._history == "server" or learning:
-            return "\n".join(astuple(self._key))  # none of them has a control character
+            return key_lock(self._key)
         return plan.base.internal_id if plan.base and plan.name == "resume" else None
 
     async def begin(self, plan: Plan) -> None:
@@ -200,7 +200,6 @@ class Remembered:
         if self._history == "client":
             lineage = await self._store.lineage(self._key, self._hashes, tip=False)
             return plan_client_held(self._links, lineage.points)
-        self._answers = open_turn
         base = await self._store.last_ended(open_turn.turn_id)
         after = base.entry_uuid if base else None
         said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
@@ -209,6 +208,7 @@ class Remembered:
             if _brings_calls(self._links):
                 return plan_unknown(self._links)
             raise BadRequest(f"No tool output found for function call {missing[0]}.")
+        self._answers = open_turn
         feed = tuple(link.message for link in earlier)
         return Plan("import", "tools_imported", base, feed, ask.message)
 
@@ -298,6 +298,11 @@ class Continued(Fleeting):
         super().__init__("continue", links[-1:])
 
 
+def key_lock(key: SessionKey) -> str:
+    """The lock of all turns of a key."""
+    return "\n".join(astuple(key))  # none of them has a control character
+
+
 def _hashes(answered: Answered) -> list[str]:
     """One for each message fed, for the one asked, and for the answer.
 
@@ -316,8 +321,9 @@ def _calls(message: Message) -> bool:
 
 
 def _brings_calls(links: Sequence[Link]) -> bool:
-    """Whether the results at the end answer calls that the request shows as well."""
-    return bool(links[1:]) and _calls(links[-2].message)
+    """Whether the results at the end answer calls that the request shows as well, together with
+    how they came about: what begins with the calls is the end of something longer."""
+    return links[0].message.role == "user" and bool(links[1:]) and _calls(links[-2].message)
 
 
 def _unanswered(calls: Message, results: Message) -> list[str]:

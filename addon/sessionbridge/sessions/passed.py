@@ -11,6 +11,9 @@ from sessionbridge.turn import Usage
 PASSED = "passthrough"
 """Its platform and its plan."""
 
+BRIDGED = f"plan <> '{PASSED}'"
+"""SQL that is true of the turns the bridge has answered itself."""
+
 
 @dataclass(frozen=True, slots=True)
 class PassedTurn:

@@ -45,10 +45,6 @@ class SessionSummary:
     imports: int
     cause: str | None
 
-    @property
-    def cache_hit(self) -> float | None:
-        return cache_hit(self.usage)
-
 
 @dataclass(frozen=True, slots=True)
 class CostRow:
@@ -61,17 +57,6 @@ class CostRow:
     unpriced: int
     first_at: float
     last_at: float
-
-    @property
-    def cache_hit(self) -> float | None:
-        return cache_hit(self.usage)
-
-
-def cache_hit(usage: Usage) -> float | None:
-    """The share of the prompt that was read from the cache; None where no prompt was counted."""
-    if not usage.prompt_tokens:
-        return None
-    return usage.cache_read_input_tokens / usage.prompt_tokens
 
 
 def likely_cause(recent: int, *, lost: int, whole: int, partial: int) -> str | None:
@@ -192,6 +177,14 @@ def total_cost(by: By, rows: Sequence[CostRow]) -> CostRow:
         first_at=min((row.first_at for row in rows), default=0.0),
         last_at=max((row.last_at for row in rows), default=0.0),
     )
+
+
+def money(cost_usd: float | None, unpriced: int = 0) -> str:
+    """US dollars as people read them: `?` where no cost is known, and `+ ?` at the end where those
+    of `unpriced` turns are missing in it."""
+    if cost_usd is None:
+        return "?"
+    return f"{cost_usd:.4f} + ?" if unpriced else f"{cost_usd:.4f}"
 
 
 def known_sum(values: Iterable[float | None]) -> float | None:

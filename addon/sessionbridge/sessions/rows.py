@@ -110,6 +110,15 @@ def response(db: Database, response_id: str) -> Response | None:
     return Response(response_id, key, _point(row), _point(parent) if parent else None)
 
 
+def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
+    """The points of each turn of the key: the hash of a place, and the transcript's entry there."""
+    sql = f"SELECT turn_id, hash, entry_uuid FROM points WHERE {KEY_IS} ORDER BY rowid"
+    found: dict[int, list[tuple[str, str]]] = {}
+    for row in db.query(sql, named(key)):
+        found.setdefault(row["turn_id"], []).append((row["hash"], row["entry_uuid"]))
+    return found
+
+
 def _first(
     db: Database, sql: str, params: Sequence[Any] | dict[str, Any]
 ) -> Mapping[str, Any] | None:

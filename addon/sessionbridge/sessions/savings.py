@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sessionbridge.sessions.ledger import usage
+from sessionbridge.sessions.ledger import WARM, usage
+from sessionbridge.sessions.passed import BRIDGED
 from sessionbridge.sessions.reports import GROUPS, SUMS, By, known_sum, names_sql
 from sessionbridge.turn import Usage
 
@@ -52,16 +53,13 @@ class SavingsRow:
         return self.starts_avoided / known if known else None
 
 
-_BRIDGED = "plan <> 'passthrough'"
-
-
 def savings_sql(by: By) -> str:
     """Turns since `:since`, grouped, with how they were answered."""
     return f"""
         SELECT {names_sql(by)}, {SUMS},
-            count(*) FILTER (WHERE {_BRIDGED} AND process IN ('live', 'spare')) AS starts_avoided,
-            count(*) FILTER (WHERE {_BRIDGED} AND process = 'new') AS starts_made,
-            count(*) FILTER (WHERE {_BRIDGED} AND process IS NULL) AS starts_unknown
+            count(*) FILTER (WHERE {BRIDGED} AND process IN {WARM}) AS starts_avoided,
+            count(*) FILTER (WHERE {BRIDGED} AND process = 'new') AS starts_made,
+            count(*) FILTER (WHERE {BRIDGED} AND process IS NULL) AS starts_unknown
         FROM turns WHERE started_at >= :since
         GROUP BY {", ".join(GROUPS[by].values())} ORDER BY 1, last_at
     """

@@ -174,12 +174,7 @@ class SessionStore:
 
         One question however many they are. Never writes, so it needs no lock and waits for nobody.
         """
-
-        def work(db: Database) -> Lineage:
-            with db.atomic():  # one snapshot for all of it
-                return rows.lineage(db, key, hashes, tip=tip)
-
-        return self._file.call(work)
+        return self._snapshot(lambda db: rows.lineage(db, key, hashes, tip=tip))
 
     def last_ended(self, turn_id: int) -> Point | None:
         """Where the newest turn ended that this one goes on from and that was no open one."""
@@ -233,11 +228,7 @@ class SessionStore:
         return self._file.call(lambda db: upkeep.stale(db, self._clock() - unused_for))
 
     def holdings(self, key: SessionKey) -> Holdings:
-        def work(db: Database) -> Holdings:
-            with db.atomic():
-                return upkeep.holdings(db, key)
-
-        return self._file.call(work)
+        return self._snapshot(lambda db: upkeep.holdings(db, key))
 
     def turns(self, key: SessionKey) -> list[LedgerTurn]:
         """Every turn of the key, the oldest first."""
@@ -260,36 +251,30 @@ class SessionStore:
     def savings(self, by: By, since: float | None, rates: CacheRates) -> list[SavingsRow]:
         """Of the same turns as `costs`; `rates` says what a cached token is worth."""
         bounds = {"since": 0.0 if since is None else since}
-
-        def work(db: Database) -> list[SavingsRow]:
-            with db.atomic():  # one snapshot for both questions
-                groups = list(db.query(savings_sql(by), bounds))
-                cached = list(db.query(cached_sql(by), bounds))
-            return savings_rows(by, groups, cached, rates)
-
-        return self._file.call(work)
+        questions = savings_sql(by), cached_sql(by)
+        groups, cached = self._snapshot(lambda db: [list(db.query(q, bounds)) for q in questions])
+        return savings_rows(by, groups, cached, rates)
 
     def activity(self, since: float | None = None) -> Activity:
         """What happened from `since` (epoch seconds) until now, over time."""
-
-        def work(db: Database) -> Activity:
-            with db.atomic():
-                return activity.activity(db, since, self._clock())
-
-        return self._file.call(work)
+        return self._snapshot(lambda db: activity.activity(db, since, self._clock()))
 
     def figures(self) -> Figures:
         """What the whole ledger comes to."""
-
-        def work(db: Database) -> Figures:
-            with db.atomic():
-                return activity.figures(db)
-
-        return self._file.call(work)
+        return self._snapshot(activity.figures)
 
     def places(self, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
         """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
-        return self._file.call(lambda db: activity.places(db, key))
+        return self._file.call(lambda db: rows.places(db, key))
+
+    def _snapshot[T](self, read: Callable[[Database], T]) -> T:
+        """What is read is of one moment, however many questions that takes."""
+
+        def work(db: Database) -> T:
+            with db.atomic():
+                return read(db)
+
+        return self._file.call(work)
 
     def _upsert(
         self, db: Database, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]

@@ -11,6 +11,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from sessionbridge.sessions.ledger import Holdings
+from sessionbridge.sessions.passed import BRIDGED
 from sessionbridge.sessions.rows import KEY_IS, keys, map_row, named
 from sessionbridge.turn import SessionKey
 
@@ -50,7 +51,10 @@ _REPLACED_SQL = f"""
 def find(db: Database, name: str) -> list[SessionKey]:
     """The keys that people may mean by this name; several where it is ambiguous."""
     for reading in _READINGS:
-        sql = f"{_KEYS} FROM session_map WHERE {reading} UNION {_KEYS} FROM turns WHERE {reading}"
+        sql = f"""
+            {_KEYS} FROM session_map WHERE {reading}
+            UNION {_KEYS} FROM turns WHERE ({reading}) AND {BRIDGED}
+        """
         if found := keys(db, sql, {"name": name}):
             return found
     return []

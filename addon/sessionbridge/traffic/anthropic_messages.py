@@ -15,6 +15,7 @@ from sessionbridge.traffic.parts import (
     Told,
     Unread,
     arguments,
+    blocks_of,
     call,
     error_of,
     names_of,
@@ -108,8 +109,8 @@ class _Answer:
         return tuple(_block(growing.whole(), self._unread) for growing in self._blocks)
 
     def told(self, answer: tuple[Block, ...]) -> Told:
-        model, id_ = words(self._head.get("model")), words(self._head.get("id"))
-        return Told(answer, model, self._stop, _usage(self._usage), id_, self.error)
+        model = words(self._head.get("model"))
+        return Told(answer, model, self._stop, _usage(self._usage), self.error)
 
 
 class _Growing:
@@ -129,12 +130,20 @@ class _Growing:
 
 
 def blocks(content: object, unread: Unread) -> tuple[Block, ...]:
-    if isinstance(content, str):
-        return (text(content),) if content else ()
-    return tuple(_block(fields(part), unread) for part in items(content))
+    return tuple(blocks_of(content, unread, _block))
 
 
 def _block(part: Fields, unread: Unread) -> Block:
+    match part:
+        case {"type": str(kind), "tool_use_id": str(id_)} if kind.endswith("tool_result"):
+            content = tuple(blocks_of(part.get("content"), unread, _part))
+            return result(id_, content, failed=part.get("is_error") is True)
+        case _:
+            return _part(part, unread)
+
+
+def _part(part: Fields, unread: Unread) -> Block:
+    """What may also stand within a result; there is no result in another."""
     match part:
         case {"type": "text", "text": str(said)}:
             return text(said)
@@ -146,9 +155,6 @@ def _block(part: Fields, unread: Unread) -> Block:
             return {name: part[name] for name in _FILE if name in part}
         case {"type": kind, "id": str(id_), "name": str(name)} if kind in _CALLS:
             return call(id_, name, part.get("input"))
-        case {"type": str(kind), "tool_use_id": str(id_)} if kind.endswith("tool_result"):
-            content = blocks(part.get("content"), unread)
-            return result(id_, content, failed=part.get("is_error") is True)
         case _:
             return unread.block(part.get("type"))
 

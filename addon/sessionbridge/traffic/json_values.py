@@ -10,8 +10,8 @@ from pydantic_core import from_json
 
 Fields = Mapping[str, object]
 
-_MOST = 2**53
-"""No count of tokens or bytes is near it, and sums of larger ones could not even be printed."""
+_MOST = 10**9
+"""No count of tokens or bytes is near it, and a sum of billions of them still fits in SQLite's."""
 
 
 def load(text: str | bytes) -> object:

@@ -17,6 +17,7 @@ from sessionbridge.traffic.parts import (
     Told,
     Unread,
     arguments,
+    blocks_of,
     call,
     document_of,
     error_of,
@@ -67,7 +68,7 @@ class _History:
         self._function = ""
 
     def add(self, message: Fields) -> None:
-        content = [*_blocks(message.get("content"), self._unread)]
+        content = [*blocks_of(message.get("content"), self._unread, _block)]
         match message.get("role"):
             case "system" | "developer":
                 self.system += [block["text"] for block in content if block["type"] == "text"]
@@ -130,7 +131,7 @@ class _Answer:
         # Some servers give the same thought under both names.
         thoughts = filter(None, (words(delta.get(name)) for name in _THOUGHTS))
         self._thoughts += [next(thoughts, "")]
-        for block in _blocks(delta.get("content"), self._unread):
+        for block in blocks_of(delta.get("content"), self._unread, _block):
             if block["type"] == "text":
                 self._texts.append(block["text"])
             else:
@@ -160,7 +161,6 @@ class _Answer:
             words(self._head.get("model")),
             self._stop,
             openai_usage(self._usage, "prompt_tokens", "completion_tokens"),
-            words(self._head.get("id")),
             self._error,
         )
 
@@ -193,13 +193,6 @@ def _call(id_: str, made: Fields, unread: Unread) -> Block:
             return call(id_, name, arguments(words(function.get("arguments"))))
         case _:
             return unread.block(made.get("type"))
-
-
-def _blocks(content: object, unread: Unread) -> Iterator[Block]:
-    if content and isinstance(content, str):
-        yield text(content)
-    for part in map(fields, items(content)):
-        yield _block(part, unread)
 
 
 def _block(part: Fields, unread: Unread) -> Block:

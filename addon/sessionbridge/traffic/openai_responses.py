@@ -18,6 +18,7 @@ from sessionbridge.traffic.parts import (
     Told,
     Unread,
     arguments,
+    blocks_of,
     call,
     document_of,
     error_of,
@@ -118,7 +119,6 @@ class _Answer:
             words(response.get("model")),
             words(details.get("reason")) or words(response.get("status")),
             openai_usage(response.get("usage"), "input_tokens", "output_tokens"),
-            words(response.get("id")),
             self._error,
         )
 
@@ -147,7 +147,7 @@ def _said(item: Fields, unread: Unread) -> tuple[str, tuple[Block, ...]]:
         role = "system" if role == "developer" else role
         if role not in ("user", "assistant", "system"):
             unread.name("message of the role", role)
-        return role, tuple(_blocks(item.get("content"), unread))
+        return role, tuple(blocks_of(item.get("content"), unread, _block))
     if kind == "reasoning":
         thoughts = [*items(item.get("summary")), *items(item.get("content"))]
         texts = [words(fields(part).get("text")) for part in thoughts]
@@ -155,7 +155,7 @@ def _said(item: Fields, unread: Unread) -> tuple[str, tuple[Block, ...]]:
     if kind == "item_reference":
         return "assistant", ({"type": kind, "id": words(item.get("id"))},)
     if kind.endswith("_call_output"):
-        content = [*_blocks(item.get("output"), unread)]
+        content = [*blocks_of(item.get("output"), unread, _block)]
         return "user", (result(call_id(words(item.get("call_id"))), content),)
     if kind.endswith("_call"):
         return "assistant", tuple(_call(kind, item))
@@ -183,13 +183,6 @@ def _given(kind: str, item: Fields) -> object:
     if kind == "custom_tool_call":
         return {"input": words(item.get("input"))}
     return {name: value for name, value in item.items() if name not in _NOT_GIVEN}
-
-
-def _blocks(content: object, unread: Unread) -> Iterator[Block]:
-    if content and isinstance(content, str):
-        yield text(content)
-    for part in map(fields, items(content)):
-        yield _block(part, unread)
 
 
 def _block(part: Fields, unread: Unread) -> Block:

@@ -6,7 +6,7 @@ the type `unread`, and its name is noted: nothing disappears without a word.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from sessionbridge.apis.body import shown
@@ -32,7 +32,6 @@ class Told:
     model: str = ""
     stop: str = ""
     usage: Usage | None = None
-    response_id: str = ""
     error: str | None = None
 
 
@@ -56,6 +55,16 @@ class Unread:
         """Stands where something was that is not understood."""
         self.name("content of type", kind)
         return {"type": "unread", "kind": shown(words(kind))}
+
+
+def blocks_of(
+    content: object, unread: Unread, block: Callable[[Fields, Unread], Block]
+) -> Iterator[Block]:
+    """What a message says: one text, or parts, each of which `block` reads."""
+    if content and isinstance(content, str):
+        yield text(content)
+    for part in map(fields, items(content)):
+        yield block(part, unread)
 
 
 def text(said: str) -> Block:

@@ -34,7 +34,6 @@ class Reading:
     answer: tuple[Block, ...]
     stop: str | None
     usage: Usage | None
-    response_id: str | None
     error: str | None
     unread: tuple[str, ...]
 
@@ -78,7 +77,6 @@ def read(api: str, request: bytes | None, response: bytes | None, content_type: 
         answer=told.answer,
         stop=told.stop or None,
         usage=told.usage,
-        response_id=told.response_id or None,
         error=told.error,
         unread=unread.names,
     )

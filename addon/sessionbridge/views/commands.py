@@ -14,7 +14,8 @@ from typing import Any, Protocol
 from mitmproxy import command
 from mitmproxy.log import ALERT
 
-from sessionbridge.errors import BridgeError
+from sessionbridge.errors import presentable
+from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.store import SessionSummary
 from sessionbridge.turn import SessionKey
 from sessionbridge.views.dashboard.state import State
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 _MOST_SESSIONS = 20
 
 
-class Desk(Protocol):
+class Operator(Protocol):
     """What an operator may ask of the bridge. Each may raise `BridgeError`."""
 
     def state(self) -> State: ...
@@ -37,12 +38,13 @@ class Desk(Protocol):
 
 
 class Commands:
-    """mitmproxy's decorator has no types of its own."""
+    """The commands, for mitmproxy to find."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: Operator) -> None:
         self._desk = desk
         self._telling: set[asyncio.Task[None]] = set()
 
+    # mitmproxy's decorator has no types of its own.
     @command.command("sessionbridge.status")  # type: ignore[untyped-decorator]
     def status(self) -> str:
         """Say how many turns run and wait, and how many Claude processes there are."""
@@ -67,8 +69,8 @@ class Commands:
     async def _told(self, work: Callable[[], Coroutine[Any, Any, str]]) -> None:
         try:
             logger.log(ALERT, "%s", await work())
-        except BridgeError as error:
-            logger.error("%s", error.message)
+        except Exception as error:  # nobody awaits this task
+            logger.error("%s", presentable(error).message)
 
     async def _sessions(self) -> str:
         known = await self._desk.sessions()
@@ -98,8 +100,8 @@ def status(state: State) -> str:
 
 
 def session_line(one: SessionSummary) -> str:
-    cost = "$ ?" if one.cost_usd is None else f"${one.cost_usd:.4f}"
+    plan = f"{one.plan} {one.reason}" if one.plan else "-"
     return (
-        f"{one.key.scope}/{one.key.external_id} · {one.internal_id} · {one.turns} turns · "
-        f"{one.plan} {one.reason} · {cost}"
+        f"{one.key.scope}/{one.key.external_id} · {one.internal_id} · turns: {one.turns} · "
+        f"{plan} · ${money(one.cost_usd, one.unpriced)}"
     )

@@ -27,25 +27,32 @@ class SessionBridgeView(contentviews.Contentview):
 
     def prettify(self, data: bytes, metadata: contentviews.Metadata) -> str:
         """Raises ValueError for what is no LLM flow."""
-        flow, message = metadata.flow, metadata.http_message
-        if not isinstance(flow, http.HTTPFlow) or message is None or _api(flow) is None:
+        spoken = _spoken(metadata)
+        if spoken is None:
             raise ValueError("This is no request to a model, nor its answer.")
+        flow, message, api = spoken
         if isinstance(message, http.Response):
-            page = _answer(flow, message, data)
+            page = _answer(flow, message, api, data)
         else:
-            page = request_page(read(_api(flow) or "", data, None, ""), _notes(flow))
+            page = request_page(read(api, data, None, ""), _notes(flow))
         # A model's text may be cut within a character, and no terminal can print half of one.
         return page.encode(errors="replace").decode()
 
     def render_priority(self, data: bytes, metadata: contentviews.Metadata) -> float:
-        flow, message = metadata.flow, metadata.http_message
-        if not isinstance(flow, http.HTTPFlow) or message is None:
-            return _NOT_OURS
-        return _NOT_OURS if _api(flow) is None else _FIRST
+        return _NOT_OURS if _spoken(metadata) is None else _FIRST
 
 
-def _answer(flow: http.HTTPFlow, response: http.Response, data: bytes) -> str:
-    reading = read(_api(flow) or "", None, data, response.headers.get("content-type", ""))
+def _spoken(metadata: contentviews.Metadata) -> tuple[http.HTTPFlow, http.Message, str] | None:
+    """The flow, the message that is looked at and its API; None for what is no call of a model."""
+    flow, message = metadata.flow, metadata.http_message
+    if not isinstance(flow, http.HTTPFlow) or message is None:
+        return None
+    api = _api(flow)
+    return None if api is None else (flow, message, api)
+
+
+def _answer(flow: http.HTTPFlow, response: http.Response, api: str, data: bytes) -> str:
+    reading = read(api, None, data, response.headers.get("content-type", ""))
     page = answer_page(reading, _timed(flow, response), response.status_code)
     if _says_something(reading):
         return page
@@ -57,7 +64,6 @@ def _says_something(reading: Reading) -> bool:
 
 
 def _api(flow: http.HTTPFlow) -> str | None:
-    """The API a flow speaks; None for what is no call of a model."""
     if noted := words(_notes(flow).get("api")):
         return noted
     request = flow.request

@@ -36,5 +36,7 @@ class FlowList:
 def _shorten(flows: deque[http.HTTPFlow], view: View, keep: int) -> None:
     """One that is still on its way to the client would be cut off, and is left for the next time.
     They are removed one by one, because for several at once mitmproxy writes into its log."""
-    while len(flows) > keep and not flows[0].live:
-        view.remove([flows.popleft()])
+    for flow in list(flows)[: max(0, len(flows) - keep)]:
+        if not flow.live:
+            flows.remove(flow)
+            view.remove([flow])

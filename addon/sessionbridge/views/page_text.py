@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from sessionbridge.sessions.passed import PASSED
 from sessionbridge.traffic.json_values import count, fields, items, words
 from sessionbridge.traffic.reading import Reading
 from sessionbridge.turn import Message, Usage
@@ -101,7 +102,7 @@ def _cost(notes: Notes) -> str:
     cost = notes.get("cost_usd")
     if not isinstance(cost, int | float):
         return ""
-    estimate = " by list price" if notes.get("plan") == "passthrough" else ""
+    estimate = " by list price" if notes.get("plan") == PASSED else ""
     return f"${cost:.4f}{estimate}"
 
 
@@ -117,15 +118,13 @@ def _usage(notes: Notes) -> Usage | None:
 
 
 def _tokens(usage: Usage) -> str:
-    whole = usage.prompt_tokens
-    hit = f"{100 * usage.cache_read_input_tokens / whole:.0f} %" if whole else "-"
     columns = {
         "fresh input": f"{usage.input_tokens:,}",
         "cache read": f"{usage.cache_read_input_tokens:,}",
         "cache write": f"{usage.cache_creation_input_tokens:,}",
         "output": f"{usage.output_tokens:,}",
-        "total": f"{whole + usage.output_tokens:,}",
-        "cache hit": hit,
+        "total": f"{usage.prompt_tokens + usage.output_tokens:,}",
+        "cache hit": "-" if usage.cache_hit is None else f"{100 * usage.cache_hit:.0f} %",
     }
     widths = [max(map(len, column)) for column in columns.items()]
     return "\n".join((_line("Tokens", columns, widths), _line("", columns.values(), widths)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from sessionbridge.sessions.passed import PASSED
+from sessionbridge.views.flow_notes import OWN
+
 PLANS = {
     "fresh": "a new session",
     "resume": "the session goes on",
     "fork": "a branch of the session",
     "import": "the conversation was brought in",
-    "passthrough": "it went to the API itself, untouched",
-    "own": "a call by a Claude CLI of the bridge's own, counted in the turn that made it",
+    PASSED: "it went to the API itself, untouched",
+    OWN: "a call by a Claude CLI of the bridge's own, counted in the turn that made it",
 }
 
 REASONS = {

@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sessionbridge.cli.checks.finding import Finding
-from sessionbridge.cli.mitm import HOST
+from sessionbridge.cli.mitm import CA_KEY_NAME, HOST
 
 _PATIENCE = 2.0
 _PAGES = ("/.sessionbridge/", "http://sessionbridge.local/")
@@ -29,12 +29,11 @@ def check_ca(ca: Path, environment: Mapping[str, str]) -> Finding:
     try:
         fingerprints = set(_of_file(ca))
     except FileNotFoundError:
-        found = f"there is none at {ca} yet"
-        advice = "mitmproxy makes it when it is started first; only the regular proxy needs it."
-        return Finding("CA", "warning", found, advice)
+        return _missing(ca)
     except OSError as error:
         found = f"{ca} cannot be read ({type(error).__name__})"
-        return Finding("CA", "problem", found, "Let mitmproxy make a new one: move it away.")
+        advice = f"Move it and {CA_KEY_NAME} beside it away; mitmproxy then makes new ones."
+        return Finding("CA", "problem", found, advice)
     trusted = {"OpenSSL (SSL_CERT_FILE or the system's store)": fingerprints <= set(_trusted())}
     for program, variable in _BUNDLES.items():
         trusted[f"{program} ({variable})"] = _in_bundle(fingerprints, environment.get(variable))
@@ -48,6 +47,16 @@ def check_ca(ca: Path, environment: Mapping[str, str]) -> Finding:
         f"for many it is  export SSL_CERT_FILE={ca}"
     )
     return Finding("CA", "warning", f"{ca}, which nothing in this shell trusts", advice)
+
+
+def _missing(ca: Path) -> Finding:
+    if ca.with_name(CA_KEY_NAME).exists():  # mitmproxy goes on with that, and makes nothing new
+        found = f"{ca} is gone, {CA_KEY_NAME} beside it is there"
+        advice = f"Move {CA_KEY_NAME} away; mitmproxy then makes both anew."
+        return Finding("CA", "warning", found, advice)
+    found = f"there is none at {ca} yet"
+    advice = "mitmproxy makes it when it is started first; only the regular proxy needs it."
+    return Finding("CA", "warning", found, advice)
 
 
 def check_port(port: int) -> Finding:
@@ -105,8 +114,10 @@ def _trusted() -> Iterator[str]:
 
 
 def _in_bundle(fingerprints: set[str], bundle: str | None) -> bool:
+    if not bundle:
+        return False
     try:
-        return bool(bundle) and fingerprints <= set(_of_file(Path(str(bundle))))
+        return fingerprints <= set(_of_file(Path(bundle)))
     except OSError:  # nothing of the kind is there
         return False
 

@@ -13,7 +13,6 @@ from pathlib import Path
 
 from sessionbridge.claude import installed
 from sessionbridge.claude.login import find_cli, is_logged_in
-from sessionbridge.claude.process import new_enough
 from sessionbridge.cli.checks.finding import Finding
 
 OLDEST_PYTHON = (3, 13)
@@ -56,7 +55,10 @@ def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Fin
     cli = find_cli(named)
     if cli is None:
         found = f"not at {named}" if named else "not found"
-        advice = "Install claude-agent-sdk, which brings it along, or name another with --claude."
+        advice = (
+            "Install claude-agent-sdk, which brings it along, or name another: "
+            "--set sessionbridge_claude=PATH for the proxy, --claude PATH for doctor."
+        )
         return [Finding("Claude CLI", "problem", found, advice)]
     try:
         number = installed.version(cli, environment)
@@ -65,7 +67,7 @@ def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Fin
         advice = f"Run  {cli} --version  and see what it says."
         return [Finding("Claude CLI", "problem", found, advice)]
     found = f"{number} at {cli}"
-    if not new_enough(number):
+    if not installed.new_enough(number):
         advice = f"It is too old for the bridge:  {cli} update"
         return [Finding("Claude CLI", "problem", found, advice)]
     return [Finding("Claude CLI", "ok", found), _check_login(cli, environment)]
@@ -73,7 +75,7 @@ def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Fin
 
 def _check_login(cli: Path, environment: Mapping[str, str]) -> Finding:
     try:
-        if is_logged_in(cli, environment, {}):
+        if is_logged_in(cli, environment):
             return Finding("Claude login", "ok", "logged in")
     except _NO_ANSWER as error:
         found = f"the CLI could not be asked ({type(error).__name__})"

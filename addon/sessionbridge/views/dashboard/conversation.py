@@ -13,11 +13,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sessionbridge.errors import SessionLost
+from sessionbridge.sessions.ledger import key_document
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.sessions.memory import Said
 from sessionbridge.sessions.store import LedgerTurn
 from sessionbridge.turn import Block, Message, SessionKey
-from sessionbridge.views.dashboard.documents import key_document
 
 Document = dict[str, Any]
 Places = Sequence[tuple[str, str]]
@@ -101,7 +101,7 @@ def _facts(turn: LedgerTurn, parent: LedgerTurn | None) -> Document:
         **asdict(turn.usage),
         "cost_usd": turn.cost_usd,
         "started_at": turn.started_at,
-        "first_token_ms": turn.ttft_ms,
+        "ttft_ms": turn.ttft_ms,
         "duration_ms": turn.duration_ms,
     }
 

@@ -11,9 +11,8 @@ from dataclasses import asdict
 from typing import Any
 
 from sessionbridge.sessions.activity import Activity, Bucket, Counted
-from sessionbridge.sessions.passed import PASSED
-from sessionbridge.sessions.reports import CostRow, SessionSummary, cache_hit
-from sessionbridge.turn import SessionKey
+from sessionbridge.sessions.ledger import key_document
+from sessionbridge.sessions.reports import CostRow, SessionSummary
 from sessionbridge.views.dashboard.state import State
 
 LISTED = 200
@@ -39,19 +38,16 @@ def sessions(summaries: Sequence[SessionSummary]) -> dict[str, Any]:
     return {"total": len(summaries), "sessions": [_session(row) for row in summaries[:LISTED]]}
 
 
-def key_document(key: SessionKey) -> dict[str, str]:
-    return {"platform": key.scope, "external_id": key.external_id, "provider": key.provider}
-
-
 def _ledger(activity: Activity) -> dict[str, Any]:
-    bridged = [row for row in activity.counts if row.plan != PASSED]
+    bridged = [row for row in activity.counts if row.bridged]
+    total = activity.total
     return {
         "since": activity.since,
         "until": activity.until,
         "bucket_seconds": activity.seconds,
         "totals": {
-            **_sums(activity),
-            "unpriced_turns": activity.unpriced,
+            **_sums(total),
+            "unpriced_turns": total.unpriced,
             "starts_avoided": activity.starts_avoided,
         },
         "series": [_bucket(bucket) for bucket in activity.buckets],
@@ -63,11 +59,11 @@ def _ledger(activity: Activity) -> dict[str, Any]:
     }
 
 
-def _sums(row: Activity | Bucket | SessionSummary) -> dict[str, Any]:
+def _sums(row: CostRow | Bucket | SessionSummary) -> dict[str, Any]:
     return {
         "turns": row.turns,
         **asdict(row.usage),
-        "cache_hit": cache_hit(row.usage),
+        "cache_hit": row.usage.cache_hit,
         "cost_usd": row.cost_usd,
     }
 
@@ -76,8 +72,8 @@ def _bucket(bucket: Bucket) -> dict[str, Any]:
     return {
         "at": bucket.at,
         **_sums(bucket),
-        "first_token_p50_ms": bucket.first_token_p50,
-        "first_token_p95_ms": bucket.first_token_p95,
+        "ttft_p50_ms": bucket.first_token_p50,
+        "ttft_p95_ms": bucket.first_token_p95,
     }
 
 
@@ -106,5 +102,5 @@ def _session(row: SessionSummary) -> dict[str, Any]:
         "unpriced_turns": row.unpriced,
         "recent_turns": row.recent_turns,
         "imports": row.imports,
-        "cause": row.cause,
+        "likely_cause": row.cause,
     }

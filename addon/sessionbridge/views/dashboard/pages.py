@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
@@ -53,18 +53,20 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=lambda: _FRESH)
 
 
-def _static(name: str, content_type: str) -> Page:
-    text = (files(__package__) / name).read_text("utf-8")
-    whole = text.replace("{{plotly}}", version("plotly"))
+_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+
+
+def _static() -> Iterator[tuple[str, Page]]:
+    """Every file of this folder that is for browsers."""
     headers = _FRESH | {"content-security-policy": CONTENT_SECURITY_POLICY}
-    return Page(200, f"{content_type}; charset=utf-8", whole.encode(), headers)
+    for file in files(__package__).iterdir():
+        if content_type := _TYPES.get(file.name.rpartition(".")[2]):
+            text = file.read_text("utf-8").replace("{{plotly}}", version("plotly"))
+            path = "/" if file.name == "page.html" else f"/{file.name}"
+            yield path, Page(200, f"{content_type}; charset=utf-8", text.encode(), headers)
 
 
-_STATIC = {
-    "/": _static("page.html", "text/html"),
-    "/app.js": _static("app.js", "text/javascript"),
-    "/app.css": _static("app.css", "text/css"),
-}
+_STATIC = dict(_static())
 
 
 class Dashboard:
