@@ -6,11 +6,14 @@ import json
 import re
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.proxy import TOOLS, Proxy, environment, free_port, running_proxy
 from tests.scripted_api import ScriptedServer, assistant, user
@@ -20,6 +23,13 @@ CHROMIUM = shutil.which("chromium")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
 
 PASSWORD = "only-for-this-test"
+SCHEMES = ("http", "https")
+KINDS = {
+    "input": "input_tokens",
+    "output": "output_tokens",
+    "cache_write": "cache_creation_input_tokens",
+    "cache_read": "cache_read_input_tokens",
+}
 HELLO, QUESTION = "My name is Bob.", "What is my name?"
 
 
@@ -143,6 +153,32 @@ def test_a_replayed_flow_is_a_retry(page: Page, web: tuple[Proxy, str]) -> None:
     replayed = proxy.bridged("web", 5)[-1]["metadata"]
     assert (replayed["plan"], replayed["reason"]) == ("fork", "retried")
     expect(page.get_by_text("retried").first).to_be_visible()
+
+
+def test_metrics_through_the_proxy_equal_the_ledger(web: tuple[Proxy, str]) -> None:
+    proxy, _ = web
+    by_platform = costs(proxy)
+    reverse = f"http://127.0.0.1:{proxy.ports[1]}/.sessionbridge/metrics"
+    told = [
+        httpx.get(reverse, trust_env=False),
+        *(proxy.http().get(f"{scheme}://sessionbridge.local/metrics") for scheme in SCHEMES),
+    ]
+    for answer in told:
+        assert answer.status_code == 200
+        counted = metrics(answer.text)
+        for kind, column in KINDS.items():
+            samples = counted[f"sessionbridge_tokens_total {kind}"]
+            assert samples == sum(row[column] for row in by_platform)
+        assert counted["sessionbridge_turns_total "] == sum(row["turns"] for row in by_platform)
+
+
+def metrics(text: str) -> Counter[str]:
+    """The sum of each counter, and for tokens of each kind."""
+    found: Counter[str] = Counter()
+    for family in text_string_to_metric_families(text):
+        for sample in family.samples:
+            found[f"{sample.name} {sample.labels.get('kind', '')}"] += int(sample.value)
+    return found
 
 
 def costs(proxy: Proxy) -> list[dict[str, Any]]:
