@@ -142,12 +142,13 @@ def test_what_the_bridge_itself_asks_is_counted_once(watching: Proxy) -> None:
     before = len(known(watching))
     chat_json(watching, {"X-GoClaw-User-Id": "parent"}, False)([user("Hello.")])
     (turn,) = counted(watching, before)
+    asked = f"X-Claude-Code-Session-Id: {turn['internal_id']}"
     with raw_upstream(whole()) as upstream:
-        session = turn["internal_id"]
-        exchanged(watching, upstream.port, f"X-Claude-Code-Session-Id: {session}")
+        exchanged(watching, upstream.port, asked)
+    with raw_upstream(whole().replace(b"sonnet-4", b"sonnet-5")) as upstream:
         exchanged(watching, upstream.port)
-    told = [row["scope"] for row in counted(watching, before, new=2)]
-    assert told == ["goclaw", "passthrough"]
+    _, passed = counted(watching, before, new=2)
+    assert passed["model"] == MODEL.replace("4", "5", 1)
 
 
 def test_an_answer_without_counts_is_none(watching: Proxy) -> None:

@@ -61,7 +61,7 @@ class SessionBridge:
         self._desk = Desk(self._service, lambda: self._detours.exchanges if self._detours else ())
         self._dashboard: Dashboard | None = None
         self._errors = Errors()
-        self._watch = Watch()
+        self._watch = Watch(self._service)
         self._list = FlowList()
         self.addons = [Commands(self._desk)]
         self._shutdown: Shutdown | None = None
@@ -273,7 +273,7 @@ class SessionBridge:
     def response(self, flow: http.HTTPFlow) -> None:
         # mitmproxy calls this for flows from a file as well; those are not live.
         if not self._end(flow) and flow.live and self._settings and self._settings.watch:
-            self._watch.passed(flow, self._service.store)
+            self._watch.passed(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
         assert self._detours is not None

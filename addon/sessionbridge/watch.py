@@ -15,12 +15,12 @@ from mitmproxy import http
 
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import BridgeError
-from sessionbridge.http_message import decoded
+from sessionbridge.http_message import decoded, lowered
+from sessionbridge.service import Service
 from sessionbridge.sessions.passed import PassedTurn
-from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.traffic.reading import Reading, api_of, read
 from sessionbridge.turn import Usage
-from sessionbridge.views.flow_notes import is_own, note_passed
+from sessionbridge.views.flow_notes import note_own, note_passed
 
 logger = logging.getLogger(__name__)
 
@@ -31,34 +31,38 @@ _LONGEST_NAME = 100
 
 
 class Watch:
-    def __init__(self) -> None:
+    def __init__(self, service: Service) -> None:
+        self._service = service
         self._reading: set[asyncio.Task[None]] = set()
 
-    def passed(self, flow: http.HTTPFlow, store: StoreThread | None) -> None:
+    def passed(self, flow: http.HTTPFlow) -> None:
         """To be called once the whole answer is there, for every flow that was left alone."""
-        if flow.request.method != "POST" or is_own(flow):
+        if flow.request.method != "POST" or (api := api_of(flow.request.path)) is None:
             return
-        if (api := api_of(flow.request.path)) is None:
-            return
-        task = asyncio.create_task(_count(flow, api, store))
+        task = asyncio.create_task(self._told(flow, api))
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
 
+    async def _told(self, flow: http.HTTPFlow, api: str) -> None:
+        try:
+            await self._count(flow, api, time.time())
+        except BridgeError as error:
+            logger.warning("a request that passed through was not counted: %s", error.message)
+        except Exception as error:  # nobody awaits this task; a text may quote the conversation
+            kind = type(error).__name__
+            logger.warning("a request that passed through was not counted (%s)", kind)
 
-async def _count(flow: http.HTTPFlow, api: str, store: StoreThread | None) -> None:
-    try:
-        ended_at = time.time()
+    async def _count(self, flow: http.HTTPFlow, api: str, ended_at: float) -> None:
+        if await self._service.is_our_child(lowered(flow.request.headers)):
+            note_own(flow)  # and is counted in the turn that made it
+            return
         reading = await asyncio.to_thread(_read, flow, api)
         if reading is None or reading.usage is None:
             return
         turn = _turn(flow, reading, reading.usage, ended_at)
         note_passed(flow, turn)
-        if store is not None:
-            await store.ask(lambda held: held.passed(turn))
-    except BridgeError as error:
-        logger.warning("a request that passed through was not counted: %s", error.message)
-    except Exception as error:  # nobody awaits this task, and its text may quote the conversation
-        logger.warning("a request that passed through was not counted (%s)", type(error).__name__)
+        if self._service.store is not None:
+            await self._service.store.ask(lambda held: held.passed(turn))
 
 
 def _read(flow: http.HTTPFlow, api: str) -> Reading | None:

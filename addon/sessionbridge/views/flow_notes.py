@@ -47,11 +47,6 @@ def note_own(flow: http.HTTPFlow) -> None:
     flow.metadata[METADATA] = {"plan": OWN}
 
 
-def is_own(flow: http.HTTPFlow) -> bool:
-    noted = flow.metadata.get(METADATA)
-    return isinstance(noted, dict) and noted.get("plan") == OWN
-
-
 def comment(exchange: Exchange) -> str:
     """For example `resume continued · openclaw · claude-opus-4-5 · in 10 out 42 cache 100+5 ·
     $0.0009 · 0.9 s`; cache is tokens read + tokens written."""
