@@ -14,6 +14,7 @@ from mitmproxy import http
 from pydantic_core import from_json
 
 _LARGE_BODY = 1_000_000
+"""Bytes; what takes longer than a few milliseconds is read on a thread."""
 
 
 async def json_body(request: http.Request, headers: Mapping[str, str]) -> dict[str, Any] | None:

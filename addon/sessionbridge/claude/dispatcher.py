@@ -280,10 +280,17 @@ class ClaudeDispatcher:
         """Until the end of its answer is in the transcript: another process may have to go on from
         there, and this one in the middle of its turn may take its time to write."""
         path, entry = self._profile.transcript(process.session_id), process.tip
+        if entry is None:
+            return
+        read: tuple[int, ...] | None = None
         with suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
-                # No event tells what another process has written.
-                while entry and not await on_thread(lambda: has_entry(path, entry)):  # noqa: ASYNC110
+                # No event tells what another process has written. Only what has grown is read
+                # again: it may hold megabytes.
+                while (there := await self._file_id(process)) == read or not await on_thread(
+                    lambda: has_entry(path, entry)
+                ):
+                    read = there
                     await asyncio.sleep(0.005)
 
     async def _file_id(self, process: LiveProcess) -> tuple[int, ...] | None:

@@ -40,7 +40,6 @@ _PATIENCE = 3.0
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
 
-
 # The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
 # failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
 logging.getLogger("claude_agent_sdk").setLevel(logging.WARNING)

@@ -37,7 +37,7 @@ def chain(messages: Sequence[Message]) -> tuple[Link, ...]:
     would put a newline between them (measured), in one message they stay exact.
     """
     links: list[Link] = []
-    for message in _alternating(messages):
+    for message in alternating(messages):
         before = links[-1].hash if links else ROOT
         links.append(Link(message, extend(before, message)))
     return tuple(links)
@@ -58,10 +58,11 @@ def _encode(form: list[Any]) -> str:
     return json.dumps(form, sort_keys=True, ensure_ascii=True)
 
 
-def _alternating(messages: Iterable[Message]) -> list[Message]:
+def alternating(messages: Iterable[Message]) -> list[Message]:
+    """Neighbours of one role as one message, without what says nothing."""
     runs: list[tuple[Role, list[Block]]] = []
     for message in messages:
-        spoken = [block for block in message.blocks if not _blank(block)]
+        spoken = [block for block in message.blocks if not is_blank(block)]
         if spoken and runs and runs[-1][0] == message.role:
             runs[-1][1].extend(spoken)
         elif spoken:
@@ -69,7 +70,7 @@ def _alternating(messages: Iterable[Message]) -> list[Message]:
     return [Message(role, tuple(blocks)) for role, blocks in runs]
 
 
-def _blank(block: Block) -> bool:
+def is_blank(block: Block) -> bool:
     """Blank texts say nothing, and the API refuses them."""
     return block["type"] == "text" and not str(block["text"]).strip()
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 
+from sessionbridge.sessions.lineage import alternating, is_blank
 from sessionbridge.traffic.json_values import Fields, fields, words
-from sessionbridge.turn import Block, Message, Role
+from sessionbridge.turn import Block, Message
 
 Place = tuple[int, int]
 """Of a block: which message, and where in it."""
@@ -25,23 +26,13 @@ def heading(title: str) -> str:
     return f"-- {title} ".ljust(_WIDTH, "-")
 
 
-def joined(messages: Sequence[Message]) -> tuple[Message, ...]:
-    """As `sessions/lineage.chain` has them: neighbours of one role as one message, without those
-    that say nothing."""
-    runs: list[tuple[Role, list[Block]]] = []
-    for message in messages:
-        blocks = [block for block in message.blocks if not _blank(block)]
-        if all(block["type"] == "thinking" for block in blocks):
-            continue
-        if runs and runs[-1][0] == message.role:
-            runs[-1][1].extend(blocks)
-        else:
-            runs.append((message.role, blocks))
-    return tuple(Message(role, tuple(blocks)) for role, blocks in runs)
+def joined(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """As the bridge takes them. Thoughts alone are no message: it leaves them out."""
+    return tuple(alternating(message for message in messages if not _only_thinks(message)))
 
 
-def _blank(block: Block) -> bool:
-    return block["type"] == "text" and not block["text"].strip()
+def _only_thinks(message: Message) -> bool:
+    return all(block["type"] == "thinking" or is_blank(block) for block in message.blocks)
 
 
 def conversation(messages: Sequence[Message], first: int = 0) -> Iterator[str]:
