@@ -97,7 +97,9 @@ class Seen:
 @asynccontextmanager
 async def _served(browser: Browser) -> AsyncIterator[str]:
     """Beneath a path, where the addon puts it for a proxy in reverse mode."""
-    routes = [(r"/\.sessionbridge(/.*)", _Answers, {"browser": browser})]
+    # A browser may ask any address for an icon, when it likes, and tells of one that is missing.
+    paths = (r"/\.sessionbridge(/.*)", "(/favicon.ico)")
+    routes = [(path, _Answers, {"browser": browser}) for path in paths]
     sockets = tornado.netutil.bind_sockets(0, "127.0.0.1")
     server = tornado.httpserver.HTTPServer(tornado.web.Application(routes))
     server.add_sockets(sockets)

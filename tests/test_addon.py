@@ -187,7 +187,7 @@ async def test_pages_of_other_hosts_are_refused(proxy: Proxy) -> None:
     assert is_bridged(own)
 
 
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity"])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd", "identity", "gzip, zstd"])
 async def test_compressed_bodies(proxy: Proxy, encoding: str) -> None:
     dispatcher = scripted(proxy)
     flow = make_flow({**KEYED, "content-encoding": encoding}, content=b"")

@@ -70,6 +70,7 @@ class Web:
     def __init__(self) -> None:
         self.pages: dict[str, Page] = {}
         self.heads: list[str] = []
+        self.writers: set[asyncio.StreamWriter] = set()
         self.port = 0
 
     def url(self, path: str, host: str = "127.0.0.1") -> str:
@@ -80,6 +81,7 @@ class Web:
         return self.url(path)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.add(writer)
         with suppress(ConnectionError):  # the client has had enough
             self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
             path = self.heads[-1].split()[1].partition("?")[0]
@@ -103,7 +105,9 @@ async def serving(tls: ssl.SSLContext | None = None) -> AsyncIterator[Web]:
     finally:
         for server in (first, second):
             server.close()
-            server.close_clients()
+        for writer in web.writers:
+            writer.close()
+        for server in (first, second):
             await server.wait_closed()
 
 

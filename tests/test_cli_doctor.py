@@ -11,7 +11,7 @@ from tests.doctor_fixtures import Place, ca, place
 __all__ = ["ca", "place"]
 
 CHECKS = (
-    *("Python", "mitmproxy", "Claude CLI", "Claude login", "CA", "Port", "Loop guard"),
+    *("Python", "mitmproxy", "Addon", "Claude CLI", "Claude login", "CA", "Port", "Loop guard"),
     *("Retention", "Database"),
 )
 

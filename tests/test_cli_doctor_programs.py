@@ -33,6 +33,17 @@ def test_a_python_without_mitmproxys_programs_is_a_problem(tmp_path: Path) -> No
     assert "without mitmdump and mitmweb" in finding.found
 
 
+def test_an_addon_that_cannot_be_loaded_is_a_problem(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "brotli.py").write_text("raise ModuleNotFoundError('No module named brotli')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = place.findings()["Addon"]
+    assert found["status"] == "problem"
+    assert found["found"] == "cannot be loaded: ModuleNotFoundError: No module named brotli"
+    assert "pip install" in found["advice"]
+
+
 def test_the_real_cli_tells_its_version_and_that_nobody_is_logged_in(place: Place) -> None:
     real = find_cli(None)
     assert real is not None

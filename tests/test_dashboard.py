@@ -54,6 +54,8 @@ def tally(rows: list[dict[str, Any]]) -> dict[str, int]:
         ("/app.js", "text/javascript; charset=utf-8"),
         ("/elements.js", "text/javascript; charset=utf-8"),
         ("/app.css", "text/css; charset=utf-8"),
+        ("/icon.svg", "image/svg+xml"),
+        ("/favicon.ico", "image/svg+xml"),
         ("/plotly.js", "text/javascript; charset=utf-8"),
         ("/api/overview", "application/json"),
         ("/api/sessions", "application/json"),
@@ -98,7 +100,7 @@ async def test_the_page_loads_nothing_from_elsewhere(watched: Watched) -> None:
         "app.css",
         "app.js",
         "plotly.js",
-        "data:,",
+        "icon.svg",
     }
     assert not re.search(r"<script(?![^>]* src=)", text)
 

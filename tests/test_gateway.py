@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gzip
 import logging
+import zlib
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import pytest
 
+from sessionbridge.errors import BridgeError
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
 
@@ -22,12 +24,14 @@ class Walk:
     def __init__(self, *chunks: bytes) -> None:
         self.chunks = chunks
         self.bodies: list[bytes] = []
+        self.refused: list[BridgeError | None] = []
         self.gate: asyncio.Event | None = None
         self.fails: Exception | None = None
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         self.bodies.append(body)
+        self.refused.append(exchange.refused)
         self.begun.set()
         try:
             if self.fails is not None:
@@ -152,9 +156,26 @@ async def test_chunked_requests(gateway: Gateway, walk: Walk) -> None:
     assert answer.startswith(b"HTTP/1.1 201") and walk.bodies == [b'{"a": 1}']
 
 
-async def test_gzip(gateway: Gateway, walk: Walk) -> None:
-    await bridged(gateway, gzip.compress(b'{"a": 1}'), "Content-Encoding: gzip")
+async def test_codings_are_undone_from_the_last(gateway: Gateway, walk: Walk) -> None:
+    body = zlib.compress(gzip.compress(b'{"a": 1}'))
+    await bridged(gateway, body, "Content-Encoding: x-gzip", "Content-Encoding: deflate")
     assert walk.bodies == [b'{"a": 1}']
+
+
+@pytest.mark.parametrize(
+    ("coding", "status", "says"),
+    [
+        ("gzip", 400, "is not gzip, as its content-encoding says"),
+        ("gzip, sometime", 415, "content-encoding: sometime is not known here; use gzip, "),
+        ("caf\xe9\x01", 415, "content-encoding: this value is not known here"),
+    ],
+)
+async def test_a_body_that_cannot_be_decoded_is_refused_by_the_walk(
+    gateway: Gateway, walk: Walk, coding: str, status: int, says: str
+) -> None:
+    await bridged(gateway, b"{}", f"Content-Encoding: {coding}")
+    (refused,) = walk.refused
+    assert refused is not None and refused.status == status and says in refused.message
 
 
 async def test_a_body_beyond_tornados_own_limit(gateway: Gateway, walk: Walk) -> None:

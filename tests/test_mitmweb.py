@@ -30,13 +30,14 @@ KINDS = {
     "cache_write": "cache_creation_input_tokens",
     "cache_read": "cache_read_input_tokens",
 }
+ARGUMENTS = ["--no-sandbox", "--disable-background-networking", "--disable-sync"]
 HELLO, QUESTION = "My name is Bob.", "What is my name?"
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         made = browser.new_page(locale="en-US")
         made.set_default_timeout(30_000)
         made.clock.install()  # goes on as clocks do; a test may set it forward

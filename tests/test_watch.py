@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mitmproxy.http import Response
 
-from sessionbridge.http_message import decoded
 from sessionbridge.sessions.store import SessionStore
 from tests.proxy import Proxy, running_proxy, wait_for
 from tests.raw_upstream import raw_upstream
@@ -171,16 +169,6 @@ def test_the_ledger_tells_them_apart(watching: Proxy) -> None:
     assert [row.group["user"] for row in passed] == ["127.0.0.1"]
     assert passed[0].usage.cache_read_input_tokens == 90 * passed[0].turns
     assert "passthrough" not in kept
-
-
-@pytest.mark.parametrize("encoding", ["gzip", "deflate", "br", "zstd"])
-def test_a_small_body_that_would_be_a_large_one_is_left(encoding: str) -> None:
-    most = 1_000_000
-    for size, wanted in ((most, b"a" * most), (most + 1, None), (50 * most, None)):
-        message = Response.make(200, b"a" * size, {"content-encoding": encoding})
-        assert decoded(message, most) == wanted
-    message.raw_content = b"no such thing"
-    assert decoded(message, most) is None
 
 
 def test_names_are_cut_to_what_can_be_shown(watching: Proxy) -> None:

@@ -42,9 +42,6 @@ class Detours:
 
     def begin(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         request, data = flow.request, flow.request.data
-        if request.raw_content is not None and "content-encoding" in request.headers:
-            # The gateway's server knows gzip only.
-            request.decode(strict=False)
         ticket, port = self._gateway.expect(exchange)
         self._under_way[flow.id] = _Detour(exchange, ticket, data.scheme, data.host, data.port)
         request.headers[TICKET_HEADER] = ticket

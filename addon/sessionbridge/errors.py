@@ -14,6 +14,8 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     │   ├── ItemNotFound        404   an earlier answer that a request only names
     │   └── ModelNotFound       404   a model name that is not to be run
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
+    ├── RequestTooLarge         413   a body that is larger than any API takes
+    ├── UnknownEncoding         415   a body in a content coding that is not known here
     ├── StoreUnavailable        503   the database is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
     ├── Overloaded              529   no room to wait; each API shape has a status of its own for it
@@ -90,6 +92,14 @@ class ItemNotFound(NotFound):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class RequestTooLarge(BridgeError):
+    status = 413
+
+
+class UnknownEncoding(BridgeError):
+    status = 415
 
 
 class MemoryLost(BridgeError):

@@ -13,6 +13,7 @@ import secrets
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from types import TracebackType
 from typing import Protocol
 
@@ -22,7 +23,14 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
-from sessionbridge.errors import presentable
+from sessionbridge.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
+from sessionbridge.errors import (
+    BadRequest,
+    BridgeError,
+    RequestTooLarge,
+    UnknownEncoding,
+    presentable,
+)
 from sessionbridge.exchange import Chunk, Exchange, Head
 
 logger = logging.getLogger(__name__)
@@ -47,9 +55,7 @@ class Gateway:
         self._expected: dict[str, tuple[Exchange, int]] = {}
         self._under_way: Counter[int] = Counter()
         application = web.Application([(".*", _Handler, {"gateway": self})], log_function=_quiet)
-        self._server = HTTPServer(
-            application, max_buffer_size=_MAX_BODY, max_body_size=_MAX_BODY, decompress_request=True
-        )
+        self._server = HTTPServer(application, max_buffer_size=_MAX_BODY, max_body_size=_MAX_BODY)
         self.ports: list[int] = []
         for _ in range(_PORTS):
             sockets = bind_sockets(0, HOST)
@@ -107,7 +113,13 @@ class _Handler(web.RequestHandler):
     get = head = put = patch = delete = options = post
 
     async def _stream(self, walk: Walk, exchange: Exchange) -> None:
-        async with aclosing(walk.handle(exchange, self.request.body)) as parts:
+        body, coding = self.request.body, self.request.headers.get("content-encoding")
+        if coding is not None:
+            try:
+                body = await asyncio.to_thread(decoded, body, coding, MOST)
+            except ValueError as error:
+                exchange = replace(exchange, refused=_undecodable(error))
+        async with aclosing(walk.handle(exchange, body)) as parts:
             async for part in parts:
                 try:
                     await self._write(part)
@@ -140,6 +152,18 @@ class _Handler(web.RequestHandler):
         """The client has left: stop the turn where it is."""
         if self._task is not None and not self._finished:
             self._task.cancel()
+
+
+def _undecodable(error: ValueError) -> BridgeError:
+    match error:
+        case UnknownCoding():
+            name = f"{error!s:.40}" if str(error).isprintable() else "this value"
+            return UnknownEncoding(f"content-encoding: {name} is not known here; use {known()}.")
+        case TooLarge():
+            return RequestTooLarge(
+                f"The request body has more than {MOST:,} bytes once it is decoded; send less."
+            )
+    return BadRequest(f"The request body is not {error}, as its content-encoding says.")
 
 
 def _quiet(handler: web.RequestHandler) -> None:

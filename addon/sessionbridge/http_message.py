@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import brotli  # type: ignore[import-untyped]  # it has no types
-import zstandard
 from mitmproxy import http
 from pydantic_core import from_json
+
+from sessionbridge import content_coding
 
 _LARGE_BODY = 1_000_000
 """Bytes; what takes longer than a few milliseconds is read on a thread."""
@@ -21,8 +20,7 @@ async def json_body(request: http.Request, headers: Mapping[str, str]) -> dict[s
     """The request's body where it is a JSON object; what is wrong with any other is for the API
     shape to say, or for the real API."""
     # Decoded for reading only: the request may yet have to go on as it is.
-    encoded = "content-encoding" in headers
-    content = (request.get_content(strict=False) if encoded else request.raw_content) or b""
+    content = (decoded(request) if "content-encoding" in headers else request.raw_content) or b""
     try:
         if len(content) > _LARGE_BODY:
             body = await asyncio.to_thread(_parsed, content)
@@ -42,39 +40,16 @@ def _parsed(content: bytes) -> Any:
         return json.loads(content)
 
 
-def decoded(message: http.Message, most: int) -> bytes | None:
-    """The body; None where there is none, or where it is larger than `most` bytes once it is no
-    longer compressed: a small one may become gigabytes, which mitmproxy's own decoding allows."""
-    raw, encoding = message.raw_content, message.headers.get("content-encoding", "identity")
+def decoded(message: http.Message, most: int = content_coding.MOST) -> bytes | None:
+    """The body; None where there is none, where its coding cannot be undone, or where it is larger
+    than `most` bytes then."""
+    raw, coding = message.raw_content, message.headers.get("content-encoding", "")
     if raw is None:
         return None
     try:
-        body = _DECODERS[encoding.strip().lower()](raw, most + 1)
-    except (KeyError, ValueError, zlib.error, brotli.error, zstandard.ZstdError):
+        return content_coding.decoded(raw, coding, most)
+    except ValueError:
         return None
-    return body if len(body) <= most else None
-
-
-def _inflated(raw: bytes, most: int) -> bytes:
-    return zlib.decompressobj(wbits=47).decompress(raw, most)  # 47: zlib's or gzip's header
-
-
-def _brotli(raw: bytes, most: int) -> bytes:
-    body: bytes = brotli.Decompressor().process(raw, output_buffer_limit=most)
-    return body
-
-
-def _zstd(raw: bytes, most: int) -> bytes:
-    return zstandard.ZstdDecompressor().stream_reader(raw).read(most)
-
-
-_DECODERS: Mapping[str, Callable[[bytes, int], bytes]] = {
-    "identity": lambda raw, most: raw,
-    "gzip": _inflated,
-    "deflate": _inflated,
-    "br": _brotli,
-    "zstd": _zstd,
-}
 
 
 def is_event_stream(headers: http.Headers) -> bool:

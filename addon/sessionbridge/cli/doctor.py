@@ -17,7 +17,12 @@ from sessionbridge.cli.checks.claude_settings import check_settings
 from sessionbridge.cli.checks.database import check_database
 from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.cli.checks.network import check_ca, check_port
-from sessionbridge.cli.checks.programs import check_claude, check_mitmproxy, check_python
+from sessionbridge.cli.checks.programs import (
+    check_addon,
+    check_claude,
+    check_mitmproxy,
+    check_python,
+)
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
 from sessionbridge.sessions.health import examine
@@ -46,10 +51,10 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: bool) -> None:
     """Check that everything is in order.
 
-    Says what to do where it is not. Looks at Python, mitmproxy, the Claude CLI and its login,
-    the proxy's CA and port, what could send Claude's own calls back into the proxy, how long
-    Claude keeps transcripts, and the session database. Changes nothing and calls no model. Ends
-    with 1 where there is a problem."""
+    Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI and
+    its login, the proxy's CA and port, what could send Claude's own calls back into the proxy,
+    how long Claude keeps transcripts, and the session database. Changes nothing and calls no
+    model. Ends with 1 where there is a problem."""
     findings = _findings(home, claude, confdir.expanduser(), port)
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -65,6 +70,7 @@ def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list
     return [
         check_python(),
         check_mitmproxy(Path(sys.executable).parent),
+        check_addon(Path(sys.executable), environment),
         *check_claude(claude.expanduser().absolute() if claude else None, environment),
         check_ca(confdir / CA_NAME, environment),
         check_port(port),

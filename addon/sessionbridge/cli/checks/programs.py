@@ -1,4 +1,4 @@
-"""Python, mitmproxy and the Claude CLI: are they there, new enough, and logged in?"""
+"""Python, mitmproxy, the addon and the Claude CLI: are they there, new enough, and logged in?"""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from sessionbridge.claude import installed
 from sessionbridge.claude.login import find_cli, is_logged_in
 from sessionbridge.cli.checks.finding import Finding
 
-OLDEST_PYTHON = (3, 13)
-MITMPROXY = ((12, 2), (13,))
+OLDEST_PYTHON = (3, 12)
+MITMPROXY = ((12, 3), (13,))
 """The oldest that will do, and the first that was not there to be tried."""
 
 _KEYS = ("ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "CLAUDE_CODE_OAUTH_TOKEN")
+_LOADING = 60
+"""Seconds; it takes one or two."""
+
 _NO_ANSWER = (OSError, ValueError, subprocess.TimeoutExpired)
 
 
@@ -48,6 +51,23 @@ def check_mitmproxy(bin_dir: Path) -> Finding:
     if not oldest <= numbers < untried:
         return Finding("mitmproxy", "problem", found, wanted)
     return Finding("mitmproxy", "ok", found)
+
+
+def check_addon(python: Path, environment: Mapping[str, str]) -> Finding:
+    """mitmproxy drops an addon that it cannot load, and everything passes on to the real API."""
+    command = [str(python), "-c", "import sessionbridge.addon"]
+    advice = "Install it once more, with all it needs:  pip install --force-reinstall"
+    advice += " mitmproxy-sessionbridge  (from a clone: -e .)"
+    try:
+        subprocess.run(
+            command, env=environment, capture_output=True, text=True, timeout=_LOADING, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        said = (error.stderr.strip().splitlines() or ["it says nothing"])[-1]
+        return Finding("Addon", "problem", f"cannot be loaded: {said}", advice)
+    except _NO_ANSWER as error:
+        return Finding("Addon", "problem", f"not tried ({type(error).__name__})", advice)
+    return Finding("Addon", "ok", "can be loaded")
 
 
 def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Finding]:

@@ -53,7 +53,14 @@ class Page:
     headers: Mapping[str, str] = field(default_factory=lambda: _FRESH)
 
 
-_TYPES = {"html": "text/html", "js": "text/javascript", "css": "text/css"}
+_TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "svg": "image/svg+xml",
+}
+# Where a document names no icon, as text does not, browsers ask for this one, or do not.
+_AT = {"/page.html": ("/",), "/icon.svg": ("/icon.svg", "/favicon.ico")}
 
 
 def _static() -> Iterator[tuple[str, Page]]:
@@ -62,8 +69,9 @@ def _static() -> Iterator[tuple[str, Page]]:
     for file in files(__package__).iterdir():
         if content_type := _TYPES.get(file.name.rpartition(".")[2]):
             text = file.read_text("utf-8").replace("{{plotly}}", version("plotly"))
-            path = "/" if file.name == "page.html" else f"/{file.name}"
-            yield path, Page(200, f"{content_type}; charset=utf-8", text.encode(), headers)
+            page = Page(200, content_type, text.encode(), headers)
+            path = f"/{file.name}"
+            yield from ((at, page) for at in _AT.get(path, (path,)))
 
 
 _STATIC = dict(_static())
