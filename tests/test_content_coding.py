@@ -64,7 +64,7 @@ def test_a_small_body_that_would_be_a_large_one(coding: str) -> None:
             decoded(CODERS[coding](b"a" * size), coding, ENOUGH)
 
 
-@pytest.mark.parametrize("coding", CODERS.keys() - {"identity"})
+@pytest.mark.parametrize("coding", [name for name in CODERS if name != "identity"])
 def test_what_is_no_such_thing(coding: str) -> None:
     with pytest.raises(BadCoding, match=coding):
         decoded(b"no such thing", coding, ENOUGH)
