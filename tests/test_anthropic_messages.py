@@ -186,7 +186,7 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
         [user({"type": "document", "source": {"type": "content", "content": 5}})],
         "messages.0.content.0.source.content",
     ),
-    "search result": ([user({"type": "search_result"})], "messages.0.content.0.type"),
+    "search result": ([user({"type": "search_result"})], "messages.0.content.0.source"),
 }
 
 

@@ -154,9 +154,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a tool is text": ({"tools": ["x"]}, "tools.0"),
     "tool without name": ({"tools": [{"input_schema": {}}]}, "tools.0.name"),
     "tool without schema": ({"tools": [{"name": "a"}]}, "tools.0.input_schema"),
-    "tool of Anthropic's": (
-        {"tools": [TOOL, {"type": "web_search_20250305", "name": "web_search"}]},
-        "tools.1.type",
+    "schema of no object": (
+        {"tools": [{"name": "a", "input_schema": {"type": "string"}}]},
+        "tools.0.input_schema.type",
     ),
     "choice text": ({"tool_choice": "auto"}, "tool_choice"),
     "choice type": ({"tool_choice": {"type": "some"}}, "tool_choice.type"),
@@ -176,9 +176,26 @@ def test_max_tokens_is_required() -> None:
         SHAPE.parse(b'{"model": "m", "messages": [{"role": "user", "content": "x"}]}')
 
 
-def test_a_tool_of_anthropics_is_named() -> None:
-    message = refusal(tools=[{"type": "web_search_20250305", "name": "web_search"}]).message
-    assert "'web_search_20250305' is known to Anthropic's API alone" in message
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+
+
+def test_a_tool_of_anthropics_is_not_offered_and_told() -> None:
+    turn = parse(tools=[SEARCH, TOOL, {"type": "my own\n"}])
+    assert [tool.name for tool in turn.parameters.tools] == [TOOL["name"]]
+    assert turn.ignored == ("tools.(other)", "tools.web_search_20250305")
+
+
+def test_it_may_be_the_one_that_is_to_be_called() -> None:
+    chosen = {"type": "tool", "name": "web_search"}
+    assert "tool_choice" in parse(tools=[SEARCH, TOOL], tool_choice=chosen).ignored
+
+
+def test_a_budget_may_be_for_all_thinking_between_calls() -> None:
+    """OpenHands asks for 200,000 with a limit of 64,000."""
+    thinking = {"type": "enabled", "budget_tokens": 200_000}
+    turn = parse(max_tokens=64_000, thinking=thinking, tools=[TOOL])
+    assert turn.parameters.thinking == Thinking(200_000)
+    assert refusal(max_tokens=64_000, thinking=thinking).param == "thinking.budget_tokens"
 
 
 def test_stop_sequences_are_told() -> None:

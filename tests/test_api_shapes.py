@@ -165,7 +165,6 @@ TURNS: dict[str, tuple[dict[str, Any], str]] = {
         },
         "messages.2.content",
     ),
-    "only instructions": ({"messages": [{"role": "system", "content": "x"}]}, "messages"),
 }
 
 

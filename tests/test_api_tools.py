@@ -169,16 +169,6 @@ OTHERWISE: dict[str, tuple[tuple[Said, ...], str, str]] = {
         "messages.3",
         "must have one result, and 'a' has more",
     ),
-    "two calls of one id": (
-        (ASK, ("calls", "a", "a"), ("results", "a")),
-        "messages.1",
-        "must be unique, and 'a' is not",
-    ),
-    "an id again": (
-        (ASK, ("calls", "a"), ("results", "a"), ("calls", "a"), ("results", "a")),
-        "messages.3",
-        "must be unique, and 'a' is not",
-    ),
     "no result": ((ASK, ("calls", "a")), "messages.1.role", "must be the user's"),
 }
 

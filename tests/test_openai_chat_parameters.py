@@ -193,7 +193,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "tools an object": ({"tools": {}}, "tools"),
     "a tool is text": ({"tools": ["x"]}, "tools.0"),
     "tool without type": ({"tools": [{"function": DOUBLE}]}, "tools.0.type"),
-    "custom tool": ({"tools": [{"type": "custom", "custom": {"name": "a"}}]}, "tools.0.type"),
+    "custom tool without itself": ({"tools": [{"type": "custom"}]}, "tools.0.custom"),
+    "a tool of no such kind": ({"tools": [{"type": "web_search"}]}, "tools.0.type"),
     "tool without function": ({"tools": [{"type": "function"}]}, "tools.0.function"),
     "tool without name": ({"tools": [tool({})]}, "tools.0.function.name"),
     "parameters text": (
@@ -206,9 +207,12 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "choice word": ({"tool_choice": "some"}, "tool_choice"),
     "choice of custom": (
         {"tool_choice": {"type": "custom", "custom": {"name": "a"}}},
-        "tool_choice",
+        "tool_choice.custom.name",
     ),
-    "choice of several": ({"tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
+    "choice of several": (
+        {"tool_choice": {"type": "allowed_tools"}},
+        "tool_choice.allowed_tools",
+    ),
     "choice without function": ({"tool_choice": {"type": "function"}}, "tool_choice.function"),
     "function_call word": ({"function_call": "required"}, "function_call"),
     "function_call unnamed": ({"function_call": {}}, "function_call.name"),

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import time
-from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_content import call_id, document, image, tool_use
+from sessionbridge.apis.openai_content import document, image
 from sessionbridge.errors import BadRequest
 
 
@@ -80,23 +79,3 @@ def test_a_hostile_url_is_refused_at_once(url: str) -> None:
     with pytest.raises(BadRequest):
         image(url, "f")
     assert time.process_time() - before < 1
-
-
-@pytest.mark.parametrize(
-    "given, expected",
-    [("call_1", "call_1"), ("functions.search:0", "functions_search_0"), ("ä b", "__b")],
-)
-def test_an_id_is_spelled_as_the_messages_api_allows(given: str, expected: str) -> None:
-    assert call_id(given) == expected
-
-
-@pytest.mark.parametrize("arguments, given", [("", {}), ("{}", {}), ('{"n": [1]}', {"n": [1]})])
-def test_arguments_are_an_object(arguments: str, given: dict[str, Any]) -> None:
-    used = {"type": "tool_use", "id": "a", "name": "f", "input": given}
-    assert tool_use("a", "f", arguments, "x.arguments") == used
-
-
-@pytest.mark.parametrize("arguments", [" ", "[1]", '"x"', "{", "null"])
-def test_other_arguments_are_refused(arguments: str) -> None:
-    with pytest.raises(BadRequest, match=r"^x\.arguments: must be"):
-        tool_use("a", "f", arguments, "x.arguments")

@@ -22,6 +22,7 @@ from sessionbridge.turn import (
     Thinking,
     ThinkingDelta,
     ThinkingSignature,
+    Tool,
     ToolCall,
     ToolInput,
     Turn,
@@ -47,6 +48,12 @@ TOOLS: list[dict[str, Any]] = [
         "tools": [{"type": "function", "name": "square"}, {"type": "custom", "name": "prove"}],
     },
 ]
+OFFERED = (
+    Tool("double", "", {}),
+    Tool("patch", "", {}, takes_text=True),
+    Tool("math__square", "", {}, "square", "math"),
+    Tool("math__prove", "", {}, "prove", "math", takes_text=True),
+)
 BASE: dict[str, Any] = {
     "id": "resp_01ab",
     "object": "response",
@@ -86,7 +93,8 @@ def finished(stop_reason: str = "end_turn") -> Finished:
 
 
 def asked(*, stream: bool, display: Any = "summarized", **echo: Any) -> Turn:
-    parameters = Parameters(thinking=Thinking(display=display) if display else None)
+    thinking = Thinking(display=display) if display else None
+    parameters = Parameters(tools=OFFERED, thinking=thinking)
     echo = {"tools": TOOLS, **echo}
     return Turn("m", "", (), stream, parameters=parameters, echo=echo)
 

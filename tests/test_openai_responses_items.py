@@ -221,7 +221,7 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "an item is text": (["/etc/passwd"], "input.0"),
     "an item is a list": ([["/etc/passwd"]], "input.0"),
     "an item is nothing known": ([HI, {"type": "passwd_call"}], "input.1.type"),
-    "a tool of OpenAI's": ([HI, {"type": "web_search_call", "id": "ws_1"}], "input.1.type"),
+    "a type that is none": ([HI, {"type": "my_call", "id": "ws_1"}], "input.1.type"),
     "a type that is a number": ([{"type": 5, "role": "user", "content": "x"}], "input.0.type"),
     "an empty item": ([{}], "input.0.role"),
     "unknown role": ([{"role": "tool", "content": "x"}], "input.0.role"),
@@ -263,8 +263,6 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "reference without an id": ([{"type": "item_reference"}], "input.0.id"),
     "call without an id": ([HI, {**call("a"), "call_id": None}], "input.1.call_id"),
     "call without a name": ([HI, {**call("a"), "name": ""}], "input.1.name"),
-    "arguments cut short": ([HI, call("a", '{"passwd": ')], "input.1.arguments"),
-    "arguments a list": ([HI, call("a", "[1]")], "input.1.arguments"),
     "arguments an object": ([HI, {**call("a"), "arguments": {}}], "input.1.arguments"),
     "input an object": ([HI, {**patch("a", ""), "input": {}}], "input.1.input"),
     "output missing": ([HI, call("a"), {**output("a", 1), "output": None}], "input.2.output"),
@@ -282,7 +280,6 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "last is the assistant": ([HI, said("passwd")], "input.1.role"),
     "last is a reference": ([HI, reference("msg_1_0")], "input.1.role"),
     "blank": ([{"role": "user", "content": " \n"}], "input.0.content"),
-    "only instructions": ([{"role": "system", "content": "x"}], "input"),
     "nothing": ([], "input"),
 }
 

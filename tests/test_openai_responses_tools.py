@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis.openai_responses import ResponsesShape
-from sessionbridge.apis.openai_responses_tools import Offers
 from sessionbridge.errors import BadRequest
 from sessionbridge.turn import Tool, Turn
 
@@ -24,6 +23,11 @@ def space(name: str, *tools: dict[str, Any]) -> dict[str, Any]:
     return {"type": "namespace", "name": name, "description": "d", "tools": list(tools)}
 
 
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "name": name} for name in names]
+    return {"type": "allowed_tools", "mode": mode, "tools": tools}
+
+
 def parse(*tools: Any, **fields: Any) -> Turn:
     request = {"model": "m", "input": "Hi", "tools": tools, **fields}
     return ResponsesShape().parse(json.dumps(request).encode())
@@ -35,10 +39,10 @@ OFFERED: dict[str, tuple[dict[str, Any], list[Tool]]] = {
         {"type": "function", "name": "now", "description": None, "parameters": None},
         [Tool("now", "", EMPTY)],
     ),
-    "custom": (PATCH, [Tool("apply_patch", "Edits files.", TEXT)]),
+    "custom": (PATCH, [Tool("apply_patch", "Edits files.", TEXT, takes_text=True)]),
     "custom text": (
         {**PATCH, "format": {"type": "text"}},
-        [Tool("apply_patch", "Edits files.", TEXT)],
+        [Tool("apply_patch", "Edits files.", TEXT, takes_text=True)],
     ),
     "custom of a grammar": (
         {**PATCH, "format": LARK},
@@ -48,18 +52,19 @@ OFFERED: dict[str, tuple[dict[str, Any], list[Tool]]] = {
                 "Edits files.\n\nThe input must follow this lark grammar:\n"
                 "start: begin\nbegin: 'x'",
                 TEXT,
+                takes_text=True,
             )
         ],
     ),
     "grammar without a description": (
         {"type": "custom", "name": "p", "format": {**LARK, "syntax": "regex", "definition": "a+"}},
-        [Tool("p", "The input must follow this regex grammar:\na+", TEXT)],
+        [Tool("p", "The input must follow this regex grammar:\na+", TEXT, takes_text=True)],
     ),
     "namespace": (
         space("math", DOUBLE, PATCH),
         [
-            Tool("math__double", "Doubles n.", SCHEMA),
-            Tool("math__apply_patch", "Edits files.", TEXT),
+            Tool("math__double", "d\n\nDoubles n.", SCHEMA, "double", "math"),
+            Tool("math__apply_patch", "Edits files.", TEXT, "apply_patch", "math", True),
         ],
     ),
     "empty namespace": (space("math"), []),
@@ -122,7 +127,10 @@ def test_what_a_tool_asks_for_in_vain_is_told() -> None:
         ({"type": "function", "name": "double"}, 1, ("tool_choice",)),
         ({"type": "custom", "name": "double"}, 1, ("tool_choice",)),
         ({"type": "web_search_preview"}, 1, ("tool_choice",)),
-        ({"type": "allowed_tools", "mode": "auto", "tools": []}, 1, ("tool_choice",)),
+        (allowed("auto", "double"), 1, ()),
+        (allowed("required", "double"), 1, ("tool_choice",)),
+        (allowed("auto", "triple"), 0, ()),
+        (allowed("auto"), 0, ()),
     ],
 )
 def test_the_model_cannot_be_forced_to_call_but_kept_from_it(
@@ -158,14 +166,12 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     ),
     "odd name": ([{**DOUBLE, "name": "my tool"}], "tools.0.name"),
     "long name": ([{**DOUBLE, "name": "x" * 129}], "tools.0.name"),
-    "long with its namespace": (
-        [space("n" * 100, {**DOUBLE, "name": "x" * 27})],
-        "tools.0.tools.0.name",
-    ),
+    "odd in a namespace": ([space("a", {**DOUBLE, "name": "x.y"})], "tools.0.tools.0.name"),
     "two of a name": ([{"type": "mcp"}, DOUBLE, {**PATCH, "name": "double"}], "tools.2.name"),
-    "two that sound alike": (
-        [{**DOUBLE, "name": "a__b"}, space("a", {**DOUBLE, "name": "b"})],
-        "tools.1.tools.0.name",
+    "two of a name in a namespace": ([space("a", DOUBLE, DOUBLE)], "tools.0.tools.1.name"),
+    "a schema of no object": (
+        [{**DOUBLE, "parameters": {"type": "string"}}],
+        "tools.0.parameters.type",
     ),
     "schema a list": ([{**DOUBLE, "parameters": []}], "tools.0.parameters"),
     "namespace of nothing": ([{"type": "namespace", "name": "a"}], "tools.0.tools"),
@@ -187,14 +193,30 @@ def test_a_format_that_is_none_is_refused(format_: Any) -> None:
     assert str(caught.value.param).startswith("tools.0.format")
 
 
-def test_a_call_is_of_the_tool_that_was_offered_by_this_name() -> None:
-    offers = Offers([DOUBLE, PATCH, space("math", DOUBLE, {**PATCH, "name": "p"})])
-    found = [offers.called(tool.name) for tool in offers.tools]
-    assert [(offer.custom, offer.name, offer.namespace) for offer in found] == [
-        (False, "double", None),
-        (True, "apply_patch", None),
-        (False, "double", "math"),
-        (True, "p", "math"),
+def named(*tools: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:
+    """By which name the model knows each, and which place the client has it in."""
+    return [(tool.name, tool.namespace, tool.called) for tool in parse(*tools).parameters.tools]
+
+
+def test_tools_of_namespaces_that_sound_alike_are_kept_apart() -> None:
+    both = [{**DOUBLE, "name": "a__b"}, space("a", {**DOUBLE, "name": "b"})]
+    assert named(*both) == [("a__b", None, None), ("a__b_2", "a", "b")]
+    spaces = [space("a", {**DOUBLE, "name": "b__c"}), space("a__b", {**DOUBLE, "name": "c"})]
+    assert named(*spaces) == [("a__b__c", "a", "b__c"), ("a__b__c_2", "a__b", "c")]
+    after = [space("a", {**DOUBLE, "name": "b"}), {**DOUBLE, "name": "a__b"}]
+    assert named(*after) == [("a__b", "a", "b"), ("a__b_2", None, "a__b")]
+
+
+def test_a_name_that_is_too_long_with_its_namespace_is_cut() -> None:
+    first, second = ({**DOUBLE, "name": f"{'x' * 40}_{end}"} for end in "ab")
+    cut = f"{'n' * 100}__{'x' * 26}"
+    assert [name for name, *_ in named(space("n" * 100, first, second))] == [
+        cut,
+        cut[:-2] + "_2",
     ]
-    unknown = offers.called("other")
-    assert (unknown.custom, unknown.name, unknown.namespace) == (False, "other", None)
+
+
+def test_a_namespace_in_other_characters_is_spelled_as_the_model_may_call_it() -> None:
+    assert named(space("mcp.my server", DOUBLE)) == [
+        ("mcp_my_server__double", "mcp.my server", "double")
+    ]

@@ -23,6 +23,7 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
 from tornado.netutil import bind_sockets
 
+from sessionbridge.apis.body import shown
 from sessionbridge.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
 from sessionbridge.errors import (
     BadRequest,
@@ -157,7 +158,7 @@ class _Handler(web.RequestHandler):
 def _undecodable(error: ValueError) -> BridgeError:
     match error:
         case UnknownCoding():
-            name = f"{error!s:.40}" if str(error).isprintable() else "this value"
+            name = shown(str(error))
             return UnknownEncoding(f"content-encoding: {name} is not known here; use {known()}.")
         case TooLarge():
             return RequestTooLarge(

@@ -74,11 +74,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool of the client's. `schema` is the JSON Schema of its input, which nobody here reads."""
+    """A tool of the client's. `schema` is the JSON Schema of its input, which nobody here reads.
+
+    The model knows it by `name`. In the client's API it may be `called` something else, in a
+    `namespace`, and may take a text instead of JSON (`takes_text`)."""
 
     name: str
     description: str
     schema: Mapping[str, Any]
+    called: str | None = None
+    namespace: str | None = None
+    takes_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

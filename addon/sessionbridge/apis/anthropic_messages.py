@@ -8,7 +8,8 @@ Its blocks are the neutral form, so they pass as they are, with these exceptions
 - blank text is left out (see `conversation`).
 - a `system` message within `messages`
   (https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages) is added
-  to the system prompt, the one place for instructions the CLI has.
+  to the system prompt, the one place for instructions the CLI has (see `conversation`).
+- what tools at Anthropic have done: see `anthropic_messages_blocks`.
 A last message of the assistant (prefill) is refused, as current models do.
 """
 
@@ -19,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessionbridge.apis.anthropic_messages_answer import DocumentEncoder, StreamEncoder, error_body
-from sessionbridge.apis.anthropic_messages_blocks import blocks
+from sessionbridge.apis.anthropic_messages_blocks import said
 from sessionbridge.apis.anthropic_messages_parameters import Asked, parameters
 from sessionbridge.apis.body import Fields, NotBlank, read, without_effect
 from sessionbridge.apis.calls import CallWords
@@ -71,19 +72,22 @@ class MessagesShape:
             field = f"messages.{index}"
             content = f"{field}.content"
             if message.role == "system":
-                conversation.instruct(texts(message.content, content))
+                conversation.instruct_within(texts(message.content, content), field)
             else:
                 thinking = answer.thinking is not None
-                said = blocks(message.content, message.role, content, thinking=thinking)
-                conversation.say(message.role, said, field)
+                found = said(message.content, message.role, content, thinking=thinking)
+                for role, blocks in found.messages or [(message.role, [])]:
+                    conversation.say(role, blocks, field)
+                ignored |= found.ignored
             ignored |= without_effect(
                 message.model_extra, silent=frozenset(), defaults={}, prefix="messages."
             )
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
+        system, messages = conversation.whole()
         return Turn(
             model=request.model,
-            system=conversation.system,
-            messages=conversation.messages(),
+            system=system,
+            messages=messages,
             stream=bool(request.stream),
             parameters=answer,
             stop=tuple(request.stop_sequences or ()),

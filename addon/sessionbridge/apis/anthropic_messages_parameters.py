@@ -3,17 +3,19 @@
 - A tool's `cache_control` is dropped without a word: it changes no answer.
 - The CLI lets the model choose, so a `tool_choice` that forces or bounds a call is ignored, and
   told; `none` is kept by offering no tool.
+- Tools that run at Anthropic, or whose schema it alone knows, are not offered, and told.
 - `output_format` is the older name of `output_config.format`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sessionbridge.apis.body import Fields, NotBlank, check, refused, shown, without_effect
-from sessionbridge.apis.tools import LONGEST_NAME, check_choice, offered
+from sessionbridge.apis.body import Fields, NotBlank, check, refused, without_effect
+from sessionbridge.apis.tools import LONGEST_NAME, check_choice, check_schema, offered
 from sessionbridge.turn import Effort, Parameters, Thinking, Tool
 
 SILENT = frozenset({"cache_control"})
@@ -72,37 +74,54 @@ class Asked(Fields):
 
 def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
     """The parameters, and the names of those without effect."""
-    given = [_tool(value, f"tools.{index}") for index, value in enumerate(asked.tools or [])]
+    given = list(_given(asked))
     tools = [Tool(tool.name, tool.description or "", tool.input_schema) for tool in given]
     config = asked.output_config or _OutputConfig()
     wanted = config.format or asked.output_format
     answer = Parameters(
-        tools=_chosen(offered(tools, "tools.{}.name", LONGEST_NAME), asked.tool_choice),
+        tools=_chosen(offered(tools, "tools.{}.name", LONGEST_NAME), asked),
         thinking=_thinking(asked),
         effort=config.effort,
         schema=wanted.schema_ if wanted else None,
         max_tokens=asked.max_tokens,
     )
     ignored = _extras(config, "output_config.") | _extras(asked.thinking, "thinking.")
+    ignored |= _not_offered(asked)
     ignored |= _choice_without_effect(asked.tool_choice)
     return answer, ignored.union(*(_extras(tool, "tools.") for tool in given))
 
 
-def _tool(value: object, field: str) -> _Tool:
-    kind = check(_Typed, value, field).type
-    if kind not in (None, "custom"):
-        rule = f"{shown(kind)} is known to Anthropic's API alone; tools here need a schema"
-        raise refused(f"{field}.type", rule)
-    return check(_Tool, value, field)
+def _given(asked: Asked) -> Iterator[_Tool]:
+    for index, value in enumerate(asked.tools or []):
+        field = f"tools.{index}"
+        if _is_the_clients(value, field):
+            tool = check(_Tool, value, field)
+            check_schema(tool.input_schema, f"{field}.input_schema")
+            yield tool
 
 
-def _chosen(tools: tuple[Tool, ...], choice: _ToolChoice | None) -> tuple[Tool, ...]:
+def _not_offered(asked: Asked) -> set[str]:
+    kinds = {
+        tool["type"]: True
+        for index, tool in enumerate(asked.tools or [])
+        if not _is_the_clients(tool, f"tools.{index}")
+    }
+    return without_effect(kinds, silent=SILENT, defaults={}, prefix="tools.")
+
+
+def _is_the_clients(tool: object, field: str) -> bool:
+    return check(_Typed, tool, field).type in (None, "custom")
+
+
+def _chosen(tools: tuple[Tool, ...], asked: Asked) -> tuple[Tool, ...]:
+    choice = asked.tool_choice
     if choice is not None and choice.type == "none":
         return ()
     if choice is not None and choice.type == "tool":
         if choice.name is None:
             raise refused("tool_choice.name", "is required")
-        check_choice(choice.name, {tool.name for tool in tools}, "tool_choice.name")
+        names = {tool.get("name") for tool in asked.tools or []}  # of whatever kind
+        check_choice(choice.name, names, "tool_choice.name")
     return tools
 
 
@@ -121,7 +140,9 @@ def _thinking(asked: Asked) -> Thinking | None:
             raise refused(field, "is for thinking of the type 'enabled'")
     elif budget is None:
         raise refused(field, "is required")
-    elif budget >= asked.max_tokens:
+    elif budget >= asked.max_tokens and not asked.tools:
+        # Between calls of tools it is the budget of them all
+        # (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#interleaved-thinking).
         raise refused(field, "must be less than max_tokens")
     return Thinking(budget, given.display or "summarized")
 

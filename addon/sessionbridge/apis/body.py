@@ -71,7 +71,7 @@ def load(text: bytes | str, field: str) -> Any:
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
         value = json.loads(decoded, object_pairs_hook=_without_duplicates)
-        _check_values(value)
+        check_values(value)
         return value
     except RecursionError:
         rule = f"must not be nested deeper than {MAX_DEPTH} levels"
@@ -125,8 +125,9 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _check_values(value: object) -> None:
-    """Level by level instead of recursively, so that depth itself cannot hurt."""
+def check_values(value: object) -> None:
+    """Whether it can be written again as strict JSON in UTF-8; raises ValueError or RecursionError.
+    Level by level instead of recursively, so that depth itself cannot hurt."""
     level = [value]
     for _ in range(MAX_DEPTH):
         level = [child for node in level for child in _children(node)]

@@ -6,14 +6,20 @@ whose id any earlier one has).
 Neighbouring messages of one role count as one message, as they do there. A result may come without
 its call only where the request shows no answer before it: then the history is kept here, and the
 call is in it. Nor is anything known of the calls behind an `item_reference`.
+
+Inside, every call has an id of its own in the Messages API's characters. Clients count their calls
+anew in each answer, or leave the ids out; other models write `functions.search:0`. A result belongs
+to the oldest call of its id that has none yet.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import count
 from typing import NamedTuple
 
 from sessionbridge.apis.body import refused, shown
+from sessionbridge.apis.tools import LONGEST_NAME, allowed
 from sessionbridge.turn import Block, Role
 
 
@@ -23,6 +29,13 @@ class CallWords(NamedTuple):
 
     unanswered: str
     uncalled: str
+
+
+class _Call(NamedTuple):
+    """`given` is the client's id, `id` the one inside."""
+
+    given: str
+    id: str
 
 
 class Calls:
@@ -36,49 +49,68 @@ class Calls:
         self._role: Role | None = None
         self._spoken = False
         self._ids: set[str] = set()
-        self._open: dict[str, None] = {}  # for its order
+        self._open: list[_Call] = []
         self._open_field = ""
         self._results: set[str] = set()
         self._said_more = False
         self._referred = False
 
-    def add(self, role: Role, blocks: Iterable[Block], field: str) -> None:
+    @property
+    def waiting(self) -> bool:
+        """Whether there are calls without a result."""
+        return bool(self._open)
+
+    def add(self, role: Role, blocks: Iterable[Block], field: str) -> tuple[Block, ...]:
+        """The blocks with the ids they have inside."""
         if role != self._role:
             self._role, self._results, self._said_more = role, set(), False
             if role == "assistant":
                 self.end()
         self._spoken = self._spoken or role == "assistant"
-        for block in blocks:
-            if block["type"] == "item_reference":
-                self._referred = True
-            elif block["type"] == "tool_use":
-                self._call(block["id"], field)
-            elif block["type"] == "tool_result":
-                self._result(block["tool_use_id"], field)
-            elif role == "user":
-                self.end()
-                self._said_more = True
+        return tuple(self._added(role, block, field) for block in blocks)
 
     def end(self) -> None:
         """Calls that are open now stay without a result."""
         if self._open:
-            ids = ", ".join(map(shown, self._open))
+            ids = ", ".join(shown(call.given) for call in self._open)
             raise refused(self._open_field, self._words.unanswered.format(ids))
 
-    def _call(self, id_: str, field: str) -> None:
-        if id_ in self._ids:
-            raise refused(field, f"the ids of calls must be unique, and {shown(id_)} is not")
-        self._ids.add(id_)
-        self._open[id_] = None
-        self._open_field = field
+    def _added(self, role: Role, block: Block, field: str) -> Block:
+        match block["type"]:
+            case "item_reference":
+                self._referred = True
+            case "tool_use":
+                name = allowed(block["name"])[:LONGEST_NAME]
+                return {**block, "id": self._call(block["id"], field), "name": name}
+            case "tool_result":
+                return {**block, "tool_use_id": self._result(block["tool_use_id"], field)}
+            case _ if role == "user":
+                self.end()
+                self._said_more = True
+        return block
 
-    def _result(self, id_: str, field: str) -> None:
+    def _call(self, given: str, field: str) -> str:
+        wanted = allowed(given) or "call"
+        numbered = (f"{wanted}_{number}" for number in count(2))
+        id_ = wanted
+        while id_ in self._ids:
+            id_ = next(numbered)
+        self._ids.add(id_)
+        self._open.append(_Call(given, id_))
+        self._open_field = field
+        return id_
+
+    def _result(self, given: str, field: str) -> str:
         if self._said_more:
             raise refused(field, "results of calls must come before all else the user says")
-        if id_ in self._results:
-            raise refused(field, f"a call must have one result, and {shown(id_)} has more")
-        if id_ in self._open:
-            del self._open[id_]
-        elif self._spoken and not self._referred:
-            raise refused(field, self._words.uncalled.format(shown(id_)))
-        self._results.add(id_)
+        for call in self._open:
+            if call.given == given:
+                self._open.remove(call)
+                self._results.add(given)
+                return call.id
+        if given in self._results:
+            raise refused(field, f"a call must have one result, and {shown(given)} has more")
+        if self._spoken and not self._referred:
+            raise refused(field, self._words.uncalled.format(shown(given)))
+        self._results.add(given)
+        return allowed(given) or "call"

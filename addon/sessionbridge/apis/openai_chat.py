@@ -8,7 +8,7 @@ Into the neutral form:
   one answer's calls together; a `refusal` is text of the assistant.
 - Function calls, the older way, have no id: they are numbered, and a `function` message answers
   the call before it. A request that offers `functions` is answered that way too.
-- Ids of calls made by other models are spelled in the characters the Messages API allows.
+- Calls of `custom` tools have a text for their input (`free_text`).
 - Of a content part only what is said here is kept: text, an image, a file and its name.
   `messages.name`, an image's `detail` and unknown fields of a message are reported as ignored.
 - Blank text is left out (see `conversation`).
@@ -24,9 +24,11 @@ from pydantic import Field
 
 from sessionbridge.apis.body import Fields, NotBlank, read, refused, without_effect
 from sessionbridge.apis.openai_chat_answer import (
+    OLDER,
     DocumentEncoder,
     StreamEncoder,
     error_body,
+    form_of,
     status,
 )
 from sessionbridge.apis.openai_chat_messages import ChatMessage, History
@@ -56,8 +58,6 @@ DEFAULTS = {
     "service_tier": "auto",
     "verbosity": "medium",
 }
-# Marks a turn whose calls are to be answered as `function_call`.
-OLDER = {"functions": True}
 
 
 class _StreamOptions(Fields):
@@ -92,23 +92,23 @@ class ChatShape:
         ignored |= history.ignored
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
         options = request.stream_options
+        system, messages = history.conversation.whole()
         return Turn(
             model=request.model,
-            system=history.conversation.system,
-            messages=history.conversation.messages(),
+            system=system,
+            messages=messages,
             stream=bool(request.stream),
             parameters=answer,
             stop=stops(request),
             ignored=tuple(sorted(ignored)),
             include_usage=bool(options and options.include_usage),
-            echo=OLDER if request.functions else {},
+            echo={OLDER: True} if request.functions else {},
         )
 
     def encoder(self, turn: Turn) -> Encoder:
-        older = turn.echo == OLDER
         if turn.stream:
-            return StreamEncoder(self._clock, turn.include_usage, older)
-        return DocumentEncoder(self._clock, older)
+            return StreamEncoder(self._clock, form_of(turn), turn.include_usage)
+        return DocumentEncoder(self._clock, form_of(turn))
 
     def status(self, error: BridgeError) -> int:
         return status(error)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
-from sessionbridge.apis import sse
+from sessionbridge.apis import free_text, sse
 from sessionbridge.errors import BadRequest, BridgeError, ClaudeFailed, Overloaded
-from sessionbridge.turn import Delta, Finished, Started, TextDelta, ToolCall, ToolInput, Usage
+from sessionbridge.turn import Delta, Finished, Started, TextDelta, ToolCall, ToolInput, Turn, Usage
 
 # https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
 FINISH_REASONS = {
@@ -35,20 +35,38 @@ ERRORS: dict[int, tuple[str, str | None]] = {
 }
 
 
+class Form(NamedTuple):
+    """How calls are told: `older` as `function_call`, of which an answer has one at most; those of
+    the tools that are `custom` by the text they were made with."""
+
+    older: bool = False
+    custom: frozenset[str] = frozenset()
+
+
+OLDER = "functions"
+"""Marks a turn whose calls are to be told the older way."""
+
+
+def form_of(turn: Turn) -> Form:
+    custom = frozenset(tool.name for tool in turn.parameters.tools if tool.takes_text)
+    return Form(OLDER in turn.echo, custom)
+
+
 class _Chunks:
     """The chunks of one answer (https://platform.openai.com/docs/api-reference/chat-streaming).
 
-    With `include_usage` every chunk has the field `usage`, null in all but the last. `older` tells
-    a call as `function_call`, of which an answer has one at most.
+    With `include_usage` every chunk has the field `usage`, null in all but the last.
     """
 
-    def __init__(self, clock: Callable[[], float], include_usage: bool, older: bool) -> None:
+    def __init__(self, clock: Callable[[], float], form: Form, include_usage: bool) -> None:
         self._clock = clock
         self._include_usage = include_usage
-        self._older = older
+        self._form = form
         self._head: dict[str, Any] = {}
         self._calls = 0
         self._without_input = False
+        self._text_call: tuple[ToolCall, list[str]] | None = None
+        """One of a custom tool, and the JSON around its text, which is known when that is whole."""
 
     def of(self, delta: Delta) -> Iterator[dict[str, Any]]:
         match delta:
@@ -65,9 +83,11 @@ class _Chunks:
                     yield self._chunk({"content": delta.text})
             case ToolCall():
                 yield from self._end_call()
-                yield self._begin_call(delta)
+                yield from self._begin_call(delta)
             case ToolInput():
-                if delta.json:
+                if self._text_call is not None:
+                    self._text_call[1].append(delta.json)
+                elif delta.json:
                     self._without_input = False
                     yield self._arguments(delta.json)
             case Finished():
@@ -78,25 +98,34 @@ class _Chunks:
             case _:
                 pass  # this API has no place for what the model thinks
 
-    def _begin_call(self, call: ToolCall) -> dict[str, Any]:
+    def _begin_call(self, call: ToolCall) -> Iterator[dict[str, Any]]:
         self._calls += 1
+        if call.name in self._form.custom:
+            self._text_call = call, []
+            return
         self._without_input = True
         function = {"name": call.name, "arguments": ""}
-        if not self._older:
-            return self._call({"id": call.id, "type": "function", "function": function})
+        if not self._form.older:
+            yield self._call({"id": call.id, "type": "function", "function": function})
+            return
         if self._calls > 1:
             sentence = "The model called several functions at once, which function_call cannot"
             raise ClaudeFailed(f"{sentence} tell; send the functions as tools.")
-        return self._chunk({"function_call": function})
+        yield self._chunk({"function_call": function})
 
     def _end_call(self) -> Iterator[dict[str, Any]]:
         if self._without_input:
             self._without_input = False
             yield self._arguments("{}")
+        if self._text_call is not None:
+            (call, pieces), self._text_call = self._text_call, None
+            custom = {"name": call.name, "input": free_text.written("".join(pieces))}
+            # In one piece: the official client for JavaScript does not join the parts of one.
+            yield self._call({"id": call.id, "type": "custom", "custom": custom})
 
     def _arguments(self, piece: str) -> dict[str, Any]:
         function = {"arguments": piece}
-        if self._older:
+        if self._form.older:
             return self._chunk({"function_call": function})
         return self._call({"function": function})
 
@@ -104,7 +133,7 @@ class _Chunks:
         return self._chunk({"tool_calls": [{"index": self._calls - 1, **change}]})
 
     def _finish_reason(self, stop_reason: str) -> str:
-        if self._older and stop_reason == "tool_use":
+        if self._form.older and stop_reason == "tool_use":
             return "function_call"
         return FINISH_REASONS.get(stop_reason, "stop")
 
@@ -117,8 +146,8 @@ class _Chunks:
 class StreamEncoder:
     content_type = sse.CONTENT_TYPE
 
-    def __init__(self, clock: Callable[[], float], include_usage: bool, older: bool) -> None:
-        self._chunks = _Chunks(clock, include_usage, older)
+    def __init__(self, clock: Callable[[], float], form: Form, include_usage: bool) -> None:
+        self._chunks = _Chunks(clock, form, include_usage)
 
     def delta(self, delta: Delta) -> bytes:
         return b"".join(sse.json_event(chunk) for chunk in self._chunks.of(delta))
@@ -137,8 +166,8 @@ class StreamEncoder:
 class DocumentEncoder:
     content_type = "application/json"
 
-    def __init__(self, clock: Callable[[], float], older: bool) -> None:
-        self._chunks = _Chunks(clock, include_usage=True, older=older)
+    def __init__(self, clock: Callable[[], float], form: Form) -> None:
+        self._chunks = _Chunks(clock, form, include_usage=True)
         self._folded: dict[str, Any] = {}
         self._message = _Message()
         self._finish_reason: str | None = None
@@ -186,14 +215,16 @@ class _Message:
             self._add_call({field: call[field] for field in call if field != "index"})
 
     def _add_call(self, call: dict[str, Any]) -> None:
-        if "name" in call["function"]:
+        if "custom" in call or "name" in call["function"]:
             self._calls.append(call)
             self._arguments.append([])
-        self._arguments[-1].append(call["function"]["arguments"])
+        if "function" in call:
+            self._arguments[-1].append(call["function"]["arguments"])
 
     def whole(self) -> dict[str, Any]:
         for call, pieces in zip(self._calls, self._arguments, strict=True):
-            call["function"]["arguments"] = "".join(pieces)
+            if "function" in call:
+                call["function"]["arguments"] = "".join(pieces)
         text = "".join(self._texts)
         message = {"role": "assistant", "content": text, "refusal": None}
         if not self._calls:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any, Literal
 
+from sessionbridge.apis import free_text
 from sessionbridge.apis.body import Fields, NotBlank, check, refused, without_effect
 from sessionbridge.apis.calls import CallWords
 from sessionbridge.apis.content import Part, parts, text_of, texts, unknown
 from sessionbridge.apis.conversation import Conversation
-from sessionbridge.apis.openai_content import call_id, document, image, text, tool_use
+from sessionbridge.apis.openai_content import document, image, text, tool_use
 from sessionbridge.turn import Block
 
 CALL_WORDS = CallWords(
@@ -28,10 +29,23 @@ class _Function(Fields):
     arguments: str
 
 
-class _ToolCall(Fields):
-    id: NotBlank
-    type: Literal["function"] = "function"
+class _Custom(Fields):
+    name: NotBlank
+    input: str
+
+
+class _FunctionCall(Fields):
+    id: str
     function: _Function
+
+
+class _CustomCall(Fields):
+    id: str
+    custom: _Custom
+
+
+class _Kind(Fields):
+    type: Literal["function", "custom"] = "function"
 
 
 class ChatMessage(Fields):
@@ -39,8 +53,8 @@ class ChatMessage(Fields):
     content: Any = None
     name: str | None = None
     refusal: str | None = None
-    tool_calls: list[_ToolCall] | None = None
-    tool_call_id: NotBlank | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
     function_call: _Function | None = None
 
 
@@ -86,7 +100,7 @@ class History:
             self._results_field = field
             return
         if message.role in ("system", "developer"):
-            self.conversation.instruct(texts(message.content, content))
+            self.conversation.instruct_within(texts(message.content, content), field)
             return
         self.end()
         if message.role == "user":
@@ -126,15 +140,12 @@ class History:
             yield from _said(message.content, f"{field}.content")
         if message.refusal:
             yield text(message.refusal)
-        for index, call in enumerate(message.tool_calls or []):
-            place = f"{field}.tool_calls.{index}.function.arguments"
-            function = call.function
-            yield tool_use(call_id(call.id), function.name, function.arguments, place)
+        for index, value in enumerate(message.tool_calls or []):
+            yield _call(value, f"{field}.tool_calls.{index}")
         if message.function_call:
             self._open_function = f"function_call_{next(self._numbers)}"
-            place = f"{field}.function_call.arguments"
             function = message.function_call
-            yield tool_use(self._open_function, function.name, function.arguments, place)
+            yield tool_use(self._open_function, function.name, function.arguments)
 
     def _result(self, message: ChatMessage, field: str) -> Block:
         return {
@@ -147,11 +158,20 @@ class History:
         if message.role == "tool":
             if message.tool_call_id is None:
                 raise refused(f"{field}.tool_call_id", "is required")
-            return call_id(message.tool_call_id)
+            return message.tool_call_id
         if self._open_function is None:
             raise refused(f"{field}.role", "a function message must follow its function_call")
         answered, self._open_function = self._open_function, None
         return answered
+
+
+def _call(value: object, field: str) -> Block:
+    if check(_Kind, value, field).type == "custom":
+        made = check(_CustomCall, value, field)
+        given = free_text.given(made.custom.input)
+        return {"type": "tool_use", "id": made.id, "name": made.custom.name, "input": given}
+    call = check(_FunctionCall, value, field)
+    return tool_use(call.id, call.function.name, call.function.arguments)
 
 
 def _said(content: object, field: str) -> Iterator[Block]:

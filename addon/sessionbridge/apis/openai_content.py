@@ -1,12 +1,13 @@
 """What both OpenAI APIs spell the same way, into the Messages API's blocks: images and files as
-data: URLs, ids of calls, and arguments of a call as a string of JSON."""
+data: URLs, and arguments of a call as a string of JSON."""
 
 from __future__ import annotations
 
 import base64
 import re
 
-from sessionbridge.apis.body import load, refused
+from sessionbridge.apis.arguments import read_arguments
+from sessionbridge.apis.body import refused
 from sessionbridge.turn import Block
 
 # https://docs.anthropic.com/en/docs/build-with-claude/vision
@@ -21,7 +22,6 @@ IMAGE_TYPES = {
 TEXT_TYPES = ("application/json", "application/xml", "application/yaml", "application/x-yaml")
 
 _DATA_URL = re.compile(r"data:([^;,\s]+)(?:;[^;,\s]+)*;base64,(\S+)", re.IGNORECASE)
-_NO_ID = re.compile(r"[^A-Za-z0-9_-]")
 
 
 def text(words: str) -> Block:
@@ -53,19 +53,8 @@ def document(url: str | None, filename: str | None, field: str) -> Block:
     return {"type": "document", "source": source, **title}
 
 
-def tool_use(id_: str, name: str, arguments: str, field: str) -> Block:
-    """A call; `field` is where its arguments stand."""
-    # Clients spell a call without arguments as "" too.
-    given = load(arguments, field) if arguments else {}
-    if not isinstance(given, dict):
-        raise refused(field, "must be a JSON object")
-    return {"type": "tool_use", "id": id_, "name": name, "input": given}
-
-
-def call_id(given: str) -> str:
-    """An id in the Messages API's characters, ^[a-zA-Z0-9_-]+$: other models write
-    `functions.search:0`."""
-    return _NO_ID.sub("_", given)
+def tool_use(id_: str, name: str, arguments: str) -> Block:
+    return {"type": "tool_use", "id": id_, "name": name, "input": read_arguments(arguments)}
 
 
 def _sent(url: str | None, field: str) -> str:

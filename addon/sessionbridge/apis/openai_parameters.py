@@ -15,6 +15,15 @@ FormatType = Literal["text", "json_object", "json_schema"]
 NO_PARAMETERS = {"type": "object", "properties": {}}
 
 
+def is_free_choice(choice: Any) -> bool:
+    """Whether a `tool_choice` has its effect: none, or among some, as the model sees fit. The CLI
+    cannot make a model call a tool."""
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        # Chat has the list and the mode one level further down.
+        return bool(choice.get("allowed_tools", choice).get("mode") == "auto")
+    return choice in (None, "auto", "none")
+
+
 def effort_of(wanted: Literal[LeastEffort, Effort] | None) -> Effort | None:
     """The least reasoning there is for a Claude model is none."""
     return None if wanted == "none" or wanted == "minimal" else wanted

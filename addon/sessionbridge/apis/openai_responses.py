@@ -7,6 +7,7 @@ Into the neutral form:
 - Neighbouring texts and calls of the assistant become one message, as do neighbouring outputs of
   calls: the Messages API wants the results of one answer's calls together.
 - `reasoning` items are left out: they belong to the account and model that made them.
+- What OpenAI's own tools have done is told as calls and results (`openai_responses_hosted`).
 - An `item_reference` becomes a block of that name in a message of the assistant, with the message
   id of the answer as `response` and the number of its `block`, for whoever keeps the answers to
   put that in its place. One of a `reasoning` item is left out like the item.
@@ -26,14 +27,21 @@ from pydantic import Field
 
 from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, without_effect
 from sessionbridge.apis.openai_chat_answer import error_body, status
-from sessionbridge.apis.openai_parameters import FormatType, LeastEffort, effort_of, schema_of
+from sessionbridge.apis.openai_parameters import (
+    FormatType,
+    LeastEffort,
+    effort_of,
+    is_free_choice,
+    schema_of,
+)
 from sessionbridge.apis.openai_responses_answer import DocumentEncoder, StreamEncoder, answered
+from sessionbridge.apis.openai_responses_hosted import BRINGS_TOOLS
 from sessionbridge.apis.openai_responses_items import Items
 from sessionbridge.apis.openai_responses_tools import Offers
 from sessionbridge.apis.shape import Encoder
 from sessionbridge.apis.tools import check_choice
 from sessionbridge.errors import BridgeError
-from sessionbridge.turn import Effort, Parameters, Thinking, Turn
+from sessionbridge.turn import Effort, Parameters, Thinking, Tool, Turn
 
 # They change no answer: `prompt_cache_…` only its price, `max_tool_calls` counts the calls of tools
 # that run at OpenAI, `stream_options` is about padding against eavesdroppers.
@@ -99,6 +107,10 @@ class _Text(Fields):
     format: _Format | None = None
 
 
+class _Brought(Fields):
+    tools: list[Any]
+
+
 class _Request(Fields):
     model: NotBlank
     input: Any = None
@@ -128,15 +140,16 @@ class ResponsesShape:
         fields = load(body, "")
         request = check(_Request, fields, "")
         _refuse_what_is_kept_elsewhere(request)
-        offers = Offers(request.tools or [])
-        _check_choice(request.tool_choice, offers)
-        items = _items(request)
+        offers = _offers(request)
+        chosen = _chosen(request.tool_choice, offers)
+        items = _items(request, offers)
+        system, messages = items.whole()
         return Turn(
             model=request.model,
-            messages=items.messages(),
-            system=items.conversation.system,
+            messages=messages,
+            system=system,
             stream=bool(request.stream),
-            parameters=_parameters(request, offers),
+            parameters=_parameters(request, chosen),
             ignored=tuple(sorted(items.ignored | offers.ignored | _without_effect(request))),
             echo=_echo(fields),
             previous=_previous(request.previous_response_id),
@@ -163,20 +176,39 @@ def _refuse_what_is_kept_elsewhere(request: _Request) -> None:
         raise refused("previous_response_id", rule)
 
 
-def _check_choice(choice: Any, offers: Offers) -> None:
+def _offers(request: _Request) -> Offers:
+    """The tools of the request, and those that items of its conversation bring."""
+    offers = Offers(request.tools or [])
+    values = request.input if isinstance(request.input, list) else []
+    for index, value in enumerate(values):
+        if isinstance(value, dict) and value.get("type") in BRINGS_TOOLS:
+            field = f"input.{index}"
+            offers.add(check(_Brought, value, field).tools, f"{field}.tools")
+    return offers
+
+
+def _chosen(choice: Any, offers: Offers) -> tuple[Tool, ...]:
+    """The tools that may be called. The CLI lets the model choose among them."""
+    names = {name for _, name in offers.places}
     match choice:
-        case None | "none" | "auto" | "required":
+        case None | "auto" | "required":
             pass
+        case "none":
+            return ()
         case {"type": "function" | "custom", "name": str(name)}:
-            check_choice(name, offers.names, "tool_choice.name")
+            check_choice(name, names, "tool_choice.name")
+        case {"type": "allowed_tools", "tools": list(allowed)}:
+            listed = {tool.get("name") for tool in allowed if isinstance(tool, dict)}
+            return tuple(tool for tool in offers.tools if (tool.called or tool.name) in listed)
         case {"type": str()}:
-            pass  # of a kind that the CLI cannot run, or several
+            pass  # of a kind that the CLI cannot run
         case _:
             raise refused("tool_choice", "must be none, auto, required or a tool")
+    return offers.tools
 
 
-def _items(request: _Request) -> Items:
-    items = Items()
+def _items(request: _Request, offers: Offers) -> Items:
+    items = Items(offers)
     if request.instructions is not None:
         items.conversation.instruct([request.instructions])
     match request.input:
@@ -202,14 +234,14 @@ def _previous(response_id: str | None) -> str | None:
     return message_id
 
 
-def _parameters(request: _Request, offers: Offers) -> Parameters:
+def _parameters(request: _Request, tools: tuple[Tool, ...]) -> Parameters:
     reasoning = request.reasoning or _Reasoning()
     effort = effort_of(reasoning.effort)
     form = request.text.format if request.text else None
     summary = reasoning.summary or reasoning.generate_summary
     thinking = Thinking(display="summarized" if summary else "omitted")
     return Parameters(
-        tools=() if request.tool_choice == "none" else offers.tools,
+        tools=tools,
         thinking=thinking if effort else None,
         effort=effort,
         schema=schema_of(form.type, form.schema_, "text.format.schema") if form else None,
@@ -219,7 +251,7 @@ def _parameters(request: _Request, offers: Offers) -> Parameters:
 
 def _without_effect(request: _Request) -> set[str]:
     ignored = without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
-    if request.tool_choice not in (None, "auto", "none"):
+    if not is_free_choice(request.tool_choice):
         ignored.add("tool_choice")
     if request.reasoning:
         ignored |= without_effect(

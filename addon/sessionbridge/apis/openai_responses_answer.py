@@ -24,7 +24,6 @@ from sessionbridge.apis.openai_responses_output import (
     ReasoningItem,
     Status,
 )
-from sessionbridge.apis.openai_responses_tools import Offers
 from sessionbridge.errors import BridgeError
 from sessionbridge.turn import (
     Delta,
@@ -35,6 +34,7 @@ from sessionbridge.turn import (
     TextDelta,
     ThinkingDelta,
     ThinkingSignature,
+    Tool,
     ToolCall,
     ToolInput,
     Turn,
@@ -95,7 +95,7 @@ class _Events:
 
     def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._offers = Offers(turn.echo.get("tools", ()))
+        self._tools = {tool.name: tool for tool in turn.parameters.tools}
         thinking = turn.parameters.thinking
         self._shows_thinking = thinking is not None and thinking.display == "summarized"
         # An error may come before anything is known of the answer.
@@ -155,9 +155,9 @@ class _Events:
             yield from self._item.more(piece)
 
     def _call(self, call: ToolCall) -> Iterator[Event]:
-        offer = self._offers.called(call.name)
-        kind = CustomToolCallItem if offer.custom else FunctionCallItem
-        yield from self._open(call.block, partial(kind, call_id=call.id, offer=offer))
+        tool = self._tools.get(call.name) or Tool(call.name, "", {})
+        kind = CustomToolCallItem if tool.takes_text else FunctionCallItem
+        yield from self._open(call.block, partial(kind, call_id=call.id, tool=tool))
 
     def _open(self, block: int, make: Callable[[str, int, int], Item]) -> Iterator[Event]:
         yield from self._close("completed")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any, Literal
 
+from sessionbridge.apis import free_text
+from sessionbridge.apis import openai_responses_hosted as hosted
 from sessionbridge.apis.body import Fields, NotBlank, check, refused, shown, without_effect
 from sessionbridge.apis.calls import CallWords
 from sessionbridge.apis.content import Part, parts, text_of, unknown
 from sessionbridge.apis.conversation import Conversation, is_blank
-from sessionbridge.apis.openai_content import call_id, document, image, text, tool_use
+from sessionbridge.apis.openai_content import document, image, text, tool_use
 from sessionbridge.apis.openai_responses_answer import reference
-from sessionbridge.apis.openai_responses_tools import tool_name
+from sessionbridge.apis.openai_responses_tools import Offers
 from sessionbridge.turn import Block, Message, Role
 
 # `text` is what `parts` makes of a string; the API has a word of its own for each side.
@@ -40,7 +43,7 @@ class _Message(Fields):
 
 
 class _Call(Fields):
-    call_id: NotBlank
+    call_id: str
     name: NotBlank
     namespace: NotBlank | None = None
 
@@ -54,11 +57,16 @@ class _CustomCall(_Call):
 
 
 class _Output(Fields):
-    call_id: NotBlank
+    call_id: str
     output: Any
     # The call tells these; some clients repeat them.
     name: str | None = None
     namespace: str | None = None
+
+
+class _Hosted(Fields):
+    id: str | None = None
+    call_id: str | None = None
 
 
 class _Reference(Fields):
@@ -81,19 +89,22 @@ class _Refusal(Fields):
 
 
 class Items:
-    """Takes the items in order. `ignored` names what of them has no effect.
+    """Takes the items in order; `offers` are all tools. `ignored` names what has no effect.
 
     The API has an item for each text, call and result; neighbours that one answer, or the results
     of one, were split into become one message again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, offers: Offers) -> None:
+        self._offers = offers
         self.conversation = Conversation(WORDS)
         self.ignored: set[str] = set()
         self._role: Role | None = None
         self._blocks: list[Block] = []
         self._field = ""
         self._told = False
+        self._hosted_ids: dict[str, str] = {}
+        """By the id of an item and by its kind: the id of the last such call."""
         self._takers: dict[str, Callable[[dict[str, Any], str], None]] = {
             "message": self._message,
             "function_call": self._function_call,
@@ -101,8 +112,11 @@ class Items:
             "custom_tool_call": self._custom_call,
             "custom_tool_call_output": self._output,
             "item_reference": self._reference,
-            # Of other models, or shown to the client only: the CLI has its own record of it.
-            "reasoning": lambda value, field: None,
+            "additional_tools": lambda value, field: None,  # offered with the others
+            **{kind: partial(self._hosted_call, kind) for kind in hosted.CALLS},
+            **{kind: partial(self._hosted_result, kind) for kind in hosted.RESULTS},
+            **{kind: partial(self._hosted_both, kind) for kind in hosted.BOTH},
+            **{kind: partial(self._left_out, kind) for kind in hosted.LEFT_OUT},
         }
 
     def ask(self, words: str) -> None:
@@ -122,18 +136,22 @@ class Items:
             raise refused(f"{field}.type", rule)
         self._takers[kind](value, field)
 
-    def messages(self) -> tuple[Message, ...]:
+    def whole(self) -> tuple[str, tuple[Message, ...]]:
+        """The system prompt and the messages."""
         self._end()
         if not self._told:
             raise refused("input", "must hold a message of the user")
-        return self.conversation.messages()
+        return self.conversation.whole()
 
     def _message(self, value: dict[str, Any], field: str) -> None:
         message = check(_Message, value, field)
         self._note(message)
         content = f"{field}.content"
         if message.role in ("system", "developer"):
-            self.conversation.instruct(_texts(message.content, content))
+            if self._role == "assistant":
+                self._end()
+            self._told = True
+            self.conversation.instruct_within(_texts(message.content, content), field)
         elif message.role == "assistant":
             self._join("assistant", _said(message.content, content), field)
         else:
@@ -142,16 +160,16 @@ class Items:
 
     def _function_call(self, value: dict[str, Any], field: str) -> None:
         call = check(_FunctionCall, value, field)
-        name = tool_name(call.name, call.namespace)
-        use = tool_use(call_id(call.call_id), name, call.arguments, f"{field}.arguments")
+        name = self._offers.name(call.name, call.namespace)
+        use = tool_use(call.call_id, name, call.arguments)
         self._note(call)
         self._join("assistant", [use], field)
 
     def _custom_call(self, value: dict[str, Any], field: str) -> None:
         call = check(_CustomCall, value, field)
-        name = tool_name(call.name, call.namespace)
-        given = {"input": call.input}
-        use = {"type": "tool_use", "id": call_id(call.call_id), "name": name, "input": given}
+        name = self._offers.name(call.name, call.namespace)
+        given = free_text.given(call.input)
+        use = {"type": "tool_use", "id": call.call_id, "name": name, "input": given}
         self._note(call)
         self._join("assistant", [use], field)
 
@@ -164,9 +182,31 @@ class Items:
         else:
             told = self._user_blocks(output.output, f"{field}.output")
             content = [block for block in told if not is_blank(block)]
-        id_ = call_id(output.call_id)
-        result = {"type": "tool_result", "tool_use_id": id_, "content": content}
+        result = {"type": "tool_result", "tool_use_id": output.call_id, "content": content}
         self._join("user", [result], field)
+
+    def _hosted_call(self, kind: str, value: dict[str, Any], field: str) -> None:
+        item = check(_Hosted, value, field)
+        id_ = item.call_id or item.id or ""
+        # Some results name the call by its item, those of a search at OpenAI by nothing.
+        self._hosted_ids |= {item.id or "": id_, kind: id_}
+        self._join("assistant", [hosted.call(kind, value, id_)], field)
+
+    def _hosted_result(self, kind: str, value: dict[str, Any], field: str) -> None:
+        item = check(_Hosted, value, field)
+        last = self._hosted_ids.get("tool_search_call") if kind == "tool_search_output" else None
+        named = item.call_id or item.id or ""
+        id_ = item.call_id or last or self._hosted_ids.get(named, named)
+        self._join("user", [hosted.result(kind, value, id_, field)], field)
+
+    def _hosted_both(self, kind: str, value: dict[str, Any], field: str) -> None:
+        id_ = check(_Hosted, value, field).id or ""
+        self._join("assistant", [hosted.call(kind, value, id_)], field)
+        self._join("user", [hosted.result(kind, value, id_, field)], field)
+
+    def _left_out(self, kind: str, value: dict[str, Any], field: str) -> None:
+        if hosted.LEFT_OUT[kind]:
+            self.ignored.add(f"input.{kind}")
 
     def _reference(self, value: dict[str, Any], field: str) -> None:
         id_ = check(_Reference, value, field).id

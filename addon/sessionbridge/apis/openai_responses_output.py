@@ -7,12 +7,12 @@ document.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from sessionbridge.apis.openai_responses_tools import Offer
+from sessionbridge.apis import free_text
+from sessionbridge.turn import Tool
 
 Event = dict[str, Any]
 Status = Literal["in_progress", "completed", "incomplete"]
@@ -108,12 +108,12 @@ class ReasoningItem(Item):
 
 
 class CallItem(Item):
-    """A call of a tool; `offer` is the tool."""
+    """A call of a tool."""
 
-    def __init__(self, tail: str, block: int, index: int, call_id: str, offer: Offer) -> None:
+    def __init__(self, tail: str, block: int, index: int, call_id: str, tool: Tool) -> None:
         super().__init__(tail, block, index)
-        namespace = {} if offer.namespace is None else {"namespace": offer.namespace}
-        self._call = {"call_id": call_id, "name": offer.name, **namespace}
+        namespace = {} if tool.namespace is None else {"namespace": tool.namespace}
+        self._call = {"call_id": call_id, "name": tool.called or tool.name, **namespace}
 
     def _head(self, kind: str, status: Status) -> dict[str, Any]:
         return {"id": self._id, "type": kind, "status": status, **self._call}
@@ -140,26 +140,17 @@ class CustomToolCallItem(CallItem):
     prefix = "ctc"
 
     def value(self, status: Status) -> dict[str, Any]:
-        text = "" if status == "in_progress" else self._free_text
+        text = "" if status == "in_progress" else free_text.written(self._text)
         return {**self._head("custom_tool_call", status), "input": text}
 
     def _grown(self, piece: str) -> Iterator[Event]:
         yield from ()
 
     def _whole(self) -> Iterator[Event]:
-        text = self._free_text
+        text = free_text.written(self._text)
         if text:
             yield self._event("custom_tool_call_input.delta", delta=text)
         yield self._event("custom_tool_call_input.done", input=text)
-
-    @property
-    def _free_text(self) -> str:
-        """The text within, or all that was written where that is not what was asked for."""
-        try:
-            text = json.loads(self._text)["input"]
-        except (ValueError, TypeError, KeyError, RecursionError):
-            return self._text
-        return text if isinstance(text, str) else self._text
 
 
 def _output_text(text: str) -> dict[str, Any]:

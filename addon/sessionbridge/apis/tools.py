@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
+from typing import Any
 
 from sessionbridge.apis.body import refused, shown
 from sessionbridge.turn import Tool
@@ -12,6 +13,12 @@ LONGEST_NAME = 128
 """The Messages API's rule, which is the one the CLI is held to."""
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NOT_ALLOWED = re.compile(r"[^A-Za-z0-9_-]")
+
+
+def allowed(word: str) -> str:
+    """A name, or the id of a call, in the characters that the Messages API allows."""
+    return _NOT_ALLOWED.sub("_", word)
 
 
 def offered(tools: Iterable[Tool], field: str, longest: int) -> tuple[Tool, ...]:
@@ -30,6 +37,14 @@ def check_name(name: str, earlier: Container[str], field: str, longest: int) -> 
         raise refused(field, f"must be 1 to {longest} letters, digits, _ or -")
     if name in earlier:
         raise refused(field, f"names must be unique, and {shown(name)} is not")
+
+
+def check_schema(schema: Mapping[str, Any], field: str) -> None:
+    """The input of a call is an object. Where the schema does not say so, it is meant all the
+    same."""
+    kind = schema.get("type", "object")
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        raise refused(f"{field}.type", "must be object, as the input of a call is one")
 
 
 def check_choice(name: str, names: Container[str], field: str) -> None:

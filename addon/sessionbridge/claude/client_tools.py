@@ -18,6 +18,8 @@ from claude_agent_sdk.types import McpSdkServerConfig
 from mcp import types
 from mcp.server.lowlevel import Server
 
+from sessionbridge.claude.tool_schemas import dropped_rule, taken_schema
+from sessionbridge.errors import BadRequest
 from sessionbridge.turn import Block, Message, Tool
 
 SERVER = "client"
@@ -39,23 +41,45 @@ ENVIRONMENT = {
 }
 
 _ID = "claudecode/toolUseId"
+_KEPT = "ToolSearch"
+_LISTED_AS = {"Agent": "Task"}
+"""Where the CLI's list of its tools has another name than the model is shown (2.1.332)."""
 
 
 class ClientTools:
     """Those of one process; it may call them as soon as it has started."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
-        self._tools = [_described(tool) for tool in tools]
+        spelled = _spelled([tool.name for tool in tools])
+        self._tools = [_described(tool, spelled[tool.name]) for tool in tools]
+        self._given = {offered: given for given, offered in spelled.items()}
         self._results: defaultdict[str, asyncio.Future[types.CallToolResult]] = defaultdict(
             asyncio.get_running_loop().create_future
         )
-        self.names = frozenset(tool.name for tool in tools)
+        self.names = frozenset(self._given)
+        """Those the model knows."""
         server = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
         self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=server)
 
     def give(self, result: Block) -> None:
         """The result of a call, whether the CLI has already made that or is about to."""
         self._results[result["tool_use_id"]].set_result(_given(result))
+
+    def given_name(self, name: str) -> str:
+        """The client's name for a tool that the model knows by this one."""
+        return self._given.get(name, name)
+
+    def check_taken(self, listed: object) -> None:
+        """Raises `BadRequest` where the CLI lists fewer tools than it was given: it says nothing
+        itself of a schema that is not valid."""
+        if not isinstance(listed, list):
+            return
+        there = {_LISTED_AS.get(name, name) for name in listed}
+        missing = {name for name in self.names if _LISTED_AS.get(name, name) not in there}
+        if missing:
+            names = ", ".join(sorted(map(self.given_name, missing)))
+            rule = "see whether the input schema is valid JSON Schema (draft 2020-12)."
+            raise BadRequest(f"tools: the Claude CLI does not take {names}; {rule}", param="tools")
 
     async def _list(self, *_: object) -> types.ListToolsResult:
         return types.ListToolsResult(tools=self._tools)
@@ -110,11 +134,23 @@ def _content(part: Mapping[str, Any]) -> types.ContentBlock:
     return types.ImageContent(data=source["data"], mime_type=source["media_type"])
 
 
-def _described(tool: Tool) -> types.Tool:
+def _spelled(names: Sequence[str]) -> dict[str, str]:
+    """What each tool is called inside. One name the CLI lists and never offers: it means its own
+    search for tools by it (measured with 2.1.332)."""
+    spelled = {name: name for name in names if name != _KEPT}
+    if _KEPT in names:
+        inside = f"{_KEPT}_"
+        while inside in spelled:
+            inside += "_"
+        spelled[_KEPT] = inside
+    return spelled
+
+
+def _described(tool: Tool, name: str) -> types.Tool:
     return types.Tool(
-        name=tool.name,
-        description=tool.description,
-        input_schema=dict(tool.schema),
+        name=name,
+        description="\n\n".join(filter(None, [tool.description, dropped_rule(tool.schema)])),
+        input_schema=taken_schema(tool.schema),
         # Read-only for the CLI, which then makes the calls of one answer at the same time.
         annotations=types.ToolAnnotations(read_only_hint=True),
         _meta={"anthropic/maxResultSizeChars": LONGEST_RESULT},

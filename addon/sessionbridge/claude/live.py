@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 
-from claude_agent_sdk import UserMessage
+from claude_agent_sdk import SystemMessage, UserMessage
 
 from sessionbridge.claude import client_tools
 from sessionbridge.claude.answer import AnswerReader
@@ -13,7 +14,7 @@ from sessionbridge.claude.client_tools import ClientTools
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.process import CliProcess
 from sessionbridge.claude.stops import CutAnswer
-from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta
+from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
 
 
 class LiveProcess:
@@ -82,9 +83,13 @@ class LiveProcess:
             async for message in messages:
                 if isinstance(message, UserMessage):
                     self._give(results)
+                if isinstance(message, SystemMessage) and message.subtype == "init":
+                    self._tools.check_taken(message.data.get("tools"))
                 for delta in [shown for read in answer.read(message) for shown in cut.of(read)]:
                     if isinstance(delta, ThinkingDelta) and not self._shows_thoughts:
                         continue
+                    if isinstance(delta, ToolCall):
+                        delta = replace(delta, name=self._tools.given_name(delta.name))
                     if isinstance(delta, Finished):
                         self._end(answer, delta)
                         yield delta

@@ -101,6 +101,12 @@ def _canonical_block(block: Block) -> list[Any] | None:
             return ["tool_result", block["tool_use_id"], content, bool(block.get("is_error"))]
         case "thinking" | "redacted_thinking":
             return None  # the API leaves it out of later turns, and clients may
+        case "search_result":
+            found = _result_content(block["content"])
+            return ["search_result", block["source"], block["title"], found]
+        case kind if kind == "server_tool_use" or kind.endswith("_tool_result"):
+            # What tools at Anthropic were asked, and have found.
+            return [kind, {name: value for name, value in block.items() if name != "type"}]
         case kind:
             raise ValueError(f"a {kind!r} block has no canonical form")
 

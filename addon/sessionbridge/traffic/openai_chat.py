@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import count as numbers
 
-from sessionbridge.apis.openai_content import call_id
+from sessionbridge.apis.tools import allowed
 from sessionbridge.traffic.json_values import Fields, fields, items, words
 from sessionbridge.traffic.parts import (
     Asked,
@@ -77,7 +77,7 @@ class _History:
             case "assistant":
                 self._say(Message("assistant", (*content, *self._calls(message))))
             case "tool":
-                id_ = call_id(words(message.get("tool_call_id")))
+                id_ = allowed(words(message.get("tool_call_id")))
                 self._say(Message("user", (result(id_, content),)))
             case "function":
                 self._say(Message("user", (result(self._function, content),)))
@@ -92,7 +92,7 @@ class _History:
         if refusal := words(message.get("refusal")):
             yield text(refusal)
         for made in map(fields, items(message.get("tool_calls"))):
-            yield _call(call_id(words(made.get("id"))), made, self._unread)
+            yield _call(allowed(words(made.get("id"))), made, self._unread)
         if older := fields(message.get("function_call")):
             self._function = f"function_call_{next(self._numbers)}"
             yield _call(self._function, {"function": older}, self._unread)
@@ -174,7 +174,7 @@ class _Growing:
         self._pieces: list[str] = []
 
     def add(self, piece: Fields) -> None:
-        self._id = self._id or call_id(words(piece.get("id")))
+        self._id = self._id or allowed(words(piece.get("id")))
         self._kind = "custom" if "custom" in piece else self._kind
         made = fields(piece.get(self._kind))
         self._name = self._name or words(made.get("name"))

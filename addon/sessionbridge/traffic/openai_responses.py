@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from sessionbridge.apis.openai_content import call_id
 from sessionbridge.apis.openai_responses_tools import tool_name
+from sessionbridge.apis.tools import allowed
 from sessionbridge.traffic.json_values import Fields, count, fields, items, words
 from sessionbridge.traffic.parts import (
     Asked,
@@ -156,7 +156,7 @@ def _said(item: Fields, unread: Unread) -> tuple[str, tuple[Block, ...]]:
         return "assistant", ({"type": kind, "id": words(item.get("id"))},)
     if kind.endswith("_call_output"):
         content = [*blocks_of(item.get("output"), unread, _block)]
-        return "user", (result(call_id(words(item.get("call_id"))), content),)
+        return "user", (result(allowed(words(item.get("call_id"))), content),)
     if kind.endswith("_call"):
         return "assistant", tuple(_call(kind, item))
     return role, (unread.block(kind),)
@@ -168,7 +168,7 @@ def _untyped(item: Fields) -> str:
 
 def _call(kind: str, item: Fields) -> Iterator[Block]:
     """A call; one that has run already brings its own result."""
-    id_ = call_id(words(item.get("call_id")) or words(item.get("id")))
+    id_ = allowed(words(item.get("call_id")) or words(item.get("id")))
     name = words(item.get("name")) or kind.removesuffix("_call")
     namespace = words(item.get("namespace")) or None
     yield call(id_, tool_name(name, namespace), _given(kind, item))
