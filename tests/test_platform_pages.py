@@ -41,6 +41,7 @@ CONTEXT = ("user", "A note for this turn alone.")
 
 _IDENTIFIED = re.compile(
     r"^Identified by: (?P<where>body |prompt line )?(?P<names>`[^`]+`(?:, `[^`]+`)*)"
+    r"(?: like `(?P<example>[^`]+)`)?"
     r"(?: with `(?P<sign>[\w-]+): (?P<value>[^`]+)`)?"
     r" · platform `(?P<platform>[^`]+)` · history (?P<history>[a-z ]+)$",
     re.M,
@@ -60,6 +61,7 @@ class Claim:
 
     where: str
     names: tuple[str, ...]
+    example: str
     sign: Mapping[str, str]
     platform: str
     history: History
@@ -68,11 +70,11 @@ class Claim:
         """A request for each name, with nothing else of the program's in it."""
         match self.where:
             case "body":
-                return [(dict(self.sign), {name: "the-id"}) for name in self.names]
+                return [(dict(self.sign), nested(name, self.example)) for name in self.names]
             case "prompt line":
                 return [({}, {"system": f"{OPENCLAW}\n{line}\n"}) for line in self.names]
             case _:
-                return [({**self.sign, name.lower(): "the-id"}, {}) for name in self.names]
+                return [({**self.sign, name.lower(): self.example}, {}) for name in self.names]
 
 
 def claims(page: Path) -> list[Claim]:
@@ -81,6 +83,7 @@ def claims(page: Path) -> list[Claim]:
         Claim(
             (match["where"] or "header").strip(),
             spans(match["names"]),
+            match["example"] or "the-id",
             {match["sign"]: match["value"]} if match["sign"] else {},
             match["platform"],
             HISTORY[match["history"]],
@@ -89,6 +92,12 @@ def claims(page: Path) -> list[Claim]:
     ]
     assert len(found) == text.count("Identified by: "), "a line of another form"
     return found
+
+
+def nested(path: str, value: str) -> dict[str, Any]:
+    """A body with that field, which may be one of an object: `metadata.user_id`."""
+    name, _, rest = path.partition(".")
+    return {name: nested(rest, value) if rest else value}
 
 
 def second_message(page: Path) -> re.Match[str]:
@@ -130,7 +139,8 @@ def test_what_a_page_says_names_the_conversation_does(page: Path) -> None:
             origin = ORIGINS.detect(headers, {"model": "sonnet", **fields})
             assert origin is not None, (claim, headers)
             assert (origin.platform, origin.history) == (claim.platform, claim.history)
-            assert "the-id" in origin.external_id or "sessionId=" in str(fields)
+            found = origin.external_id
+            assert found in claim.example or "the-id" in found or "sessionId=" in str(fields)
 
 
 @each_page
