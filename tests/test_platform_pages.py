@@ -40,7 +40,7 @@ OPENCLAW = "You are a personal assistant running inside OpenClaw."
 CONTEXT = ("user", "A note for this turn alone.")
 
 _IDENTIFIED = re.compile(
-    r"^Identified by: (?P<where>body |prompt line )?(?P<names>`[^`]+`(?:, `[^`]+`)*)"
+    r"^Identified by: (?P<where>body |prompt line |option )?(?P<names>`[^`]+`(?:, `[^`]+`)*)"
     r"(?: like `(?P<example>[^`]+)`)?"
     r"(?: with `(?P<sign>[\w-]+): (?P<value>[^`]+)`)?"
     r" · platform `(?P<platform>[^`]+)` · history (?P<history>[a-z ]+)$",
@@ -73,6 +73,8 @@ class Claim:
                 return [(dict(self.sign), nested(name, self.example)) for name in self.names]
             case "prompt line":
                 return [({}, {"system": f"{OPENCLAW}\n{line}\n"}) for line in self.names]
+            case "option":
+                return []
             case _:
                 return [({**self.sign, name.lower(): self.example}, {}) for name in self.names]
 
@@ -149,6 +151,33 @@ def test_without_it_nothing_names_a_conversation(page: Path) -> None:
         headers = {"user-agent": "any/1.0", **claim.sign}
         body = {"model": "sonnet", "system": OPENCLAW if "prompt" in claim.where else ""}
         assert ORIGINS.detect(headers, body) is None
+
+
+OPTIONS = [
+    pytest.param(claim, id=page.stem)
+    for page in PAGES
+    for claim in claims(page)
+    if claim.where == "option"
+]
+assert OPTIONS
+
+
+@pytest.mark.parametrize("claim", OPTIONS)
+async def test_what_an_option_names_goes_on(claim: Claim, house: House) -> None:
+    """The proxy's option alone finds the conversation of a client that resends its history."""
+    (option,) = claim.names
+    name, _, value = option.removeprefix("sessionbridge_").partition("=")
+    house.change(**{name: value})
+    first = ("user", "My name is Ada.")
+
+    answer = await ask(house.bridge, body([first]), None)
+    resent = [first, ("assistant", answer.text), ("user", "What is my name?")]
+    again = await ask(house.bridge, body(resent), None)
+
+    origin, plan = again.exchange.outcome.origin, again.exchange.outcome.plan
+    assert origin is not None and origin == answer.exchange.outcome.origin
+    assert (origin.platform, origin.history) == (claim.platform, claim.history)
+    assert plan is not None and plan.reason == "continued"
 
 
 def no_ids(page: Path) -> list[str]:
