@@ -40,7 +40,8 @@ OPENCLAW = "You are a personal assistant running inside OpenClaw."
 CONTEXT = ("user", "A note for this turn alone.")
 
 _IDENTIFIED = re.compile(
-    r"^Identified by: (?P<where>body |prompt line )?(?P<names>`[^`]+`(?:, `[^`]+`)*)"
+    r"^Identified by: (?P<where>body |prompt line |option )?(?P<names>`[^`]+`(?:, `[^`]+`)*)"
+    r"(?: like `(?P<example>[^`]+)`)?"
     r"(?: with `(?P<sign>[\w-]+): (?P<value>[^`]+)`)?"
     r" · platform `(?P<platform>[^`]+)` · history (?P<history>[a-z ]+)$",
     re.M,
@@ -60,6 +61,7 @@ class Claim:
 
     where: str
     names: tuple[str, ...]
+    example: str
     sign: Mapping[str, str]
     platform: str
     history: History
@@ -68,11 +70,13 @@ class Claim:
         """A request for each name, with nothing else of the program's in it."""
         match self.where:
             case "body":
-                return [(dict(self.sign), {name: "the-id"}) for name in self.names]
+                return [(dict(self.sign), nested(name, self.example)) for name in self.names]
             case "prompt line":
                 return [({}, {"system": f"{OPENCLAW}\n{line}\n"}) for line in self.names]
+            case "option":
+                return []
             case _:
-                return [({**self.sign, name.lower(): "the-id"}, {}) for name in self.names]
+                return [({**self.sign, name.lower(): self.example}, {}) for name in self.names]
 
 
 def claims(page: Path) -> list[Claim]:
@@ -81,6 +85,7 @@ def claims(page: Path) -> list[Claim]:
         Claim(
             (match["where"] or "header").strip(),
             spans(match["names"]),
+            match["example"] or "the-id",
             {match["sign"]: match["value"]} if match["sign"] else {},
             match["platform"],
             HISTORY[match["history"]],
@@ -89,6 +94,12 @@ def claims(page: Path) -> list[Claim]:
     ]
     assert len(found) == text.count("Identified by: "), "a line of another form"
     return found
+
+
+def nested(path: str, value: str) -> dict[str, Any]:
+    """A body with that field, which may be one of an object: `metadata.user_id`."""
+    name, _, rest = path.partition(".")
+    return {name: nested(rest, value) if rest else value}
 
 
 def second_message(page: Path) -> re.Match[str]:
@@ -130,7 +141,8 @@ def test_what_a_page_says_names_the_conversation_does(page: Path) -> None:
             origin = ORIGINS.detect(headers, {"model": "sonnet", **fields})
             assert origin is not None, (claim, headers)
             assert (origin.platform, origin.history) == (claim.platform, claim.history)
-            assert "the-id" in origin.external_id or "sessionId=" in str(fields)
+            found = origin.external_id
+            assert found in claim.example or "the-id" in found or "sessionId=" in str(fields)
 
 
 @each_page
@@ -139,6 +151,33 @@ def test_without_it_nothing_names_a_conversation(page: Path) -> None:
         headers = {"user-agent": "any/1.0", **claim.sign}
         body = {"model": "sonnet", "system": OPENCLAW if "prompt" in claim.where else ""}
         assert ORIGINS.detect(headers, body) is None
+
+
+OPTIONS = [
+    pytest.param(claim, id=page.stem)
+    for page in PAGES
+    for claim in claims(page)
+    if claim.where == "option"
+]
+assert OPTIONS
+
+
+@pytest.mark.parametrize("claim", OPTIONS)
+async def test_what_an_option_names_goes_on(claim: Claim, house: House) -> None:
+    """The proxy's option alone finds the conversation of a client that resends its history."""
+    (option,) = claim.names
+    name, _, value = option.removeprefix("sessionbridge_").partition("=")
+    house.change(**{name: value})
+    first = ("user", "My name is Ada.")
+
+    answer = await ask(house.bridge, body([first]), None)
+    resent = [first, ("assistant", answer.text), ("user", "What is my name?")]
+    again = await ask(house.bridge, body(resent), None)
+
+    origin, plan = again.exchange.outcome.origin, again.exchange.outcome.plan
+    assert origin is not None and origin == answer.exchange.outcome.origin
+    assert (origin.platform, origin.history) == (claim.platform, claim.history)
+    assert plan is not None and plan.reason == "continued"
 
 
 def no_ids(page: Path) -> list[str]:
