@@ -48,7 +48,9 @@ SETTINGS = Settings(
     watch=False,
     keep_flows=None,
     retries=0,
+    claude_code=False,
     allow_remote=False,
+    allow_origins=(),
     strict=False,
 )
 

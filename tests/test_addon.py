@@ -133,6 +133,7 @@ async def test_a_session_we_issued_reaches_the_api(proxy: Proxy) -> None:
     store.set(SessionKey("p", "id", "claude"), "issued-1")
     store.close()
     assert await passes_as_our_own(proxy, make_flow({"x-claude-code-session-id": "issued-1"}))
+    proxy.set(sessionbridge_claude_code=True)
     flow = make_flow({"x-claude-code-session-id": "somebody-else"})
     assert is_bridged(await proxy.request(flow))
 

@@ -31,7 +31,7 @@ async def test_the_mapper_switch(
     monkeypatch.setenv("SESSIONBRIDGE_MAPPER", value)
     proxy.set(sessionbridge_retries=1)
     assert proxy.addon._service.store is None
-    flow = make_flow({"x-claude-code-session-id": "chat-1"})
+    flow = make_flow({"x-openclaw-session": "chat-1"})
     assert is_bridged(await proxy.request(flow))
     assert os.listdir(tmp_path) == []
 

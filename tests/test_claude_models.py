@@ -22,7 +22,7 @@ from sessionbridge.errors import ModelNotFound
         "claude-opus-4-5",
         "claude-sonnet-4-5-20250929",
         "claude-sonnet-4-5@20250929",
-        "claude-3.5-haiku",
+        "claude-3-5-haiku",
         "Claude-Opus-4-5",
         "claude-sonnet-4-5[1m]",
         "sonnet",
@@ -108,6 +108,32 @@ def test_the_first_row_that_fits_names_the_model(model: str, target: str | None)
 )
 def test_what_is_run(model: str, unknown: Unknown, expected: Choice) -> None:
     assert choice(model, TABLE, unknown) == expected
+
+
+@pytest.mark.parametrize(
+    ("model", "meant"),
+    [
+        ("claude-sonnet-4.5", "claude-sonnet-4-5"),
+        ("claude-3.5-haiku", "claude-3-5-haiku"),
+        ("claude-4.5-sonnet", "claude-sonnet-4-5"),
+        ("claude-4-opus-20250514", "claude-opus-4-20250514"),
+        ("anthropic/claude-sonnet-4.5", "claude-sonnet-4-5"),
+        ("anthropic/claude-sonnet-4.5[1m]", "claude-sonnet-4-5[1m]"),
+        ("anthropic/claude-opus-4.5:beta", "claude-opus-4-5"),
+        ("openrouter/anthropic/claude-haiku-4.5", "claude-haiku-4-5"),
+        ("anthropic/sonnet", "sonnet"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", "claude-sonnet-4-5-20250929"),
+        ("global.anthropic.claude-opus-5-v1:0", "claude-opus-5"),
+        ("anthropic.claude-opus-5-v1", "claude-opus-5"),
+        ("bedrock/eu.anthropic.claude-opus-4-5-20251101-v1:0", "claude-opus-4-5-20251101"),
+        ("vertex_ai/claude-haiku-4-5@20251001", "claude-haiku-4-5-20251001"),
+    ],
+)
+def test_a_name_of_a_gateway_or_a_cloud_runs_the_model_that_is_meant(
+    model: str, meant: str
+) -> None:
+    assert choice(model) == choice(model, unknown="refuse") == Choice(meant)
+    assert choice(model, unknown="pass") == Choice(model)
 
 
 def test_a_name_nobody_knows_can_be_refused() -> None:

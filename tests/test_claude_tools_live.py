@@ -65,9 +65,9 @@ def bringing(live: LiveProcess, content: str) -> Job:
     return Job(plan, live.session_id, mode.system, mode.model, mode.memory, mode.compaction)
 
 
-def waiting(session: str) -> LiveProcess:
+def waiting(session: str, call: str = "a") -> LiveProcess:
     live = process(session)
-    live.waits_for = frozenset({"a"})
+    live.waits_for = frozenset({call})
     return live
 
 
@@ -77,12 +77,15 @@ async def parked(pool: Pool, *processes: LiveProcess) -> None:
         await pool.park(live)
 
 
-async def test_a_process_whose_results_went_elsewhere_makes_room_first() -> None:
+async def test_a_process_whose_results_went_elsewhere_is_let_go() -> None:
     pool = Pool(3, LONG, LONG, finish)
-    idle, open_turn, passed_over = process("idle"), waiting("open"), waiting("passed over")
+    idle, open_turn, passed_over = process("idle"), waiting("open", "b"), waiting("passed over")
     await parked(pool, idle, open_turn, passed_over)
-    assert not pool.holds(bringing(passed_over, ""))
-    await parked(pool, process("new"))
+    job = bringing(passed_over, "")
+    assert not pool.holds(job)
+    pool.let_go(replace(job, system="A side call that resends the history."))
+    assert len(pool) == 3
+    pool.let_go(job)
     await pool.leave("passed over")
     assert [ended(live) for live in (idle, open_turn, passed_over)] == [None, None, "finished"]
 

@@ -35,7 +35,9 @@ class Options:
     sessionbridge_upstream: bool = True
     sessionbridge_watch: bool = False
     sessionbridge_keep_flows: int | None = None
+    sessionbridge_claude_code: bool = False
     sessionbridge_allow_remote: bool = False
+    sessionbridge_allow_origins: Sequence[str] = field(default_factory=list)
     sessionbridge_strict: bool = False
 
 

@@ -42,7 +42,10 @@ def test_the_words_the_client_understands(path: str, headers: dict[str, str], ap
         ("/v1/models/sonnet", "sonnet"),
         ("/v1/models/sonnet%5B1m%5D?beta=true", "sonnet[1m]"),
         ("/v1/models/openai/gpt-4o", "openai/gpt-4o"),
-        ("/v1/models/", ""),
+        ("/v1/models/", None),
+        ("//models", None),
+        ("/models/sonnet", "sonnet"),
+        ("/v1/v1/models", None),
     ],
 )
 def test_questions_about_models(path: str, one: str | None) -> None:
@@ -56,7 +59,7 @@ def test_questions_about_models(path: str, one: str | None) -> None:
         ("POST", "/v1/models"),
         ("DELETE", "/v1/models/sonnet"),
         ("GET", "/v1/modelsx"),
-        ("GET", "/models"),
+        ("GET", "/v1/model"),
         ("POST", "/v1/messages/count_tokens"),
         ("GET", "/v1/messages"),
         ("POST", "/v1/embeddings"),

@@ -51,6 +51,28 @@ def gpt(server: Proxy) -> Iterator[openai.OpenAI]:
         yield client
 
 
+def test_whether_models_are_listed_can_be_asked_without_having_them(server: Proxy) -> None:
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        listed, head = client.get("/v1/models"), client.head("/v1/models")
+        assert head.status_code == 200 and head.content == b""
+        assert head.headers["content-length"] == str(len(listed.content))
+        assert client.get("/v1/models/").json() == client.get("/models").json() == listed.json()
+
+
+def test_a_page_of_this_machine_is_answered(server: Proxy) -> None:
+    page = {"origin": "http://localhost:5173"}
+    body = {"model": "sonnet", "max_tokens": 9, "messages": [user("My name is Una. (cors)")]}
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        asks = {**page, "access-control-request-method": "POST"}
+        allowed = client.options("/v1/messages", headers=asks)
+        assert allowed.status_code == 204
+        answered = client.post("/v1/messages", json=body, headers=page)
+        refused = client.post("/v1/messages", json={}, headers=page)
+        assert (answered.status_code, refused.status_code) == (200, 400)
+        for response in (allowed, answered, refused, client.get("/v1/models", headers=page)):
+            assert response.headers["access-control-allow-origin"] == page["origin"]
+
+
 def test_the_anthropic_client_lists_models(claude: anthropic.Anthropic) -> None:
     models = {model.id: model.display_name for model in claude.models.list(limit=1)}
     assert models["sonnet"] == claude.models.retrieve("sonnet").display_name == "Sonnet"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sessionbridge.addresses import plain_host
 from sessionbridge.config import Endpoint
 from sessionbridge.routing import Routes, foreign_page, is_loopback
 
@@ -11,32 +12,47 @@ ROUTES = Routes([Endpoint(host="LLM.local", path="/api/chat", api="chat")], ["ga
 
 
 @pytest.mark.parametrize(
-    ("method", "host", "path", "api"),
+    ("host", "path", "api"),
     [
-        ("POST", "api.anthropic.com", "/v1/messages", "messages"),
-        ("POST", "API.Anthropic.com", "/v1/messages?beta=true", "messages"),
-        ("POST", "api.openai.com", "/v1/chat/completions", "chat"),
-        ("POST", "api.openai.com", "/v1/responses", "responses"),
-        ("POST", "gateway.example", "/v1/responses", "responses"),
-        ("GET", "api.openai.com", "/v1/responses/resp_1", None),
-        ("POST", "api.openai.com", "/v1/responses/resp_1/cancel", None),
-        ("POST", "gateway.example", "/v1/messages", "messages"),
-        ("POST", "llm.local", "/api/chat", "chat"),
-        ("GET", "api.anthropic.com", "/v1/messages", None),
-        ("POST", "api.anthropic.com", "/v1/messages/count_tokens", None),
-        ("POST", "api.anthropic.com", "/v1/messages/batches", None),
-        ("POST", "api.anthropic.com", "/api/chat", None),
-        ("POST", "llm.local", "/v1/messages", None),
-        ("POST", "api.anthropic.com.evil.example", "/v1/messages", None),
-        ("POST", "example.com", "/v1/messages", None),
+        ("api.anthropic.com", "/v1/messages", "messages"),
+        ("API.Anthropic.com", "/v1/messages?beta=true", "messages"),
+        ("api.openai.com", "/v1/chat/completions", "chat"),
+        ("api.openai.com", "/v1/responses", "responses"),
+        ("gateway.example", "/v1/responses", "responses"),
+        ("api.openai.com", "/v1/responses/resp_1", None),
+        ("api.openai.com", "/v1/responses/resp_1/cancel", None),
+        ("gateway.example", "/v1/messages", "messages"),
+        ("llm.local", "/api/chat", "chat"),
+        ("api.anthropic.com", "/v1/messages/count_tokens", None),
+        ("api.anthropic.com", "/v1/messages/batches", None),
+        ("api.anthropic.com", "/api/chat", None),
+        ("llm.local", "/v1/messages", None),
+        ("api.anthropic.com.evil.example", "/v1/messages", None),
+        ("example.com", "/v1/messages", None),
+        ("api.anthropic.com.", "/v1/messages", "messages"),
+        ("api.anthropic.com", "/v1/messages/", "messages"),
+        ("api.anthropic.com", "//v1//messages?beta=true", "messages"),
+        ("api.anthropic.com", "/v1/v1/messages", "messages"),
+        ("api.anthropic.com", "/messages", "messages"),
+        ("api.anthropic.com", "/v1/mess%61ges", "messages"),
+        ("api.anthropic.com", "/v1%2Fmessages", "messages"),
+        ("api.anthropic.com", "/V1/Messages", "messages"),
+        ("api.anthropic.com", "/v1/./x/../messages", "messages"),
+        ("api.openai.com", "/chat/completions/", "chat"),
+        ("api.openai.com", "/v1/v1/chat//completions", "chat"),
+        ("api.openai.com", "/responses", "responses"),
+        ("llm.local", "/API/chat/", "chat"),
+        ("api.anthropic.com", "/v2/messages", None),
+        ("api.anthropic.com", "/x/v1/messages", None),
+        ("api.anthropic.com", "/v1/messagesx", None),
     ],
 )
-def test_the_api_spoken_there(method: str, host: str, path: str, api: str | None) -> None:
-    assert ROUTES.apis(method, path).get(host.lower()) == api
+def test_the_api_spoken_there(host: str, path: str, api: str | None) -> None:
+    assert ROUTES.apis(path).get(plain_host(host)) == api
 
 
 def test_bridged_hosts() -> None:
-    assert ROUTES.bridged_host("Api.OpenAI.com") and ROUTES.bridged_host("llm.local")
+    assert ROUTES.bridged_host("Api.OpenAI.com.") and ROUTES.bridged_host("llm.local")
     assert not ROUTES.bridged_host("example.com")
 
 

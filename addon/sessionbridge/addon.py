@@ -15,7 +15,8 @@ from mitmproxy import contentviews, ctx, exceptions, http
 from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import mode_specs
 
-from sessionbridge import config, local_api, operator_pages, options
+from sessionbridge import config, cors, local_api, operator_pages, options
+from sessionbridge.addresses import plain_host
 from sessionbridge.answers import answer, refuse
 from sessionbridge.attempts import attempt
 from sessionbridge.desk import Desk
@@ -25,11 +26,11 @@ from sessionbridge.exchange import Exchange
 from sessionbridge.gateway import Gateway
 from sessionbridge.http_message import is_event_stream, json_body, lowered
 from sessionbridge.late_tls import LateTls
-from sessionbridge.routing import Routes, foreign_page, is_loopback
+from sessionbridge.routing import Routes, is_loopback
 from sessionbridge.service import Service
 from sessionbridge.sessions.origins import Origins
 from sessionbridge.shutdown import Shutdown
-from sessionbridge.turn import Attempt
+from sessionbridge.turn import Attempt, Origin
 from sessionbridge.views.commands import Commands
 from sessionbridge.views.content_view import SessionBridgeView
 from sessionbridge.views.dashboard.metrics import Errors
@@ -42,6 +43,14 @@ logger = logging.getLogger(__name__)
 
 _TCP_TIMEOUT_MARGIN = 60
 """Seconds mitmproxy waits longer for a silent client than a turn may last."""
+
+
+_OWN_HEADER = "x-sessionbridge-session"
+
+_FOREIGN_PAGE = (
+    "Requests made by web pages of other hosts are not bridged; sessionbridge_allow_origins lists "
+    "those that may."
+)
 
 
 class SessionBridge:
@@ -161,30 +170,36 @@ class SessionBridge:
         api = None
         try:
             api = self._api(flow.request)
-            if api is None and not self._answered_here(flow):
-                return
-            headers = lowered(flow.request.headers)
-            if api is None:
+            if api is not None:
+                await self._route(flow, api, body_is_here=body_is_here)
+            elif self._asks_first(flow):
+                self._answer_first(flow)
+            elif self._answered_here(flow):
+                headers = lowered(flow.request.headers)
                 api = local_api.spoken(flow.request.path, headers)
                 await self._answer_here(flow, headers)
-                return
-            if await self._service.is_our_child(headers):
-                if self._upstream:
-                    note_own(flow)
-                    return
-                raise Refused(local_api.NO_API_FOR_THE_CLI)
-            body = await json_body(flow.request, headers) if body_is_here else None
-            origin = self._origins.detect(headers, body)
-            settings = self._usable_settings()
-            ours = origin is not None or settings.unkeyed != "passthrough"
-            if ours or await self._service.goes_on(body):
-                self._guard(flow, settings)
-                self._send_to_gateway(flow, Exchange(api, origin, _attempt(flow, headers)))
         except Exception as error:
             if body_is_here:
                 self._refuse(flow, api or "messages", error)
             else:
                 self._refuse_at_gateway(flow, api or "messages", error)
+
+    async def _route(self, flow: http.HTTPFlow, api: str, *, body_is_here: bool) -> None:
+        headers = lowered(flow.request.headers)
+        if await self._service.is_our_child(headers):
+            if self._upstream:
+                note_own(flow)
+                return
+            raise Refused(local_api.NO_API_FOR_THE_CLI)
+        body = await json_body(flow.request, headers) if body_is_here else None
+        origin = self._origins.detect(headers, body)
+        settings = self._usable_settings()
+        if self._is_claude_code(headers, origin, settings):
+            return
+        ours = origin is not None or settings.unkeyed != "passthrough"
+        if ours or await self._service.goes_on(body):
+            self._guard(flow, settings)
+            self._send_to_gateway(flow, Exchange(api, origin, _attempt(flow, headers)))
 
     async def _serve_page(self, flow: http.HTTPFlow, path: str, *, body_is_here: bool) -> None:
         if not body_is_here and "transfer-encoding" in flow.request.headers:
@@ -194,8 +209,43 @@ class SessionBridge:
         await operator_pages.serve(flow, path, self._dashboard)
         self._list.page(flow, ctx.master.addons.get("view"))
 
+    def _asks_first(self, flow: http.HTTPFlow) -> bool:
+        """Whether a browser asks what a page may send to where turns are answered."""
+        request = flow.request
+        if request.method != "OPTIONS" or not cors.is_preflight(request.headers):
+            return False
+        return self._answered_here(flow) or self._api_at(request) is not None
+
+    def _answer_first(self, flow: http.HTTPFlow) -> None:
+        """A page that may not use the bridge may still have leave to use the API itself."""
+        headers = flow.request.headers
+        if not cors.refuses(headers, self._allowed_origins):
+            answer(flow, 204, b"", cors.preflight_headers(headers))
+        elif not self._upstream:
+            raise Refused(_FOREIGN_PAGE)
+
+    def _share(self, flow: http.HTTPFlow) -> None:
+        """Lets a page that may use the bridge read the answer."""
+        headers = flow.request.headers
+        if flow.response and not cors.refuses(headers, self._allowed_origins):
+            flow.response.headers.update(cors.answer_headers(headers))
+
+    @property
+    def _allowed_origins(self) -> Sequence[str]:
+        return self._settings.allow_origins if self._settings else ()
+
+    def _is_claude_code(
+        self, headers: Mapping[str, str], origin: Origin | None, settings: config.Settings
+    ) -> bool:
+        """Claude Code remembers by itself. Who gives it our own header wants it bridged."""
+        if settings.claude_code or not self._upstream or _OWN_HEADER in headers:
+            return False
+        named = origin is not None and origin.platform == "claude-code"
+        return named or headers.get("user-agent", "").startswith("claude-cli/")
+
     def _refuse(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
         self._errors.count(type(refuse(flow, api, error)).__name__)
+        self._share(flow)
 
     def _refuse_at_gateway(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
         """A response cannot be given to a request whose body mitmproxy may stream on."""
@@ -210,10 +260,13 @@ class SessionBridge:
         target's. The path is asked first, and last `pretty_host`, which searches and parses the
         Host header.
         """
-        apis = self._routes.apis(request.method, request.path)
+        return self._api_at(request) if request.method == "POST" else None
+
+    def _api_at(self, request: http.Request) -> str | None:
+        apis = self._routes.apis(request.path)
         if not apis:
             return None
-        return apis.get(request.host.lower()) or apis.get(request.pretty_host.lower())
+        return apis.get(plain_host(request.host)) or apis.get(plain_host(request.pretty_host))
 
     def _answered_here(self, flow: http.HTTPFlow) -> bool:
         """What no API is there for. In reverse mode everything is meant for the target, whatever
@@ -233,6 +286,9 @@ class SessionBridge:
         # The first time a process has to be started for it, which takes most of a second.
         body = local_api.answer(inquiry, await self._service.dispatcher.models(), settings.models)
         answer(flow, 200, body)
+        if flow.request.method == "HEAD" and flow.response:
+            flow.response.raw_content = b""  # its length stays told
+        self._share(flow)
         flow.comment = "answered here · models"
 
     def _usable_settings(self) -> config.Settings:
@@ -249,9 +305,8 @@ class SessionBridge:
                 f"Requests from {peer[0]} are not bridged; set sessionbridge_allow_remote to let "
                 "other machines use this machine's Claude."
             )
-        headers = flow.request.headers
-        if foreign_page(headers.get("origin"), headers.get("sec-fetch-site")):
-            raise Refused("Requests made by web pages of other hosts are not bridged.")
+        if cors.refuses(flow.request.headers, settings.allow_origins):
+            raise Refused(_FOREIGN_PAGE)
 
     def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         assert self._detours is not None
@@ -262,7 +317,8 @@ class SessionBridge:
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         assert self._detours is not None
-        self._detours.restore(flow)
+        if self._detours.restore(flow):
+            self._share(flow)
         response = flow.response
         if response is None or response.stream:
             return

@@ -92,7 +92,9 @@ class Options(Protocol):
     sessionbridge_upstream: bool
     sessionbridge_watch: bool
     sessionbridge_keep_flows: int | None
+    sessionbridge_claude_code: bool
     sessionbridge_allow_remote: bool
+    sessionbridge_allow_origins: Sequence[str]
     sessionbridge_strict: bool
 
 
@@ -101,7 +103,7 @@ class Settings:
     """`idle`, `timeout`, `first_token_timeout` and `tool_wait` are seconds. `mapper` is False when
     the environment switches the session map off for the whole process. `models` are the rows that
     say what runs for a name, in order. Without `upstream` there is no API to pass anything on to.
-    `keep_flows` is None for all of them.
+    `keep_flows` is None for all of them. `allow_origins` are patterns of web origins.
     """
 
     home: Path
@@ -126,7 +128,9 @@ class Settings:
     upstream: bool
     watch: bool
     keep_flows: int | None
+    claude_code: bool
     allow_remote: bool
+    allow_origins: tuple[str, ...]
     strict: bool
 
     @property
@@ -188,7 +192,9 @@ def load(options: Options, environment: Mapping[str, str] = os.environ) -> Setti
         upstream=options.sessionbridge_upstream,
         watch=options.sessionbridge_watch,
         keep_flows=options.sessionbridge_keep_flows,
+        claude_code=options.sessionbridge_claude_code,
         allow_remote=options.sessionbridge_allow_remote,
+        allow_origins=tuple(options.sessionbridge_allow_origins),
         strict=options.sessionbridge_strict,
     )
 

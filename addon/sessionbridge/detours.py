@@ -57,12 +57,16 @@ class Detours:
         # A new connection: in upstream mode the old one leads through the upstream proxy.
         flow.server_conn = connection.Server(address=(HOST, port))
 
-    def restore(self, flow: http.HTTPFlow) -> None:
-        """The saved flow shows where the client wanted to go, and keeps no secret."""
-        if detour := self._under_way.get(flow.id):
-            data = flow.request.data
-            data.scheme, data.host, data.port = detour.scheme, detour.host, detour.port
-            flow.request.headers.pop(TICKET_HEADER, None)
+    def restore(self, flow: http.HTTPFlow) -> bool:
+        """The saved flow shows where the client wanted to go, and keeps no secret. Whether it was
+        one of these."""
+        detour = self._under_way.get(flow.id)
+        if detour is None:
+            return False
+        data = flow.request.data
+        data.scheme, data.host, data.port = detour.scheme, detour.host, detour.port
+        flow.request.headers.pop(TICKET_HEADER, None)
+        return True
 
     def end(self, flow: http.HTTPFlow) -> Exchange | None:
         """What became of the flow, if it was one of these."""

@@ -11,8 +11,8 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
-from urllib.parse import unquote
 
+from sessionbridge.addresses import plain_path
 from sessionbridge.claude.catalog import Model, once
 from sessionbridge.claude.models import Table, literal, not_found
 from sessionbridge.errors import NotFound
@@ -36,17 +36,17 @@ class Inquiry:
 
 def spoken(path: str, headers: Mapping[str, str]) -> Api:
     """The API whose words the client understands; header names are in lower case."""
-    anthropic = "anthropic-version" in headers or path.startswith("/v1/messages")
+    anthropic = "anthropic-version" in headers or plain_path(path).startswith("/v1/messages")
     return "messages" if anthropic else "chat"
 
 
 def inquiry(method: str, path: str, headers: Mapping[str, str]) -> Inquiry:
     """Raises `NotFound` for a request that asks for anything else."""
-    path = path.partition("?")[0]
-    if method == "GET" and path == _MODELS:
+    path = plain_path(path)
+    if method in ("GET", "HEAD") and path == _MODELS:
         return Inquiry(spoken(path, headers))
-    if method == "GET" and path.startswith(f"{_MODELS}/"):
-        return Inquiry(spoken(path, headers), unquote(path.removeprefix(f"{_MODELS}/")))
+    if method in ("GET", "HEAD") and path.startswith(f"{_MODELS}/"):
+        return Inquiry(spoken(path, headers), path.removeprefix(f"{_MODELS}/"))
     raise NotFound(
         "There is nothing at this address: no API is behind this proxy (sessionbridge_upstream), "
         f"which itself answers {_MODELS} and what it bridges."

@@ -160,6 +160,20 @@ def _add_all(loader: Loader) -> None:
         "How many bridged flows mitmweb and mitmproxy keep, the newest ones (default: all).",
     )
     loader.add_option(
+        "sessionbridge_claude_code",
+        bool,
+        False,
+        "Bridge Claude Code itself too. It remembers its sessions, so its requests pass on.",
+    )
+    loader.add_option(
+        "sessionbridge_allow_origins",
+        Sequence[str],
+        [],
+        "Origins of web pages and extensions that may use the bridge, beside this machine's own; "
+        "* stands for anything (app://obsidian.md, vscode-webview://*). Give the option once for "
+        "each.",
+    )
+    loader.add_option(
         "sessionbridge_allow_remote",
         bool,
         False,

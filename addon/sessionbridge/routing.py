@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from sessionbridge.addresses import plain_host, plain_path
 from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
 
 
@@ -17,23 +18,23 @@ class Routes:
         self._apis: defaultdict[str, dict[str, str]] = defaultdict(dict)
         for path, api in BUILT_IN_PATHS.items():
             for host in (*BUILT_IN_HOSTS, *reverse_hosts):
-                self._apis[path][host.lower()] = api
+                self._apis[path][plain_host(host)] = api
         for row in endpoints:
-            self._apis[row.path][row.host.lower()] = row.api
+            self._apis[plain_path(row.path).lower()][plain_host(row.host)] = row.api
         self._hosts = {host for hosts in self._apis.values() for host in hosts}
-        self._named = {*BUILT_IN_HOSTS, *(row.host.lower() for row in endpoints)}
+        self._named = {*BUILT_IN_HOSTS, *(plain_host(row.host) for row in endpoints)}
 
     def bridged_host(self, host: str) -> bool:
-        return host.lower() in self._hosts
+        return plain_host(host) in self._hosts
 
     def bridged_by_name(self, host: str) -> bool:
         """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
-        return host.lower() in self._named
+        return plain_host(host) in self._named
 
-    def apis(self, method: str, path: str) -> Mapping[str, str]:
-        """The API shapes spoken under this path, by host in lower case; empty where no host's are
-        for us. The host is left to the caller, whom it costs more to find out than the path."""
-        return self._apis.get(path.partition("?")[0], {}) if method == "POST" else {}
+    def apis(self, path: str) -> Mapping[str, str]:
+        """The API shapes spoken under this path, by plain host; empty where no host's are for us.
+        The host is left to the caller, whom it costs more to find out than the path."""
+        return self._apis.get(path) or self._apis.get(plain_path(path).lower(), {})
 
 
 def is_loopback(address: str) -> bool:

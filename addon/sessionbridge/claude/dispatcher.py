@@ -226,6 +226,7 @@ class ClaudeDispatcher:
             if end is None and job.memory == "session" and job.plan.name != "resume":
                 await self.discard(session)  # nobody will ever name it
         if end is not None:
+            self._pool.let_go(job)
             yield end
         if job.plan.name != "resume" and job.memory != "continue":
             self._spares.prepare(job.mode)

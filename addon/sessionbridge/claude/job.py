@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from sessionbridge.turn import MemoryKind, Parameters, Plan
 
+MOST_TOKENS = 128_000
+"""No model gives a longer answer (measured with CLI 2.1.332)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mode:
@@ -38,7 +41,11 @@ class Job:
     def mode(self) -> Mode:
         # The CLI shows the model the tools by their names, in whatever order they come (measured).
         tools = tuple(sorted(self.parameters.tools, key=lambda tool: tool.name))
-        parameters = replace(self.parameters, tools=tools)
+        limit = self.parameters.max_tokens
+        # Above what any model can give the CLI lowers it to what this one can, so that limits which
+        # differ there are one (Kimi Code takes a few tokens off each turn).
+        limit = None if limit is None else min(limit, MOST_TOKENS)
+        parameters = replace(self.parameters, tools=tools, max_tokens=limit)
         return Mode(self.system, self.model, self.memory, self.compaction, parameters)
 
     @property

@@ -33,8 +33,6 @@ class LiveProcess:
         """The file it writes to (`file_id`) as its last turn left it; None before the first."""
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
-        self.passed_over = False
-        """Whether they came in a way that it could not take, so that another process has them."""
         self.astray = False
         """Whether it goes on without us: it met its limit, or called a tool that nobody will."""
         self._tools = tools

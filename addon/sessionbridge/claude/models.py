@@ -26,6 +26,12 @@ _CLAUDE = re.compile(
 _PASSABLE = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,199}(\[1m\])?", re.A)
 """A name as a cloud's or a gateway's; no other could be one, and it goes on a command line."""
 
+_CLOUDS_VERSION = re.compile(r"(-v\d+)?:[\w-]+(?=$|\[)|-v\d+$")
+"""What Bedrock and routers add: `-v1:0`, `:beta`."""
+
+_DOT = re.compile(r"(?<=\d)\.(?=\d)")
+_TURNED = re.compile(r"^claude-(4-\d|5-\d|[45])-(sonnet|opus|haiku)(?=$|\[|-\d{8})", re.I)
+
 _SHOWN = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)
 
 
@@ -46,13 +52,31 @@ def choice(model: str, table: Table = (), unknown: Unknown = "default") -> Choic
     """Raises `ModelNotFound` for a name that is not to be run at all."""
     if (named := mapped(model, table)) is not None:
         return Choice(named)
+    # What is to be passed may be meant for the cloud or gateway that the CLI is set up to call.
+    if unknown != "pass" and (meant := _without_provider(model)) is not None:
+        return Choice(meant)
     if is_claude(model):
-        return Choice(model)
+        return Choice(model if unknown == "pass" else _dashed(model))
     if unknown == "default":
         return Choice(DEFAULT, ignored=True)
     if unknown == "pass" and _PASSABLE.fullmatch(model):
         return Choice(model)
     raise not_found(model)
+
+
+def _without_provider(model: str) -> str | None:
+    """Claude's own name in one of a gateway's or a cloud's: `anthropic/claude-sonnet-4.5`,
+    `us.anthropic.claude-sonnet-4-5-20250929-v1:0`, `vertex_ai/claude-haiku-4-5@20251001`."""
+    name = re.split(r"/|anthropic\.", model)[-1]
+    name = _CLOUDS_VERSION.sub("", name)
+    return _dashed(name.replace("@", "-")) if name != model and is_claude(name) else None
+
+
+def _dashed(model: str) -> str:
+    """Versions as Anthropic writes them: `claude-sonnet-4-5`, whose order some programs turn round
+    (`claude-4.5-sonnet`)."""
+    name = _DOT.sub("-", model)
+    return _TURNED.sub(r"claude-\2-\1", name)
 
 
 def mapped(model: str, table: Table) -> str | None:

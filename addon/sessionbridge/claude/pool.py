@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.live import LiveProcess
+from sessionbridge.turn import Plan
 
 
 class Pool:
@@ -40,17 +41,11 @@ class Pool:
         return len(self._busy) + len(self._waiting)
 
     def holds(self, job: Job) -> bool:
-        """Where a process waits for these results but cannot take them, it is noted: they are about
-        to go to another."""
         base = job.plan.base
         if base is None or job.plan.name != "resume":
             return False
         waiting = self._waiting.get(base.internal_id)
-        if waiting is None:
-            return False
-        goes_on = waiting.goes_on_with(job)
-        waiting.passed_over = base.is_open and not goes_on
-        return goes_on
+        return waiting is not None and waiting.goes_on_with(job)
 
     def take(self, job: Job) -> LiveProcess:
         """The process that `holds` the job's session."""
@@ -80,6 +75,20 @@ class Pool:
         self._alarms[session] = asyncio.get_running_loop().call_later(patience, self._end, session)
         self._shrink(self._size)
         await self._ended(session)
+
+    def let_go(self, job: Job) -> None:
+        """Ends those that wait for results which the job's turn has had: they came in a way that
+        their process could not take, and nobody will bring them again."""
+        waiting = {
+            session: process
+            for session, process in self._waiting.items()
+            if process.waits_for and process.mode == job.mode
+        }
+        if waiting:
+            had = _results(job.plan)
+            for session, process in waiting.items():
+                if not had.isdisjoint(process.waits_for):
+                    self._end(session)
 
     async def drop(self, process: LiveProcess) -> None:
         """After any other turn: it holds more than was committed."""
@@ -125,9 +134,13 @@ class Pool:
             await asyncio.wait(ending)
 
 
-def _worth(process: LiveProcess) -> int:
-    """In the middle of a turn most: without its process that costs more than a new one. But hardly
-    anybody will come back to one whose results another has."""
-    if process.passed_over:
-        return 0
-    return 2 if process.waits_for else 1
+def _results(plan: Plan) -> set[str]:
+    """The ids of the calls whose results the plan holds."""
+    messages = (*(plan.whole or ()), *plan.feed, plan.ask)
+    blocks = (block for message in messages for block in message.blocks)
+    return {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+
+
+def _worth(process: LiveProcess) -> bool:
+    """In the middle of a turn most: without its process that costs more than a new one."""
+    return bool(process.waits_for)

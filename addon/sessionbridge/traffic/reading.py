@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from sessionbridge.addresses import plain_path
 from sessionbridge.traffic import anthropic_messages, openai_chat, openai_responses
 from sessionbridge.traffic.json_values import Fields, fields, load
 from sessionbridge.traffic.parts import Asked, Told, Unread
@@ -57,7 +58,7 @@ _APIS = {
 
 def api_of(path: str) -> str | None:
     """The API spoken at a path, by the path's end: servers differ in what comes before."""
-    plain = path.partition("?")[0].rstrip("/")
+    plain = plain_path(path)
     return next((name for name, api in _APIS.items() if plain.endswith(api.path)), None)
 
 
