@@ -18,6 +18,7 @@ from tests.scripted_api import ScriptedServer
 
 # So that a bare assert in them says what it compared.
 pytest.register_assert_rewrite("tests.claude_cli", "tests.live_processes", "tests.tools_stage")
+pytest.register_assert_rewrite("tests.programs.place", "tests.programs.talks")
 
 
 @pytest.fixture(scope="session")

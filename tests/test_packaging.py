@@ -38,6 +38,8 @@ def declared(requirements: Iterable[str]) -> dict[str, str]:
 def imported(folder: Path) -> Iterator[str]:
     """The modules of other distributions, by their full names."""
     for path in folder.rglob("*.py"):
+        if "node_modules" in path.parts:
+            continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module and not node.level:
                 names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
