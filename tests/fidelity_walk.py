@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -29,11 +31,21 @@ from tests.spoken import (
 ADD = {"name": "add", "input": {"n": [1, 2]}}
 
 
+@dataclass
+class Line:
+    """What was `committed`, and the session that is its `tip`. `asked` is the last turn: the
+    request's hash, what the model saw, and the session it went on from."""
+
+    committed: Talk = ()
+    tip: str = ""
+    asked: tuple[str, Talk, str] = ("", (), "")
+
+
 class Walk(RuleBasedStateMachine):
     """One session key. `talk` is what the client shows its user; `kept` what it showed before;
-    `committed` what the bridge keeps where the client does not; `said` all that the model said, and
-    `calling` how many calls its next answer holds. `asked` is the last turn that the bridge keeps:
-    the request's hash, what the model saw, and the session it went on from."""
+    `said` all that the model said, and `calling` how many calls its next answer holds. `lines` are
+    what the bridge keeps where the client does not: the one, or one for each system prompt while
+    it is to be learnt who does."""
 
     history: History
 
@@ -59,10 +71,13 @@ class Walk(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def nothing_is_known(self) -> None:
-        self.committed: Talk = ()
-        self.tip = ""
-        self.asked: tuple[str, Talk, str] = ("", (), "")
+        self.lines: defaultdict[str, Line] = defaultdict(Line)
+        self.system = ""
         self.resends = False
+
+    @property
+    def line(self) -> Line:
+        return self.lines[self.system if self.history == "learn" else ""]
 
     @property
     def waits(self) -> bool:
@@ -91,14 +106,14 @@ class Walk(RuleBasedStateMachine):
         return self.history == "client" or self.history == "learn" and (self.resends or told)
 
     def expected(self, sent: Talk) -> Talk:
-        if self.client_holds(sent) or self.tip not in self.dispatcher.sessions:
+        if self.client_holds(sent) or self.line.tip not in self.dispatcher.sessions:
             return sent
         if self.repeats(sent):
-            _, saw, session = self.asked
+            _, saw, session = self.line.asked
             return saw if session in self.dispatcher.sessions else sent
         if self.shows_other_calls(sent):
             return sent
-        return (*self.committed, *self.new(sent))
+        return (*self.line.committed, *self.new(sent))
 
     def new(self, sent: Talk) -> Talk:
         spoken = [message for message in sent if readable([message])]
@@ -107,12 +122,12 @@ class Walk(RuleBasedStateMachine):
 
     def repeats(self, sent: Talk) -> bool:
         """Results that come once more are those of a retry."""
-        return has_results(self.new(sent)) and chain(sent)[-1].hash == self.asked[0]
+        return has_results(self.new(sent)) and chain(sent)[-1].hash == self.line.asked[0]
 
     def shows_other_calls(self, sent: Talk) -> bool:
         """Results whose calls are not those that wait are answers to what the client shows."""
         new = self.new(sent)
-        kept = is_sound((*self.committed[-1:], *new))
+        kept = is_sound((*self.line.committed[-1:], *new))
         return has_results(new) and not kept and any(calls(link.message) for link in chain(sent))
 
     def refuses(self, sent: Talk) -> bool:
@@ -124,9 +139,9 @@ class Walk(RuleBasedStateMachine):
         self.before = len(self.dispatcher.seen)
         self.jobs = len(self.dispatcher.jobs)
         expected = self.expected(sent)
-        known = self.client_holds(sent) or self.tip in self.dispatcher.sessions
+        known = self.client_holds(sent) or self.line.tip in self.dispatcher.sessions
         if not known and not self.refuses(sent):
-            self.committed, self.tip = (), ""  # is found out, and forgotten
+            self.line.committed, self.line.tip = (), ""  # is found out, and forgotten
         return expected
 
     def saw(self, expected: Sequence[Talk]) -> None:
@@ -146,9 +161,10 @@ class Walk(RuleBasedStateMachine):
         if self.client_holds(sent):
             self.resends = True
         else:
-            self.committed = (*saw, answer or self.said[-1])
-            self.asked = chain(sent)[-1].hash, saw, self.tip
-            self.tip = self.dispatcher.jobs[-1].session_id
+            line = self.line
+            line.committed = (*saw, answer or self.said[-1])
+            line.asked = chain(sent)[-1].hash, saw, line.tip
+            line.tip = self.dispatcher.jobs[-1].session_id
 
     def send(self, sent: Talk, way: Way, *, whole: bool = True) -> None:
         """Under `client` a client that sends its last message alone has begun another chat."""
@@ -163,6 +179,13 @@ class Walk(RuleBasedStateMachine):
 
     def turn(self, sent: Talk, way: Way, system: str = "") -> Message | None:
         """The answer, or None where the request was refused as it has to be."""
+        self.system = system
+        try:
+            return self._turn(sent, way, system)
+        finally:
+            self.system = ""
+
+    def _turn(self, sent: Talk, way: Way, system: str) -> Message | None:
         refused, expected = self.refuses(sent), self.begin(sent)
         answer = self.runner.run(self.ask(sent, way, system))
         if refused:

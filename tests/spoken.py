@@ -191,7 +191,7 @@ class Way:
         messages = [{"role": "system", "content": system}] if system else []
         for message in talk:
             messages += self._chat_messages(message)
-        return {"model": "gpt-4o", "messages": messages}
+        return {"model": "claude-x", "messages": messages}
 
     def _chat_messages(self, message: Message) -> list[dict[str, Any]]:
         told: list[dict[str, Any]] = [

@@ -11,6 +11,7 @@ import pytest
 from sessionbridge.errors import ItemNotFound, ResponseNotFound, SessionLost
 from sessionbridge.sessions.chained import Chained
 from sessionbridge.sessions.lineage import chain
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.references import REFERENCE, References, refers
 from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.turn import Attempt, Message
@@ -55,7 +56,8 @@ async def chained(
     response = await store.response(previous)
     assert response is not None
     told = said or Transcript(*FULL)
-    return Chained(response, store, chain(messages), Attempt(), said=told)
+    manner = Manner("settings", "claude-x")
+    return Chained(response, store, chain(messages), Attempt(), manner, said=told)
 
 
 async def test_what_follows_first_goes_on_and_anything_else_is_a_fork(store: StoreThread) -> None:

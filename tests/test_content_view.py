@@ -49,7 +49,7 @@ TALK = [("user", "one"), ("assistant", "1: one"), ("user", "two")]
 
 
 async def test_a_turn_that_goes_on_shows_what_is_new(house: House) -> None:
-    await house.ask("one")
+    await house.ask("one", system="Be brief.")
     answer = await house.ask(TALK, system="Be brief.")
     outcome = answer.exchange.outcome
     flow = bridged(body(TALK, system="Be brief."), answer)

@@ -12,6 +12,7 @@ import pytest
 
 from sessionbridge.errors import MemoryLost, SessionLost, StoreUnavailable
 from sessionbridge.sessions.lineage import chain
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Remembered
 from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.turn import Attempt, Finished, History, Message, Plan, SessionKey, Usage
@@ -45,7 +46,14 @@ def remembered(
 ) -> Remembered:
     links = chain(talk(*texts))
     return Remembered(
-        store, held(history), "claude", links, attempt, refuse_loss=refuse_loss, said=nothing_known
+        store,
+        held(history),
+        "claude",
+        links,
+        attempt,
+        Manner("settings", "claude-x"),
+        refuse_loss=refuse_loss,
+        said=nothing_known,
     )
 
 

@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, replace
+from typing import NamedTuple
 from uuid import uuid4
 
 from sessionbridge.admission import Admission, Place
@@ -29,6 +30,7 @@ from sessionbridge.sessions.chained import Chained, gone
 from sessionbridge.sessions.fingerprint import fingerprint
 from sessionbridge.sessions.lineage import Link, chain
 from sessionbridge.sessions.locks import Locks
+from sessionbridge.sessions.manner import Manner, manner
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.references import References, refers
 from sessionbridge.sessions.store_thread import StoreThread
@@ -39,6 +41,13 @@ logger = logging.getLogger(__name__)
 _JSON = "application/json"
 _LARGE_BODY = 250_000
 """Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
+
+
+class _Spoken(NamedTuple):
+    """What was said, and how it is asked."""
+
+    links: Sequence[Link]
+    manner: Manner
 
 
 class Bridge:
@@ -70,9 +79,9 @@ class Bridge:
         try:
             if exchange.refused is not None:
                 raise exchange.refused
-            turn, links = await self._parse(shape, body)
+            turn, spoken = await self._parse(shape, body)
             encoder = shape.encoder(turn)
-            async with aclosing(self._answer(turn, links, exchange)) as answer:
+            async with aclosing(self._answer(turn, spoken, exchange)) as answer:
                 async for delta in answer:
                     last = isinstance(delta, Finished)
                     data = _encoded(encoder, delta)
@@ -92,9 +101,10 @@ class Bridge:
                 yield Head(status, _error_headers(exchange, failure))
                 yield Chunk(shape.error_body(failure), last=True)
 
-    async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, Sequence[Link]]:
+    async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, _Spoken]:
         large = len(body) > _LARGE_BODY
         turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
+        asked = turn.model
         model = choice(turn.model, self._settings.models, self._settings.unknown_model)
         ignored = ("model", *turn.ignored) if model.ignored else turn.ignored
         turn = replace(turn, model=model.model, ignored=ignored)
@@ -107,14 +117,15 @@ class Bridge:
             )
         if any(refers(message) for message in turn.messages):
             turn = replace(turn, messages=await self._references.resolved(turn.messages))
-        said = turn.messages
-        return turn, await asyncio.to_thread(chain, said) if large else chain(said)
+        return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(
+            turn, asked
+        )
 
     async def _answer(
-        self, turn: Turn, links: Sequence[Link], exchange: Exchange
+        self, turn: Turn, spoken: _Spoken, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         exchange.outcome.ignored = turn.ignored
-        memory = await self._memory(turn, links, exchange)
+        memory = await self._memory(turn, spoken, exchange)
         async with self._admitted(memory) as plan:
             await memory.begin(plan)
             while True:
@@ -161,9 +172,10 @@ class Bridge:
                     return
         yield plan
 
-    async def _memory(self, turn: Turn, links: Sequence[Link], exchange: Exchange) -> Memory:
+    async def _memory(self, turn: Turn, spoken: _Spoken, exchange: Exchange) -> Memory:
+        links = spoken.links
         if turn.previous is not None:
-            return await self._chained(turn.previous, links, exchange)
+            return await self._chained(turn.previous, spoken, exchange)
         origin, unkeyed = exchange.origin, self._settings.unkeyed
         if origin is None and unkeyed == "fingerprint":
             origin = fingerprint(exchange.attempt.caller, links[0])
@@ -181,15 +193,17 @@ class Bridge:
             PROVIDER,
             links,
             exchange.attempt,
+            spoken.manner,
             refuse_loss=self._settings.memory_lost == "error",
             said=self._dispatcher.said,
         )
 
-    async def _chained(self, previous: str, links: Sequence[Link], exchange: Exchange) -> Memory:
+    async def _chained(self, previous: str, spoken: _Spoken, exchange: Exchange) -> Memory:
         if self._store is None or (found := await self._store.response(previous)) is None:
             raise gone()
         exchange.outcome.origin = found.origin
-        return Chained(found, self._store, links, exchange.attempt, said=self._dispatcher.said)
+        asked = spoken.links, exchange.attempt, spoken.manner
+        return Chained(found, self._store, *asked, said=self._dispatcher.said)
 
     async def _turn(
         self, turn: Turn, plan: Plan, memory: Memory, exchange: Exchange
@@ -220,6 +234,12 @@ class Bridge:
                 await self._dispatcher.discard(superseded)
         except (BridgeError, OSError) as error:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+def _spoken(turn: Turn, model: str) -> _Spoken:
+    """`model` is the client's own word for it."""
+    links = chain(turn.messages)
+    return _Spoken(links, manner(turn.system, turn.parameters.tools, model, links))
 
 
 def _log_loss(lost: Point, plan: Plan) -> None:

@@ -31,13 +31,12 @@ SETTINGS = {
     "general": {"enableAutoUpdate": False},
 }
 # After each answer that no tool had a part in, a call of its own looks after its memory: the same
-# history under another system prompt. It goes on from the answer, so the next question is a branch
-# beside it.
-REMEMBERED = "resume continued"
+# history under another system prompt, which has a branch of its own.
+REMEMBERED = "fork other_settings"
 PLANS = [
     *("fresh first_turn", REMEMBERED),
-    *("fork branched", REMEMBERED),
-    *("fork branched", "resume tool_results"),
+    *("resume continued", REMEMBERED),
+    *("resume continued", "resume tool_results"),
     *("resume continued", REMEMBERED),
 ]
 LINES = ("--input-format", "stream-json", "--output-format", "stream-json")

@@ -56,6 +56,8 @@ DEFAULTS = {
     "parallel_tool_calls": True,
     "presence_penalty": 0,
     "service_tier": "auto",
+    # No field of this API, but of services that speak it; it asks for what is done anyway.
+    "thinking": {"type": "disabled"},
     "verbosity": "medium",
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 from sessionbridge.errors import ResponseNotFound, SessionLost
 from sessionbridge.sessions.ledger import Response
 from sessionbridge.sessions.lineage import Link
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.memory import Remembered, Said
 from sessionbridge.sessions.plan import plan_after
 from sessionbridge.sessions.store_thread import StoreThread
@@ -26,11 +27,14 @@ class Chained(Remembered):
         store: StoreThread,
         links: Sequence[Link],
         attempt: Attempt,
+        manner: Manner,
         *,
         said: Said,
     ) -> None:
         origin, provider = response.origin, response.key.provider
-        super().__init__(store, origin, provider, links, attempt, refuse_loss=True, said=said)
+        super().__init__(
+            store, origin, provider, links, attempt, manner, refuse_loss=True, said=said
+        )
         self._response = response
 
     @property

@@ -37,7 +37,8 @@ class Holdings:
 class Lineage:
     """Everything one read tells about a key.
 
-    `tip` is where the newest committed turn of `row.internal_id` ended. `points` are those of the
+    `tip` is where the newest committed turn of `row.internal_id` ended, or of those that were asked
+    in one manner. `points` are those of the
     longest known beginning of the conversation, and of the whole of it; newest turn first.
     `open_turn` ended before the last message, with calls of the client's tools. `asked` is the hash
     of what that newest turn was asked and `request` its idempotency key; `before` is where it had
@@ -70,7 +71,8 @@ class Response:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
     """What the ledger holds of a turn. Times: epoch seconds, milliseconds. `process` says what kind
-    of process answered (see `turn.Process`)."""
+    of process answered (see `turn.Process`). `settings_hash` and `model_asked` say how it was asked
+    (see `manner`)."""
 
     internal_id: str
     parent_id: int | None
@@ -90,6 +92,8 @@ class _Turn:
     started_at: float
     ttft_ms: int | None
     duration_ms: int
+    settings_hash: str | None = None
+    model_asked: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

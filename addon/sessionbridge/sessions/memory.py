@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
 from sessionbridge.sessions.ledger import Lineage, TurnRecord
 from sessionbridge.sessions.lineage import ROOT, Link, chain, extend
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.plan import (
     brings_results,
     plan_client_held,
@@ -89,9 +90,9 @@ where they are not known any more."""
 
 
 class Remembered:
-    """A conversation with a session key, in the store. `links` are the request's messages;
-    `refuse_loss` makes losing a history that only the bridge held an error. `said` tells what a
-    session holds."""
+    """A conversation with a session key, in the store. `links` are the request's messages, `manner`
+    is how it asks; `refuse_loss` makes losing a history that only the bridge held an error. `said`
+    tells what a session holds."""
 
     kind: MemoryKind = "session"
 
@@ -102,11 +103,13 @@ class Remembered:
         provider: str,
         links: Sequence[Link],
         attempt: Attempt,
+        manner: Manner,
         *,
         refuse_loss: bool,
         said: Said,
     ) -> None:
         self._store = store
+        self._manner = manner
         self._origin = origin
         self._key = SessionKey(origin.platform, origin.external_id, provider)
         self._links = links
@@ -129,7 +132,7 @@ class Remembered:
 
     async def plan(self) -> Plan:
         here = self._origin.history != "client"
-        lineage = await self._store.lineage(self._key, self._hashes, tip=here)
+        lineage = await self._lineage() if here else await self._without_tip()
         self._mapped = lineage.row.internal_id if lineage.row else None
         self._history = resolve_history(self._origin.history, self._links, _learned(lineage))
         # No first turn is too long. Until a key is known it is taken for one whose client keeps the
@@ -139,13 +142,33 @@ class Remembered:
         if self._attempt.anew:
             plan = plan_unknown(self._links, "started_over")
         elif self._history == "client":
-            plan = plan_client_held(self._links, lineage.points, lineage.open_turn)
+            settings = self._manner.settings
+            plan = plan_client_held(self._links, lineage.points, lineage.open_turn, settings)
         else:
             plan = self._plan_server_held(lineage)
         self.lock = self._lock(plan, _learned(lineage))
         return plan
 
+    async def _lineage(self) -> Lineage:
+        found = await self._store.lineage(self._key, self._hashes, asked_so=self._looked_for)
+        waits = found.tip is not None and found.tip.is_open
+        if self._looked_for and brings_results(self._links) and not waits:
+            # Some clients offer their tools with the question alone.
+            return await self._store.lineage(self._key, self._hashes)
+        return found
+
+    async def _without_tip(self) -> Lineage:
+        return await self._store.lineage(self._key, self._hashes, tip=False)
+
+    @property
+    def _looked_for(self) -> Manner | None:
+        """Until it is known who keeps the history, a lone message goes on from what was asked like
+        it: it may be a side call, or what a side call came before."""
+        return self._manner if self._origin.history == "learn" else None
+
     def _plan_server_held(self, lineage: Lineage) -> Plan:
+        if self._looked_for and lineage.row and (lineage.tip is None or self._manner.is_task):
+            return plan_unknown(self._links, "other_settings")
         tip, key = lineage.tip, self._attempt.key
         same = lineage.asked == self._links[-1].hash
         # Where saying the same once more was tried after the tip and did not come to its end, this
@@ -198,8 +221,8 @@ class Remembered:
         """The results are brought in, with all that the process had heard since its last turn that
         came to its end. Where the history is kept here, `new` is what is not part of it yet."""
         if self._history == "client":
-            lineage = await self._store.lineage(self._key, self._hashes, tip=False)
-            return plan_client_held(self._links, lineage.points)
+            lineage = await self._without_tip()
+            return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
         base = await self._store.last_ended(open_turn.turn_id)
         after = base.entry_uuid if base else None
         said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
@@ -250,6 +273,8 @@ class Remembered:
                 started_at=answered.started_at,
                 ttft_ms=answered.ttft_ms,
                 duration_ms=answered.duration_ms,
+                settings_hash=self._manner.settings,
+                model_asked=self._manner.model,
                 points=tuple(points),
                 metadata={
                     **self._learnt,

@@ -94,3 +94,11 @@ def m006_turns_by_what_they_said(db: Database) -> None:
     table = db.table("turns")
     table.create_index(["history_hash"])
     table.create_index(["response_id"])
+
+
+@migrations()
+def m007_manners(db: Database) -> None:
+    # How a turn was asked, by which side calls are told from the conversation; null before.
+    table = db.table("turns")
+    table.add_column("settings_hash", str)
+    table.add_column("model_asked", str)

@@ -26,11 +26,16 @@ def resolve_history(declared: History, links: Sequence[Link], learned: str | Non
 
 
 def plan_client_held(
-    links: Sequence[Link], points: Sequence[Point], open_turn: Point | None = None
+    links: Sequence[Link],
+    points: Sequence[Point],
+    open_turn: Point | None = None,
+    settings: str | None = None,
 ) -> Plan:
     """The client sends the whole conversation, and what it sends is the truth.
 
-    `open_turn` is where a turn waits for the results that the last message brings.
+    `open_turn` is where a turn waits for the results that the last message brings. `settings` stand
+    for the request's system prompt and tools: with others than its turn had, a tip is not gone on
+    from in place, because that may be a side call about the conversation.
     """
     *earlier, ask = links
     if not earlier:
@@ -46,9 +51,10 @@ def plan_client_held(
         feed = tuple(link.message for link in earlier[index + 1 :])
         if feed:
             return Plan("import", _imported(links), base, feed, ask.message, whole)
-        if base.is_tip:
+        other = base.is_tip and _differ(base.settings, settings)
+        if base.is_tip and not other:
             return Plan("resume", "continued", base, (), ask.message)
-        reason = "retried" if ask.hash in best else "branched"
+        reason = "other_settings" if other else "retried" if ask.hash in best else "branched"
         return Plan("fork", reason, base, (), ask.message, whole)
     return plan_unknown(links)
 
@@ -97,6 +103,10 @@ def plan_unknown(links: Sequence[Link], reason: str | None = None) -> Plan:
 
 def brings_results(links: Sequence[Link]) -> bool:
     return any(block["type"] == "tool_result" for block in links[-1].message.blocks)
+
+
+def _differ(before: str | None, now: str | None) -> bool:
+    return None not in (before, now) and before != now
 
 
 def _imported(links: Sequence[Link]) -> str:

@@ -115,7 +115,7 @@ _RECENT = """
 
 SESSIONS_SQL = f"""
     WITH totals AS (
-        SELECT scope, external_id, provider, max(id) AS last_id, {SUMS}
+        SELECT scope, external_id, provider, {SUMS}
         FROM turns GROUP BY scope, external_id, provider
     ),
     {_RECENT}
@@ -135,7 +135,10 @@ SESSIONS_SQL = f"""
     FROM session_map m
     LEFT JOIN totals t USING (scope, external_id, provider)
     LEFT JOIN recent r USING (scope, external_id, provider)
-    LEFT JOIN turns last ON last.id = t.last_id
+    -- of the session that is mapped: a side call is not what the conversation came to
+    LEFT JOIN turns last ON last.id = (
+        SELECT max(id) FROM turns WHERE turns.internal_id = m.internal_id
+    )
     ORDER BY m.last_used_at DESC
 """
 

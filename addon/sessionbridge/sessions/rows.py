@@ -8,8 +8,12 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions.ledger import Lineage, MapRow, Response
+from sessionbridge.sessions.ledger import Lineage, MapRow, Response, TurnRecord
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.turn import Point, SessionKey
+
+_TAKES_OVER = ("started_over", "memory_lost", "retried")
+"""Reasons of turns after which the session before is not to be gone on with."""
 
 KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
 
@@ -17,7 +21,8 @@ _POINTS_SQL = f"""
     SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
         SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
         ORDER BY id DESC LIMIT 1
-    ) AS is_tip, 0 AS is_open
+    ) AS is_tip, 0 AS is_open,
+    (SELECT settings_hash FROM turns WHERE turns.id = points.turn_id) AS settings_hash
     FROM points WHERE {KEY_IS} AND hash IN (:last, (
         -- in the order given, the longest first, so that it stops where a conversation goes on
         SELECT value FROM json_each(:longest_first)
@@ -30,10 +35,17 @@ _ENDS_SQL = """
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
     ) AS is_tip, status = 'tool_use' AS is_open, parent_id, ask_hash, idempotency_key,
-    scope, external_id, provider
+    scope, external_id, provider, settings_hash
     FROM turns
 """
 _NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
+_NEWEST_OF_MANNER_SQL = f"""
+    {_ENDS_SQL} WHERE {KEY_IS} AND settings_hash = :settings AND model_asked = :model AND (
+        internal_id = :mapped
+        -- a session that was forgotten has none
+        OR EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND points.turn_id = turns.id)
+    ) ORDER BY id DESC LIMIT 1
+"""
 _TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
 _OPEN_SQL = f"""
     {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND status = 'tool_use'
@@ -70,7 +82,9 @@ def map_row(db: Database, key: SessionKey) -> MapRow | None:
     return MapRow(key, row["internal_id"], *used, json.loads(row["metadata"]))
 
 
-def lineage(db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool) -> Lineage:
+def lineage(
+    db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool, asked_so: Manner | None
+) -> Lineage:
     row = map_row(db, key)
     asked = {
         "last": hashes[-1] if hashes else None,
@@ -80,7 +94,7 @@ def lineage(db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool) 
     points = tuple(_point(point) for point in found)
     waits = _first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
     open_turn = _point(waits) if waits else None
-    newest = _first(db, _NEWEST_SQL, [row.internal_id]) if row and tip else None
+    newest = _newest(db, row, asked_so) if row and tip else None
     if newest is None:
         return Lineage(row, None, points, open_turn)
     parent = _first(db, _TURN_SQL, [newest["parent_id"]])
@@ -93,6 +107,29 @@ def lineage(db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool) 
         request=newest["idempotency_key"],
         before=_point(parent) if parent else None,
     )
+
+
+def _newest(db: Database, row: MapRow, asked_so: Manner | None) -> Mapping[str, Any] | None:
+    """The key's newest turn in this manner; that of its session where the manner does not count,
+    or was not noted yet."""
+    mapped = _first(db, _NEWEST_SQL, [row.internal_id])
+    if asked_so is None or (mapped is not None and mapped["settings_hash"] is None):
+        return mapped
+    wanted = {"settings": asked_so.settings, "model": asked_so.model, "mapped": row.internal_id}
+    return _first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
+
+
+def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
+    """Whether a turn leaves its key mapped to the session it had: a side call, or what may be one,
+    until somebody goes on from it."""
+    if turn.plan == "resume" or turn.reason in _TAKES_OVER or turn.settings_hash is None:
+        return False
+    parent = _first(db, _TURN_SQL, [turn.parent_id]) if turn.parent_id is not None else None
+    if parent is not None and parent["internal_id"] != row.internal_id:
+        return False
+    mapped = _first(db, _NEWEST_SQL, [row.internal_id])
+    before = mapped["settings_hash"] if mapped else None
+    return turn.plan == "fresh" or before not in (None, turn.settings_hash)
 
 
 def last_ended(db: Database, turn_id: int) -> Point | None:
@@ -133,4 +170,5 @@ def _point(row: Mapping[str, Any]) -> Point:
         row["turn_id"],
         bool(row["is_tip"]),
         bool(row["is_open"]),
+        row["settings_hash"],
     )

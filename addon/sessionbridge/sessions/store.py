@@ -27,6 +27,7 @@ from sessionbridge.sessions.ledger import (
     ledger_turn,
     turn_row,
 )
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.passed import PassedTurn, passed_row
 from sessionbridge.sessions.reports import (
     SESSIONS_SQL,
@@ -168,13 +169,21 @@ class SessionStore:
 
     # -- the lineage ------------------------------------------------------------------------------
 
-    def lineage(self, key: SessionKey, hashes: Sequence[str], *, tip: bool = True) -> Lineage:
+    def lineage(
+        self,
+        key: SessionKey,
+        hashes: Sequence[str],
+        *,
+        tip: bool = True,
+        asked_so: Manner | None = None,
+    ) -> Lineage:
         """`hashes` are those of a conversation's messages, from the first to the one asked. Without
-        `tip` nothing is told of the key's newest turn, which only a history kept here needs.
+        `tip` nothing is told of the key's newest turn, which only a history kept here needs; with
+        `asked_so` it is the newest of those that were asked in this manner.
 
         One question however many they are. Never writes, so it needs no lock and waits for nobody.
         """
-        return self._snapshot(lambda db: rows.lineage(db, key, hashes, tip=tip))
+        return self._snapshot(lambda db: rows.lineage(db, key, hashes, tip=tip, asked_so=asked_so))
 
     def last_ended(self, turn_id: int) -> Point | None:
         """Where the newest turn ended that this one goes on from and that was no open one."""
@@ -189,7 +198,10 @@ class SessionStore:
 
         def work(db: Database) -> int:
             with writing(db):
-                self._upsert(db, record.key, record.internal_id, record.metadata)
+                known = map_row(db, record.key)
+                keeps = known is not None and rows.keeps_its_session(db, known, record)
+                session = known.internal_id if known and keeps else record.internal_id
+                self._upsert(db, record.key, session, record.metadata)
                 turn_id = cast(int, db.table("turns").insert(turn_row(record)).last_pk)
                 place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
                 db.conn.executemany(

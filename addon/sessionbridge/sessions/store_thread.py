@@ -10,6 +10,7 @@ from typing import Any
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.ledger import Lineage, Response, TurnRecord
+from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.store import SessionStore
 from sessionbridge.turn import Point, SessionKey
 
@@ -25,8 +26,15 @@ class StoreThread:
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
 
-    async def lineage(self, key: SessionKey, hashes: Sequence[str], *, tip: bool = True) -> Lineage:
-        return await self.ask(lambda store: store.lineage(key, hashes, tip=tip))
+    async def lineage(
+        self,
+        key: SessionKey,
+        hashes: Sequence[str],
+        *,
+        tip: bool = True,
+        asked_so: Manner | None = None,
+    ) -> Lineage:
+        return await self.ask(lambda s: s.lineage(key, hashes, tip=tip, asked_so=asked_so))
 
     async def last_ended(self, turn_id: int) -> Point | None:
         return await self.ask(lambda store: store.last_ended(turn_id))

@@ -18,6 +18,8 @@ REASONS = {
     "first_turn": "Nothing was said before in this conversation.",
     "continued": "The client sent what the session holds, and one new message.",
     "appended": "The history is kept here, and the message was added to it.",
+    "other_settings": "Asked with another system prompt, other tools or another model than the "
+    "conversation: a branch of its own, so that this one goes on as it was.",
     "branched": "An earlier message was edited, or the client went back and went on from there.",
     "retried": "The same question once more: it was asked again where it was asked before.",
     "imported": "The session did not hold all that the client sent, so the rest was brought in.",
