@@ -11,7 +11,7 @@ import pytest
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.sessions.manner import manner
 from sessionbridge.turn import Message, Tool
-from tests.bridge_fixtures import CLIENT_HELD, LEARNT, Answer, House, house
+from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, House, house
 from tests.scripted_dispatcher import words
 
 __all__ = ["house"]
@@ -169,3 +169,15 @@ def test_the_recorded_title_call_of_open_webui_is_one() -> None:
     for call in recorded:
         (message,) = call["body"]["messages"]
         assert manner("", [], "m", told(message["content"])).is_task
+
+
+async def test_a_history_kept_here_goes_on_from_its_newest_turn_however_that_was_asked(
+    house: House,
+) -> None:
+    """Also where the session before it was lost, and all had to be brought in."""
+    await house.ask("A title, please", origin=SERVER_HELD, system="You write titles.")
+    house.dispatcher.sessions.clear()
+    await house.ask(TALK, origin=SERVER_HELD)
+    last = await house.ask("three", origin=SERVER_HELD)
+    assert way(last) == "resume appended"
+    assert words(house.dispatcher.seen[-1]) == [*TALK, ("assistant", "3: two"), ("user", "three")]

@@ -124,6 +124,8 @@ def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
     until somebody goes on from it."""
     if turn.plan == "resume" or turn.reason in _TAKES_OVER or turn.settings_hash is None:
         return False
+    if turn.reason != "other_settings" and turn.metadata.get("history") != "client":
+        return False  # what is kept here goes on from the newest turn, however that was asked
     parent = _first(db, _TURN_SQL, [turn.parent_id]) if turn.parent_id is not None else None
     if parent is not None and parent["internal_id"] != row.internal_id:
         return False
