@@ -98,7 +98,6 @@ APART: dict[str, tuple[list[Any], list[tuple[Role, list[Block]]]]] = {
             ("assistant", [text("So.")]),
         ],
     ),
-    "given up": ([MCP, text("So.")], [("assistant", [text("So.")])]),
     "beside a search": (
         [SEARCH, MCP, {**TOLD, "content": "x"}, text("So.")],
         [
@@ -117,6 +116,12 @@ def test_what_betas_have_done_is_told_as_calls_and_results(
     turn = parse(user(text("q")), assistant(*blocks), user(text("and?")))
     assert turn.messages[1:-1] == tuple(Message(role, tuple(said)) for role, said in told)
     assert turn.ignored == ()
+
+
+def test_a_call_that_was_given_up_is_left_out_and_named() -> None:
+    turn = parse(user(text("q")), assistant(MCP, text("So.")), user(text("and?")))
+    assert turn.messages[1].blocks == (text("So."),)
+    assert turn.ignored == ("messages.content.mcp_tool_use",)
 
 
 def test_the_clients_own_calls_come_after_what_is_answered_already() -> None:

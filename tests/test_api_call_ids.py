@@ -20,17 +20,33 @@ INSIDE: dict[str, tuple[tuple[Said, ...], list[str]]] = {
     ),
     "equal once they are spelled": (
         (ASK, ("calls", "f:0", "f.0"), ("results", "f.0", "f:0")),
-        ["f_0", "f_0_2", "f_0_2", "f_0"],
+        ["f_0", "f_0-2", "f_0-2", "f_0"],
     ),
     "counted anew in each answer": (
         (ASK, ("calls", "0"), ("results", "0"), ("calls", "0"), ("results", "0")),
-        ["0", "0", "0_2", "0_2"],
+        ["0", "0", "0-2", "0-2"],
     ),
-    "two calls of one id": ((ASK, ("calls", "a", "a"), ("results", "a", "a")), ["a", "a_2"] * 2),
-    "no ids": ((ASK, ("calls", "", ""), ("results", "", "")), ["call", "call_2"] * 2),
+    "two calls of one id": ((ASK, ("calls", "a", "a"), ("results", "a", "a")), ["a", "a-2"] * 2),
+    "no ids": ((ASK, ("calls", "", ""), ("results", "", "")), ["call", "call-2"] * 2),
     "an id that another was given": (
-        (ASK, ("calls", "a", "a_2"), ("results", "a", "a_2"), ("calls", "a"), ("results", "a")),
-        ["a", "a_2", "a", "a_2", "a_3", "a_3"],
+        (ASK, ("calls", "a", "a-2"), ("results", "a", "a-2"), ("calls", "a"), ("results", "a")),
+        ["a", "a-2", "a", "a-2", "a-3", "a-3"],
+    ),
+    "another's and a number, which are one to the CLI": (
+        (ASK, ("calls", "a", "a_2"), ("results", "a", "a_2")),
+        ["a", "a_2-2"] * 2,
+    ),
+    "and the other way round": (
+        (ASK, ("calls", "fc_1_1"), ("results", "fc_1_1"), ("calls", "fc_1"), ("results", "fc_1")),
+        ["fc_1_1", "fc_1_1", "fc_1-2", "fc_1-2"],
+    ),
+    "numbered alike, which are two": (
+        (ASK, ("calls", "call_0", "call_1"), ("results", "call_0", "call_1")),
+        ["call_0", "call_1"] * 2,
+    ),
+    "none beside those with numbers": (
+        (ASK, ("calls", "call_0", ""), ("results", "call_0", "")),
+        ["call_0", "call-2"] * 2,
     ),
     "results alone, of a history kept here": ((("results", "x:1"),), ["x_1"]),
 }

@@ -23,6 +23,8 @@ from sessionbridge.errors import ModelNotFound
         "claude-sonnet-4-5-20250929",
         "claude-sonnet-4-5@20250929",
         "claude-3-5-haiku",
+        "claude-2.1",
+        "claude-instant-1.2",
         "Claude-Opus-4-5",
         "claude-sonnet-4-5[1m]",
         "sonnet",

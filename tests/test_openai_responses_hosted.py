@@ -22,7 +22,7 @@ def item(kind: str, **fields: Any) -> dict[str, Any]:
     return {"type": kind, "status": "completed", **fields}
 
 
-def use(id_: str, name: str, **given: Any) -> Block:
+def use(id_: str, name: str, /, **given: Any) -> Block:
     return {"type": "tool_use", "id": id_, "name": name, "input": given}
 
 
@@ -116,6 +116,31 @@ RAN: dict[str, tuple[list[dict[str, Any]], Block, Block]] = {
         use("c", "computer", action={"type": "screenshot"}),
         result("c", '{"file_id": "f"}'),
     ),
+    "an approval": (
+        [
+            item("mcp_approval_request", id="ma_1", server_label="d", name="f", arguments="{}"),
+            item("mcp_approval_response", approval_request_id="ma_1", approve=False),
+        ],
+        use("ma_1", "mcp_approval", server_label="d", name="f", arguments="{}"),
+        result("ma_1", "false"),
+    ),
+    "a picture that is none": (
+        [item("image_generation_call", id="ig_1", result="not base64")],
+        use("ig_1", "image_generation"),
+        result("ig_1", "{}"),
+    ),
+    "a screenshot that cannot be shown": (
+        [
+            item("computer_call", id="cu_1", call_id="c", action={"type": "screenshot"}),
+            item(
+                "computer_call_output",
+                call_id="c",
+                output={"type": "computer_screenshot", "image_url": "data:image/bmp;base64,Qk0="},
+            ),
+        ],
+        use("c", "computer", action={"type": "screenshot"}),
+        result("c", '{"type": "computer_screenshot"}'),
+    ),
     "program": (
         [
             item("program", id="pr_1", call_id="c", code="x", fingerprint="f"),
@@ -163,6 +188,18 @@ def test_what_says_nothing_is_left_out_and_named(kind: str) -> None:
     assert turn.ignored == ((f"input.{kind}",) if hosted.LEFT_OUT[kind] else ())
 
 
+def test_an_approval_that_nobody_gave_is_left_out_and_named() -> None:
+    request = item("mcp_approval_request", id="ma_1", server_label="d", name="f", arguments="{}")
+    assert parse(HI, said("So."), request, HI).ignored == ("input.mcp_approval_request",)
+
+
+def test_the_decision_may_be_the_last_word() -> None:
+    request = item("mcp_approval_request", id="ma_1", server_label="d", name="f", arguments="{}")
+    decided = item("mcp_approval_response", approval_request_id="ma_1", approve=True, reason="ok")
+    (answer,) = parse(HI, request, decided).messages[-1].blocks
+    assert answer["content"] == '{"approve": true, "reason": "ok"}'
+
+
 def test_every_item_type_of_the_official_package_is_decided() -> None:
     decided = TEXTS | hosted.CALLS.keys() | hosted.RESULTS.keys() | hosted.BOTH.keys()
     known: set[str] = set()
@@ -196,6 +233,12 @@ def test_tools_that_items_bring_are_offered_and_their_calls_are_known_by_both_na
     ]
     assert turn.messages[1].blocks[0]["name"] == "shell__exec_2"
     assert turn.ignored == ()
+
+
+def test_a_namespace_keeps_its_description_when_it_is_brought_again() -> None:
+    brought = {"type": "additional_tools", "tools": [{**space("a", "x", "y"), "description": "D"}]}
+    told = [tool.description for tool in parse(brought, HI, brought).parameters.tools]
+    assert told == ["D", ""]
 
 
 def test_tools_that_are_brought_again_replace_those_before() -> None:

@@ -130,6 +130,7 @@ def test_what_a_tool_asks_for_in_vain_is_told() -> None:
         (allowed("auto", "double"), 1, ()),
         (allowed("required", "double"), 1, ("tool_choice",)),
         (allowed("auto", "triple"), 0, ()),
+        ({"type": "allowed_tools", "mode": "auto", "tools": [{"type": "namespace"}]}, 0, ()),
         (allowed("auto"), 0, ()),
     ],
 )
@@ -191,6 +192,18 @@ def test_a_format_that_is_none_is_refused(format_: Any) -> None:
     with pytest.raises(BadRequest) as caught:
         parse({**PATCH, "format": format_})
     assert str(caught.value.param).startswith("tools.0.format")
+
+
+def test_a_namespace_is_allowed_as_a_whole_and_a_function_by_its_own() -> None:
+    tools = [DOUBLE, space("math", DOUBLE, {**DOUBLE, "name": "half"})]
+
+    def offered(**one: Any) -> list[str]:
+        choice = {"type": "allowed_tools", "mode": "auto", "tools": [one]}
+        return [tool.name for tool in parse(*tools, tool_choice=choice).parameters.tools]
+
+    assert offered(type="namespace", name="math") == ["math__double", "math__half"]
+    assert offered(type="function", name="double") == ["double"]
+    assert offered(type="function", name="half", namespace="math") == ["math__half"]
 
 
 def named(*tools: dict[str, Any]) -> list[tuple[str, str | None, str | None]]:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+
+import openai
+import pytest
 
 from tests.proxy import Proxy, running_proxy, wait_for
 from tests.scripted_api import ScriptedServer, assistant, user
@@ -74,6 +77,39 @@ def test_open_webuis_side_calls_stay_out_of_the_chat(proxy: Proxy, api: Scripted
         "fresh other_settings",
         "resume continued",
     ]
+
+
+@pytest.mark.parametrize("offered", [True, False], ids=["with tools", "results alone"])
+def test_side_calls_between_tool_rounds_of_a_client_that_sends_what_is_new(
+    proxy: Proxy, api: ScriptedServer, offered: bool
+) -> None:
+    name = f"rounds-{offered}"
+    client = proxy.openai({"X-SessionBridge-Session": name})
+
+    def title() -> None:
+        told = [{"role": "system", "content": "You write titles."}, user("A title, please")]
+        client.chat.completions.create(model="sonnet", messages=cast(Any, told))
+
+    def ask(*new: Any, tools: bool = True) -> Any:
+        given = [LOOK] if tools else openai.omit
+        completion = client.chat.completions.create(model="sonnet", messages=list(new), tools=given)
+        return completion.choices[0].message
+
+    def give(message: Any, content: str) -> Any:
+        (call,) = message.tool_calls
+        result = {"role": "tool", "tool_call_id": call.id, "content": content}
+        return ask(result, tools=offered)
+
+    title()
+    called = ask(user(f"My name is Oz. ({name}) [call look]"))
+    title()
+    if offered:  # or the model could call nothing
+        called = give(called, "[call look]")
+        title()
+    assert give(called, "seen").content == "Returned: seen"
+    title()
+    assert ask(user("Who am I?")).content == "Your name is Oz."
+    assert plans(proxy, name, 8 if offered else 6)[-1] == "resume appended"
 
 
 def test_kimis_shrinking_limit_keeps_its_process(proxy: Proxy, api: ScriptedServer) -> None:

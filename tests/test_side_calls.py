@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sessionbridge.exchange import Exchange
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.sessions.manner import manner
-from sessionbridge.turn import Message, Tool
-from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, House, house
+from sessionbridge.turn import Attempt, Message, Tool
+from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, House, body, house
 from tests.scripted_dispatcher import words
 
 __all__ = ["house"]
@@ -130,6 +132,33 @@ async def test_a_title_call_leaves_the_conversation_its_name(house: House) -> No
     history = [("user", "one more"), ("assistant", cleared.text), ("user", "two")]
     assert way(await house.ask(history, system="Be kind.")) == "resume continued"
     assert mapped(house) == session(cleared)
+
+
+async def test_what_is_begun_anew_leaves_all_before_it_behind(house: House) -> None:
+    fields = {"origin": LEARNT, "system": "Be kind."}
+    await house.ask("my name is Ann", **fields)
+    exchange_fields = {"origin": LEARNT, "system": "Start over."}
+    exchange = Exchange("messages", LEARNT, Attempt(anew=True))
+    async with aclosing(
+        house.bridge.handle(exchange, body("anew", system="Start over."))
+    ) as answer:
+        _ = [part async for part in answer]
+    last = await house.ask("who am I?", **fields)
+    assert way(last) == "fresh other_settings"
+    assert words(house.dispatcher.seen[-1]) == [("user", "who am I?")]
+    again = await house.ask("go on", **exchange_fields)
+    assert way(again) == "resume appended"
+
+
+async def test_a_side_call_that_is_retried_leaves_the_conversation_its_name(house: House) -> None:
+    chat = await house.ask("one", origin=LEARNT, system="Be kind.")
+    for _ in range(2):
+        exchange = Exchange("messages", LEARNT, Attempt(key="k1"))
+        title = body("A title", system="You write titles.")
+        async with aclosing(house.bridge.handle(exchange, title)) as answer:
+            _ = [part async for part in answer]
+    assert exchange.outcome.plan is not None and exchange.outcome.plan.reason == "retried"
+    assert mapped(house) == session(chat)
 
 
 def told(text: str) -> Any:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
 
@@ -81,6 +82,7 @@ class Bridge:
                 raise exchange.refused
             turn, spoken = await self._parse(shape, body)
             encoder = shape.encoder(turn)
+            exchange.outcome.call_input = partial(shape.call_input, turn)
             async with aclosing(self._answer(turn, spoken, exchange)) as answer:
                 async for delta in answer:
                     last = isinstance(delta, Finished)

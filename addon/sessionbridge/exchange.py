@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+from sessionbridge.apis.arguments import read_arguments
 from sessionbridge.errors import BridgeError
 from sessionbridge.turn import (
     Attempt,
@@ -23,6 +24,10 @@ from sessionbridge.turn import (
     ToolInput,
     Usage,
 )
+
+
+def _read(name: str, written: str) -> Mapping[str, Any]:
+    return read_arguments(written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +71,8 @@ class Outcome:
     turn: int | None = None
     failure: BridgeError | None = None
     error: str | None = None
+    call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
+    """How the client will tell the input of a call, by the tool's name and what was written."""
     _texts: list[str] = field(default_factory=list)
     _calls: list[tuple[ToolCall, list[str]]] = field(default_factory=list)
     _begun: float = field(default_factory=time.monotonic)
@@ -83,9 +90,9 @@ class Outcome:
                 "type": "tool_use",
                 "id": call.id,
                 "name": call.name,
-                "input": json.loads(text or "{}"),
+                "input": self.call_input(call.name, "".join(pieces)),
             }
-            for call, text in ((call, "".join(pieces)) for call, pieces in self._calls)
+            for call, pieces in self._calls
         ]
         return Message("assistant", ({"type": "text", "text": self.text}, *calls))
 

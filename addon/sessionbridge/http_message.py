@@ -19,10 +19,13 @@ _LARGE_BODY = 1_000_000
 async def json_body(request: http.Request, headers: Mapping[str, str]) -> dict[str, Any] | None:
     """The request's body where it is a JSON object; what is wrong with any other is for the API
     shape to say, or for the real API."""
-    # Decoded for reading only: the request may yet have to go on as it is.
-    content = (decoded(request) if "content-encoding" in headers else request.raw_content) or b""
+    content = request.raw_content or b""
     try:
-        if len(content) > _LARGE_BODY:
+        if "content-encoding" in headers:
+            # For reading only: the request may yet have to go on as it is. Even a small body may
+            # take a second.
+            body = await asyncio.to_thread(lambda: _parsed(decoded(request) or b""))
+        elif len(content) > _LARGE_BODY:
             body = await asyncio.to_thread(_parsed, content)
         else:
             body = _parsed(content)

@@ -60,4 +60,6 @@ def foreign_page(origin: str | None, site: str | None = None) -> bool:
         host = urlsplit(origin).hostname or ""
     except ValueError:  # brackets without an IPv6 address in them: nothing of this machine's
         return True
-    return not (host == "localhost" or is_loopback(host))
+    # Names below localhost are this machine's too (RFC 6761, 6.3).
+    plain = plain_host(host)
+    return not (plain == "localhost" or plain.endswith(".localhost") or is_loopback(host))

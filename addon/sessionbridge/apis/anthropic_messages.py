@@ -15,11 +15,17 @@ A last message of the assistant (prefill) is refused, as current models do.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sessionbridge.apis.anthropic_messages_answer import DocumentEncoder, StreamEncoder, error_body
+from sessionbridge.apis.anthropic_messages_answer import (
+    DocumentEncoder,
+    StreamEncoder,
+    error_body,
+    read_input,
+)
 from sessionbridge.apis.anthropic_messages_blocks import said
 from sessionbridge.apis.anthropic_messages_parameters import Asked, parameters
 from sessionbridge.apis.body import Fields, NotBlank, read, without_effect
@@ -97,6 +103,9 @@ class MessagesShape:
     def encoder(self, turn: Turn) -> Encoder:
         shows_thinking = turn.parameters.thinking is not None
         return StreamEncoder(shows_thinking) if turn.stream else DocumentEncoder(shows_thinking)
+
+    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+        return read_input(written)
 
     def status(self, error: BridgeError) -> int:
         return error.status

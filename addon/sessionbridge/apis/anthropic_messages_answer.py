@@ -12,6 +12,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from sessionbridge.apis import sse
+from sessionbridge.apis.arguments import UNREADABLE, read_arguments
+from sessionbridge.apis.body import check_values
 from sessionbridge.errors import BridgeError, ThreadsUnsupported
 from sessionbridge.turn import (
     Delta,
@@ -184,16 +186,34 @@ class _Block:
     def whole(self) -> dict[str, Any]:
         fields: dict[str, Any] = {field: "".join(p) for field, p in self._pieces.items()}
         if "input" in fields:
-            fields["input"] = _input(fields["input"])
+            fields["input"] = read_input(fields["input"])
         return self._empty | fields
 
 
-def _input(text: str) -> Any:
+def read_input(text: str) -> dict[str, Any]:
+    """What a model has written as the input of a call; where a limit cut it short, what is there
+    of it, as the official client reads it in a stream."""
+    given = read_arguments(text)
+    if UNREADABLE not in given or text.lstrip()[:1] != "{":
+        return given
     try:
-        return json.loads(text)
-    except ValueError:
-        # A limit cut the call short: what is there, as the official client reads it in a stream.
-        return from_json(text, allow_partial=True)
+        part = from_json(text, allow_partial=True)
+        check_values(part)
+    except (ValueError, RecursionError):
+        part = None
+    if part is None and _is_half_a_character(text):
+        part = json.loads(text)  # JSON can say it, though not every reader takes it
+    return part if isinstance(part, dict) else given
+
+
+def _is_half_a_character(text: str) -> bool:
+    try:
+        check_values(json.loads(text))
+    except UnicodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def _message(started: Started) -> dict[str, Any]:

@@ -133,16 +133,31 @@ def said(content: object, role: Role, field: str, *, thinking: bool) -> Said:
         if part.type not in LEFT_OUT
         and (part.type not in THOUGHTS or (thinking and _is_signed(part)))
     ]
-    told = _with_results_apart(kept, role)
+    results = _results(kept)
+    given_up = [p for p in kept if p.type == "mcp_tool_use" and _id_of(p) not in results]
+    if given_up:
+        ignored.add("messages.content.mcp_tool_use")
+    told = _with_results_apart([part for part in kept if part not in given_up], role, results)
     # An answer that was cut while the model thought has said nothing.
     says = any(b["type"] not in THOUGHTS and not is_blank(b) for _, blocks in told for b in blocks)
     return Said(told if says else [], ignored)
 
 
-def _with_results_apart(found: list[Part], role: Role) -> list[tuple[Role, list[Block]]]:
-    results = {p.value.get("tool_use_id") for p in found if p.type in TOLD_AS_RESULTS}
+def _results(found: list[Part]) -> set[str]:
+    """The ids of the calls whose results are told apart."""
+    results = [part for part in found if part.type in TOLD_AS_RESULTS]
+    return {check(_ToolResult, part.value, part.field).tool_use_id for part in results}
+
+
+def _id_of(part: Part) -> str:
+    return check(_ToolUse, part.value, part.field).id
+
+
+def _with_results_apart(
+    found: list[Part], role: Role, results: set[str]
+) -> list[tuple[Role, list[Block]]]:
     if not results:
-        return [(role, [_block(part) for part in found if part.type != "mcp_tool_use"])]
+        return [(role, [_block(part) for part in found])]
     runs: list[tuple[Role, list[Block]]] = []
     # The client's own calls are answered in the next message, so they come last.
     last = [_block(part) for part in found if part.type == "tool_use"]
@@ -153,14 +168,12 @@ def _with_results_apart(found: list[Part], role: Role) -> list[tuple[Role, list[
     return [*runs, (role, last)] if last else runs
 
 
-def _told(found: list[Part], role: Role, results: set[Any]) -> Iterator[tuple[Role, Block]]:
+def _told(found: list[Part], role: Role, results: set[str]) -> Iterator[tuple[Role, Block]]:
     for part in found:
         match part.type:
             case "tool_use":
                 pass
-            case "mcp_tool_use" if part.value.get("id") not in results:
-                pass  # it was given up
-            case "mcp_tool_use" | "server_tool_use" if part.value.get("id") in results:
+            case "mcp_tool_use" | "server_tool_use" if _id_of(part) in results:
                 yield role, _as_call(part)
             case kind if kind in TOLD_AS_RESULTS:
                 yield "user", _as_result(part)

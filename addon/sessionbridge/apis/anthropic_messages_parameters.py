@@ -31,6 +31,7 @@ DEFAULTS = {
 
 class _Typed(Fields):
     type: str | None = None
+    name: str | None = None
 
 
 class _Tool(_Typed):
@@ -120,7 +121,8 @@ def _chosen(tools: tuple[Tool, ...], asked: Asked) -> tuple[Tool, ...]:
     if choice is not None and choice.type == "tool":
         if choice.name is None:
             raise refused("tool_choice.name", "is required")
-        names = {tool.get("name") for tool in asked.tools or []}  # of whatever kind
+        # Of whatever kind.
+        names = [check(_Typed, tool, "tools").name or "" for tool in asked.tools or []]
         check_choice(choice.name, names, "tool_choice.name")
     return tools
 

@@ -9,11 +9,14 @@ call is in it. Nor is anything known of the calls behind an `item_reference`.
 
 Inside, every call has an id of its own in the Messages API's characters. Clients count their calls
 anew in each answer, or leave the ids out; other models write `functions.search:0`. A result belongs
-to the oldest call of its id that has none yet.
+to the oldest call of its id that has none yet. The CLI takes `look` and `look_2` for one id, and
+loses the second one's result (measured with 2.1.332), so ids that differ by such an end are changed
+too.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
@@ -21,6 +24,8 @@ from typing import NamedTuple
 from sessionbridge.apis.body import refused, shown
 from sessionbridge.apis.tools import LONGEST_NAME, allowed
 from sessionbridge.turn import Block, Role
+
+_NUMBER = re.compile(r"_\d+$")
 
 
 class CallWords(NamedTuple):
@@ -49,6 +54,8 @@ class Calls:
         self._role: Role | None = None
         self._spoken = False
         self._ids: set[str] = set()
+        self._stems: set[str] = set()
+        """Of all ids, what is left of each without the numbers at its end."""
         self._open: list[_Call] = []
         self._open_field = ""
         self._results: set[str] = set()
@@ -91,11 +98,12 @@ class Calls:
 
     def _call(self, given: str, field: str) -> str:
         wanted = allowed(given) or "call"
-        numbered = (f"{wanted}_{number}" for number in count(2))
+        numbered = (f"{wanted}-{number}" for number in count(2))
         id_ = wanted
-        while id_ in self._ids:
+        while id_ in self._stems or not self._ids.isdisjoint(_stems(id_)):
             id_ = next(numbered)
         self._ids.add(id_)
+        self._stems |= _stems(id_)
         self._open.append(_Call(given, id_))
         self._open_field = field
         return id_
@@ -114,3 +122,12 @@ class Calls:
             raise refused(field, self._words.uncalled.format(shown(given)))
         self._results.add(given)
         return allowed(given) or "call"
+
+
+def _stems(id_: str) -> set[str]:
+    """The id, and what is left of it as one number after the other is taken from its end."""
+    found = {id_}
+    while (shorter := _NUMBER.sub("", id_)) != id_:
+        id_ = shorter
+        found.add(id_)
+    return found

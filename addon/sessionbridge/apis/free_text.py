@@ -9,6 +9,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sessionbridge.apis.arguments import read_arguments
+from sessionbridge.turn import Turn
+
 FIELD = "input"
 SCHEMA = {"type": "object", "properties": {FIELD: {"type": "string"}}, "required": [FIELD]}
 
@@ -22,6 +25,14 @@ def described(description: str | None, syntax: str, definition: str) -> str:
 def given(text: str) -> dict[str, Any]:
     """The input of a call that was made with this text."""
     return {FIELD: text}
+
+
+def call_input(turn: Turn, name: str, arguments: str) -> dict[str, Any]:
+    """What the model has written as the input of a tool, as it is told to the client and read
+    back."""
+    if any(tool.name == name and tool.takes_text for tool in turn.parameters.tools):
+        return given(written(arguments))
+    return read_arguments(arguments)
 
 
 def written(arguments: str) -> str:

@@ -17,11 +17,12 @@ Into the neutral form:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from sessionbridge.apis import free_text
 from sessionbridge.apis.body import Fields, NotBlank, read, refused, without_effect
 from sessionbridge.apis.openai_chat_answer import (
     OLDER,
@@ -111,6 +112,9 @@ class ChatShape:
         if turn.stream:
             return StreamEncoder(self._clock, form_of(turn), turn.include_usage)
         return DocumentEncoder(self._clock, form_of(turn))
+
+    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+        return free_text.call_input(turn, name, written)
 
     def status(self, error: BridgeError) -> int:
         return status(error)

@@ -20,7 +20,8 @@ def is_free_choice(choice: Any) -> bool:
     cannot make a model call a tool."""
     if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
         # Chat has the list and the mode one level further down.
-        return bool(choice.get("allowed_tools", choice).get("mode") == "auto")
+        inner = choice.get("allowed_tools")
+        return bool((inner if isinstance(inner, dict) else choice).get("mode") == "auto")
     return choice in (None, "auto", "none")
 
 

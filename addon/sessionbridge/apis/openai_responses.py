@@ -25,6 +25,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sessionbridge.apis import free_text
 from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, without_effect
 from sessionbridge.apis.openai_chat_answer import error_body, status
 from sessionbridge.apis.openai_parameters import (
@@ -107,6 +108,16 @@ class _Text(Fields):
     format: _Format | None = None
 
 
+class _AllowedTool(Fields):
+    type: str
+    name: str | None = None
+    namespace: str | None = None
+
+
+class _AllowedTools(Fields):
+    tools: list[_AllowedTool]
+
+
 class _Brought(Fields):
     tools: list[Any]
 
@@ -159,6 +170,9 @@ class ResponsesShape:
     def encoder(self, turn: Turn) -> Encoder:
         return (StreamEncoder if turn.stream else DocumentEncoder)(turn, self._clock)
 
+    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+        return free_text.call_input(turn, name, written)
+
     def status(self, error: BridgeError) -> int:
         return status(error)
 
@@ -197,9 +211,9 @@ def _chosen(choice: Any, offers: Offers) -> tuple[Tool, ...]:
             return ()
         case {"type": "function" | "custom", "name": str(name)}:
             check_choice(name, names, "tool_choice.name")
-        case {"type": "allowed_tools", "tools": list(allowed)}:
-            listed = {tool.get("name") for tool in allowed if isinstance(tool, dict)}
-            return tuple(tool for tool in offers.tools if (tool.called or tool.name) in listed)
+        case {"type": "allowed_tools"}:
+            allowed = check(_AllowedTools, choice, "tool_choice").tools
+            return tuple(tool for tool in offers.tools if _is_allowed(tool, allowed))
         case {"type": str()}:
             pass  # of a kind that the CLI cannot run
         case _:
@@ -207,8 +221,22 @@ def _chosen(choice: Any, offers: Offers) -> tuple[Tool, ...]:
     return offers.tools
 
 
+def _is_allowed(tool: Tool, allowed: list[_AllowedTool]) -> bool:
+    """By its name and namespace, or as one of a namespace that is allowed as a whole."""
+    for one in allowed:
+        if one.type == "namespace":
+            found = one.name is not None and one.name == tool.namespace
+        else:
+            found = (one.namespace, one.name) == (tool.namespace, tool.called or tool.name)
+        if found:
+            return True
+    return False
+
+
 def _items(request: _Request, offers: Offers) -> Items:
-    items = Items(offers)
+    values = request.input if isinstance(request.input, list) else []
+    decided = (v.get("approval_request_id") for v in values if isinstance(v, dict))
+    items = Items(offers, [id_ for id_ in decided if isinstance(id_, str)])
     if request.instructions is not None:
         items.conversation.instruct([request.instructions])
     match request.input:

@@ -8,12 +8,12 @@ becomes two. What says nothing that a Claude model could use is left out, and na
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sessionbridge.apis.arguments import read_arguments
-from sessionbridge.apis.openai_content import image
 from sessionbridge.turn import Block
 
 Item = Mapping[str, Any]
@@ -32,6 +32,7 @@ CALLS = {
     "apply_patch_call": Tool("apply_patch", ("operation",)),
     "computer_call": Tool("computer", ("action", "actions")),
     "local_shell_call": Tool("local_shell", ("action",)),
+    "mcp_approval_request": Tool("mcp_approval", ("server_label", "name", "arguments")),
     "program": Tool("program", ("code",)),
     "shell_call": Tool("shell", ("action",)),
     "tool_search_call": Tool("tool_search", ("arguments",)),
@@ -42,6 +43,7 @@ RESULTS = {
     "apply_patch_call_output": ("status", "output"),
     "computer_call_output": ("output",),
     "local_shell_call_output": ("output",),
+    "mcp_approval_response": ("approve", "reason"),
     "program_output": ("result",),
     "shell_call_output": ("output",),
     "tool_search_output": ("tools",),
@@ -63,9 +65,7 @@ LEFT_OUT = {
     "compaction_trigger": True,
     # Another effort or form of answer from there on; the request's own count.
     "configuration_update": True,
-    # Who may call what of a server that only OpenAI talks to.
-    "mcp_approval_request": True,
-    "mcp_approval_response": True,
+    # Of a server that only OpenAI talks to.
     "mcp_list_tools": True,
     # Of other models, or shown to the client only: the CLI has its own record of it.
     "reasoning": False,
@@ -75,7 +75,13 @@ LEFT_OUT = {
 BRINGS_TOOLS = ("additional_tools", "tool_search_output")
 """Items with tools that may be called from there on."""
 
-_IMAGES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+_IMAGES = {
+    b"\x89PNG\r\n\x1a\n": "image/png",
+    b"\xff\xd8\xff": "image/jpeg",
+    b"GIF8": "image/gif",
+    b"RIFF": "image/webp",
+}
+"""What an image begins with."""
 
 
 def call(kind: str, item: Item, id_: str) -> Block:
@@ -86,8 +92,8 @@ def call(kind: str, item: Item, id_: str) -> Block:
     return _use(id_, tool.name, _some(item, tool.asked))
 
 
-def result(kind: str, item: Item, id_: str, field: str) -> Block:
-    shown = _picture(kind, item, field)
+def result(kind: str, item: Item, id_: str) -> Block:
+    shown = _picture(kind, item)
     content = _told(kind, item) if shown is None else [shown]
     return {"type": "tool_result", "tool_use_id": id_, "content": content}
 
@@ -99,21 +105,40 @@ def _use(id_: str, name: str, asked: Mapping[str, Any]) -> Block:
 def _told(kind: str, item: Item) -> str:
     if kind == "tool_search_output":
         # The tools themselves are offered; this is what has become of the search.
-        return json.dumps([tool.get("name") for tool in item.get("tools") or []])
+        return json.dumps([tool.get("name") for tool in item["tools"] if isinstance(tool, dict)])
     told = _some(item, RESULTS[kind] if kind in RESULTS else BOTH[kind].told)
+    if kind == "computer_call_output" and isinstance(told.get("output"), dict):
+        told["output"] = _some(told["output"], ("type", "file_id"))
     only = next(iter(told.values())) if len(told) == 1 else told
     return only if isinstance(only, str) else json.dumps(only, ensure_ascii=False)
 
 
-def _picture(kind: str, item: Item, field: str) -> Block | None:
-    """A screenshot or a picture that was made."""
+def _picture(kind: str, item: Item) -> Block | None:
+    """A screenshot or a picture that was made; None where the API behind the CLI could not read
+    it, which is no reason to refuse all that was said."""
     if kind == "image_generation_call":
-        media_type = _IMAGES.get(item.get("output_format") or "png")
-        if item.get("result") and media_type:
-            return image(f"data:{media_type};base64,{item['result']}", f"{field}.result")
+        return _read(item.get("result"))
     output = item.get("output")
-    if kind == "computer_call_output" and isinstance(output, dict) and output.get("image_url"):
-        return image(output["image_url"], f"{field}.output.image_url")
+    if kind != "computer_call_output" or not isinstance(output, dict):
+        return None
+    url = output.get("image_url")
+    if isinstance(url, str) and url.lower().startswith(("https://", "http://")):
+        return {"type": "image", "source": {"type": "url", "url": url}}
+    return _read(url.partition(";base64,")[2]) if isinstance(url, str) else None
+
+
+def _read(data: object) -> Block | None:
+    """An image by what it is: a picture's item need not say so."""
+    if not isinstance(data, str) or not data:
+        return None
+    try:
+        content = base64.b64decode(data, validate=True)
+    except ValueError:
+        return None
+    for start, media_type in _IMAGES.items():
+        if content.startswith(start) and (media_type != "image/webp" or content[8:12] == b"WEBP"):
+            source = {"type": "base64", "media_type": media_type, "data": data}
+            return {"type": "image", "source": source}
     return None
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
@@ -67,6 +67,7 @@ class _Output(Fields):
 class _Hosted(Fields):
     id: str | None = None
     call_id: str | None = None
+    approval_request_id: str | None = None
 
 
 class _Reference(Fields):
@@ -89,14 +90,16 @@ class _Refusal(Fields):
 
 
 class Items:
-    """Takes the items in order; `offers` are all tools. `ignored` names what has no effect.
+    """Takes the items in order; `offers` are all tools, `approvals` the ids of the requests for one
+    that were decided. `ignored` names what has no effect.
 
     The API has an item for each text, call and result; neighbours that one answer, or the results
     of one, were split into become one message again.
     """
 
-    def __init__(self, offers: Offers) -> None:
+    def __init__(self, offers: Offers, approvals: Collection[str] = ()) -> None:
         self._offers = offers
+        self._approvals = approvals
         self.conversation = Conversation(WORDS)
         self.ignored: set[str] = set()
         self._role: Role | None = None
@@ -188,6 +191,9 @@ class Items:
     def _hosted_call(self, kind: str, value: dict[str, Any], field: str) -> None:
         item = check(_Hosted, value, field)
         id_ = item.call_id or item.id or ""
+        if kind == "mcp_approval_request" and id_ not in self._approvals:
+            self.ignored.add(f"input.{kind}")
+            return
         # Some results name the call by its item, those of a search at OpenAI by nothing.
         self._hosted_ids |= {item.id or "": id_, kind: id_}
         self._join("assistant", [hosted.call(kind, value, id_)], field)
@@ -195,14 +201,14 @@ class Items:
     def _hosted_result(self, kind: str, value: dict[str, Any], field: str) -> None:
         item = check(_Hosted, value, field)
         last = self._hosted_ids.get("tool_search_call") if kind == "tool_search_output" else None
-        named = item.call_id or item.id or ""
+        named = item.call_id or item.approval_request_id or item.id or ""
         id_ = item.call_id or last or self._hosted_ids.get(named, named)
-        self._join("user", [hosted.result(kind, value, id_, field)], field)
+        self._join("user", [hosted.result(kind, value, id_)], field)
 
     def _hosted_both(self, kind: str, value: dict[str, Any], field: str) -> None:
         id_ = check(_Hosted, value, field).id or ""
         self._join("assistant", [hosted.call(kind, value, id_)], field)
-        self._join("user", [hosted.result(kind, value, id_, field)], field)
+        self._join("user", [hosted.result(kind, value, id_)], field)
 
     def _left_out(self, kind: str, value: dict[str, Any], field: str) -> None:
         if hosted.LEFT_OUT[kind]:

@@ -127,8 +127,8 @@ class Offers:
         if place in self._by_place and not self._again:
             raise refused(f"{field}.name", f"names must be unique, and {shown(tool.name)} is not")
         if space is not None:
-            first = all(known != namespace for known, _ in self._by_place)
-            about = space.description if first else None
+            others = [known for known in self._by_place if known[0] == namespace]
+            about = space.description if not others or others[0] == place else None
             told = "\n\n".join(filter(None, [about, tool.description]))
             name = self._free_name(tool_name(tool.name, namespace), place)
             tool = replace(tool, name=name, description=told, called=tool.name, namespace=namespace)

@@ -5,7 +5,8 @@ Shapes do no I/O. Each lives in a file named after its API and knows no other.
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from sessionbridge.errors import BridgeError
 from sessionbridge.turn import Finished, Said, Turn
@@ -39,6 +40,10 @@ class Shape(Protocol):
 
     def encoder(self, turn: Turn) -> Encoder:
         """An encoder for a stream or for one JSON document, as the turn asks."""
+
+    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+        """The input of a call that the model has written, as `parse` will read it when the client
+        sends it back."""
 
     def status(self, error: BridgeError) -> int:
         """The status of an error response, where this API has one of its own for that error."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from claude_agent_sdk.types import McpSdkServerConfig
@@ -132,6 +133,23 @@ def _content(part: Mapping[str, Any]) -> types.ContentBlock:
         return types.TextContent(text=part["text"])
     source = part["source"]
     return types.ImageContent(data=source["data"], mime_type=source["media_type"])
+
+
+def inside(messages: Iterable[Message], tools: Sequence[Tool]) -> tuple[Message, ...]:
+    """Messages with the calls by the names that the model knows."""
+    spelled = _spelled([tool.name for tool in tools])
+    if spelled.get(_KEPT) is None:
+        return tuple(messages)
+    return tuple(
+        replace(message, blocks=tuple(_renamed(block, spelled) for block in message.blocks))
+        for message in messages
+    )
+
+
+def _renamed(block: Block, spelled: Mapping[str, str]) -> Block:
+    if block["type"] != "tool_use":
+        return block
+    return {**block, "name": spelled.get(block["name"], block["name"])}
 
 
 def _spelled(names: Sequence[str]) -> dict[str, str]:

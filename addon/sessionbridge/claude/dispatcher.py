@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from uuid import uuid4
 
-from sessionbridge.claude import imports
+from sessionbridge.claude import client_tools, imports
 from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.disk import on_thread
 from sessionbridge.claude.job import Job, Mode
@@ -210,7 +210,8 @@ class ClaudeDispatcher:
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
             plan, written = with_sources(taken.plan, sources), taken.entries
-            running = process.turn(plan.feed[len(written) :], plan.ask, written, job.stop)
+            feed = client_tools.inside(plan.feed[len(written) :], job.parameters.tools)
+            running = process.turn(feed, plan.ask, written, job.stop)
             async with aclosing(running) as deltas:
                 async for delta in deltas:
                     if isinstance(delta, Finished):
@@ -308,7 +309,7 @@ class ClaudeDispatcher:
 
     def _write(self, job: Job, sources: Sources) -> tuple[str, ...]:
         """Writes what can be written; the rest is fed to the process that resumes it."""
-        feed = with_sources(job.plan, sources).feed
+        feed = client_tools.inside(with_sources(job.plan, sources).feed, job.parameters.tools)
         path, cwd = self._profile.transcript(job.session_id), self._profile.work_dir(job.memory)
         return imports.write(path, feed[: imports.writable(feed)], cwd)
 

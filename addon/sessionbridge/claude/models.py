@@ -29,7 +29,8 @@ _PASSABLE = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,199}(\[1m\])?", re.A)
 _CLOUDS_VERSION = re.compile(r"(-v\d+)?:[\w-]+(?=$|\[)|-v\d+$")
 """What Bedrock and routers add: `-v1:0`, `:beta`."""
 
-_DOT = re.compile(r"(?<=\d)\.(?=\d)")
+_DOT = re.compile(r"(?<=[3-9])\.(?=\d)")
+"""In a version; those before 3 have it by themselves (`claude-2.1`)."""
 _TURNED = re.compile(r"^claude-(4-\d|5-\d|[45])-(sonnet|opus|haiku)(?=$|\[|-\d{8})", re.I)
 
 _SHOWN = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)

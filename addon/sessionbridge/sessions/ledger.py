@@ -100,12 +100,14 @@ class _Turn:
 class TurnRecord(_Turn):
     """A turn to commit. `points` are the (hash, entry uuid) pairs it can be continued from.
 
-    `metadata` goes to the key's map row, where it is merged with what is already there.
+    `metadata` goes to the key's map row, where it is merged with what is already there. A turn that
+    `may_be_aside` does not take the row over where it looks like a side call.
     """
 
     key: SessionKey
     points: tuple[tuple[str, str], ...]
     metadata: Mapping[str, Any]
+    may_be_aside: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

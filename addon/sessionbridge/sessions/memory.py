@@ -150,12 +150,10 @@ class Remembered:
         return plan
 
     async def _lineage(self) -> Lineage:
-        found = await self._store.lineage(self._key, self._hashes, asked_so=self._looked_for)
-        waits = found.tip is not None and found.tip.is_open
-        if self._looked_for and brings_results(self._links) and not waits:
-            # Some clients offer their tools with the question alone.
-            return await self._store.lineage(self._key, self._hashes)
-        return found
+        waits = brings_results(self._links)
+        return await self._store.lineage(
+            self._key, self._hashes, asked_so=self._looked_for, waits=waits
+        )
 
     async def _without_tip(self) -> Lineage:
         return await self._store.lineage(self._key, self._hashes, tip=False)
@@ -275,6 +273,7 @@ class Remembered:
                 duration_ms=answered.duration_ms,
                 settings_hash=self._manner.settings,
                 model_asked=self._manner.model,
+                may_be_aside=self._history == "client" or self._origin.history == "learn",
                 points=tuple(points),
                 metadata={
                     **self._learnt,

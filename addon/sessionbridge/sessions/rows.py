@@ -12,7 +12,7 @@ from sessionbridge.sessions.ledger import Lineage, MapRow, Response, TurnRecord
 from sessionbridge.sessions.manner import Manner
 from sessionbridge.turn import Point, SessionKey
 
-_TAKES_OVER = ("started_over", "memory_lost", "retried")
+_TAKES_OVER = ("started_over", "memory_lost")
 """Reasons of turns after which the session before is not to be gone on with."""
 
 KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
@@ -43,7 +43,22 @@ _NEWEST_OF_MANNER_SQL = f"""
     {_ENDS_SQL} WHERE {KEY_IS} AND settings_hash = :settings AND model_asked = :model AND (
         internal_id = :mapped
         -- a session that was forgotten has none
-        OR EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND points.turn_id = turns.id)
+        OR EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND points.internal_id = turns.internal_id)
+    ) AND id >= coalesce(
+        (SELECT max(id) FROM turns anew WHERE {KEY_IS} AND reason = 'started_over'), 0
+    ) ORDER BY id DESC LIMIT 1
+"""
+_WENT_ON_SQL = f"""
+    WITH RECURSIVE line(id) AS (
+        SELECT :turn
+        UNION
+        SELECT turns.id FROM turns JOIN line ON turns.parent_id = line.id WHERE {KEY_IS}
+    )
+    {_ENDS_SQL} WHERE id = (SELECT max(id) FROM line)
+"""
+_NEWEST_OPEN_SQL = f"""
+    {_ENDS_SQL} WHERE {KEY_IS} AND status = 'tool_use' AND id = (
+        SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
     ) ORDER BY id DESC LIMIT 1
 """
 _TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
@@ -83,7 +98,13 @@ def map_row(db: Database, key: SessionKey) -> MapRow | None:
 
 
 def lineage(
-    db: Database, key: SessionKey, hashes: Sequence[str], *, tip: bool, asked_so: Manner | None
+    db: Database,
+    key: SessionKey,
+    hashes: Sequence[str],
+    *,
+    tip: bool,
+    asked_so: Manner | None,
+    waits: bool,
 ) -> Lineage:
     row = map_row(db, key)
     asked = {
@@ -92,9 +113,9 @@ def lineage(
     }
     found = db.query(_POINTS_SQL, {**named(key), **asked})
     points = tuple(_point(point) for point in found)
-    waits = _first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
-    open_turn = _point(waits) if waits else None
-    newest = _newest(db, row, asked_so) if row and tip else None
+    found_open = _first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
+    open_turn = _point(found_open) if found_open else None
+    newest = _newest(db, row, asked_so, waits=waits) if row and tip else None
     if newest is None:
         return Lineage(row, None, points, open_turn)
     parent = _first(db, _TURN_SQL, [newest["parent_id"]])
@@ -109,29 +130,41 @@ def lineage(
     )
 
 
-def _newest(db: Database, row: MapRow, asked_so: Manner | None) -> Mapping[str, Any] | None:
+def _newest(
+    db: Database, row: MapRow, asked_so: Manner | None, *, waits: bool
+) -> Mapping[str, Any] | None:
     """The key's newest turn in this manner; that of its session where the manner does not count,
-    or was not noted yet."""
+    or was not noted yet. With `waits` rather the newest that waits for results, in any manner:
+    some clients offer their tools with the question alone."""
     mapped = _first(db, _NEWEST_SQL, [row.internal_id])
     if asked_so is None or (mapped is not None and mapped["settings_hash"] is None):
         return mapped
     wanted = {"settings": asked_so.settings, "model": asked_so.model, "mapped": row.internal_id}
-    return _first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
+    found = _first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
+    if found is not None:
+        # Its results may have come without the tools, and so in another manner.
+        found = _first(db, _WENT_ON_SQL, {**named(row.key), "turn": found["turn_id"]})
+    if waits and not (found and found["is_open"]):
+        return _first(db, _NEWEST_OPEN_SQL, named(row.key)) or mapped
+    return found
 
 
 def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
     """Whether a turn leaves its key mapped to the session it had: a side call, or what may be one,
     until somebody goes on from it."""
-    if turn.plan == "resume" or turn.reason in _TAKES_OVER or turn.settings_hash is None:
+    if not turn.may_be_aside or turn.reason in _TAKES_OVER or turn.settings_hash is None:
         return False
-    if turn.reason != "other_settings" and turn.metadata.get("history") != "client":
-        return False  # what is kept here goes on from the newest turn, however that was asked
+    if turn.plan == "resume" and turn.reason != "tool_results":
+        return False
     parent = _first(db, _TURN_SQL, [turn.parent_id]) if turn.parent_id is not None else None
-    if parent is not None and parent["internal_id"] != row.internal_id:
-        return False
     mapped = _first(db, _NEWEST_SQL, [row.internal_id])
     before = mapped["settings_hash"] if mapped else None
-    return turn.plan == "fresh" or before not in (None, turn.settings_hash)
+    differs = before not in (None, turn.settings_hash)
+    if turn.reason in ("tool_results", "retried"):
+        return differs
+    if parent is not None and parent["internal_id"] != row.internal_id:
+        return False
+    return turn.plan == "fresh" or differs
 
 
 def last_ended(db: Database, turn_id: int) -> Point | None:

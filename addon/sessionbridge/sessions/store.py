@@ -176,14 +176,18 @@ class SessionStore:
         *,
         tip: bool = True,
         asked_so: Manner | None = None,
+        waits: bool = False,
     ) -> Lineage:
         """`hashes` are those of a conversation's messages, from the first to the one asked. Without
         `tip` nothing is told of the key's newest turn, which only a history kept here needs; with
-        `asked_so` it is the newest of those that were asked in this manner.
+        `asked_so` it is the newest of those that were asked in this manner, with `waits` rather one
+        that waits for results.
 
         One question however many they are. Never writes, so it needs no lock and waits for nobody.
         """
-        return self._snapshot(lambda db: rows.lineage(db, key, hashes, tip=tip, asked_so=asked_so))
+        return self._snapshot(
+            lambda db: rows.lineage(db, key, hashes, tip=tip, asked_so=asked_so, waits=waits)
+        )
 
     def last_ended(self, turn_id: int) -> Point | None:
         """Where the newest turn ended that this one goes on from and that was no open one."""

@@ -33,8 +33,11 @@ class StoreThread:
         *,
         tip: bool = True,
         asked_so: Manner | None = None,
+        waits: bool = False,
     ) -> Lineage:
-        return await self.ask(lambda s: s.lineage(key, hashes, tip=tip, asked_so=asked_so))
+        return await self.ask(
+            lambda s: s.lineage(key, hashes, tip=tip, asked_so=asked_so, waits=waits)
+        )
 
     async def last_ended(self, turn_id: int) -> Point | None:
         return await self.ask(lambda store: store.last_ended(turn_id))

@@ -55,7 +55,8 @@ def check_mitmproxy(bin_dir: Path) -> Finding:
 
 def check_addon(python: Path, environment: Mapping[str, str]) -> Finding:
     """mitmproxy drops an addon that it cannot load, and everything passes on to the real API."""
-    command = [str(python), "-c", "import sessionbridge.addon"]
+    # Not from the folder this is run in, where mitmproxy would not look either.
+    command = [str(python), "-P", "-c", "import sessionbridge.addon"]
     advice = "Install it once more, with all it needs:  pip install --force-reinstall"
     advice += " mitmproxy-sessionbridge  (from a clone: -e .)"
     try:
