@@ -124,18 +124,17 @@ def test_blocks_and_tokens_are_counted_over_all_rounds() -> None:
     first: list[Message] = [start("m1"), block(0, "thinking"), block(1)]
     second = [start("m2", input_tokens=30), block(), text("Two")]
     last = said("Two", entry="e2", message_id="m2")
-    deltas = read(*first, *stop("end_turn", 20), *second, last, *stop(), result())
+    deltas = read(*first, event("message_stop"), *second, last, *stop(), result())
     assert [delta for delta in deltas if isinstance(delta, TextDelta)] == [TextDelta(2, "Two")]
     assert [type(delta) for delta in deltas].count(Started) == 1
-    assert deltas[-1] == Finished(
-        "session", ("asked", "e2"), "end_turn", Usage(33, 25, 14, 22), 0.5
-    )
+    assert deltas[-1] == Finished("session", ("asked", "e2"), "end_turn", Usage(33, 6, 14, 22), 0.5)
 
 
 def test_later_counts_of_one_round_replace_earlier_ones() -> None:
     more = event("message_delta", delta={"stop_reason": "end_turn"}, usage=COUNTS | {"x": "y"})
     closing = [more, *stop(output=9)]
-    assert finished(start(), said("Hi"), *closing, result()).usage == Usage(3, 9, 7, 11)
+    spoken: list[Message] = [start(), block(), text("Hi"), said("Hi")]
+    assert finished(*spoken, *closing, result()).usage == Usage(3, 9, 7, 11)
 
 
 @pytest.mark.parametrize(

@@ -85,8 +85,9 @@ async def test_a_prompt_beyond_all_measure_is_the_clients_to_shorten(stage: Stag
 async def test_a_refusal_is_told_as_it_was_said(stage: Stage) -> None:
     """The CLI would ask again with a prompt of its own, and the client get both answers."""
     stage.replies = [Reply(("I ",), USAGE, "refusal")]
-    with pytest.raises(ApiFailed, match="refusal"):
-        await stage.answer(job("Hi"))
+    refused = await stage.answer(job("Hi"))
+    assert (refused.text, refused.finished.stop_reason) == ("I ", "refusal")
+    assert refused.finished.usage.output_tokens == USAGE.output_tokens
     assert len(stage.api.calls) == 1
 
 

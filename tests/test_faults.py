@@ -189,7 +189,7 @@ def test_a_killed_cli_is_a_502_and_the_next_turn_remembers(
 def test_a_turn_that_hangs_is_a_504_and_its_cli_is_gone(
     tmp_path: Path, api: ScriptedServer, option: str
 ) -> None:
-    with running_proxy(tmp_path, api.url, options=ONE_FOR_EACH_TURN | {option: "4"}) as proxy:
+    with running_proxy(tmp_path, api.url, options=ONE_FOR_EACH_TURN | {option: "10"}) as proxy:
         headers = {"X-GoClaw-User-Id": "hung"}
         ask(proxy, headers, "My name is Hal.")
         with pytest.raises(openai.InternalServerError) as failure:

@@ -291,7 +291,8 @@ class Finished:
 
     `internal_id` is the session the CLI says it was, `entries` are the transcript entries of the
     messages that were fed, the one that was asked and the answer, in that order; None for one that
-    nothing can go on from. Unless `exact`, the transcript holds another answer than the client got.
+    nothing can go on from. `results_entry` is that of the last result of a call. Unless `exact`,
+    the transcript holds another answer than the client got.
     `cost_usd` is this turn's own cost in US dollars, or None where it is not known. `stop_reason`
     is the Messages API's word (`end_turn`, `tool_use`, …), `stop_sequence` the one the answer ended
     at. `compacted` says that the CLI shortened the conversation on its own in this turn.
@@ -305,6 +306,13 @@ class Finished:
     compacted: bool = False
     exact: bool = True
     stop_sequence: str | None = None
+    results_entry: str | None = None
+
+    @property
+    def tip(self) -> str | None:
+        """The last entry that is known of the turn."""
+        known = [entry for entry in self.entries if entry is not None]
+        return known[-1] if known else self.results_entry
 
 
 Said = (

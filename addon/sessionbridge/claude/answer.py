@@ -3,9 +3,11 @@
 The CLI passes on the API's own stream events. An answer can take several model calls, each a round
 of `message_start … message_stop`; blocks and tokens are counted over all of them.
 
-The answer ends with the turn of the CLI, but for two cases: where the model calls the client's
-tools the rest of that turn is the client's next request, and where it met its limit of tokens the
-CLI would go on by itself, with words of its own (measured).
+One request is answered by one message of the model. Where that calls the client's tools the rest of
+the CLI's turn is the client's next request. Where it says something and ends by itself, so does the
+turn. After every other end the CLI would go on by itself, with words of its own that stay in the
+conversation: after a limit, a refusal, a pause, an answer of thoughts alone or of nothing (measured
+with 2.1.332). There the answer ends at once.
 
 Where the CLI compacts the conversation, the model calls it makes for that are not streamed
 (measured): nothing of the summary is in the answer and their tokens are not counted, but the cost
@@ -15,18 +17,21 @@ the CLI reports includes them.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 from claude_agent_sdk import AssistantMessage, ResultMessage, StreamEvent, SystemMessage
 from claude_agent_sdk import Message as CliMessage
 
+from sessionbridge.claude.answer_end import AnswerEnd
 from sessionbridge.claude.failures import from_result
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.turn import (
     Delta,
     Finished,
+    Message,
     RedactedThinking,
     Started,
     TextDelta,
@@ -47,8 +52,9 @@ _STRUCTURED = "StructuredOutput"
 class AnswerReader:
     """Stateful, one for each answer. `entries` are those of the messages fed and asked; `cost` is
     what the session has cost, in US dollars: before the answer, and after it; so much of it is
-    `estimated`. `calls` are the client's tools that wait for their results, by id. Where the answer
-    is `structured`, the JSON text is all there is of it."""
+    `estimated`. `cut` says that the CLI has not ended its turn. `calls` are the client's tools that
+    wait for their results, by id. Where the answer is `structured`, the JSON text is all there is
+    of it."""
 
     def __init__(
         self,
@@ -61,12 +67,18 @@ class AnswerReader:
     ) -> None:
         self.cost = cost
         self.estimated = estimated
+        self.cut = False
         self.calls: dict[str, str] = {}
         self._session_id = session_id
         self._entries = entries
         self._structured = structured
-        self._model = ""
+        self.model = ""
         self._said_in_round = False
+        self._end = AnswerEnd(structured=structured)
+        self._ended: str | None = None
+        self._told: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
+            lambda: defaultdict(list)
+        )
         self._stop_in_round: str | None = None
         self._blocks_before = 0
         self._blocks = 0
@@ -75,6 +87,7 @@ class AnswerReader:
         self._round_usage: dict[str, int] = {}
         self._stop_reason: str | None = None
         self._answer_entry: str | None = None
+        self._results_entry: str | None = None
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
         self._compacted = False
@@ -98,6 +111,8 @@ class AnswerReader:
         return []
 
     def _event(self, event: dict[str, Any]) -> list[Delta]:
+        if event.get("type") != "message_delta":
+            self._end.hear(event)
         match event:
             case {"type": "message_start", "message": {"id": str(), "model": str()} as message}:
                 return self._open_round(message)
@@ -109,18 +124,23 @@ class AnswerReader:
             case {"type": "message_delta", "delta": {"stop_reason": str(reason)}}:
                 self._stop_reason = self._stop_in_round = reason
                 self._count(event.get("usage"))
+                if self._end.hear(event) is not None:
+                    return self._cut_here(reason)
             case {"type": "message_stop"}:
                 return self._close_round()
         return []
 
     def _open_round(self, message: dict[str, Any]) -> list[Delta]:
+        if self._ended is not None and not self._structured:
+            return [self._finish_early(self._ended)]  # the CLI asks again all the same
         self._close_round()
         self._blocks_before = self._blocks
+        self._told.clear()
         self._count(message.get("usage"))
-        if self._model:
+        if self.model:
             return []
-        self._model = message["model"]
-        return [Started(message["id"], self._model, Usage(**self._round_usage))]
+        self.model = message["model"]
+        return [Started(message["id"], self.model, Usage(**self._round_usage))]
 
     def _block(self, place: int, block: dict[str, Any]) -> list[Delta]:
         match block:
@@ -131,6 +151,7 @@ class AnswerReader:
                 self.calls[call] = name
                 return [ToolCall(place, call, name)]
             case {"type": "redacted_thinking", "data": str(data)}:
+                self._told[place]["data"].append(data)
                 return [RedactedThinking(place, data)]
             case {"type": "text"} if self._structured:
                 self._hidden.add(place)
@@ -142,12 +163,15 @@ class AnswerReader:
         match delta:
             case {"type": "text_delta", "text": str(text)}:
                 self._said_in_round |= text != ""
+                self._told[place]["text"].append(text)
                 return [TextDelta(place, text)]
             case {"type": "input_json_delta", "partial_json": str(text)}:
                 return [ToolInput(place, text)] if text else []
             case {"type": "thinking_delta", "thinking": str(text)}:
+                self._told[place]["thinking"].append(text)
                 return [ThinkingDelta(place, text)]
             case {"type": "signature_delta", "signature": str(signature)}:
+                self._told[place]["signature"].append(signature)
                 return [ThinkingSignature(place, signature)]
         return []
 
@@ -160,8 +184,9 @@ class AnswerReader:
         self._round_usage = {}
         stopped, self._stop_in_round = self._stop_in_round, None
         self._said_in_round = False
-        if stopped == "max_tokens" or (stopped == "tool_use" and self.calls):
+        if stopped == "tool_use" and self.calls:
             return [self._finish_early(stopped)]
+        self._ended = None if stopped == "tool_use" else stopped
         return []
 
     def _count(self, usage: Any) -> None:
@@ -170,9 +195,32 @@ class AnswerReader:
             if isinstance(count := (usage or {}).get(name), int):
                 self._round_usage[name] = count
 
+    def results_taken(self, entry: str | None) -> None:
+        """The CLI has the result of a call, as this entry of its transcript."""
+        self._results_entry = entry or self._results_entry
+
+    @property
+    def said(self) -> Message:
+        """What the model said in its last message, but for calls."""
+        kinds = {"text": "text", "thinking": "thinking", "signature": "thinking"}
+        blocks = [
+            {"type": kinds.get(next(iter(told)), "redacted_thinking")}
+            | {name: "".join(pieces) for name, pieces in told.items()}
+            for told in self._told.values()
+        ]
+        return Message("assistant", tuple(blocks))
+
+    def _cut_here(self, reason: str) -> list[Delta]:
+        if not self._end.spoke:
+            self._answer_entry = None  # what says nothing is no place to go on from
+        self._usage += Usage(**self._round_usage)
+        self._round_usage = {}
+        return [self._finish_early(reason)]
+
     def _finish_early(self, stop_reason: str) -> Finished:
         """The CLI tells what a turn cost when it is over: until then list prices have to do."""
-        cost = list_price(self._model, self._usage)
+        self.cut = True
+        cost = list_price(self.model, self._usage)
         self.cost += cost or 0.0
         self.estimated += cost or 0.0
         return self._finished(self._session_id, stop_reason, cost)
@@ -181,10 +229,10 @@ class AnswerReader:
         if result.is_error:
             raise from_result(result, self._assistant_error, self._retry_delay_ms)
         self._close_round()
-        if not self._model and self._answer_entry is not None:
+        if not self.model and self._answer_entry is not None:
             # Whatever it is told, the CLI does without a stream where the API has none (measured).
             raise ClaudeFailed("The model's answer could not be had as a stream; try again.")
-        if not self._model:
+        if not self.model:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
         if self._answer_entry is None:
             raise ClaudeFailed("The model ended its turn without an answer; try again.")
@@ -209,6 +257,7 @@ class AnswerReader:
         return Finished(
             internal_id=session_id,
             entries=(*self._entries, self._answer_entry),
+            results_entry=self._results_entry,
             stop_reason=stop_reason,
             usage=self._usage,
             cost_usd=cost,

@@ -35,6 +35,10 @@ ENVIRONMENT = {
     "CLAUDE_CODE_MAX_MCP_DESCRIPTION_LENGTH": "10000000",
     "CLAUDE_CODE_MAX_TOOL_USE_CONCURRENCY": "1000",
     "CLAUDE_CODE_TOTAL_TOKENS_REMINDER": "off",
+    # What the CLI tells the model of its own tools, it tells of any that has their name: how to
+    # commit (Bash), which agents and which skills there are (Agent, Skill).
+    "CLAUDE_CODE_DISABLE_GIT_INSTRUCTIONS": "1",
+    "CLAUDE_AGENT_SDK_DISABLE_BUILTIN_AGENTS": "1",
     # How long a call may stay open is for the pool to say; here it is a day, in milliseconds.
     "CLAUDE_CODE_DISABLE_MCP_TASK_BACKGROUND": "1",
     "MCP_TOOL_TIMEOUT": "86400000",

@@ -220,7 +220,7 @@ class ClaudeDispatcher:
                         yield delta
             if end is not None:
                 # Before it is told: the client's next request may come at once, and is to find it.
-                await self._keep_or_end(process)
+                await self._keep_or_end(process, plan, end)
         finally:
             if end is None and process is not None:
                 await self._pool.drop(process)
@@ -262,12 +262,27 @@ class ClaudeDispatcher:
             raise
         return process
 
-    async def _keep_or_end(self, process: LiveProcess) -> None:
+    async def _complete(self, process: LiveProcess, plan: Plan, end: Finished) -> None:
+        """A CLI that was ended at once has not written all that was said."""
+        answer, entries = process.cut_answer, end.entries
+        if answer is None or process.mode.memory != "session" or None in entries[:-1]:
+            return
+        spoken = zip(entries, (*plan.feed, plan.ask, answer), strict=True)
+        said = [(entry, message) for entry, message in spoken if entry is not None]
+        path, cwd = self._profile.transcript(process.session_id), self._profile.work_dir("session")
+        base = plan.base.entry_uuid if plan.base else None
+        await on_thread(lambda: imports.complete(path, said, base, cwd, process.model))
+
+    async def _keep_or_end(self, process: LiveProcess, plan: Plan, end: Finished) -> None:
         if process.astray:
+            alive = not process.cli.asked_again
             try:
-                await self._written(process)
+                if alive:
+                    await self._written(process)
             finally:
                 await self._pool.drop(process)
+            if not alive:
+                await self._complete(process, plan, end)
             return
         try:
             if process.waits_for:

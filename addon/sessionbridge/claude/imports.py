@@ -11,9 +11,10 @@ writes itself for messages that are fed (measured with 2.1.330).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from sessionbridge.claude.disk import private
@@ -55,6 +56,47 @@ def write(path: Path, messages: Sequence[Message], cwd: Path) -> tuple[str, ...]
     return entries
 
 
+def complete(
+    path: Path, said: Sequence[tuple[str, Message]], base: str | None, cwd: Path, model: str
+) -> None:
+    """Adds what the transcript of a CLI that was ended lacks of its last turn: entries with their
+    messages, which follow the entry `base`. The answers are the `model`'s; without its name the CLI
+    leaves out what was thought."""
+    content = path.read_bytes() if path.exists() else b""
+    missing = [number for number, (entry, _) in enumerate(said) if entry.encode() not in content]
+    if not missing:
+        return
+    now = datetime.now(UTC)
+    entries = [entry for entry, _ in said]
+    lines = []
+    for number in range(missing[0], len(said)):
+        entry, message = said[number]
+        fields = _fields(message, entry, entries[number - 1] if number else base, now)
+        if message.role == "assistant":
+            fields["message"]["model"] = model
+        lines.append(_line({**fields, "cwd": str(cwd), "sessionId": path.stem}))
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with open(path, "ab", opener=private) as file:
+        # The CLI may have been ended in the middle of a line.
+        file.write(b"\n" if content and not content.endswith(b"\n") else b"")
+        file.write("".join(lines).encode())
+
+
+def _line(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":")) + "\n"
+
+
+def _fields(message: Message, entry: str, parent: str | None, now: datetime) -> dict[str, Any]:
+    content = [dict(block) for block in message.blocks]
+    return {
+        "parentUuid": parent,
+        "uuid": entry,
+        "type": message.role,
+        "message": {"role": message.role, "content": content},
+        "timestamp": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }
+
+
 def transcript(
     messages: Sequence[Message],
     entries: Sequence[str],
@@ -63,19 +105,13 @@ def transcript(
     now: datetime,
 ) -> bytes:
     """One JSON entry a line, each naming the one before it."""
-    timestamp = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     parents = (None, *entries)
     lines = []
     for message, entry, parent in zip(messages, entries, parents, strict=False):
-        content = [dict(block) for block in message.blocks]
         fields = {
-            "parentUuid": parent,
-            "uuid": entry,
-            "type": message.role,
-            "message": {"role": message.role, "content": content},
-            "timestamp": timestamp,
+            **_fields(message, entry, parent, now),
             "cwd": str(cwd),
             "sessionId": session_id,
         }
-        lines.append(json.dumps(fields, separators=(",", ":")) + "\n")
+        lines.append(_line(fields))
     return "".join(lines).encode()

@@ -141,7 +141,8 @@ class Launcher:
             model=mode.model,
             system_prompt={"type": "file", "path": str(prompt_file)},
             # Or a session keeps the system prompt it began with, whatever comes later (measured).
-            extra_args={"system-prompt-snapshot": "off"},
+            # No skills: the CLI would list them to whoever has a tool that is called Skill.
+            extra_args={"system-prompt-snapshot": "off", "disable-slash-commands": None},
             # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
             tools=[],
             strict_mcp_config=True,

@@ -10,6 +10,7 @@ from claude_agent_sdk import SystemMessage, UserMessage
 
 from sessionbridge.claude import client_tools
 from sessionbridge.claude.answer import AnswerReader
+from sessionbridge.claude.answer_end import AnswerEnd
 from sessionbridge.claude.client_tools import ClientTools
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.process import CliProcess
@@ -33,8 +34,12 @@ class LiveProcess:
         """The file it writes to (`file_id`) as its last turn left it; None before the first."""
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
+        self.model = ""
+        """The one that gave the last answer, by its full name."""
+        self.cut_answer: Message | None = None
+        """That answer, where the CLI was not let end its turn."""
         self.astray = False
-        """Whether it goes on without us: it met its limit, or called a tool that nobody will."""
+        """Whether it goes on without us: its turn had not ended when the answer had."""
         self._tools = tools
         self._cost, self._estimated = cost_before, 0.0
 
@@ -58,6 +63,8 @@ class LiveProcess:
     ) -> AsyncGenerator[Delta]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
+        structured = self.mode.parameters.schema is not None
+        self.cli.stop_at(AnswerEnd(structured=structured))
         results: Iterator[Block] = iter(())
         entries: list[str | None] = [*written]
         if self.waits_for:
@@ -68,7 +75,6 @@ class LiveProcess:
         else:
             entries += [await self.cli.feed(message) for message in feed]
             entries.append(await self.cli.ask(ask))
-        structured = self.mode.parameters.schema is not None
         answer = AnswerReader(
             self.session_id,
             entries,
@@ -80,6 +86,7 @@ class LiveProcess:
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:
                 if isinstance(message, UserMessage):
+                    answer.results_taken(message.uuid)
                     self._give(results)
                 if isinstance(message, SystemMessage) and message.subtype == "init":
                     self._tools.check_taken(message.data.get("tools"))
@@ -106,9 +113,11 @@ class LiveProcess:
             self._tools.give(result)
 
     def _end(self, answer: AnswerReader, end: Finished) -> None:
-        self.tip, self.session_id = end.entries[-1], end.internal_id
+        self.tip, self.session_id = end.tip, end.internal_id
+        self.cut_answer = answer.said if answer.cut and not answer.calls else None
+        self.model = answer.model
         self._cost, self._estimated = answer.cost, answer.estimated
         if end.stop_reason == "tool_use" and self._tools.names.issuperset(answer.calls.values()):
             self.waits_for = frozenset(answer.calls)
         else:
-            self.astray = end.stop_reason == "max_tokens" or bool(answer.calls)
+            self.astray = answer.cut

@@ -26,6 +26,7 @@ from claude_agent_sdk import Message as CliMessage
 # its standard input in mid-turn waits for the whole answer and commits it to the transcript.
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
+from sessionbridge.claude.answer_end import AnswerEnd
 from sessionbridge.claude.catalog import Model, catalog
 from sessionbridge.claude.failures import from_result, translated
 from sessionbridge.claude.guardian import GUARDIAN
@@ -58,6 +59,8 @@ class _Transport(SubprocessCLITransport):
 
     let_finish = False
     pid: int | None = None
+    end: AnswerEnd | None = None
+    """Tells when the CLI would go on by itself."""
 
     @property
     def alive(self) -> bool:
@@ -85,6 +88,11 @@ class _Transport(SubprocessCLITransport):
 
     async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
         async for message in super().read_messages():
+            if self.end is not None and message.get("type") == "stream_event":
+                self.end.hear(message.get("event") or {})
+                if self.end.asks_again:
+                    # Here, because it does so before the answer is read any further.
+                    self.kill()
             yield message
         # The driver takes an exit with code 0 for a good end and waits for what never comes, but no
         # CLI of ours has a reason to leave on its own.
@@ -172,6 +180,15 @@ class CliProcess:
     async def ask(self, message: Message) -> str:
         """Asks the model; returns the uuid the message has in the transcript."""
         return await self._send(message, {})
+
+    @property
+    def asked_again(self) -> bool:
+        """Whether it was ended because it would have asked the model again."""
+        return self._transport.end is not None and self._transport.end.asks_again
+
+    def stop_at(self, end: AnswerEnd) -> None:
+        """Ends the process as soon as the CLI would ask the model again by itself."""
+        self._transport.end = end
 
     async def messages(self) -> AsyncGenerator[CliMessage]:
         """Everything the CLI says from here on; raises when it has nothing more to say."""

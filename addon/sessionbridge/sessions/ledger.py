@@ -8,6 +8,9 @@ from typing import Any
 
 from sessionbridge.turn import Origin, Point, Process, SessionKey, Usage
 
+SILENT = "silent"
+"""The status of a turn that said nothing to the results it was given."""
+
 WARM: tuple[Process, ...] = ("live", "spare")
 """The kinds of process that were there before the turn: it avoided a start."""
 

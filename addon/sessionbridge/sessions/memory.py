@@ -11,7 +11,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
-from sessionbridge.sessions.ledger import Lineage, TurnRecord
+from sessionbridge.sessions.ledger import SILENT, Lineage, TurnRecord
 from sessionbridge.sessions.lineage import ROOT, Link, chain, extend
 from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.plan import (
@@ -249,7 +249,9 @@ class Remembered:
         said = (*answered.shown, answered.answer)
         places = zip(hashes, said, ends if whole else (*ends[:-1], None), strict=True)
         points = [(hash_, end) for hash_, message, end in places if end and not _calls(message)]
-        known = [entry for entry in ends if entry is not None]
+        # Nothing was said after the results, and no place of their own is known: like a turn that
+        # waits for them this one is brought in where it goes on.
+        silent = not any(ends)
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
@@ -257,13 +259,13 @@ class Remembered:
                 parent_id=follows.turn_id if follows else None,
                 ask_hash=self._links[-1].hash,
                 history_hash=hashes[-1],
-                tip_uuid=known[-1],
+                tip_uuid=finished.tip or "",
                 response_id=answered.response_id,
                 idempotency_key=self._attempt.key,
                 plan=plan.name,
                 reason=plan.reason,
                 process=answered.process,
-                status=finished.stop_reason,
+                status=SILENT if silent else finished.stop_reason,
                 api=answered.api,
                 model=answered.model,
                 usage=finished.usage,

@@ -34,7 +34,7 @@ _POINTS_SQL = f"""
 _ENDS_SQL = """
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
-    ) AS is_tip, status = 'tool_use' AS is_open, parent_id, ask_hash, idempotency_key,
+    ) AS is_tip, status IN ('tool_use', 'silent') AS is_open, parent_id, ask_hash, idempotency_key,
     scope, external_id, provider, settings_hash
     FROM turns
 """
@@ -63,7 +63,7 @@ _NEWEST_OPEN_SQL = f"""
 """
 _TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
 _OPEN_SQL = f"""
-    {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND status = 'tool_use'
+    {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND status IN ('tool_use', 'silent')
     ORDER BY id DESC LIMIT 1
 """
 
@@ -73,9 +73,9 @@ _LAST_ENDED_SQL = f"""
         SELECT id, parent_id, status FROM turns WHERE id = ?
         UNION ALL
         SELECT turns.id, turns.parent_id, turns.status FROM turns
-        JOIN line ON turns.id = line.parent_id AND line.status = 'tool_use'
+        JOIN line ON turns.id = line.parent_id AND line.status IN ('tool_use', 'silent')
     )
-    {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE status <> 'tool_use')
+    {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE status NOT IN ('tool_use', 'silent'))
 """
 _RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
 
