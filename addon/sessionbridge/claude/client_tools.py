@@ -46,7 +46,10 @@ ENVIRONMENT = {
 }
 
 _ID = "claudecode/toolUseId"
-_KEPT = "ToolSearch"
+_KEPT = ("Artifact", "ToolSearch")
+"""Names that mean the CLI's own tools: of the one it tells how to use it, wherever another is called
+so, the other it lists and never offers (measured with 2.1.332)."""
+
 _LISTED_AS = {"Agent": "Task"}
 """Where the CLI's list of its tools has another name than the model is shown (2.1.332)."""
 
@@ -142,7 +145,7 @@ def _content(part: Mapping[str, Any]) -> types.ContentBlock:
 def inside(messages: Iterable[Message], tools: Sequence[Tool]) -> tuple[Message, ...]:
     """Messages with the calls by the names that the model knows."""
     spelled = _spelled([tool.name for tool in tools])
-    if spelled.get(_KEPT) is None:
+    if spelled.keys().isdisjoint(_KEPT):
         return tuple(messages)
     return tuple(
         replace(message, blocks=tuple(_renamed(block, spelled) for block in message.blocks))
@@ -157,14 +160,14 @@ def _renamed(block: Block, spelled: Mapping[str, str]) -> Block:
 
 
 def _spelled(names: Sequence[str]) -> dict[str, str]:
-    """What each tool is called inside. One name the CLI lists and never offers: it means its own
-    search for tools by it (measured with 2.1.332)."""
-    spelled = {name: name for name in names if name != _KEPT}
-    if _KEPT in names:
-        inside = f"{_KEPT}_"
-        while inside in spelled:
-            inside += "_"
-        spelled[_KEPT] = inside
+    """What each tool is called inside."""
+    spelled = {name: name for name in names if name not in _KEPT}
+    for name in _KEPT:
+        if name in names:
+            inside = f"{name}_"
+            while inside in spelled.values():
+                inside += "_"
+            spelled[name] = inside
     return spelled
 
 

@@ -71,6 +71,8 @@ def _without_status(result: ResultMessage, assistant_error: str | None) -> Bridg
             )
         case "rate_limit":
             return ApiFailed(429, "The Claude account behind the CLI has reached its limit.")
+    if result.stop_reason == "refusal":
+        return ApiFailed(400, "The model declined to answer (refusal); change the conversation.")
     words = [result.result or "", *(result.errors or ())]
     return _from_words(words, assistant_error or result.terminal_reason or result.subtype)
 
