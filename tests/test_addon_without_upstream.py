@@ -32,7 +32,7 @@ class Models:
         self.asked += 1
         if self.fails is not None:
             raise self.fails
-        return (Model("sonnet", "Sonnet"),)
+        return (Model("sonnet", "Sonnet", "claude-sonnet-5-5"),)
 
     def kill(self) -> None:
         pass

@@ -16,14 +16,19 @@ MEASURED = [
         "description": "Use the default model (currently Opus 5.5)",
         "supportsEffort": True,
     },
-    {"value": "sonnet", "displayName": "Sonnet", "description": "Sonnet 5.5"},
+    {
+        "value": "sonnet",
+        "resolvedModel": "claude-sonnet-5-5",
+        "displayName": "Sonnet",
+        "description": "Sonnet 5.5",
+    },
 ]
 
 
 def test_what_the_cli_tells() -> None:
     assert catalog(MEASURED) == (
-        Model("default", "Default (recommended)"),
-        Model("sonnet", "Sonnet"),
+        Model("default", "Default (recommended)", "claude-opus-5-5"),
+        Model("sonnet", "Sonnet", "claude-sonnet-5-5"),
     )
 
 
@@ -38,7 +43,7 @@ def test_a_model_without_a_name_has_its_ids() -> None:
         {"value": "haiku", "displayName": ""},
         {"value": "x", "displayName": 1},
     ]
-    assert catalog(told) == (Model("opus", "opus"), Model("haiku", "haiku"), Model("x", "x"))
+    assert catalog(told) == tuple(Model(name, name, name) for name in ("opus", "haiku", "x"))
 
 
 def test_no_id_is_there_twice() -> None:

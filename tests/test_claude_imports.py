@@ -95,7 +95,9 @@ def test_a_file_ends_with_the_last_answer_in_text(
 def test_each_entry_names_the_one_before_it() -> None:
     now = datetime(2026, 11, 22, 1, 2, 3, 4567, UTC)
     half = say("half a \ud800 pair\u2028")
-    content = imports.transcript((half, *FEW), ("a", "b", "c"), "session", Path("/work"), now)
+    content = imports.transcript(
+        (half, *FEW), ("a", "b", "c"), "session", Path("/work"), "claude-x", now
+    )
     lines = content.decode().removesuffix("\n").split("\n")
     entries = [json.loads(line) for line in lines]
     assert [(entry["parentUuid"], entry["uuid"]) for entry in entries] == [
@@ -117,12 +119,12 @@ def test_each_entry_names_the_one_before_it() -> None:
 def test_the_file_is_whole_and_its_owners_only(tmp_path: Path) -> None:
     path = tmp_path / "projects" / "slug" / "session.jsonl"
     for _ in range(2):
-        entries = imports.write(path, FEW, tmp_path)
+        entries = imports.write(path, FEW, tmp_path, "claude-x")
     assert [json.loads(line)["uuid"] for line in path.read_text().splitlines()] == list(entries)
     assert S_IMODE(path.stat().st_mode) == 0o600
     unwritable = Message("user", ({"type": "text", "text": object()},))
     with pytest.raises(TypeError):
-        imports.write(path, (unwritable,), tmp_path)
+        imports.write(path, (unwritable,), tmp_path, "claude-x")
     assert list(path.parent.iterdir()) == [path]
     assert len(path.read_text().splitlines()) == len(FEW)
 

@@ -12,14 +12,15 @@ import pytest
 from sessionbridge.turn import Parameters, Tool
 from tests.claude_cli import Stage, isolated, job, staged
 
-NAMES = """
+_OWN = """
     Agent AskUserQuestion Artifact Bash BashOutput Brief Config CronCreate CronDelete CronList Edit
     EnterPlanMode EnterWorktree ExitPlanMode ExitWorktree Glob Grep KillBash KillShell LS LSP
     ListMcpResourcesTool Monitor MultiEdit NotebookEdit NotebookRead PowerShell PushNotification
     REPL Read ReadMcpResourceTool RemoteTrigger ScheduleWakeup SendMessage SendUserMessage Skill
     SlashCommand Sleep StructuredOutput Task TaskCreate TaskGet TaskList TaskOutput TaskStop
     TaskUpdate TeamCreate TeamDelete TodoWrite ToolSearch WebFetch WebSearch Workflow Write
-""".split()
+"""
+NAMES = _OWN.split()
 EVERY = [*NAMES, *map(str.lower, NAMES), *map(str.upper, NAMES)]
 
 

@@ -14,7 +14,10 @@ from sessionbridge.errors import ModelNotFound, NotFound
 from sessionbridge.local_api import Inquiry, answer, inquiry, spoken
 
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
-MODELS = (Model("default", "Default (recommended)"), Model("sonnet", "Sonnet"))
+MODELS = (
+    Model("default", "Default (recommended)", "claude-opus-5-5"),
+    Model("sonnet", "Sonnet", "claude-sonnet-5-5"),
+)
 TABLE = (("gpt-*", "sonnet"), ("gpt-4o", "sonnet"), ("sonnet", "haiku"), ("o?", "opus"))
 
 

@@ -55,7 +55,7 @@ def inquiry(method: str, path: str, headers: Mapping[str, str]) -> Inquiry:
 
 def answer(inquiry: Inquiry, models: Sequence[Model], table: Table) -> bytes:
     """The response body. Raises `ModelNotFound` where the one that is asked for is not there."""
-    offered = once([*models, *(Model(name, name) for name in literal(table))])
+    offered = once([*models, *(Model(name, name, name) for name in literal(table))])
     one, all_of = _SHAPES[inquiry.api]
     if inquiry.one is None:
         return json.dumps(all_of([one(model) for model in offered])).encode()

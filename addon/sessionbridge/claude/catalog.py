@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model by the name that runs it, and the one people read."""
+    """A model by the name that runs it, the one people read, and the API's own."""
 
     id: str
     name: str
+    api_name: str
 
 
 def catalog(told: object) -> tuple[Model, ...]:
@@ -34,8 +35,16 @@ def once(models: Iterable[Model]) -> tuple[Model, ...]:
 
 def _model(entry: object) -> Model | None:
     match entry:
-        case {"value": str(value), "displayName": str(name)} if value:
-            return Model(value, name or value)
-        case {"value": str(value)} if value:
-            return Model(value, value)
+        case {"value": str(value), **more} if value:
+            name, api_name = more.get("displayName"), more.get("resolvedModel")
+            return Model(value, _told(name) or value, _told(api_name) or value)
     return None
+
+
+def _told(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def api_name(model: str, models: Iterable[Model]) -> str:
+    """What the API calls a model that is named for the CLI (`sonnet` is `claude-sonnet-5-5`)."""
+    return next((known.api_name for known in models if known.id == model), model)

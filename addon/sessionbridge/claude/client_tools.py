@@ -47,8 +47,8 @@ ENVIRONMENT = {
 
 _ID = "claudecode/toolUseId"
 _KEPT = ("Artifact", "ToolSearch")
-"""Names that mean the CLI's own tools: of the one it tells how to use it, wherever another is called
-so, the other it lists and never offers (measured with 2.1.332)."""
+"""Names that mean the CLI's own tools: of the one it tells how to use it, wherever another is
+called so, the other it lists and never offers (measured with 2.1.332)."""
 
 _LISTED_AS = {"Agent": "Task"}
 """Where the CLI's list of its tools has another name than the model is shown (2.1.332)."""

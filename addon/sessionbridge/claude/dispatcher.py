@@ -15,7 +15,7 @@ from typing import Literal, Protocol
 from uuid import uuid4
 
 from sessionbridge.claude import client_tools, imports
-from sessionbridge.claude.catalog import Model
+from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.disk import on_thread
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.launcher import ClaudeProfile, Launcher
@@ -246,7 +246,8 @@ class ClaudeDispatcher:
             case "fed":
                 return _Taken(await self._started(job, plan.base), "new", plan)
             case "file":
-                entries = await on_thread(lambda: self._write(job, sources))
+                model = await self._api_name(job)
+                entries = await on_thread(lambda: self._write(job, sources, model))
                 tip = Point("", job.session_id, entries[-1], 0, is_tip=True)
                 return _Taken(await self._started(job, tip), "new", plan, entries)
 
@@ -271,7 +272,7 @@ class ClaudeDispatcher:
         said = [(entry, message) for entry, message in spoken if entry is not None]
         path, cwd = self._profile.transcript(process.session_id), self._profile.work_dir("session")
         base = plan.base.entry_uuid if plan.base else None
-        await on_thread(lambda: imports.complete(path, said, base, cwd, process.model))
+        await on_thread(lambda: imports.complete(path, said, base, cwd, process.cli.model))
 
     async def _keep_or_end(self, process: LiveProcess, plan: Plan, end: Finished) -> None:
         if process.astray:
@@ -322,11 +323,17 @@ class ClaudeDispatcher:
         self._pool.enter(process)
         return process
 
-    def _write(self, job: Job, sources: Sources) -> tuple[str, ...]:
+    async def _api_name(self, job: Job) -> str:
+        """Of the job's model. Only where a process was started is it known, and only what was
+        thought is written with it."""
+        thought = any(map(imports.holds_thoughts, job.plan.feed))
+        return api_name(job.mode.model, await self.models() if thought else ())
+
+    def _write(self, job: Job, sources: Sources, model: str) -> tuple[str, ...]:
         """Writes what can be written; the rest is fed to the process that resumes it."""
         feed = client_tools.inside(with_sources(job.plan, sources).feed, job.parameters.tools)
         path, cwd = self._profile.transcript(job.session_id), self._profile.work_dir(job.memory)
-        return imports.write(path, feed[: imports.writable(feed)], cwd)
+        return imports.write(path, feed[: imports.writable(feed)], cwd, model)
 
     async def _spare(self, mode: Mode) -> LiveProcess:
         return await self._launcher.start(mode, str(uuid4()))

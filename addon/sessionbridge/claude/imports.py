@@ -27,6 +27,9 @@ LONG_FOR_A_SPARE = 40
 """Messages. Feeding as many to a process that is there takes as long as starting one (measured)."""
 
 
+_THOUGHTS = ("thinking", "redacted_thinking")
+
+
 def writable(messages: Sequence[Message]) -> int:
     """How many of these a transcript can hold: up to the last answer that ends in text.
 
@@ -40,11 +43,11 @@ def writable(messages: Sequence[Message]) -> int:
     return 0
 
 
-def write(path: Path, messages: Sequence[Message], cwd: Path) -> tuple[str, ...]:
+def write(path: Path, messages: Sequence[Message], cwd: Path, model: str) -> tuple[str, ...]:
     """Writes the transcript of the session that the file is named after, whole or not at all, and
     for its owner only. Returns its entries, one for each message."""
     entries = tuple(str(uuid4()) for _ in messages)
-    content = transcript(messages, entries, path.stem, cwd, datetime.now(UTC))
+    content = transcript(messages, entries, path.stem, cwd, model, datetime.now(UTC))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
     try:
@@ -60,8 +63,7 @@ def complete(
     path: Path, said: Sequence[tuple[str, Message]], base: str | None, cwd: Path, model: str
 ) -> None:
     """Adds what the transcript of a CLI that was ended lacks of its last turn: entries with their
-    messages, which follow the entry `base`. The answers are the `model`'s; without its name the CLI
-    leaves out what was thought."""
+    messages, which follow the entry `base`."""
     content = path.read_bytes() if path.exists() else b""
     missing = [number for number, (entry, _) in enumerate(said) if entry.encode() not in content]
     if not missing:
@@ -71,9 +73,7 @@ def complete(
     lines = []
     for number in range(missing[0], len(said)):
         entry, message = said[number]
-        fields = _fields(message, entry, entries[number - 1] if number else base, now)
-        if message.role == "assistant":
-            fields["message"]["model"] = model
+        fields = _fields(message, entry, entries[number - 1] if number else base, model, now)
         lines.append(_line({**fields, "cwd": str(cwd), "sessionId": path.stem}))
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path, "ab", opener=private) as file:
@@ -86,13 +86,25 @@ def _line(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
-def _fields(message: Message, entry: str, parent: str | None, now: datetime) -> dict[str, Any]:
-    content = [dict(block) for block in message.blocks]
+def holds_thoughts(message: Message) -> bool:
+    return any(block.get("type") in _THOUGHTS for block in message.blocks)
+
+
+def content_of(message: Message, model: str) -> dict[str, Any]:
+    """A message as the CLI takes it. What was thought it leaves out unless the message is by the
+    model that the session has, by its name in the API (measured with 2.1.330)."""
+    said = {"role": message.role, "content": [dict(block) for block in message.blocks]}
+    return {**said, "model": model} if holds_thoughts(message) else said
+
+
+def _fields(
+    message: Message, entry: str, parent: str | None, model: str, now: datetime
+) -> dict[str, Any]:
     return {
         "parentUuid": parent,
         "uuid": entry,
         "type": message.role,
-        "message": {"role": message.role, "content": content},
+        "message": content_of(message, model),
         "timestamp": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
     }
 
@@ -102,6 +114,7 @@ def transcript(
     entries: Sequence[str],
     session_id: str,
     cwd: Path,
+    model: str,
     now: datetime,
 ) -> bytes:
     """One JSON entry a line, each naming the one before it."""
@@ -109,7 +122,7 @@ def transcript(
     lines = []
     for message, entry, parent in zip(messages, entries, parents, strict=False):
         fields = {
-            **_fields(message, entry, parent, now),
+            **_fields(message, entry, parent, model, now),
             "cwd": str(cwd),
             "sessionId": session_id,
         }

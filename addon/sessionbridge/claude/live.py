@@ -34,8 +34,6 @@ class LiveProcess:
         """The file it writes to (`file_id`) as its last turn left it; None before the first."""
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
-        self.model = ""
-        """The one that gave the last answer, by its full name."""
         self.cut_answer: Message | None = None
         """That answer, where the CLI was not let end its turn."""
         self.astray = False
@@ -115,7 +113,6 @@ class LiveProcess:
     def _end(self, answer: AnswerReader, end: Finished) -> None:
         self.tip, self.session_id = end.tip, end.internal_id
         self.cut_answer = answer.said if answer.cut and not answer.calls else None
-        self.model = answer.model
         self._cost, self._estimated = answer.cost, answer.estimated
         if end.stop_reason == "tool_use" and self._tools.names.issuperset(answer.calls.values()):
             self.waits_for = frozenset(answer.calls)

@@ -27,10 +27,12 @@ from claude_agent_sdk import Message as CliMessage
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
 
 from sessionbridge.claude.answer_end import AnswerEnd
-from sessionbridge.claude.catalog import Model, catalog
+from sessionbridge.claude.catalog import Model, api_name, catalog
 from sessionbridge.claude.failures import from_result, translated
 from sessionbridge.claude.guardian import GUARDIAN
+from sessionbridge.claude.imports import content_of
 from sessionbridge.claude.installed import OLDEST, new_enough
+from sessionbridge.claude.models import DEFAULT
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.turn import Message
 
@@ -129,6 +131,8 @@ class CliProcess:
         self._ending: asyncio.Task[None] | None = None
         self.models: tuple[Model, ...] = ()
         """Those it offers, once it has been started."""
+        self.model = options.model or DEFAULT
+        """The one it asks; by its name in the API, once it has been started."""
 
     @property
     def pid(self) -> int | None:
@@ -147,6 +151,7 @@ class CliProcess:
             self._incoming = self._client.receive_messages()
             info = await self._client.get_server_info() or {}
         self.models = catalog(info.get("models"))
+        self.model = api_name(self.model, self.models)
         version = str(info.get("claude_code_version", "unknown"))
         if not new_enough(version):
             raise ClaudeFailed(
@@ -235,11 +240,10 @@ class CliProcess:
     async def _send(self, message: Message, extra: dict[str, Any]) -> str:
         """The line is the one `ClaudeSDKClient.query` would write, but that never pauses."""
         entry = str(uuid4())
-        content = [dict(block) for block in message.blocks]
         line: dict[str, Any] = {
             "type": message.role,
             "uuid": entry,
-            "message": {"role": message.role, "content": content},
+            "message": content_of(message, self.model),
             "parent_tool_use_id": None,
             **extra,
             "session_id": "default",
