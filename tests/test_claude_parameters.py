@@ -9,6 +9,7 @@ import pytest
 
 from sessionbridge.cli.scripted_api import Reply
 from sessionbridge.turn import (
+    Effort,
     Parameters,
     RedactedThinking,
     TextDelta,
@@ -113,32 +114,37 @@ def structured_use(call: str, value: dict[str, Any]) -> dict[str, Any]:
 # --- thinking ---------------------------------------------------------------------------------
 
 OPUS = "claude-opus-4-6"
-OFF = {"type": "disabled"}
 SUMMED_UP = {"display": "summarized"}
 
 
 @pytest.mark.parametrize(
     ("model", "thinking", "sent"),
     [
-        (MODEL, None, OFF),
+        ("sonnet", None, None),
+        ("sonnet", Thinking(), {"type": "adaptive", **SUMMED_UP}),
+        (MODEL, None, None),
         (MODEL, Thinking(2_000), {"type": "enabled", "budget_tokens": 2_000, **SUMMED_UP}),
-        (OPUS, None, OFF),
+        (OPUS, None, None),
         (OPUS, Thinking(), {"type": "adaptive", **SUMMED_UP}),
         (OPUS, Thinking(display="omitted"), {"type": "adaptive", **SUMMED_UP}),
     ],
 )
 async def test_the_model_thinks_as_it_was_asked_to(
-    stage: Stage, model: str, thinking: Thinking | None, sent: dict[str, Any]
+    stage: Stage, model: str, thinking: Thinking | None, sent: dict[str, Any] | None
 ) -> None:
     wanted = job("Hi", memory="none", model=model, parameters=Parameters(thinking=thinking))
     await stage.answer(wanted)
-    assert stage.api.calls[-1].body["thinking"] == sent
+    assert stage.api.calls[-1].body.get("thinking") == sent
 
 
-async def test_effort_reaches_the_api(stage: Stage) -> None:
-    parameters = Parameters(effort="max")
-    await stage.answer(job("Hi", memory="none", model=OPUS, parameters=parameters))
-    assert stage.api.calls[-1].body["output_config"]["effort"] == "max"
+@pytest.mark.parametrize("model", [OPUS, "sonnet", "opus"])
+@pytest.mark.parametrize(("effort", "sent"), [("max", "max"), ("low", "low"), (None, "high")])
+async def test_effort_reaches_the_api(
+    stage: Stage, model: str, effort: Effort | None, sent: str
+) -> None:
+    parameters = Parameters(effort=effort)
+    await stage.answer(job("Hi", memory="none", model=model, parameters=parameters))
+    assert stage.api.calls[-1].body["output_config"]["effort"] == sent
 
 
 async def test_a_client_may_want_no_more_of_thinking_than_its_signature(stage: Stage) -> None:

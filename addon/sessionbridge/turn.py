@@ -105,8 +105,8 @@ Effort = Literal["low", "medium", "high", "xhigh", "max"]
 class Parameters:
     """How the model is to answer. A process is started with them and cannot change them later.
 
-    Without `thinking` the model is told not to think. `schema` is a JSON Schema that the whole
-    answer has to fulfil. `max_tokens` ends the answer there.
+    Without `thinking` and `effort` the API's own defaults hold. `schema` is a JSON Schema that the
+    whole answer has to fulfil. `max_tokens` ends the answer there.
     """
 
     tools: tuple[Tool, ...] = ()

@@ -33,9 +33,12 @@ from sessionbridge.claude.transcript import (
     newest_transcript,
     transcript_path,
 )
-from sessionbridge.turn import MemoryKind, Point, Thinking
+from sessionbridge.turn import Effort, MemoryKind, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024
+
+_EFFORT: Effort = "high"
+"""The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +154,7 @@ class Launcher:
             include_partial_messages=True,
             max_buffer_size=_LONGEST_LINE,
             thinking=_thinking(mode.parameters.thinking),
-            effort=mode.parameters.effort,
+            effort=mode.parameters.effort or _EFFORT,
             output_format=_output_format(mode.parameters.schema),
         )
 
@@ -159,6 +162,9 @@ class Launcher:
 def _chosen_for(mode: Mode) -> dict[str, str]:
     """The environment that only this kind of process gets."""
     chosen = dict(client_tools.ENVIRONMENT)
+    if mode.parameters.thinking is None:
+        # Told to disable it, the CLI has the 5.5 models think all the same (measured with 2.1.332).
+        chosen["CLAUDE_CODE_DISABLE_THINKING"] = "1"
     if not mode.compaction:
         chosen["DISABLE_AUTO_COMPACT"] = "1"
     if mode.parameters.max_tokens is not None:
