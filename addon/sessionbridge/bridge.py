@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
@@ -318,7 +318,7 @@ def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
     if outcome.turn is not None:
         headers.append(("x-sessionbridge-turn", str(outcome.turn)))
     if outcome.usage is not None:
-        counts = (f"{name}={count}" for name, count in asdict(outcome.usage).items())
+        counts = (f"{name}={count}" for name, count in outcome.usage.counts.items())
         headers.append(("x-sessionbridge-usage", ", ".join(counts)))
     if outcome.cost_usd is not None:
         headers.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))

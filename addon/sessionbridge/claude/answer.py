@@ -37,6 +37,9 @@ from sessionbridge.turn import (
     Usage,
 )
 
+_HOUR = "ephemeral_1h_input_tokens"
+"""What the API calls `cache_creation_1h_input_tokens`, in the object beside their sum."""
+
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI writes itself; the API has never heard of them."""
 
@@ -165,10 +168,12 @@ class AnswerReader:
         return []
 
     def _count(self, usage: Any) -> None:
-        """Later counts of one round replace earlier ones, as the API defines them."""
-        for name in Usage.__dataclass_fields__:
-            if isinstance(count := (usage or {}).get(name), int):
-                self._round_usage[name] = count
+        """Later counts of one round replace earlier ones, as the API defines them. Of the prompt a
+        count of none takes nothing back: there are servers that fill in what they leave out."""
+        for name, told in _told(usage or {}).items():
+            new = told or name == "output_tokens" or name not in self._round_usage
+            if isinstance(told, int) and new:
+                self._round_usage[name] = told
 
     def _finish_early(self, stop_reason: str) -> Finished:
         """The CLI tells what a turn cost when it is over: until then list prices have to do."""
@@ -215,3 +220,11 @@ class AnswerReader:
             compacted=self._compacted,
             exact=not self._structured,
         )
+
+
+def _told(usage: dict[str, Any]) -> dict[str, Any]:
+    """What the API's counts are for the fields of `Usage`."""
+    split = usage.get("cache_creation")
+    hour = split.get(_HOUR) if isinstance(split, dict) else None
+    names = Usage.__dataclass_fields__
+    return {name: usage.get(name) for name in names} | {"cache_creation_1h_input_tokens": hour}

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from sessionbridge.cli.tables import iso, local
+from sessionbridge.cli.tables import iso, local, written
 from sessionbridge.sessions.ledger import key_document
 from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.store import Holdings, LedgerTurn
@@ -76,7 +76,7 @@ def _turn(turn: LedgerTurn) -> Text:
     facts = (
         f"{turn.model}",
         f"{usage.input_tokens:,} in, {usage.output_tokens:,} out, "
-        f"{usage.cache_read_input_tokens:,} read + {usage.cache_creation_input_tokens:,} written",
+        f"{usage.cache_read_input_tokens:,} read + {written(usage)} written",
         f"${money(turn.cost_usd)}",
         local(turn.started_at),
         f"{turn.duration_ms / 1000:.1f} s",

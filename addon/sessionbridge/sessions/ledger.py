@@ -140,4 +140,5 @@ def usage(row: Mapping[str, Any]) -> Usage:
         row["output_tokens"],
         row["cache_creation_input_tokens"],
         row["cache_read_input_tokens"],
+        row["cache_creation_1h_input_tokens"] or 0,  # null where nobody has told
     )

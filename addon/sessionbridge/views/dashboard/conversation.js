@@ -46,9 +46,11 @@ function message({ role, blocks }) {
 }
 
 function facts(turn) {
+  const kept = turn.cache_creation_1h_input_tokens;
+  const hour = kept ? ` (${whole.format(kept)} for an hour)` : "";
   const counts = `${whole.format(turn.input_tokens)} in, ${whole.format(turn.output_tokens)} out, `
     + `${whole.format(turn.cache_read_input_tokens)} read + `
-    + `${whole.format(turn.cache_creation_input_tokens)} written`;
+    + `${whole.format(turn.cache_creation_input_tokens)} written${hour}`;
   const first = turn.ttft_ms === null
     ? [] : [`first token ${seconds.format(turn.ttft_ms / 1000)}`];
   return [
