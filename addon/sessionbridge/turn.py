@@ -227,6 +227,17 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class Spent:
+    """What the model calls of a turn have used as far as the API has told, while the turn is under
+    way. `cost_usd` is an estimate until the CLI has told; `stop_reason` is the last one given."""
+
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    stop_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Dispatched:
     """A process has taken the plan, which it may carry out from nothing; it comes before all else.
 

@@ -28,6 +28,7 @@ from sessionbridge.turn import (
     Delta,
     Finished,
     RedactedThinking,
+    Spent,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -81,6 +82,18 @@ class AnswerReader:
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
         self._compacted = False
+        self._unstreamed: str | None = None
+        self._own_cost: float | None = None
+
+    @property
+    def spent(self) -> Spent | None:
+        """None where no model call is known to have begun."""
+        if not self._model:
+            return None
+        usage = self._usage + Usage(**self._round_usage)
+        cost = self._own_cost
+        cost = list_price(self._model, usage) if cost is None else cost
+        return Spent(self._model, usage, cost, self._stop_reason)
 
     def read(self, message: CliMessage) -> list[Delta]:
         """Raises a `BridgeError` when the answer failed; after `Finished` nothing more comes."""
@@ -91,7 +104,7 @@ class AnswerReader:
                 self._assistant_error = error
             case AssistantMessage(model=model, parent_tool_use_id=None, uuid=str(entry)):
                 if model != _SYNTHETIC:
-                    self._answer_entry = entry
+                    self._answer_entry, self._unstreamed = entry, model
             case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
                 self._retry_delay_ms = delay
             case SystemMessage(subtype="compact_boundary"):
@@ -188,6 +201,8 @@ class AnswerReader:
         self._close_round()
         if not self._model and self._answer_entry is not None:
             # Whatever it is told, the CLI does without a stream where the API has none (measured).
+            self._model = self._unstreamed or ""
+            self._count(result.usage)
             raise ClaudeFailed("The model's answer could not be had as a stream; try again.")
         if not self._model:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
@@ -211,6 +226,7 @@ class AnswerReader:
         return cost
 
     def _finished(self, session_id: str, stop_reason: str, cost: float | None) -> Finished:
+        self._own_cost = cost
         return Finished(
             internal_id=session_id,
             entries=(*self._entries, self._answer_entry),

@@ -11,7 +11,7 @@ from claude_agent_sdk import SystemMessage, UserMessage
 from sessionbridge.claude import client_tools
 from sessionbridge.claude.answer import AnswerReader
 from sessionbridge.claude.client_tools import ClientTools
-from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.job import Job, Meter, Mode
 from sessionbridge.claude.process import CliProcess
 from sessionbridge.claude.stops import CutAnswer
 from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
@@ -55,6 +55,7 @@ class LiveProcess:
         ask: Message,
         written: Sequence[str],
         stop: Sequence[str] = (),
+        meter: Meter | None = None,
     ) -> AsyncGenerator[Delta]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
@@ -76,6 +77,8 @@ class LiveProcess:
             structured=structured,
             estimated=self._estimated,
         )
+        if meter is not None:
+            meter.connect(lambda: answer.spent)
         cut = CutAnswer(stop)
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:

@@ -43,7 +43,8 @@ def document(
 ) -> dict[str, Any]:
     """Everything kept of the key. It holds no text, because the ledger has none."""
     row = held.row
-    sessions = dict.fromkeys([*(turn.internal_id for turn in turns), *held.sessions])
+    lived_in = (turn.internal_id for turn in turns if turn.kept)
+    sessions = dict.fromkeys([*lived_in, *held.sessions])
     return {
         **key_document(held.key),
         "session": row.internal_id if row else None,
@@ -61,11 +62,13 @@ def document(
 def _turn_document(turn: LedgerTurn) -> dict[str, Any]:
     columns = asdict(turn)
     usage = columns.pop("usage")
-    columns["session"] = columns.pop("internal_id")
+    columns["session"] = columns.pop("internal_id") or None
     return {**columns, **usage, "started_at": iso(turn.started_at)}
 
 
 def _session(name: str, mapped: str | None) -> Text:
+    if not name:
+        return Text("in no session: counted, and nothing kept of them")
     goes_on = " (goes on here)" if name == mapped else ""
     return Text.assemble("session ", (name, "cyan"), (goes_on, "green"))
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sessionbridge.sessions.ledger import usage
+from sessionbridge.sessions.unkept import KEPT
 from sessionbridge.turn import SessionKey, Usage
 
 By = Literal["day", "platform", "user", "session", "model"]
@@ -95,14 +96,14 @@ GROUPS: Mapping[By, Mapping[str, str]] = {
 }
 
 # The kinds of `likely_cause` among the newest turns. Whoever asks to start over wants the import.
-_RECENT = """
+_RECENT = f"""
     aged AS (
         SELECT scope, external_id, provider, parent_id IS NULL AS rootless,
             plan = 'import' AND reason <> 'started_over' AS imported,
             reason = 'memory_lost' AND plan <> 'import' AS lost,
             'memory_lost' IN (reason, lead(reason, 1, '') OVER newest) AS after_loss,
             row_number() OVER newest AS age
-        FROM turns
+        FROM turns WHERE {KEPT}
         WINDOW newest AS (PARTITION BY scope, external_id, provider ORDER BY id DESC)
     ),
     recent AS (

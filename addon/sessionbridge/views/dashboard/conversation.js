@@ -61,7 +61,9 @@ function facts(turn) {
 
 function turnCard(turn) {
   const ended = turn.status === "end_turn" ? "" : ` [${turn.status}]`;
-  const told = turn.messages === null
+  const told = turn.session === ""
+    ? [element("p", { className: "gone" }, "Nothing is kept of it: it did not come to its end.")]
+    : turn.messages === null
     ? [element("p", { className: "gone" }, "The transcript is gone.")]
     : turn.messages.map(message);
   return element("div", { className: "turn", id: `turn-${turn.id}`, data: { testid: "turn" } },
