@@ -23,6 +23,7 @@ from sessionbridge.turn import (
     Finished,
     Message,
     Said,
+    Spent,
     Started,
     TextDelta,
     ToolCall,
@@ -66,6 +67,8 @@ class ScriptedDispatcher:
         """Raised before the first delta."""
         self.breaks: Exception | None = None
         """Raised in the middle of the answer."""
+        self.spends: Spent | None = None
+        """What the model calls are known to have used, from the first delta on."""
         self.gate: asyncio.Event | None = None
         """Waited for before each delta."""
         self.waiting = asyncio.Event()
@@ -102,6 +105,7 @@ class ScriptedDispatcher:
                 raise self.fails
             told = self.answer(seen)
             answer = said("assistant", told) if isinstance(told, str) else told
+            job.meter.connect(lambda: self.spends)
             async for delta in self._said(answer):
                 yield delta
             last = self._write(transcript, answer)

@@ -8,6 +8,7 @@ import pytest
 
 from sessionbridge.cli import scripted_api
 from sessionbridge.errors import BridgeError
+from sessionbridge.turn import Usage
 from tests.claude_cli import Stage, job
 from tests.live_processes import stage
 
@@ -48,9 +49,12 @@ async def test_the_client_is_told(
             await handler.finish(WHOLE)
 
     monkeypatch.setattr(scripted_api._Handler, "post", post)
+    asked_for = job("Hi")
     with pytest.raises(BridgeError) as caught:
-        await stage.answer(job("Hi"))
+        await stage.answer(asked_for)
     assert caught.value.status == status
     assert seen == asked
     if given == "none":
         assert "could not be had as a stream" in caught.value.message
+        spent = asked_for.meter.read()
+        assert spent is not None and spent.usage == Usage(1, 1)

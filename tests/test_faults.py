@@ -112,6 +112,7 @@ def test_an_error_of_the_api_is_passed_on_and_the_conversation_goes_on(
     assert [len(shown) for shown in api.seen(last["content"])] == [3]
     flows = proxy.bridged(session, 4)
     assert [f["metadata"]["turn"] is None for f in flows] == [False, True, True, False]
+    assert ends(proxy, session) == ["end_turn", "end_turn"]  # the model has never begun
 
 
 def test_too_long_is_an_honest_400_with_the_code_clients_look_for(proxy: Proxy) -> None:
@@ -141,6 +142,7 @@ def test_a_stream_that_breaks_ends_in_the_apis_own_error_event(proxy: Proxy) -> 
             said += text
     assert said == "a beginning "
     assert failure.value.type == "api_error"
+    assert ends(proxy, "broken") == ["failed"]
 
 
 @pytest.mark.acceptance(21)
@@ -183,6 +185,7 @@ def test_a_killed_cli_is_a_502_and_the_next_turn_remembers(
 
     assert ask(proxy, headers, "Who am I? (after kill)") == "Your name is Kim."
     assert len(api.seen("(after kill)")[0]) == 3
+    assert ends(proxy, "killed") == ["end_turn", "failed", "end_turn"]
 
 
 @pytest.mark.parametrize("option", ["first_token_timeout", "timeout"])
@@ -219,11 +222,13 @@ def test_a_client_that_leaves_stops_the_turn_and_nothing_is_kept(
         assert len(proxy.children()) == 1
         leaving.close()
     wait_for(lambda: not proxy.children(), "the turn to be stopped", timeout=1)
+    wait_for(lambda: ends(proxy, f"leaver-{http2}")[1:], "what was used to be counted")
 
     last = user(f"Who am I? ({gate})")
     answer = client.messages.create(model="sonnet", max_tokens=9, messages=[*history, last])
     assert said(answer) == "Your name is Lea."
     assert [len(shown) for shown in api.seen(last["content"])] == [3]
+    assert ends(proxy, f"leaver-{http2}") == ["end_turn", "left", "end_turn"]
 
 
 @pytest.mark.acceptance(5, 10)
@@ -270,3 +275,10 @@ def ask(proxy: Proxy, headers: dict[str, str], text: str) -> str:
         model="gpt-4o", messages=[user(text)]
     )
     return completion.choices[0].message.content or ""
+
+
+def ends(proxy: Proxy, session: str) -> list[str]:
+    """How each of its turns that the model began has ended; all of them have used something."""
+    turns = rows(proxy, "SELECT * FROM turns WHERE external_id LIKE ? ORDER BY id", f"%{session}")
+    assert all(turn["cache_creation_input_tokens"] and turn["cost_usd"] for turn in turns)
+    return [turn["status"] for turn in turns]

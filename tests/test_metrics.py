@@ -140,6 +140,7 @@ async def test_names_and_types_are_what_prometheus_expects(watched: Watched) -> 
         "errors": "counter",
         "turns": "counter",
         "tokens": "counter",
+        "cache_write_1h_tokens": "counter",
         "cost_usd": "counter",
         "time_to_first_token_seconds": "histogram",
         "turn_duration_seconds": "histogram",

@@ -331,6 +331,11 @@ class SessionBridge:
         if not self._end(flow) and flow.live and self._settings and self._settings.watch:
             self._watch.passed(flow)
 
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        # None of them is bridged.
+        if flow.live and self._settings and self._settings.watch:
+            self._watch.heard(flow)
+
     def error(self, flow: http.HTTPFlow) -> None:
         assert self._detours is not None
         self._detours.restore(flow)

@@ -12,7 +12,7 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 from uuid import uuid4
@@ -24,7 +24,15 @@ from sessionbridge.claude.dispatcher import Dispatcher
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.models import choice
 from sessionbridge.config import PROVIDER, Settings
-from sessionbridge.errors import BadRequest, BridgeError, Overloaded, SessionLost, presentable
+from sessionbridge.errors import (
+    ApiFailed,
+    BadRequest,
+    BridgeError,
+    Overloaded,
+    SessionLost,
+    TimedOut,
+    presentable,
+)
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.pacing import Limits, paced
 from sessionbridge.sessions.chained import Chained, gone
@@ -35,11 +43,15 @@ from sessionbridge.sessions.manner import Manner, manner
 from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.references import References, refers
 from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Delta, Dispatched, Finished, Origin, Plan, Point, Turn
+from sessionbridge.sessions.unkept import UnkeptTurn
+from sessionbridge.turn import Delta, Dispatched, Finished, Origin, Plan, Point, Spent, Turn
 
 logger = logging.getLogger(__name__)
 
 _JSON = "application/json"
+_PATIENCE = 5.0
+"""Seconds until what a failed turn used is in the ledger; nobody waits longer to be told of it."""
+
 _LARGE_BODY = 250_000
 """Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
 
@@ -86,7 +98,7 @@ class Bridge:
             async with aclosing(self._answer(turn, spoken, exchange)) as answer:
                 async for delta in answer:
                     last = isinstance(delta, Finished)
-                    data = _encoded(encoder, delta)
+                    data = _encoded(encoder, delta, exchange)
                     if data and not begun:
                         begun = True
                         yield Head(200, _headers(exchange, encoder.content_type))
@@ -212,8 +224,12 @@ class Bridge:
     ) -> AsyncGenerator[Delta | None]:
         outcome = exchange.outcome
         outcome.plan = carried_out = plan
-        running = self._dispatcher.run(_job(turn, plan, memory))
-        async with aclosing(paced(running, self._limits)) as deltas:
+        job = _job(turn, plan, memory)
+        running = self._dispatcher.run(job)
+        async with (
+            self._counted(job, memory, exchange),
+            aclosing(paced(running, self._limits)) as deltas,
+        ):
             async for delta in deltas:
                 if delta is not None:
                     outcome.hear(delta)
@@ -225,9 +241,30 @@ class Bridge:
                         outcome.plan = plan = replace(plan, reason="compacted")
                     place = self._dispatcher.place
                     answered = _answered(plan, carried_out, delta, exchange, place)
+                    outcome.committing = True
                     outcome.turn = await memory.commit(answered)
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
+
+    @asynccontextmanager
+    async def _counted(self, job: Job, memory: Memory, exchange: Exchange) -> AsyncIterator[None]:
+        """What is spent within it goes into the ledger also when it does not come to its end."""
+        try:
+            yield
+        except BaseException as error:
+            spent = job.meter.read()
+            if spent is not None and not exchange.outcome.committing:
+                exchange.outcome.spend(spent)
+                await self._count(_unkept(spent, error, exchange), memory, exchange)
+            raise
+
+    async def _count(self, turn: UnkeptTurn, memory: Memory, exchange: Exchange) -> None:
+        """Once it is asked the store goes on by itself, whoever no longer waits for it."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                exchange.outcome.turn = await memory.count(turn)
+        except (BridgeError, TimeoutError) as error:
+            logger.warning("what a turn has used was not counted: %s", type(error).__name__)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -262,10 +299,15 @@ def _refuse_results_alone(plan: Plan) -> None:
         )
 
 
-def _encoded(encoder: Encoder, delta: Delta | None) -> bytes:
-    if delta is None:
-        return encoder.ping()
-    return encoder.close(delta) if isinstance(delta, Finished) else encoder.delta(delta)
+def _encoded(encoder: Encoder, delta: Delta | None, exchange: Exchange) -> bytes:
+    try:
+        if delta is None:
+            return encoder.ping()
+        return encoder.close(delta) if isinstance(delta, Finished) else encoder.delta(delta)
+    except Exception as error:
+        # Noted at once: to the turn it looks as if its client had left.
+        exchange.outcome.failure = presentable(error)
+        raise exchange.outcome.failure from error
 
 
 def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
@@ -303,6 +345,36 @@ def _answered(
     )
 
 
+def _unkept(spent: Spent, error: BaseException, exchange: Exchange) -> UnkeptTurn:
+    outcome, plan = exchange.outcome, exchange.outcome.plan
+    assert plan is not None
+    return UnkeptTurn(
+        plan=plan.name,
+        reason=plan.reason,
+        process=outcome.process,
+        status=_became(spent, error, outcome.failure),
+        api=exchange.api,
+        model=spent.model,
+        usage=spent.usage,
+        cost_usd=spent.cost_usd,
+        started_at=outcome.started_at,
+        ttft_ms=outcome.ttft_ms or None,
+        duration_ms=outcome.duration_ms,
+    )
+
+
+def _became(spent: Spent, error: BaseException, noted: BridgeError | None) -> str:
+    """What to call the end of a turn that was given up by `error`."""
+    match error:
+        case TimedOut():
+            return "timed_out"
+        case ApiFailed() if spent.stop_reason == "refusal":
+            return "refusal"
+        case asyncio.CancelledError() | GeneratorExit() if noted is None:
+            return "left"
+    return "failed"
+
+
 def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
     """What the user may know of the turn. A stream's headers leave before its counts are known."""
     outcome, plan = exchange.outcome, exchange.outcome.plan
@@ -318,7 +390,7 @@ def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
     if outcome.turn is not None:
         headers.append(("x-sessionbridge-turn", str(outcome.turn)))
     if outcome.usage is not None:
-        counts = (f"{name}={count}" for name, count in asdict(outcome.usage).items())
+        counts = (f"{name}={count}" for name, count in outcome.usage.counts.items())
         headers.append(("x-sessionbridge-usage", ", ".join(counts)))
     if outcome.cost_usd is not None:
         headers.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))

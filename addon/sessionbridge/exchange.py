@@ -18,6 +18,7 @@ from sessionbridge.turn import (
     Origin,
     Plan,
     Process,
+    Spent,
     Started,
     TextDelta,
     ToolCall,
@@ -51,8 +52,8 @@ class Outcome:
     """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
 
     `command` is the command line the dispatch equals, `process` what kind of process answers;
-    `turn` is the turn's number in the ledger. `error` is the `failure` with the status the client
-    got, for people to read.
+    `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
+    `error` is the `failure` with the status the client got, for people to read.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -69,6 +70,7 @@ class Outcome:
     ttft_ms: int = 0
     duration_ms: int = 0
     turn: int | None = None
+    committing: bool = False
     failure: BridgeError | None = None
     error: str | None = None
     call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
@@ -114,6 +116,11 @@ class Outcome:
                 self.session = delta.internal_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd
                 self.duration_ms = self._elapsed_ms()
+
+    def spend(self, spent: Spent) -> None:
+        """The turn has ended without `Finished`."""
+        self.model, self.usage, self.cost_usd = spent.model, spent.usage, spent.cost_usd
+        self.duration_ms = self._elapsed_ms()
 
     def _elapsed_ms(self) -> int:
         return round((time.monotonic() - self._begun) * 1000)

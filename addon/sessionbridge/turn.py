@@ -8,7 +8,7 @@ shape translates into it on the way in and out of `Delta`s on the way out.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 Role = Literal["user", "assistant"]
@@ -186,12 +186,15 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of the model calls made for one request, as the API reported them."""
+    """Tokens of the model calls made for one request, as the API reported them. Of those written to
+    the cache the ones `1h` are kept for an hour, the others for five minutes; where the API does
+    not tell there are none."""
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_creation_input_tokens: int = 0
     cache_read_input_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -199,7 +202,16 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cache_creation_input_tokens + other.cache_creation_input_tokens,
             self.cache_read_input_tokens + other.cache_read_input_tokens,
+            self.cache_creation_1h_input_tokens + other.cache_creation_1h_input_tokens,
         )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """As they are told beside an answer: the part for an hour only where there is one."""
+        counts = asdict(self)
+        if not self.cache_creation_1h_input_tokens:
+            del counts["cache_creation_1h_input_tokens"]
+        return counts
 
     @property
     def prompt_tokens(self) -> int:
@@ -212,6 +224,17 @@ class Usage:
         if not self.prompt_tokens:
             return None
         return self.cache_read_input_tokens / self.prompt_tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What the model calls of a turn have used as far as the API has told, while the turn is under
+    way. `cost_usd` is an estimate until the CLI has told; `stop_reason` is the last one given."""
+
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    stop_reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

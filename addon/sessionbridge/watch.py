@@ -8,8 +8,12 @@ may be anybody, so sizes have limits and names are cut to what can be shown.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
 
 from mitmproxy import http
 
@@ -18,6 +22,7 @@ from sessionbridge.errors import BridgeError
 from sessionbridge.http_message import decoded, lowered
 from sessionbridge.service import Service
 from sessionbridge.sessions.passed import PassedTurn
+from sessionbridge.traffic.json_values import fields, load
 from sessionbridge.traffic.reading import Reading, api_of, read
 from sessionbridge.turn import Usage
 from sessionbridge.views.flow_notes import note_own, note_passed
@@ -29,6 +34,9 @@ _MOST = 32 * 1024 * 1024
 
 _LONGEST_NAME = 100
 
+_ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+"""The types of the events that end an answer of the Responses API."""
+
 
 class Watch:
     def __init__(self, service: Service) -> None:
@@ -39,27 +47,45 @@ class Watch:
         """To be called once the whole answer is there, for every flow that was left alone."""
         if flow.request.method != "POST" or (api := api_of(flow.request.path)) is None:
             return
-        task = asyncio.create_task(self._told(flow, api))
+        self._begin(self._count(flow, partial(_read, flow, api), flow.request.timestamp_start))
+
+    def heard(self, flow: http.HTTPFlow) -> None:
+        """To be called for each message of a WebSocket that was left alone. An answer of the
+        Responses API is whole with the message that ends it, and there are many on one of them."""
+        if flow.websocket is None or api_of(flow.request.path) != "responses":
+            return
+        *before, message = flow.websocket.messages
+        if message.from_client or not any(end in message.content for end in _ENDS):
+            return
+        asked = (one.timestamp for one in reversed(before) if one.from_client)
+        started_at = next(asked, flow.request.timestamp_start)
+        self._begin(self._count(flow, partial(_read_event, message.content), started_at))
+
+    def _begin(self, counting: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._told(counting))
         self._reading.add(task)
         task.add_done_callback(self._reading.discard)
 
-    async def _told(self, flow: http.HTTPFlow, api: str) -> None:
+    async def _told(self, counting: Coroutine[Any, Any, None]) -> None:
         try:
-            await self._count(flow, api, time.time())
+            await counting
         except BridgeError as error:
             logger.warning("a request that passed through was not counted: %s", error.message)
         except Exception as error:  # nobody awaits this task; a text may quote the conversation
             kind = type(error).__name__
             logger.warning("a request that passed through was not counted (%s)", kind)
 
-    async def _count(self, flow: http.HTTPFlow, api: str, ended_at: float) -> None:
+    async def _count(
+        self, flow: http.HTTPFlow, read: Callable[[], Reading | None], started_at: float
+    ) -> None:
+        ended_at = time.time()
         if await self._service.is_our_child(lowered(flow.request.headers)):
             note_own(flow)  # and is counted in the turn that made it
             return
-        reading = await asyncio.to_thread(_read, flow, api)
+        reading = await asyncio.to_thread(read)
         if reading is None or reading.usage is None:
             return
-        turn = _turn(flow, reading, reading.usage, ended_at)
+        turn = _turn(flow, reading, reading.usage, (started_at, ended_at))
         note_passed(flow, turn)
         if self._service.store is not None:
             await self._service.store.ask(lambda held: held.passed(turn))
@@ -76,8 +102,19 @@ def _read(flow: http.HTTPFlow, api: str) -> Reading | None:
     return read(api, None, body, response.headers.get("content-type", ""))
 
 
-def _turn(flow: http.HTTPFlow, reading: Reading, usage: Usage, ended_at: float) -> PassedTurn:
-    started_at = flow.request.timestamp_start
+def _read_event(content: bytes) -> Reading | None:
+    """What the event says that ends an answer; None for one that does not."""
+    event = fields(load(content)) if len(content) <= _MOST else {}
+    if f'"{event.get("type")}"'.encode() not in _ENDS:
+        return None
+    response = json.dumps(fields(event.get("response"))).encode()
+    return read("responses", None, response, "application/json")
+
+
+def _turn(
+    flow: http.HTTPFlow, reading: Reading, usage: Usage, times: tuple[float, float]
+) -> PassedTurn:
+    started_at, ended_at = times
     model = _shown(reading.model or "")
     return PassedTurn(
         host=_shown(flow.request.pretty_host),

@@ -33,6 +33,7 @@ from sessionbridge.turn import (
     Finished,
     Message,
     RedactedThinking,
+    Spent,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -41,6 +42,9 @@ from sessionbridge.turn import (
     ToolInput,
     Usage,
 )
+
+_HOUR = "ephemeral_1h_input_tokens"
+"""What the API calls `cache_creation_1h_input_tokens`, in the object beside their sum."""
 
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI writes itself; the API has never heard of them."""
@@ -91,6 +95,18 @@ class AnswerReader:
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
         self._compacted = False
+        self._unstreamed: str | None = None
+        self._own_cost: float | None = None
+
+    @property
+    def spent(self) -> Spent | None:
+        """None where no model call is known to have begun."""
+        if not self._model:
+            return None
+        usage = self._usage + Usage(**self._round_usage)
+        cost = self._own_cost
+        cost = list_price(self._model, usage) if cost is None else cost
+        return Spent(self._model, usage, cost, self._stop_reason)
 
     def read(self, message: CliMessage) -> list[Delta]:
         """Raises a `BridgeError` when the answer failed; after `Finished` nothing more comes."""
@@ -101,7 +117,7 @@ class AnswerReader:
                 self._assistant_error = error
             case AssistantMessage(model=model, parent_tool_use_id=None, uuid=str(entry)):
                 if model != _SYNTHETIC:
-                    self._answer_entry = entry
+                    self._answer_entry, self._unstreamed = entry, model
             case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
                 self._retry_delay_ms = delay
             case SystemMessage(subtype="compact_boundary"):
@@ -190,10 +206,12 @@ class AnswerReader:
         return []
 
     def _count(self, usage: Any) -> None:
-        """Later counts of one round replace earlier ones, as the API defines them."""
-        for name in Usage.__dataclass_fields__:
-            if isinstance(count := (usage or {}).get(name), int):
-                self._round_usage[name] = count
+        """Later counts of one round replace earlier ones, as the API defines them. Of the prompt a
+        count of none takes nothing back: there are servers that fill in what they leave out."""
+        for name, told in _told(usage or {}).items():
+            new = told or name == "output_tokens" or name not in self._round_usage
+            if isinstance(told, int) and new:
+                self._round_usage[name] = told
 
     def results_taken(self, entry: str | None) -> None:
         """The CLI has the result of a call, as this entry of its transcript."""
@@ -231,6 +249,8 @@ class AnswerReader:
         self._close_round()
         if not self.model and self._answer_entry is not None:
             # Whatever it is told, the CLI does without a stream where the API has none (measured).
+            self._model = self._unstreamed or ""
+            self._count(result.usage)
             raise ClaudeFailed("The model's answer could not be had as a stream; try again.")
         if not self.model:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
@@ -254,6 +274,7 @@ class AnswerReader:
         return cost
 
     def _finished(self, session_id: str, stop_reason: str, cost: float | None) -> Finished:
+        self._own_cost = cost
         return Finished(
             internal_id=session_id,
             entries=(*self._entries, self._answer_entry),
@@ -264,3 +285,11 @@ class AnswerReader:
             compacted=self._compacted,
             exact=not self._structured,
         )
+
+
+def _told(usage: dict[str, Any]) -> dict[str, Any]:
+    """What the API's counts are for the fields of `Usage`."""
+    split = usage.get("cache_creation")
+    hour = split.get(_HOUR) if isinstance(split, dict) else None
+    names = Usage.__dataclass_fields__
+    return {name: usage.get(name) for name in names} | {"cache_creation_1h_input_tokens": hour}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import reduce
 
-from sessionbridge.turn import MemoryKind, Parameters, Plan
+from sessionbridge.turn import MemoryKind, Parameters, Plan, Spent
 
 MOST_TOKENS = 128_000
 """No model gives a longer answer (measured with CLI 2.1.332)."""
@@ -22,11 +24,32 @@ class Mode:
     parameters: Parameters = Parameters()
 
 
+class Meter:
+    """Says what a turn has spent while it is under way: one that fails or is left has no `Finished`
+    to tell. More than one process may have worked on it."""
+
+    def __init__(self) -> None:
+        self._readings: list[Callable[[], Spent | None]] = []
+
+    def connect(self, reading: Callable[[], Spent | None]) -> None:
+        self._readings.append(reading)
+
+    def read(self) -> Spent | None:
+        """None where no model call is known to have begun."""
+        told = [spent for reading in self._readings if (spent := reading()) is not None]
+        return reduce(_both, told) if told else None
+
+
+def _both(one: Spent, other: Spent) -> Spent:
+    costs = [spent.cost_usd for spent in (one, other) if spent.cost_usd is not None]
+    return replace(other, usage=one.usage + other.usage, cost_usd=sum(costs) if costs else None)
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One dispatch. `session_id` is the id its session gets where it needs a new one.
     `compaction` lets the CLI shorten a conversation that grew too long. The answer is cut before
-    any of the `stop` sequences."""
+    any of the `stop` sequences. `meter` is read by whoever gave it."""
 
     plan: Plan
     session_id: str
@@ -36,6 +59,7 @@ class Job:
     compaction: bool
     parameters: Parameters = Parameters()
     stop: tuple[str, ...] = ()
+    meter: Meter = field(default_factory=Meter, compare=False)
 
     @property
     def mode(self) -> Mode:

@@ -12,7 +12,7 @@ from sessionbridge.claude import client_tools
 from sessionbridge.claude.answer import AnswerReader
 from sessionbridge.claude.answer_end import AnswerEnd
 from sessionbridge.claude.client_tools import ClientTools
-from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.job import Job, Meter, Mode
 from sessionbridge.claude.process import CliProcess
 from sessionbridge.claude.stops import CutAnswer
 from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
@@ -58,6 +58,7 @@ class LiveProcess:
         ask: Message,
         written: Sequence[str],
         stop: Sequence[str] = (),
+        meter: Meter | None = None,
     ) -> AsyncGenerator[Delta]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
@@ -80,6 +81,8 @@ class LiveProcess:
             structured=structured,
             estimated=self._estimated,
         )
+        if meter is not None:
+            meter.connect(lambda: answer.spent)
         cut = CutAnswer(stop)
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:

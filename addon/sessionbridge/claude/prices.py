@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import UTC, datetime
+from decimal import Decimal
 from functools import lru_cache
+from typing import NamedTuple
 
 import genai_prices
 from genai_prices.types import ModelPrice, PriceCalculation, calc_unit_price
@@ -19,37 +21,73 @@ from sessionbridge.turn import Usage
 _VENDORS = ("anthropic", None)
 _MILLION = 1_000_000
 
+_HOUR = 2
+"""Times the price of fresh input, for what is written to be kept for an hour
+(https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#pricing). Where `genai-prices`
+has no price of its own for that; it has one for all models of Anthropic's own API."""
+
 
 def list_price(model: str, usage: Usage) -> float | None:
     """US dollars, or None for a model without a known price."""
+    hour = min(usage.cache_creation_1h_input_tokens, usage.cache_creation_input_tokens)
     counts = genai_prices.Usage(
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.output_tokens,
         cache_write_tokens=usage.cache_creation_input_tokens,
+        cache_write_1h_tokens=hour,
         cache_read_tokens=usage.cache_read_input_tokens,
     )
     price = _calculated(model, counts)
-    return None if price is None else float(price.total_price)
+    if price is None:
+        return None
+    total = price.total_price
+    prices = price.model_price
+    if hour and prices.cache_write_1h_mtok is None:
+        # Taken for one that is kept for five minutes.
+        known = _a_token(prices, usage.prompt_tokens, hour=False).written
+        total += hour * (_a_token(prices, usage.prompt_tokens, hour=True).written - known)
+    return float(total)
 
 
-def cache_rates(model: str, day: str, prompt_tokens: int) -> tuple[float, float] | None:
+def cache_rates(
+    model: str, day: str, prompt_tokens: int, *, hour: bool = False
+) -> tuple[float, float] | None:
     """US dollars that a token read from the cache saved, and that one written to it cost on top,
-    against a fresh one of the same prompt; None for a model without a known price.
+    against a fresh one of the same prompt; None for a model without a known price. What is written
+    is kept for five minutes, or for an `hour`.
 
     `day` is the turn's, as 2026-11-22 (UTC), since prices change; long prompts can cost more.
     """
     prices = _prices(model, day)
     if prices is None or prices.input_mtok is None:
         return None
-    fresh = prices.input_mtok
-    read, written = (
-        fresh if price is None else price
-        for price in (prices.cache_read_mtok, prices.cache_write_mtok)
+    token = _a_token(prices, prompt_tokens, hour=hour)
+    return float(token.fresh - token.read), float(token.written - token.fresh)
+
+
+class _Token(NamedTuple):
+    """What one token of a prompt costs, in US dollars."""
+
+    fresh: Decimal
+    read: Decimal
+    written: Decimal
+
+
+def _a_token(prices: ModelPrice, prompt_tokens: int, *, hour: bool) -> _Token:
+    """Where the cache has no price, its tokens cost what fresh ones do."""
+    fresh, read, written, for_an_hour = (
+        None if price is None else calc_unit_price(price, 1, prompt_tokens, _MILLION)
+        for price in (
+            prices.input_mtok,
+            prices.cache_read_mtok,
+            prices.cache_write_mtok,
+            prices.cache_write_1h_mtok,
+        )
     )
-    a_fresh, a_read, a_written = (
-        calc_unit_price(price, 1, prompt_tokens, _MILLION) for price in (fresh, read, written)
-    )
-    return float(a_fresh - a_read), float(a_written - a_fresh)
+    fresh = fresh or Decimal(0)
+    if hour and written is not None:
+        written = _HOUR * fresh if for_an_hour is None else for_an_hour
+    return _Token(fresh, fresh if read is None else read, fresh if written is None else written)
 
 
 @lru_cache(maxsize=4096)

@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from sessionbridge.cli.tables import iso, local
+from sessionbridge.cli.tables import iso, local, written
 from sessionbridge.sessions.ledger import key_document
 from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.store import Holdings, LedgerTurn
@@ -43,7 +43,8 @@ def document(
 ) -> dict[str, Any]:
     """Everything kept of the key. It holds no text, because the ledger has none."""
     row = held.row
-    sessions = dict.fromkeys([*(turn.internal_id for turn in turns), *held.sessions])
+    lived_in = (turn.internal_id for turn in turns if turn.kept)
+    sessions = dict.fromkeys([*lived_in, *held.sessions])
     return {
         **key_document(held.key),
         "session": row.internal_id if row else None,
@@ -61,11 +62,13 @@ def document(
 def _turn_document(turn: LedgerTurn) -> dict[str, Any]:
     columns = asdict(turn)
     usage = columns.pop("usage")
-    columns["session"] = columns.pop("internal_id")
+    columns["session"] = columns.pop("internal_id") or None
     return {**columns, **usage, "started_at": iso(turn.started_at)}
 
 
 def _session(name: str, mapped: str | None) -> Text:
+    if not name:
+        return Text("in no session: counted, and nothing kept of them")
     goes_on = " (goes on here)" if name == mapped else ""
     return Text.assemble("session ", (name, "cyan"), (goes_on, "green"))
 
@@ -76,7 +79,7 @@ def _turn(turn: LedgerTurn) -> Text:
     facts = (
         f"{turn.model}",
         f"{usage.input_tokens:,} in, {usage.output_tokens:,} out, "
-        f"{usage.cache_read_input_tokens:,} read + {usage.cache_creation_input_tokens:,} written",
+        f"{usage.cache_read_input_tokens:,} read + {written(usage)} written",
         f"${money(turn.cost_usd)}",
         local(turn.started_at),
         f"{turn.duration_ms / 1000:.1f} s",

@@ -31,8 +31,9 @@ def savings(home: Path, by: By, since: float | None, as_json: bool, as_csv: bool
     the writes cost on top.
 
     Prices are list prices by genai-prices for the turn's model and day. Turns of a model without a
-    price are in no sum: they show as "?", and are counted in unpriced_turns. Writes are taken to
-    be kept for five minutes; those kept for an hour cost more than is said here.
+    price are in no sum: they show as "?", and are counted in unpriced_turns. Writes are
+    priced as kept for five minutes or for an hour, as the API told; where it did not, for five
+    minutes.
 
     A start is avoided where a live process or a spare answered. Traffic that only passes through
     counts for the cache, not for starts; "?" are turns that do not say what answered."""
@@ -77,6 +78,7 @@ def _document(row: SavingsRow) -> dict[str, Any]:
         "turns": row.turns,
         "cache_read_input_tokens": row.usage.cache_read_input_tokens,
         "cache_creation_input_tokens": row.usage.cache_creation_input_tokens,
+        "cache_creation_1h_input_tokens": row.usage.cache_creation_1h_input_tokens,
         "cache_reads_saved_usd": row.reads_saved_usd,
         "cache_writes_extra_usd": row.writes_extra_usd,
         "net_usd": row.net_usd,

@@ -26,12 +26,26 @@ _MANY = 500
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens as the API reports them."""
+    """Tokens as the API reports them. Of those written to the cache the ones `1h` are kept for an
+    hour; None leaves the split untold."""
 
     input_tokens: int
     output_tokens: int
     cache_creation_input_tokens: int
     cache_read_input_tokens: int
+    cache_creation_1h_input_tokens: int | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        counts: dict[str, Any] = asdict(self)
+        hour = counts.pop("cache_creation_1h_input_tokens")
+        if hour is None:
+            return counts
+        split = {
+            "ephemeral_5m_input_tokens": self.cache_creation_input_tokens - hour,
+            "ephemeral_1h_input_tokens": hour,
+        }
+        return counts | {"cache_creation": split}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +133,7 @@ class _Handler(web.RequestHandler):
             self._fail(reply)
             return
         self.set_header("content-type", "text/event-stream")
-        counts = asdict(reply.usage)
+        counts = reply.usage.told
         usage = counts | {"output_tokens": 1}
         message = {"id": self._api.next_id(), "model": body["model"], "usage": usage}
         answer = events(message, reply.blocks, reply.ends_with, counts["output_tokens"])

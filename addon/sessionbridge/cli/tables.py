@@ -20,6 +20,7 @@ from rich.text import Text
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.reports import money
 from sessionbridge.sessions.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
+from sessionbridge.turn import Usage
 
 
 @contextmanager
@@ -97,13 +98,18 @@ def print_table(
 
 def sum_cells(row: CostRow | SessionSummary) -> tuple[str, ...]:
     """The cost is `-` where there are no turns."""
-    counts = (
-        *(row.turns, row.usage.input_tokens, row.usage.output_tokens),
-        *(row.usage.cache_creation_input_tokens, row.usage.cache_read_input_tokens),
-    )
+    usage = row.usage
+    counts = (row.turns, usage.input_tokens, usage.output_tokens)
+    cache = (written(usage), f"{usage.cache_read_input_tokens:,}")
     hit = "-" if row.usage.cache_hit is None else f"{row.usage.cache_hit:.0%}"
     cost = money(row.cost_usd, row.unpriced)
-    return (*(f"{count:,}" for count in counts), hit, cost if row.turns else "-")
+    return (*(f"{count:,}" for count in counts), *cache, hit, cost if row.turns else "-")
+
+
+def written(usage: Usage) -> str:
+    """The tokens written to the cache, for example `20,000 (18,000 1h)`."""
+    hour = usage.cache_creation_1h_input_tokens
+    return f"{usage.cache_creation_input_tokens:,}" + (f" ({hour:,} 1h)" if hour else "")
 
 
 def sums(row: CostRow | SessionSummary) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Each function reads within its caller's transaction, so that all of its figures are of one moment.
 What passed through counts as use like every other turn, but had no process and no plan of ours:
-latencies and reasons leave it out.
+latencies and reasons leave it out. Latencies are those of turns that came to their end.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from sqlite_utils import Database
 from sessionbridge.sessions.ledger import WARM, usage
 from sessionbridge.sessions.passed import BRIDGED, PASSED
 from sessionbridge.sessions.reports import SUMS, By, CostRow, cost_row, costs_sql, total_cost
+from sessionbridge.sessions.unkept import KEPT
 from sessionbridge.turn import Usage
 
 HOUR = 3600
@@ -121,7 +122,7 @@ def _buckets_sql(seconds: int) -> str:
         ranked AS (
             SELECT at, ttft_ms, row_number() OVER (PARTITION BY at ORDER BY ttft_ms) AS rank,
                 count(*) OVER (PARTITION BY at) AS timed
-            FROM placed WHERE ttft_ms IS NOT NULL AND {BRIDGED}
+            FROM placed WHERE ttft_ms IS NOT NULL AND {BRIDGED} AND {KEPT}
         ),
         waits AS (
             SELECT at, min(CASE WHEN 100 * rank >= 50 * timed THEN ttft_ms END) AS p50,
@@ -137,7 +138,7 @@ def _histogram_sql(column: str, bounds: Iterable[float]) -> str:
     within = "".join(f", total({column} <= {round(bound * 1000)})" for bound in bounds)
     return f"""
         SELECT count({column}) AS count, total({column}) / 1000 AS seconds{within} FROM turns
-        WHERE {BRIDGED}
+        WHERE {BRIDGED} AND {KEPT}
     """
 
 

@@ -115,9 +115,13 @@ class TurnRecord(_Turn):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTurn(_Turn):
-    """A committed turn as it is read back."""
+    """A turn as it is read back; one that is not `kept` is of no session (see `unkept`)."""
 
     id: int
+
+    @property
+    def kept(self) -> bool:
+        return self.internal_id != ""
 
 
 _PLAIN = tuple(field.name for field in fields(_Turn) if field.name != "usage")
@@ -143,4 +147,5 @@ def usage(row: Mapping[str, Any]) -> Usage:
         row["output_tokens"],
         row["cache_creation_input_tokens"],
         row["cache_read_input_tokens"],
+        row["cache_creation_1h_input_tokens"] or 0,  # null where nobody has told
     )

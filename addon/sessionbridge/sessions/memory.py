@@ -22,6 +22,7 @@ from sessionbridge.sessions.plan import (
     resolve_history,
 )
 from sessionbridge.sessions.store_thread import StoreThread
+from sessionbridge.sessions.unkept import UnkeptTurn
 from sessionbridge.turn import (
     Attempt,
     Finished,
@@ -79,6 +80,9 @@ class Memory(Protocol):
 
     async def commit(self, answered: Answered) -> int | None:
         """Keeps the turn; its number in the ledger, or None where nothing is kept."""
+
+    async def count(self, turn: UnkeptTurn) -> int | None:
+        """Keeps what a turn used that failed, and nothing else of it; returns as `commit` does."""
 
     async def superseded(self, plan: Plan, turn: int | None) -> str | None:
         """A session that nothing will continue any more now that this turn is kept."""
@@ -285,6 +289,9 @@ class Remembered:
             )
         )
 
+    async def count(self, turn: UnkeptTurn) -> int | None:
+        return await self._store.count_unkept(self._key, turn)
+
 
 class Fleeting:
     """Nothing is kept: no origin and `stateless`, or the session map switched off."""
@@ -307,6 +314,9 @@ class Fleeting:
         return lost
 
     async def commit(self, answered: Answered) -> int | None:
+        return None
+
+    async def count(self, turn: UnkeptTurn) -> int | None:
         return None
 
     async def superseded(self, plan: Plan, turn: int | None) -> str | None:

@@ -102,3 +102,9 @@ def m007_manners(db: Database) -> None:
     table = db.table("turns")
     table.add_column("settings_hash", str)
     table.add_column("model_asked", str)
+
+
+@migrations()
+def m008_cache_writes_for_an_hour(db: Database) -> None:
+    # How many of `cache_creation_input_tokens`; null before, and then taken for none.
+    db.table("turns").add_column("cache_creation_1h_input_tokens", int)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sessionbridge.sessions.ledger import usage
+from sessionbridge.sessions.unkept import KEPT
 from sessionbridge.turn import SessionKey, Usage
 
 By = Literal["day", "platform", "user", "session", "model"]
@@ -78,6 +79,7 @@ SUMS = """
     sum(output_tokens) AS output_tokens,
     sum(cache_creation_input_tokens) AS cache_creation_input_tokens,
     sum(cache_read_input_tokens) AS cache_read_input_tokens,
+    sum(cache_creation_1h_input_tokens) AS cache_creation_1h_input_tokens,
     sum(cost_usd) AS cost_usd,
     count(*) - count(cost_usd) AS unpriced,
     min(started_at) AS first_at,
@@ -94,14 +96,14 @@ GROUPS: Mapping[By, Mapping[str, str]] = {
 }
 
 # The kinds of `likely_cause` among the newest turns. Whoever asks to start over wants the import.
-_RECENT = """
+_RECENT = f"""
     aged AS (
         SELECT scope, external_id, provider, parent_id IS NULL AS rootless,
             plan = 'import' AND reason <> 'started_over' AS imported,
             reason = 'memory_lost' AND plan <> 'import' AS lost,
             'memory_lost' IN (reason, lead(reason, 1, '') OVER newest) AS after_loss,
             row_number() OVER newest AS age
-        FROM turns
+        FROM turns WHERE {KEPT}
         WINDOW newest AS (PARTITION BY scope, external_id, provider ORDER BY id DESC)
     ),
     recent AS (
@@ -127,7 +129,7 @@ SESSIONS_SQL = f"""
         coalesce(t.output_tokens, 0) AS output_tokens,
         coalesce(t.cache_creation_input_tokens, 0) AS cache_creation_input_tokens,
         coalesce(t.cache_read_input_tokens, 0) AS cache_read_input_tokens,
-        t.cost_usd, coalesce(t.unpriced, 0) AS unpriced,
+        t.cache_creation_1h_input_tokens, t.cost_usd, coalesce(t.unpriced, 0) AS unpriced,
         last.plan, last.reason,
         coalesce(r.recent_turns, 0) AS recent_turns, coalesce(r.imports, 0) AS imports,
         coalesce(r.lost, 0) AS lost, coalesce(r.whole, 0) AS whole,

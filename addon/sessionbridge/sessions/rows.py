@@ -10,6 +10,7 @@ from sqlite_utils import Database
 
 from sessionbridge.sessions.ledger import Lineage, MapRow, Response, TurnRecord
 from sessionbridge.sessions.manner import Manner
+from sessionbridge.sessions.unkept import KEPT
 from sessionbridge.turn import Point, SessionKey
 
 _TAKES_OVER = ("started_over", "memory_lost")
@@ -45,7 +46,7 @@ _NEWEST_OF_MANNER_SQL = f"""
         -- a session that was forgotten has none
         OR EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND points.internal_id = turns.internal_id)
     ) AND id >= coalesce(
-        (SELECT max(id) FROM turns anew WHERE {KEY_IS} AND reason = 'started_over'), 0
+        (SELECT max(id) FROM turns WHERE {KEY_IS} AND {KEPT} AND reason = 'started_over'), 0
     ) ORDER BY id DESC LIMIT 1
 """
 _WENT_ON_SQL = f"""

@@ -8,18 +8,22 @@ as unknown.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from sessionbridge.sessions.ledger import WARM, usage
 from sessionbridge.sessions.passed import BRIDGED
 from sessionbridge.sessions.reports import GROUPS, SUMS, By, known_sum, names_sql
 from sessionbridge.turn import Usage
 
-CacheRates = Callable[[str, str, int], tuple[float, float] | None]
-"""From the model, the day (UTC) and the tokens of the prompt: US dollars that a token read from the
-cache saved, and that one written to it cost on top. None where nobody knows."""
+
+class CacheRates(Protocol):
+    def __call__(
+        self, model: str, day: str, prompt_tokens: int, *, hour: bool = False
+    ) -> tuple[float, float] | None:
+        """US dollars that a token read from the cache saved, and that one written to it, for an
+        `hour` or for five minutes, cost on top. None where nobody knows. `day` is in UTC."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,8 @@ def cached_sql(by: By) -> str:
             input_tokens + cache_creation_input_tokens + cache_read_input_tokens AS prompt_tokens,
             count(*) AS turns,
             sum(cache_read_input_tokens) AS tokens_read,
-            sum(cache_creation_input_tokens) AS tokens_written
+            sum(cache_creation_input_tokens) AS tokens_written,
+            coalesce(sum(cache_creation_1h_input_tokens), 0) AS for_an_hour
         FROM turns WHERE started_at >= :since
         GROUP BY {", ".join(GROUPS[by].values())}, model, utc_day, prompt_tokens
     """
@@ -123,13 +128,15 @@ def _money(
     money: defaultdict[tuple[str, ...], _Money] = defaultdict(_Money)
     for row in cached:
         group = money[_name(by, row)]
-        found = rates(row["model"], row["utc_day"], row["prompt_tokens"])
-        if found is None:
+        prompt = row["model"], row["utc_day"], row["prompt_tokens"]
+        found, for_an_hour = rates(*prompt), rates(*prompt, hour=True)
+        if found is None or for_an_hour is None:
             group.unpriced += row["turns"]
             continue
         group.priced += row["turns"]
         group.saved += found[0] * row["tokens_read"]
-        group.extra += found[1] * row["tokens_written"]
+        group.extra += found[1] * (row["tokens_written"] - row["for_an_hour"])
+        group.extra += for_an_hour[1] * row["for_an_hour"]
     return money
 
 

@@ -46,6 +46,7 @@ from sessionbridge.sessions.savings import (
     savings_rows,
     savings_sql,
 )
+from sessionbridge.sessions.unkept import UnkeptTurn, unkept_row
 from sessionbridge.turn import Point, SessionKey
 
 __all__ = [
@@ -224,6 +225,15 @@ class SessionStore:
                 db.table("turns").insert(passed_row(turn))
 
         self._file.call(work)
+
+    def count_unkept(self, key: SessionKey, turn: UnkeptTurn) -> int:
+        """Keeps what a turn used that came to nothing, and changes nothing else. Returns its id."""
+
+        def work(db: Database) -> int:
+            with writing(db):
+                return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
+
+        return self._file.call(work)
 
     def issued(self, internal_id: str) -> bool:
         """Whether this session id is in the map or the ledger, and so is one of ours."""

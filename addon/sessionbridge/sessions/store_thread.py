@@ -12,6 +12,7 @@ from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.ledger import Lineage, Response, TurnRecord
 from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.unkept import UnkeptTurn
 from sessionbridge.turn import Point, SessionKey
 
 
@@ -47,6 +48,9 @@ class StoreThread:
 
     async def commit(self, record: TurnRecord) -> int:
         return await self.ask(lambda store: store.commit(record))
+
+    async def count_unkept(self, key: SessionKey, turn: UnkeptTurn) -> int:
+        return await self.ask(lambda store: store.count_unkept(key, turn))
 
     async def note(self, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]) -> None:
         await self.ask(lambda store: store.set(key, internal_id, metadata))

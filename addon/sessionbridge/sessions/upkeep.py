@@ -13,6 +13,7 @@ from sqlite_utils import Database
 from sessionbridge.sessions.ledger import Holdings
 from sessionbridge.sessions.passed import BRIDGED
 from sessionbridge.sessions.rows import KEY_IS, keys, map_row, named
+from sessionbridge.sessions.unkept import KEPT
 from sessionbridge.turn import SessionKey
 
 _KEYS = "SELECT scope, external_id, provider"
@@ -21,14 +22,14 @@ _KEYS = "SELECT scope, external_id, provider"
 _READINGS = (
     "external_id = :name",
     "scope || '/' || external_id = :name",
-    "internal_id = :name",
+    "internal_id = :name AND :name <> ''",
 )
 
 _OTHERS = "(scope, external_id, provider) <> (:scope, :external_id, :provider)"
 
 _SESSIONS_SQL = f"""
     SELECT internal_id FROM (
-        SELECT internal_id, id FROM turns WHERE {KEY_IS}
+        SELECT internal_id, id FROM turns WHERE {KEY_IS} AND {KEPT}
         UNION ALL SELECT internal_id, NULL FROM session_map WHERE {KEY_IS}
     ) AS held
     WHERE NOT EXISTS (SELECT 1 FROM turns WHERE internal_id = held.internal_id AND {_OTHERS})
@@ -39,7 +40,7 @@ _SESSIONS_SQL = f"""
 _REPLACED_SQL = f"""
     SELECT old.internal_id FROM turns AS old
     JOIN turns AS new ON new.id = :turn AND new.internal_id <> old.internal_id
-    WHERE old.id = (SELECT max(id) FROM turns WHERE {KEY_IS} AND id < :turn)
+    WHERE old.id = (SELECT max(id) FROM turns WHERE {KEY_IS} AND {KEPT} AND id < :turn)
     AND old.plan = 'import' AND old.parent_id IS NULL
     AND new.plan = 'import' AND new.parent_id IS NULL
     AND NOT EXISTS (SELECT 1 FROM turns WHERE internal_id = old.internal_id AND id <> old.id)

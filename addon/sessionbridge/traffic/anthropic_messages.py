@@ -93,7 +93,16 @@ class _Answer:
 
     def end(self, delta: Fields, event: Fields) -> None:
         self._stop = words(delta.get("stop_reason")) or self._stop
-        self._usage |= fields(event.get("usage"))
+        told = fields(event.get("usage"))
+        self._usage |= {name: told[name] for name in told if self._is_news(name, told[name])}
+
+    def _is_news(self, name: str, told: object) -> bool:
+        """Nothing told takes nothing back, as in the official client, and of the prompt nor does a
+        count of none: there are servers that fill in what they leave out."""
+        counts = fields(told).values() if isinstance(told, dict) else (told,)
+        return told is not None and (
+            any(counts) or name == "output_tokens" or name not in self._usage
+        )
 
     def _grow(self, index: object, delta: Fields) -> None:
         kind = words(delta.get("type"))
@@ -176,4 +185,5 @@ def _usage(told: Fields) -> Usage | None:
         count(told.get("output_tokens")),
         count(told.get("cache_creation_input_tokens")),
         count(told.get("cache_read_input_tokens")),
+        count(fields(told.get("cache_creation")).get("ephemeral_1h_input_tokens")),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
 from mitmproxy import http
@@ -35,7 +34,7 @@ def note_passed(flow: http.HTTPFlow, turn: PassedTurn) -> None:
         "api": turn.api,
         "plan": PASSED,
         "model": turn.model,
-        "usage": asdict(turn.usage),
+        "usage": turn.usage.counts,
         "cost_usd": turn.cost_usd,
         "duration_ms": turn.duration_ms,
     }
@@ -86,7 +85,7 @@ def metadata(exchange: Exchange) -> dict[str, Any]:
         "reason": plan.reason if plan else None,
         "base": plan.base.entry_uuid if plan and plan.base else None,
         "fed": len(plan.feed) if plan else 0,
-        "usage": asdict(outcome.usage) if outcome.usage else None,
+        "usage": outcome.usage.counts if outcome.usage else None,
         "ignored": list(outcome.ignored),
         **{name: getattr(outcome, name) for name in _PLAIN},
     }

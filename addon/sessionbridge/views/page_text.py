@@ -122,12 +122,18 @@ def _tokens(usage: Usage) -> str:
         "fresh input": f"{usage.input_tokens:,}",
         "cache read": f"{usage.cache_read_input_tokens:,}",
         "cache write": f"{usage.cache_creation_input_tokens:,}",
+        **_for_an_hour(usage),
         "output": f"{usage.output_tokens:,}",
         "total": f"{usage.prompt_tokens + usage.output_tokens:,}",
         "cache hit": "-" if usage.cache_hit is None else f"{100 * usage.cache_hit:.0f} %",
     }
     widths = [max(map(len, column)) for column in columns.items()]
     return "\n".join((_line("Tokens", columns, widths), _line("", columns.values(), widths)))
+
+
+def _for_an_hour(usage: Usage) -> dict[str, str]:
+    hour = usage.cache_creation_1h_input_tokens
+    return {"of it 1 h": f"{hour:,}"} if hour else {}
 
 
 def _line(label: str, cells: Iterable[str], widths: Sequence[int]) -> str:

@@ -46,9 +46,11 @@ function message({ role, blocks }) {
 }
 
 function facts(turn) {
+  const kept = turn.cache_creation_1h_input_tokens;
+  const hour = kept ? ` (${whole.format(kept)} for an hour)` : "";
   const counts = `${whole.format(turn.input_tokens)} in, ${whole.format(turn.output_tokens)} out, `
     + `${whole.format(turn.cache_read_input_tokens)} read + `
-    + `${whole.format(turn.cache_creation_input_tokens)} written`;
+    + `${whole.format(turn.cache_creation_input_tokens)} written${hour}`;
   const first = turn.ttft_ms === null
     ? [] : [`first token ${seconds.format(turn.ttft_ms / 1000)}`];
   return [
@@ -59,7 +61,9 @@ function facts(turn) {
 
 function turnCard(turn) {
   const ended = turn.status === "end_turn" ? "" : ` [${turn.status}]`;
-  const told = turn.messages === null
+  const told = turn.session === ""
+    ? [element("p", { className: "gone" }, "Nothing is kept of it: it did not come to its end.")]
+    : turn.messages === null
     ? [element("p", { className: "gone" }, "The transcript is gone.")]
     : turn.messages.map(message);
   return element("div", { className: "turn", id: `turn-${turn.id}`, data: { testid: "turn" } },

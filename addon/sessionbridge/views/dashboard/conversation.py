@@ -35,13 +35,13 @@ class Kept:
 
 async def conversation(kept: Kept, said: Said) -> Document:
     """The turns, the oldest first; `parent` makes a tree of them. `messages` are those that a turn
-    added to its parent's, None where the transcript is gone."""
+    added to its parent's, None where the transcript is gone. One without a session has none."""
     known = {turn.id: turn for turn in kept.turns}
     documents: list[Document] = []
     calls: dict[int, dict[str, Document]] = {}
     for turn in kept.turns:
         parent = known.get(turn.parent_id) if turn.parent_id is not None else None
-        messages = await _heard(turn, parent, kept.places, said)
+        messages = await _heard(turn, parent, kept.places, said) if turn.kept else ()
         above = calls.get(parent.id, {}) if parent else {}
         told, calls[turn.id] = _told(turn.id, messages or (), above)
         documents.append({**_facts(turn, parent), "messages": None if messages is None else told})

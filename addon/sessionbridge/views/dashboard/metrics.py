@@ -73,6 +73,7 @@ class _Ledger(Collector):
     def collect(self) -> Iterator[Metric]:
         yield self._turns()
         yield self._tokens()
+        yield self._for_an_hour()
         yield self._cost()
         yield _histogram(
             "time_to_first_token_seconds",
@@ -97,6 +98,14 @@ class _Ledger(Collector):
         for row in self._figures.models:
             for kind, count in _kinds(row.usage).items():
                 family.add_metric([kind, row.group["model"]], count)
+        return family
+
+    def _for_an_hour(self) -> Metric:
+        """Not a kind of its own: they are part of one, and would be in a sum of all twice."""
+        text = "Of the tokens written to the cache, those kept for an hour."
+        family = _counter("cache_write_1h_tokens", text, "model")
+        for row in self._figures.models:
+            family.add_metric([row.group["model"]], row.usage.cache_creation_1h_input_tokens)
         return family
 
     def _cost(self) -> Metric:
