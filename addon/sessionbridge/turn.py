@@ -229,11 +229,13 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The model has begun to answer. Output tokens are not known yet."""
+    """The model has begun to answer. Output tokens are not known yet. `told` is what else of its
+    usage the API has told, in its own fields."""
 
     message_id: str
     model: str
     usage: Usage
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +296,8 @@ class Finished:
     nothing can go on from. Unless `exact`, the transcript holds another answer than the client got.
     `cost_usd` is this turn's own cost in US dollars, or None where it is not known. `stop_reason`
     is the Messages API's word (`end_turn`, `tool_use`, …), `stop_sequence` the one the answer ended
-    at. `compacted` says that the CLI shortened the conversation on its own in this turn.
+    at. `compacted` says that the CLI shortened the conversation on its own in this turn. `told` is
+    what else the API has told of the usage of its last message, in its own fields.
     """
 
     internal_id: str
@@ -305,6 +308,14 @@ class Finished:
     compacted: bool = False
     exact: bool = True
     stop_sequence: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def thinking_tokens(self) -> int:
+        """How many of the output tokens were thoughts; 0 where the API has not told."""
+        details = self.told.get("output_tokens_details")
+        count = details.get("thinking_tokens") if isinstance(details, Mapping) else None
+        return count if isinstance(count, int) else 0
 
 
 Said = (

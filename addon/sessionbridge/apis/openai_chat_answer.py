@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sessionbridge.apis import free_text, sse
 from sessionbridge.errors import BadRequest, BridgeError, ClaudeFailed, Overloaded
-from sessionbridge.turn import Delta, Finished, Started, TextDelta, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.turn import Delta, Finished, Started, TextDelta, ToolCall, ToolInput, Turn
 
 # https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
 FINISH_REASONS = {
@@ -94,7 +94,7 @@ class _Chunks:
                 yield from self._end_call()
                 yield self._chunk({}, self._finish_reason(delta.stop_reason))
                 if self._include_usage:
-                    yield {**self._head, "choices": [], "usage": _usage(delta.usage)}
+                    yield {**self._head, "choices": [], "usage": _usage(delta)}
             case _:
                 pass  # this API has no place for what the model thinks
 
@@ -235,13 +235,14 @@ class _Message:
         return message | {"tool_calls": self._calls}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(finished: Finished) -> dict[str, Any]:
+    usage = finished.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read_input_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": finished.thinking_tokens},
     }
 
 

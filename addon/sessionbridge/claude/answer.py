@@ -73,6 +73,8 @@ class AnswerReader:
         self._hidden: set[int] = set()
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
+        self._told: dict[str, Any] = {}
+        """What else the API has told of the usage of this round."""
         self._stop_reason: str | None = None
         self._answer_entry: str | None = None
         self._assistant_error: str | None = None
@@ -116,11 +118,13 @@ class AnswerReader:
     def _open_round(self, message: dict[str, Any]) -> list[Delta]:
         self._close_round()
         self._blocks_before = self._blocks
+        self._told = {}
         self._count(message.get("usage"))
         if self._model:
             return []
         self._model = message["model"]
-        return [Started(message["id"], self._model, Usage(**self._round_usage))]
+        counts = Usage(**self._round_usage)
+        return [Started(message["id"], self._model, counts, {**self._told})]
 
     def _block(self, place: int, block: dict[str, Any]) -> list[Delta]:
         match block:
@@ -165,10 +169,14 @@ class AnswerReader:
         return []
 
     def _count(self, usage: Any) -> None:
-        """Later counts of one round replace earlier ones, as the API defines them."""
-        for name in Usage.__dataclass_fields__:
-            if isinstance(count := (usage or {}).get(name), int):
-                self._round_usage[name] = count
+        """What one round tells later replaces what it told before, as the API defines it; a null
+        tells nothing."""
+        for name, value in (usage or {}).items():
+            if name in Usage.__dataclass_fields__:
+                if isinstance(value, int):
+                    self._round_usage[name] = value
+            elif value is not None:
+                self._told[name] = value
 
     def _finish_early(self, stop_reason: str) -> Finished:
         """The CLI tells what a turn cost when it is over: until then list prices have to do."""
@@ -214,4 +222,5 @@ class AnswerReader:
             cost_usd=cost,
             compacted=self._compacted,
             exact=not self._structured,
+            told={**self._told},
         )
