@@ -5,19 +5,23 @@ packages; one that comes new fails here until it is decided."""
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import anthropic
 import openai
 import pytest
+from anthropic.types import StopReason
 from anthropic.types import Usage as ApiUsage
-from anthropic.types.beta import BetaUsage
+from anthropic.types.beta import BetaStopReason, BetaUsage
 from claude_agent_sdk import Message
+from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response, ResponseCompletedEvent, ResponseIncompleteEvent
 
 from sessionbridge.apis import SHAPES
+from sessionbridge.claude.stops import CutAnswer
 from sessionbridge.cli.scripted_api import Reply
 from sessionbridge.turn import Finished, Said, Started, TextDelta, Turn, Usage
 from tests.claude_cli import USAGE, isolated, job, staged
@@ -75,8 +79,11 @@ def read_by_client(api: str, deltas: list[Said], last: Finished, *, stream: bool
         if api == "chat":
             if not stream:
                 return client.chat.completions.create(model="m", messages=user)
-            with client.chat.completions.stream(model="m", messages=user) as chunked:
-                return chunked.get_final_completion()
+            # Not its helper for streams, which raises where an answer is cut or filtered.
+            state = ChatCompletionStreamState()
+            for chunk in client.chat.completions.create(model="m", messages=user, stream=True):
+                state.handle_chunk(chunk)
+            return state.current_completion_snapshot
         if not stream:
             return client.responses.create(model="m", input="Hi")
         *_, closing = client.responses.create(model="m", input="Hi", stream=True)
@@ -143,12 +150,109 @@ def test_counts_are_summed_over_rounds_and_the_rest_is_that_of_the_last() -> Non
     assert last.usage == Usage(6, 2, 14, 22)
 
 
+REFUSED = {"type": "refusal", "category": "bio", "explanation": "No harm, please."}
+# The finish reason of Chat, and why a response is incomplete.
+ENDS: dict[str, tuple[str, str | None]] = {
+    "end_turn": ("stop", None),
+    "max_tokens": ("length", "max_output_tokens"),
+    "stop_sequence": ("stop", None),
+    "tool_use": ("tool_calls", None),
+    "pause_turn": ("stop", None),
+    "refusal": ("content_filter", "content_filter"),
+    "model_context_window_exceeded": ("length", "max_output_tokens"),
+}
+# What betas have besides, of what this bridge does not ask for.
+BETA_ENDS = {"compaction"}
+
+
+def test_the_table_has_all_stop_reasons() -> None:
+    assert {*get_args(StopReason)} == ENDS.keys()
+    assert {*get_args(BetaStopReason)} == ENDS.keys() | BETA_ENDS
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("deltas", [[], HELLO], ids=["nothing", "a text"])
+@pytest.mark.parametrize("stop_reason", ENDS)
+class TestEnds:
+    def test_messages(self, stop_reason: str, deltas: list[Said], stream: bool) -> None:
+        details = REFUSED if stop_reason == "refusal" else None
+        last = end(stop_reason, stop_details=details)
+        answer = read_by_client("messages", deltas, last, stream=stream)
+        assert isinstance(answer, anthropic.types.Message)
+        assert answer.stop_reason == stop_reason
+        assert (answer.stop_details and answer.stop_details.to_dict()) == details
+        content = [{"type": "text", "text": "Hello"}] if deltas else []
+        assert [piece.to_dict() for piece in answer.content] == content
+        assert answer.usage.output_tokens == 7
+
+    def test_chat(self, stop_reason: str, deltas: list[Said], stream: bool) -> None:
+        refused = stop_reason == "refusal"
+        last = end(stop_reason, stop_details=REFUSED if refused else None)
+        answer = read_by_client("chat", deltas, last, stream=stream)
+        assert isinstance(answer, ChatCompletion) and answer.usage is not None
+        (choice,) = answer.choices
+        assert choice.finish_reason == ENDS[stop_reason][0]
+        assert choice.message.content == ("Hello" if deltas else "")
+        assert choice.message.refusal == ("No harm, please." if refused else None)
+        assert answer.usage.completion_tokens == 7
+
+    def test_responses(self, stop_reason: str, deltas: list[Said], stream: bool) -> None:
+        reason = ENDS[stop_reason][1]
+        last = end(stop_reason, stop_details=REFUSED if stop_reason == "refusal" else None)
+        answer = read_by_client("responses", deltas, last, stream=stream)
+        assert isinstance(answer, Response) and answer.usage is not None
+        assert answer.status == ("incomplete" if reason else "completed")
+        assert (answer.incomplete_details and answer.incomplete_details.reason) == reason
+        assert answer.output_text == ("Hello" if deltas else "")
+        assert len(answer.output) == bool(deltas)
+        assert answer.usage.output_tokens == 7
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("details", [None, {"type": "refusal", "explanation": None}])
+def test_a_refusal_without_an_explanation(details: dict[str, Any] | None, stream: bool) -> None:
+    last = end("refusal", stop_details=details)
+    chat = read_by_client("chat", [], last, stream=stream)
+    assert isinstance(chat, ChatCompletion)
+    assert (chat.choices[0].message.refusal, chat.choices[0].message.content) == (None, "")
+    answer = read_by_client("messages", [], last, stream=stream)
+    assert isinstance(answer, anthropic.types.Message)
+    assert (answer.stop_details is None) == (details is None)
+
+
+def test_the_details_are_those_of_the_message_that_ended_the_turn() -> None:
+    def closing(reason: str, **more: Any) -> list[Message]:
+        told = {"stop_reason": reason, **more}
+        return [event("message_delta", delta=told), event("message_stop")]
+
+    whole: list[Message] = [start(), block(), text("Hi"), said("Hi")]
+    details = {"type": "refusal", "category": None}
+    plain = finished(*whole, *closing("end_turn", stop_details=None), result())
+    assert plain.stop_details is None and plain.explanation == ""
+    told = finished(*whole, *closing("end_turn", stop_details=details), result())
+    assert told.stop_details == details
+    again: list[Message] = [start("m2"), block(), text("So"), said("So")]
+    whole += closing("end_turn", stop_details=details)
+    assert finished(*whole, *again, *closing("end_turn"), result()).stop_details is None
+
+
+def test_an_answer_cut_at_a_stop_sequence_has_no_details() -> None:
+    cut = CutAnswer(["ll"])
+    last = end("refusal", stop_details=REFUSED)
+    *_, closing = [heard for delta in [*HELLO, last] for heard in cut.of(delta)]
+    assert isinstance(closing, Finished)
+    assert (closing.stop_reason, closing.stop_details) == ("stop_sequence", None)
+    assert closing.explanation == ""
+
+
 async def test_the_cli_passes_on_what_the_api_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
-        stage.replies = [Reply(("Hi",), USAGE, told=TOLD_FIRST, told_last=TOLD_LAST | BETA)]
+        told = Reply(("Hi",), USAGE, told=TOLD_FIRST, told_last=TOLD_LAST | BETA)
+        stage.replies = [replace(told, stop_details=REFUSED)]
         answer = await stage.answer(job("Hello"))
     assert answer.started.told == TOLD_FIRST
     assert answer.finished.told == TOLD | BETA
     assert answer.finished.thinking_tokens == 5
+    assert answer.finished.stop_details == REFUSED

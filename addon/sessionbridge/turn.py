@@ -297,7 +297,8 @@ class Finished:
     `cost_usd` is this turn's own cost in US dollars, or None where it is not known. `stop_reason`
     is the Messages API's word (`end_turn`, `tool_use`, …), `stop_sequence` the one the answer ended
     at. `compacted` says that the CLI shortened the conversation on its own in this turn. `told` is
-    what else the API has told of the usage of its last message, in its own fields.
+    what else the API has told of the usage of its last message, in its own fields, and
+    `stop_details` what it has told of the reason.
     """
 
     internal_id: str
@@ -309,6 +310,7 @@ class Finished:
     exact: bool = True
     stop_sequence: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
+    stop_details: Mapping[str, Any] | None = None
 
     @property
     def thinking_tokens(self) -> int:
@@ -316,6 +318,12 @@ class Finished:
         details = self.told.get("output_tokens_details")
         count = details.get("thinking_tokens") if isinstance(details, Mapping) else None
         return count if isinstance(count, int) else 0
+
+    @property
+    def explanation(self) -> str:
+        """Why the API has refused, in its words for people; empty where it has not told."""
+        told = (self.stop_details or {}).get("explanation")
+        return told if self.stop_reason == "refusal" and isinstance(told, str) else ""
 
 
 Said = (

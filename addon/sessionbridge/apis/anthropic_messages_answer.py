@@ -81,9 +81,8 @@ class _Events:
                 yield from self._piece(delta.block, {}, "input_json_delta", delta.json)
             case Finished():
                 yield from self._close()
-                end = {"stop_reason": delta.stop_reason, "stop_sequence": delta.stop_sequence}
                 usage = _usage(delta.usage) | _news(self._told, delta.told)
-                yield {"type": "message_delta", "delta": end, "usage": usage}
+                yield {"type": "message_delta", "delta": _end(delta), "usage": usage}
                 yield {"type": "message_stop"}
             case _:
                 if self._shows_thinking:
@@ -241,6 +240,12 @@ def _usage(usage: Usage) -> dict[str, Any]:
         "cache_read_input_tokens": usage.cache_read_input_tokens,
         "output_tokens": usage.output_tokens,
     }
+
+
+def _end(finished: Finished) -> dict[str, Any]:
+    end = {"stop_reason": finished.stop_reason, "stop_sequence": finished.stop_sequence}
+    details = finished.stop_details
+    return end if details is None else end | {"stop_details": {**details}}
 
 
 def _news(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:

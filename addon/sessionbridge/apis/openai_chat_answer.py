@@ -92,11 +92,16 @@ class _Chunks:
                     yield self._arguments(delta.json)
             case Finished():
                 yield from self._end_call()
-                yield self._chunk({}, self._finish_reason(delta.stop_reason))
-                if self._include_usage:
-                    yield {**self._head, "choices": [], "usage": _usage(delta)}
+                yield from self._finish(delta)
             case _:
                 pass  # this API has no place for what the model thinks
+
+    def _finish(self, finished: Finished) -> Iterator[dict[str, Any]]:
+        if finished.explanation:
+            yield self._chunk({"refusal": finished.explanation})
+        yield self._chunk({}, self._finish_reason(finished.stop_reason))
+        if self._include_usage:
+            yield {**self._head, "choices": [], "usage": _usage(finished)}
 
     def _begin_call(self, call: ToolCall) -> Iterator[dict[str, Any]]:
         self._calls += 1
@@ -204,11 +209,13 @@ class _Message:
 
     def __init__(self) -> None:
         self._texts: list[str] = []
+        self._refusal: str | None = None
         self._calls: list[dict[str, Any]] = []
         self._arguments: list[list[str]] = []
 
     def add(self, delta: dict[str, Any]) -> None:
         self._texts.append(delta.get("content", ""))
+        self._refusal = delta.get("refusal", self._refusal)
         if "function_call" in delta:
             self._add_call({"function": delta["function_call"]})
         for call in delta.get("tool_calls", ()):
@@ -226,7 +233,7 @@ class _Message:
             if "function" in call:
                 call["function"]["arguments"] = "".join(pieces)
         text = "".join(self._texts)
-        message = {"role": "assistant", "content": text, "refusal": None}
+        message = {"role": "assistant", "content": text, "refusal": self._refusal}
         if not self._calls:
             return message
         message["content"] = text or None

@@ -76,6 +76,7 @@ class AnswerReader:
         self._told: dict[str, Any] = {}
         """What else the API has told of the usage of this round."""
         self._stop_reason: str | None = None
+        self._stop_details: dict[str, Any] | None = None
         self._answer_entry: str | None = None
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
@@ -108,8 +109,9 @@ class AnswerReader:
                 return self._block(self._blocks_before + index, block)
             case {"type": "content_block_delta", "index": int(index), "delta": delta}:
                 return self._more(self._blocks_before + index, delta)
-            case {"type": "message_delta", "delta": {"stop_reason": str(reason)}}:
+            case {"type": "message_delta", "delta": {"stop_reason": str(reason)} as end}:
                 self._stop_reason = self._stop_in_round = reason
+                self._stop_details = end.get("stop_details")
                 self._count(event.get("usage"))
             case {"type": "message_stop"}:
                 return self._close_round()
@@ -223,4 +225,5 @@ class AnswerReader:
             compacted=self._compacted,
             exact=not self._structured,
             told={**self._told},
+            stop_details=self._stop_details if stop_reason == self._stop_reason else None,
         )
