@@ -23,7 +23,7 @@ from openai.types.responses import Response, ResponseCompletedEvent, ResponseInc
 from sessionbridge.apis import SHAPES
 from sessionbridge.claude.stops import CutAnswer
 from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import Finished, Said, Started, TextDelta, Turn, Usage
+from sessionbridge.turn import Finished, Parameters, Said, Started, TextDelta, Turn, Usage
 from tests.claude_cli import USAGE, isolated, job, staged
 from tests.test_claude_answer import block, event, finished, read, result, said, start, text
 from tests.wire import wired
@@ -243,6 +243,18 @@ def test_an_answer_cut_at_a_stop_sequence_has_no_details() -> None:
     assert isinstance(closing, Finished)
     assert (closing.stop_reason, closing.stop_details) == ("stop_sequence", None)
     assert closing.explanation == ""
+
+
+async def test_a_structured_answer_that_never_came_is_the_words_of_the_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
+        stage.replies = [Reply(("Let us ", "talk."), USAGE), Reply(("No, ", "talk."), USAGE)]
+        answer = await stage.answer(job("Hello", parameters=Parameters(schema=schema)))
+    assert answer.text == "No, talk."
+    assert answer.finished.stop_reason == "end_turn" and not answer.finished.exact
+    assert stage.was_asked(2)
 
 
 async def test_the_cli_passes_on_what_the_api_told(

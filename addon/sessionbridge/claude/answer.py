@@ -48,7 +48,7 @@ class AnswerReader:
     """Stateful, one for each answer. `entries` are those of the messages fed and asked; `cost` is
     what the session has cost, in US dollars: before the answer, and after it; so much of it is
     `estimated`. `calls` are the client's tools that wait for their results, by id. Where the answer
-    is `structured`, the JSON text is all there is of it."""
+    is `structured`, the JSON text is all there is of it, or the words of a model that gave none."""
 
     def __init__(
         self,
@@ -71,6 +71,8 @@ class AnswerReader:
         self._blocks_before = 0
         self._blocks = 0
         self._hidden: set[int] = set()
+        self._unsaid: dict[int, str] = {}
+        """Text that was hidden, by the first block of its round."""
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
         self._told: dict[str, Any] = {}
@@ -143,9 +145,13 @@ class AnswerReader:
         return []
 
     def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
-        if place in self._hidden:
-            return []
         match delta:
+            case {"type": "text_delta", "text": str(text)} if place in self._hidden:
+                before = self._unsaid.get(self._blocks_before, "")
+                self._unsaid[self._blocks_before] = before + text
+                return []
+            case _ if place in self._hidden:
+                return []
             case {"type": "text_delta", "text": str(text)}:
                 self._said_in_round |= text != ""
                 return [TextDelta(place, text)]
@@ -204,6 +210,10 @@ class AnswerReader:
             text = json.dumps(result.structured_output, ensure_ascii=False)
             end = self._finished(result.session_id, "end_turn", cost)
             return [TextDelta(self._blocks, text), end]
+        if words := [text for text in self._unsaid.values() if text.strip()]:
+            # The CLI has asked for the value once more, in vain (measured): the last words stand.
+            end = self._finished(result.session_id, stop_reason, cost)
+            return [TextDelta(self._blocks, words[-1]), end]
         return [self._finished(result.session_id, stop_reason, cost)]
 
     def _settled(self, total: float | None) -> float | None:
