@@ -24,11 +24,19 @@ from sessionbridge.claude.dispatcher import Dispatcher
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.models import choice
 from sessionbridge.config import PROVIDER, Settings
-from sessionbridge.errors import BadRequest, BridgeError, Overloaded, SessionLost, presentable
+from sessionbridge.errors import (
+    BadRequest,
+    BridgeError,
+    Overloaded,
+    SessionLost,
+    StoreUnavailable,
+    presentable,
+)
 from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.pacing import Limits, paced
 from sessionbridge.sessions.chained import Chained, gone
 from sessionbridge.sessions.fingerprint import fingerprint
+from sessionbridge.sessions.instructions import of_conversation, with_earlier
 from sessionbridge.sessions.lineage import Link, chain
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.manner import Manner, manner
@@ -130,6 +138,7 @@ class Bridge:
         memory = await self._memory(turn, spoken, exchange)
         async with self._admitted(memory) as plan:
             await memory.begin(plan)
+            turn = await self._instructed(turn, plan, memory)
             while True:
                 _refuse_results_alone(plan)
                 try:
@@ -223,11 +232,37 @@ class Bridge:
                 if isinstance(delta, Finished):
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
+                    await self._keep_instructions(turn, delta, memory)
                     place = self._dispatcher.place
                     answered = _answered(plan, carried_out, delta, exchange, place)
                     outcome.turn = await memory.commit(answered)
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
+
+    async def _instructed(self, turn: Turn, plan: Plan, memory: Memory) -> Turn:
+        """Under what the conversation was told earlier, where the request does not hold that."""
+        if plan.base is None or not memory.holds:
+            return turn
+        try:
+            base = plan.base.internal_id, plan.base.entry_uuid
+            return with_earlier(turn, await self._dispatcher.instructions(*base))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The instructions of this conversation cannot be read ({error.strerror})."
+            ) from error
+
+    async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
+        """Before the turn is committed: whoever goes on from it is to find them."""
+        if memory.kind != "session" or not (memory.holds or turn.store):
+            return
+        tip = [entry for entry in finished.entries if entry is not None][-1]
+        texts = of_conversation(turn)
+        try:
+            await self._dispatcher.keep_instructions(finished.internal_id, tip, texts)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The instructions of this conversation cannot be kept ({error.strerror})."
+            ) from error
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
