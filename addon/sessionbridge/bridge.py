@@ -221,7 +221,7 @@ class Bridge:
     ) -> AsyncGenerator[Delta | None]:
         outcome = exchange.outcome
         outcome.plan = carried_out = plan
-        running = self._dispatcher.run(_job(turn, plan, memory))
+        running = self._dispatcher.run(_job(turn, plan, memory, self._limits.first))
         async with aclosing(paced(running, self._limits)) as deltas:
             async for delta in deltas:
                 if delta is not None:
@@ -253,12 +253,12 @@ class Bridge:
 
     async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
         """Before the turn is committed: whoever goes on from it is to find them."""
-        if memory.kind != "session" or not (memory.holds or turn.store):
+        known = [entry for entry in finished.entries if entry is not None]
+        if memory.kind != "session" or not (memory.holds or turn.store) or not known:
             return
-        tip = [entry for entry in finished.entries if entry is not None][-1]
         texts = of_conversation(turn)
         try:
-            await self._dispatcher.keep_instructions(finished.internal_id, tip, texts)
+            await self._dispatcher.keep_instructions(finished.internal_id, known[-1], texts)
         except OSError as error:
             raise StoreUnavailable(
                 f"The instructions of this conversation cannot be kept ({error.strerror})."
@@ -303,7 +303,7 @@ def _encoded(encoder: Encoder, delta: Delta | None) -> bytes:
     return encoder.close(delta) if isinstance(delta, Finished) else encoder.delta(delta)
 
 
-def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
+def _job(turn: Turn, plan: Plan, memory: Memory, patience: float) -> Job:
     resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
     return Job(
         plan=plan,
@@ -314,6 +314,7 @@ def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
         compaction=memory.compaction,
         parameters=turn.parameters,
         stop=turn.stop,
+        patience=patience,
     )
 
 
@@ -364,4 +365,4 @@ def _error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, 
     headers = _headers(exchange, _JSON)
     if failure.retry_after is not None:
         headers.append(("retry-after", str(failure.retry_after)))
-    return headers
+    return [*headers, *failure.headers]

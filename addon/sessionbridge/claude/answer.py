@@ -15,13 +15,21 @@ the CLI reports includes them.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections.abc import Sequence
 from typing import Any
 
-from claude_agent_sdk import AssistantMessage, ResultMessage, StreamEvent, SystemMessage
+from claude_agent_sdk import (
+    AssistantMessage,
+    RateLimitEvent,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+)
 from claude_agent_sdk import Message as CliMessage
 
-from sessionbridge.claude.failures import from_result
+from sessionbridge.claude.failures import from_result, still_waiting
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.turn import (
@@ -58,7 +66,10 @@ class AnswerReader:
         *,
         structured: bool,
         estimated: float = 0.0,
+        patience: float = math.inf,
     ) -> None:
+        """`patience` is how many seconds its beginning may take."""
+        self._deadline = time.monotonic() + patience
         self.cost = cost
         self.estimated = estimated
         self.calls: dict[str, str] = {}
@@ -75,13 +86,14 @@ class AnswerReader:
         """Text that was hidden, by the first block of its round."""
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
-        self._told: dict[str, Any] = {}
+        self._usage_told: dict[str, Any] = {}
         """What else the API has told of the usage of this round."""
         self._stop_reason: str | None = None
         self._stop_details: dict[str, Any] | None = None
         self._answer_entry: str | None = None
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
+        self._limit: RateLimitEvent | None = None
         self._compacted = False
 
     def read(self, message: CliMessage) -> list[Delta]:
@@ -94,8 +106,12 @@ class AnswerReader:
             case AssistantMessage(model=model, parent_tool_use_id=None, uuid=str(entry)):
                 if model != _SYNTHETIC:
                     self._answer_entry = entry
-            case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
+            case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)} as told):
                 self._retry_delay_ms = delay
+                if not self._model and time.monotonic() + delay / 1000 > self._deadline:
+                    raise still_waiting(told.get("error_status"), delay / 1000)
+            case RateLimitEvent():
+                self._limit = message
             case SystemMessage(subtype="compact_boundary"):
                 self._compacted = True
             case ResultMessage():
@@ -122,13 +138,13 @@ class AnswerReader:
     def _open_round(self, message: dict[str, Any]) -> list[Delta]:
         self._close_round()
         self._blocks_before = self._blocks
-        self._told = {}
+        self._usage_told = {}
         self._count(message.get("usage"))
         if self._model:
             return []
         self._model = message["model"]
         counts = Usage(**self._round_usage)
-        return [Started(message["id"], self._model, counts, {**self._told})]
+        return [Started(message["id"], self._model, counts, {**self._usage_told})]
 
     def _block(self, place: int, block: dict[str, Any]) -> list[Delta]:
         match block:
@@ -184,7 +200,7 @@ class AnswerReader:
                 if isinstance(value, int):
                     self._round_usage[name] = value
             elif value is not None:
-                self._told[name] = value
+                self._usage_told[name] = value
 
     def _finish_early(self, stop_reason: str) -> Finished:
         """The CLI tells what a turn cost when it is over: until then list prices have to do."""
@@ -195,7 +211,7 @@ class AnswerReader:
 
     def _result(self, result: ResultMessage) -> list[Delta]:
         if result.is_error:
-            raise from_result(result, self._assistant_error, self._retry_delay_ms)
+            raise from_result(result, self._assistant_error, self._retry_delay_ms, self._limit)
         self._close_round()
         if not self._model and self._answer_entry is not None:
             # Whatever it is told, the CLI does without a stream where the API has none (measured).
@@ -234,6 +250,6 @@ class AnswerReader:
             cost_usd=cost,
             compacted=self._compacted,
             exact=not self._structured,
-            told={**self._told},
+            told={**self._usage_told},
             stop_details=self._stop_details if stop_reason == self._stop_reason else None,
         )

@@ -226,7 +226,7 @@ class ClaudeDispatcher:
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
             plan, written = with_sources(taken.plan, sources), taken.entries
             feed = client_tools.inside(plan.feed[len(written) :], job.parameters.tools)
-            running = process.turn(feed, plan.ask, written, job.stop)
+            running = process.turn(feed, plan.ask, written, job.stop, job.patience)
             async with aclosing(running) as deltas:
                 async for delta in deltas:
                     if isinstance(delta, Finished):

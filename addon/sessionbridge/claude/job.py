@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from dataclasses import dataclass, replace
 
@@ -26,7 +27,7 @@ class Mode:
 class Job:
     """One dispatch. `session_id` is the id its session gets where it needs a new one.
     `compaction` lets the CLI shorten a conversation that grew too long. The answer is cut before
-    any of the `stop` sequences."""
+    any of the `stop` sequences. `patience` is how many seconds its beginning may take."""
 
     plan: Plan
     session_id: str
@@ -36,6 +37,7 @@ class Job:
     compaction: bool
     parameters: Parameters = Parameters()
     stop: tuple[str, ...] = ()
+    patience: float = math.inf
 
     @property
     def mode(self) -> Mode:

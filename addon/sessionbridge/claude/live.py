@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -55,6 +56,7 @@ class LiveProcess:
         ask: Message,
         written: Sequence[str],
         stop: Sequence[str] = (),
+        patience: float = math.inf,
     ) -> AsyncGenerator[Delta]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
@@ -75,6 +77,7 @@ class LiveProcess:
             self._cost,
             structured=structured,
             estimated=self._estimated,
+            patience=patience,
         )
         cut = CutAnswer(stop)
         async with aclosing(self.cli.messages()) as messages:
