@@ -63,6 +63,7 @@ class ScriptedDispatcher:
         self.jobs: list[Job] = []
         self.seen: list[Conversation] = []
         self.sessions: dict[str, list[Entry]] = {}
+        self.instructed: dict[tuple[str, str], tuple[str, ...]] = {}
         self.fails: Exception | None = None
         """Raised before the first delta."""
         self.breaks: Exception | None = None
@@ -88,6 +89,12 @@ class ScriptedDispatcher:
         entries = self._up_to(internal_id, upto)
         places = [place for place, entry in enumerate(entries) if entry.uuid == after]
         return tuple(entry.message for entry in entries[places[0] + 1 if places else 0 :])
+
+    async def instructions(self, internal_id: str, entry: str) -> tuple[str, ...]:
+        return self.instructed.get((internal_id, entry), ())
+
+    async def keep_instructions(self, internal_id: str, entry: str, texts: tuple[str, ...]) -> None:
+        self.instructed[internal_id, entry] = texts
 
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         self.jobs.append(job)

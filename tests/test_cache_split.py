@@ -29,7 +29,7 @@ from sessionbridge.views.page_text import answer_page
 from tests.claude_cli import Stage, job
 from tests.dashboard_fixtures import IDLE, Watched, watched
 from tests.live_processes import stage
-from tests.test_claude_answer import event, finished, result, said, start, stop
+from tests.test_claude_answer import block, event, finished, result, said, start, stop, text
 from tests.turn_records import KEY, turn
 
 __all__ = ["stage", "watched"]
@@ -63,7 +63,7 @@ def split(hour: int, minutes: int = 0) -> dict[str, int]:
 def test_an_answer_tells_the_split(later: dict[str, Any], hour: int) -> None:
     begun: Any = {"cache_creation": split(4, 3)}
     more = event("message_delta", delta={"stop_reason": "end_turn"}, usage=later)
-    told = finished(start(**begun), said("Hi"), more, *stop(), result())
+    told = finished(start(**begun), block(), text("Hi"), said("Hi"), more, *stop(), result())
     assert told.usage == Usage(3, 5, 7, 11, hour)
 
 
@@ -73,7 +73,8 @@ def test_counts_of_the_prompt_are_not_taken_back(nothing: int | None) -> None:
     later = dict.fromkeys(names, nothing) | {"output_tokens": 9}
     more = event("message_delta", delta={"stop_reason": "end_turn"}, usage=later)
     closing = event("message_stop")
-    assert finished(start(), said("Hi"), more, closing, result()).usage == Usage(3, 9, 7, 11)
+    whole = (start(), block(), text("Hi"), said("Hi"))
+    assert finished(*whole, more, closing, result()).usage == Usage(3, 9, 7, 11)
     assert read_traffic("messages", None, passing(COUNTS, later), "").usage == Usage(3, 9, 7, 11, 4)
 
 

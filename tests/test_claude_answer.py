@@ -26,7 +26,7 @@ def event(type: str, *, parent: str | None = None, **fields: Any) -> StreamEvent
     return StreamEvent("e", "s", {"type": type} | fields, parent_tool_use_id=parent)
 
 
-def start(message_id: str = "m1", **usage: int) -> StreamEvent:
+def start(message_id: str = "m1", **usage: Any) -> StreamEvent:
     counts = COUNTS | {"output_tokens": 1} | usage
     message = {"id": message_id, "model": "claude-x", "usage": counts}
     return event("message_start", message=message)

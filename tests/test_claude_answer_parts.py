@@ -158,6 +158,28 @@ def test_a_structured_answer_is_its_json_alone() -> None:
     assert (end.stop_reason, end.exact, end.cost_usd) == ("end_turn", False, 0.5)
 
 
+WORDS: dict[str, tuple[list[str], list[str]]] = {
+    "once": (["I would rather", " talk."], ["I would rather talk."]),
+    "twice": (["First.", "", "Second."], ["Second."]),
+    "none the second time": (["First.", "", " "], ["First."]),
+    "none at all": ([" "], []),
+}
+
+
+@pytest.mark.parametrize("pieces, told", WORDS.values(), ids=WORDS)
+def test_where_no_structured_answer_came_the_words_are_told(
+    pieces: list[str], told: list[str]
+) -> None:
+    rounds: list[Message] = [started(), block()]
+    for piece in pieces:  # an empty one begins another round
+        rounds += [text(piece)] if piece else [*stop(), start("m2"), block()]
+    heard = read(reader(structured=True), *rounds, said("I", entry="e1"), *stop(), result())
+    assert [delta.text for delta in heard if isinstance(delta, TextDelta)] == told
+    end = heard[-1]
+    assert isinstance(end, Finished)
+    assert (end.stop_reason, end.exact) == ("end_turn", False)
+
+
 def test_without_a_schema_that_name_is_the_clients() -> None:
     heard = read(reader(), *structured()[:-1])
     assert ToolCall(1, "a", "StructuredOutput") in heard

@@ -30,6 +30,7 @@ from sessionbridge.errors import (
     BridgeError,
     Overloaded,
     SessionLost,
+    StoreUnavailable,
     TimedOut,
     presentable,
 )
@@ -37,6 +38,7 @@ from sessionbridge.exchange import Chunk, Exchange, Head
 from sessionbridge.pacing import Limits, paced
 from sessionbridge.sessions.chained import Chained, gone
 from sessionbridge.sessions.fingerprint import fingerprint
+from sessionbridge.sessions.instructions import of_conversation, with_earlier
 from sessionbridge.sessions.lineage import Link, chain
 from sessionbridge.sessions.locks import Locks
 from sessionbridge.sessions.manner import Manner, manner
@@ -142,6 +144,7 @@ class Bridge:
         memory = await self._memory(turn, spoken, exchange)
         async with self._admitted(memory) as plan:
             await memory.begin(plan)
+            turn = await self._instructed(turn, plan, memory)
             while True:
                 _refuse_results_alone(plan)
                 try:
@@ -224,7 +227,7 @@ class Bridge:
     ) -> AsyncGenerator[Delta | None]:
         outcome = exchange.outcome
         outcome.plan = carried_out = plan
-        job = _job(turn, plan, memory)
+        job = _job(turn, plan, memory, self._limits.first)
         running = self._dispatcher.run(job)
         async with (
             self._counted(job, memory, exchange),
@@ -239,6 +242,7 @@ class Bridge:
                 if isinstance(delta, Finished):
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
+                    await self._keep_instructions(turn, delta, memory)
                     place = self._dispatcher.place
                     answered = _answered(plan, carried_out, delta, exchange, place)
                     outcome.committing = True
@@ -265,6 +269,31 @@ class Bridge:
                 exchange.outcome.turn = await memory.count(turn)
         except (BridgeError, TimeoutError) as error:
             logger.warning("what a turn has used was not counted: %s", type(error).__name__)
+
+    async def _instructed(self, turn: Turn, plan: Plan, memory: Memory) -> Turn:
+        """Under what the conversation was told earlier, where the request does not hold that."""
+        if plan.base is None or not memory.holds:
+            return turn
+        try:
+            base = plan.base.internal_id, plan.base.entry_uuid
+            return with_earlier(turn, await self._dispatcher.instructions(*base))
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The instructions of this conversation cannot be read ({error.strerror})."
+            ) from error
+
+    async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
+        """Before the turn is committed: whoever goes on from it is to find them."""
+        known = [entry for entry in finished.entries if entry is not None]
+        if memory.kind != "session" or not (memory.holds or turn.store) or not known:
+            return
+        texts = of_conversation(turn)
+        try:
+            await self._dispatcher.keep_instructions(finished.internal_id, known[-1], texts)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The instructions of this conversation cannot be kept ({error.strerror})."
+            ) from error
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -310,7 +339,7 @@ def _encoded(encoder: Encoder, delta: Delta | None, exchange: Exchange) -> bytes
         raise exchange.outcome.failure from error
 
 
-def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
+def _job(turn: Turn, plan: Plan, memory: Memory, patience: float) -> Job:
     resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
     return Job(
         plan=plan,
@@ -321,6 +350,7 @@ def _job(turn: Turn, plan: Plan, memory: Memory) -> Job:
         compaction=memory.compaction,
         parameters=turn.parameters,
         stop=turn.stop,
+        patience=patience,
     )
 
 
@@ -401,4 +431,4 @@ def _error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, 
     headers = _headers(exchange, _JSON)
     if failure.retry_after is not None:
         headers.append(("retry-after", str(failure.retry_after)))
-    return headers
+    return [*headers, *failure.headers]

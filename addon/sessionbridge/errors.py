@@ -35,11 +35,13 @@ logger = logging.getLogger(__name__)
 
 
 class BridgeError(Exception):
-    """Base of all errors that reach a client. `retry_after` is in seconds."""
+    """Base of all errors that reach a client. `retry_after` is in seconds, `headers` are what else
+    of the response's the API has told with it."""
 
     status = 500
     code: str | None = None
     retry_after: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, message: str, *, retry_after: int | None = None) -> None:
         super().__init__(message)
@@ -125,9 +127,17 @@ class Overloaded(BridgeError):
 class ApiFailed(BridgeError):
     """The API behind the CLI answered with an error; its status is passed on."""
 
-    def __init__(self, status: int, message: str, *, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        retry_after: int | None = None,
+        headers: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.status = status
+        self.headers = headers
 
 
 class ClaudeFailed(BridgeError):

@@ -124,7 +124,8 @@ class Turn:
     `stop` sequences. `ignored` names the parameters that have no effect here. `include_usage` asks
     for a usage chunk at the end of a Chat Completions stream. `echo` holds what else of the request
     its API's answer depends on, `previous` the id of the response that this request goes on from,
-    `store` whether the client may come back to this one.
+    `store` whether the client may come back to this one. `items` are the texts of the system prompt
+    that are part of the conversation, its last ones; None where the API knows no such parts.
     """
 
     model: str
@@ -138,6 +139,7 @@ class Turn:
     echo: Mapping[str, Any] = field(default_factory=dict)
     previous: str | None = None
     store: bool = False
+    items: tuple[str, ...] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,11 +254,13 @@ class Dispatched:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The model has begun to answer. Output tokens are not known yet."""
+    """The model has begun to answer. Output tokens are not known yet. `told` is what else of its
+    usage the API has told, in its own fields."""
 
     message_id: str
     model: str
     usage: Usage
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,7 +322,9 @@ class Finished:
     the transcript holds another answer than the client got.
     `cost_usd` is this turn's own cost in US dollars, or None where it is not known. `stop_reason`
     is the Messages API's word (`end_turn`, `tool_use`, …), `stop_sequence` the one the answer ended
-    at. `compacted` says that the CLI shortened the conversation on its own in this turn.
+    at. `compacted` says that the CLI shortened the conversation on its own in this turn. `told` is
+    what else the API has told of the usage of its last message, in its own fields, and
+    `stop_details` what it has told of the reason.
     """
 
     internal_id: str
@@ -330,12 +336,27 @@ class Finished:
     exact: bool = True
     stop_sequence: str | None = None
     results_entry: str | None = None
+    told: Mapping[str, Any] = field(default_factory=dict)
+    stop_details: Mapping[str, Any] | None = None
 
     @property
     def tip(self) -> str | None:
         """The last entry that is known of the turn."""
         known = [entry for entry in self.entries if entry is not None]
         return known[-1] if known else self.results_entry
+
+    @property
+    def thinking_tokens(self) -> int:
+        """How many of the output tokens were thoughts; 0 where the API has not told."""
+        details = self.told.get("output_tokens_details")
+        count = details.get("thinking_tokens") if isinstance(details, Mapping) else None
+        return count if isinstance(count, int) else 0
+
+    @property
+    def explanation(self) -> str:
+        """Why the API has refused, in its words for people; empty where it has not told."""
+        told = (self.stop_details or {}).get("explanation")
+        return told if self.stop_reason == "refusal" and isinstance(told, str) else ""
 
 
 Said = (

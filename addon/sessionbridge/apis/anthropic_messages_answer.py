@@ -64,10 +64,13 @@ class _Events:
         self._shows_thinking = shows_thinking
         self._block: int | None = None
         self._index = -1
+        self._told: Mapping[str, Any] = {}
+        """Of the usage at the beginning, which clients keep until another value is told."""
 
     def of(self, delta: Delta) -> Iterator[dict[str, Any]]:
         match delta:
             case Started():
+                self._told = delta.told
                 yield {"type": "message_start", "message": _message(delta)}
             case TextDelta():
                 yield from self._piece(delta.block, EMPTY_TEXT, "text_delta", delta.text)
@@ -78,8 +81,8 @@ class _Events:
                 yield from self._piece(delta.block, {}, "input_json_delta", delta.json)
             case Finished():
                 yield from self._close()
-                end = {"stop_reason": delta.stop_reason, "stop_sequence": delta.stop_sequence}
-                yield {"type": "message_delta", "delta": end, "usage": _usage(delta.usage)}
+                usage = _usage(delta.usage) | _news(self._told, delta.told)
+                yield {"type": "message_delta", "delta": _end(delta), "usage": usage}
                 yield {"type": "message_stop"}
             case _:
                 if self._shows_thinking:
@@ -157,7 +160,8 @@ class DocumentEncoder:
                 case "content_block_delta":
                     self._blocks[event["index"]].add(event["delta"])
                 case "message_delta":
-                    self._message |= event["delta"] | {"usage": event["usage"]}
+                    usage = self._message["usage"] | event["usage"]
+                    self._message |= event["delta"] | {"usage": usage}
         return b""
 
     def ping(self) -> bytes:
@@ -225,17 +229,28 @@ def _message(started: Started) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": _usage(started.usage),
+        "usage": _usage(started.usage) | {**started.told},
     }
 
 
-def _usage(usage: Usage) -> dict[str, int]:
+def _usage(usage: Usage) -> dict[str, Any]:
     return {
         "input_tokens": usage.input_tokens,
         "cache_creation_input_tokens": usage.cache_creation_input_tokens,
         "cache_read_input_tokens": usage.cache_read_input_tokens,
         "output_tokens": usage.output_tokens,
     }
+
+
+def _end(finished: Finished) -> dict[str, Any]:
+    end = {"stop_reason": finished.stop_reason, "stop_sequence": finished.stop_sequence}
+    details = finished.stop_details
+    return end if details is None else end | {"stop_details": {**details}}
+
+
+def _news(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told otherwise than before. The API's own last event has no `service_tier` either."""
+    return {name: told for name, told in after.items() if before.get(name) != told}
 
 
 def error_body(error: BridgeError) -> bytes:

@@ -30,6 +30,7 @@ class Conversation:
     def __init__(self, words: CallWords) -> None:
         self._calls = Calls(words)
         self._system: list[str] = []
+        self._within: list[str] = []
         self._instructions: list[_Instruction] = []
         """Those since the last message, which decides where they go."""
         self._messages: list[Message] = []
@@ -75,6 +76,11 @@ class Conversation:
         return "\n\n".join(self._system), tuple(self._messages)
 
     @property
+    def within(self) -> tuple[str, ...]:
+        """The texts of the system prompt that were said within the messages; its last ones."""
+        return tuple(self._within)
+
+    @property
     def _answer_is_last(self) -> bool:
         return self._messages[-1].role == "assistant"
 
@@ -84,6 +90,7 @@ class Conversation:
         last = waiting.pop() if asked and waiting else None
         for instruction in waiting:
             self._system += instruction.texts
+            self._within += instruction.texts
         if last is not None:
             self._add("user", [{"type": "text", "text": t} for t in last.texts], last.field)
             self._last, self._asks = ("user", last.field), True

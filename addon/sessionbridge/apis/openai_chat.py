@@ -11,6 +11,7 @@ Into the neutral form:
 - Calls of `custom` tools have a text for their input (`free_text`).
 - Of a content part only what is said here is kept: text, an image, a file and its name.
   `messages.name`, an image's `detail` and unknown fields of a message are reported as ignored.
+- What the assistant thought (`reasoning_content` and its like) is left out in silence.
 - Blank text is left out (see `conversation`).
 """
 

@@ -11,7 +11,16 @@ from typing import Any, NamedTuple
 
 from sessionbridge.apis import free_text, sse
 from sessionbridge.errors import BadRequest, BridgeError, ClaudeFailed, Overloaded
-from sessionbridge.turn import Delta, Finished, Started, TextDelta, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.turn import (
+    Delta,
+    Finished,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolInput,
+    Turn,
+)
 
 # https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
 FINISH_REASONS = {
@@ -34,13 +43,19 @@ ERRORS: dict[int, tuple[str, str | None]] = {
     429: ("rate_limit_error", "rate_limit_exceeded"),
 }
 
+THOUGHTS = "reasoning_content"
+
 
 class Form(NamedTuple):
     """How calls are told: `older` as `function_call`, of which an answer has one at most; those of
-    the tools that are `custom` by the text they were made with."""
+    the tools that are `custom` by the text they were made with. Whether thoughts are told: the API
+    has no place for them, so only where the request asks for reasoning, in a field of services that
+    speak it (https://api-docs.deepseek.com/guides/thinking_mode), which its own clients pass over.
+    """
 
     older: bool = False
     custom: frozenset[str] = frozenset()
+    thoughts: bool = False
 
 
 OLDER = "functions"
@@ -49,7 +64,7 @@ OLDER = "functions"
 
 def form_of(turn: Turn) -> Form:
     custom = frozenset(tool.name for tool in turn.parameters.tools if tool.takes_text)
-    return Form(OLDER in turn.echo, custom)
+    return Form(OLDER in turn.echo, custom, thoughts=turn.parameters.thinking is not None)
 
 
 class _Chunks:
@@ -78,9 +93,8 @@ class _Chunks:
                     "model": delta.model,
                 }
                 yield self._chunk({"role": "assistant", "content": ""})
-            case TextDelta():
-                if delta.text:
-                    yield self._chunk({"content": delta.text})
+            case TextDelta() | ThinkingDelta():
+                yield from self._words(delta)
             case ToolCall():
                 yield from self._end_call()
                 yield from self._begin_call(delta)
@@ -92,11 +106,21 @@ class _Chunks:
                     yield self._arguments(delta.json)
             case Finished():
                 yield from self._end_call()
-                yield self._chunk({}, self._finish_reason(delta.stop_reason))
-                if self._include_usage:
-                    yield {**self._head, "choices": [], "usage": _usage(delta.usage)}
+                yield from self._finish(delta)
             case _:
-                pass  # this API has no place for what the model thinks
+                pass  # what only the API behind the CLI can read has no place here
+
+    def _words(self, delta: TextDelta | ThinkingDelta) -> Iterator[dict[str, Any]]:
+        thought = isinstance(delta, ThinkingDelta)
+        if delta.text and (self._form.thoughts or not thought):
+            yield self._chunk({THOUGHTS if thought else "content": delta.text})
+
+    def _finish(self, finished: Finished) -> Iterator[dict[str, Any]]:
+        if finished.explanation:
+            yield self._chunk({"refusal": finished.explanation})
+        yield self._chunk({}, self._finish_reason(finished.stop_reason))
+        if self._include_usage:
+            yield {**self._head, "choices": [], "usage": _usage(finished)}
 
     def _begin_call(self, call: ToolCall) -> Iterator[dict[str, Any]]:
         self._calls += 1
@@ -204,11 +228,15 @@ class _Message:
 
     def __init__(self) -> None:
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
+        self._refusal: str | None = None
         self._calls: list[dict[str, Any]] = []
         self._arguments: list[list[str]] = []
 
     def add(self, delta: dict[str, Any]) -> None:
         self._texts.append(delta.get("content", ""))
+        self._thoughts.append(delta.get(THOUGHTS, ""))
+        self._refusal = delta.get("refusal", self._refusal)
         if "function_call" in delta:
             self._add_call({"function": delta["function_call"]})
         for call in delta.get("tool_calls", ()):
@@ -226,7 +254,9 @@ class _Message:
             if "function" in call:
                 call["function"]["arguments"] = "".join(pieces)
         text = "".join(self._texts)
-        message = {"role": "assistant", "content": text, "refusal": None}
+        message = {"role": "assistant", "content": text, "refusal": self._refusal}
+        if thoughts := "".join(self._thoughts):
+            message[THOUGHTS] = thoughts
         if not self._calls:
             return message
         message["content"] = text or None
@@ -235,13 +265,14 @@ class _Message:
         return message | {"tool_calls": self._calls}
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(finished: Finished) -> dict[str, Any]:
+    usage = finished.usage
     return {
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.output_tokens,
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read_input_tokens},
-        "completion_tokens_details": {"reasoning_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": finished.thinking_tokens},
     }
 
 

@@ -23,6 +23,10 @@ CALL_WORDS = CallWords(
 USER_TYPES = ("text", "image_url", "file")
 ASSISTANT_TYPES = ("text", "refusal")
 
+# What the model thought, as services that speak this API give it and have it sent back: it is
+# nothing the model takes without the signature, for which they have no place.
+THOUGHTS = frozenset({"reasoning", "reasoning_content", "reasoning_details"})
+
 
 class _Function(Fields):
     name: NotBlank
@@ -118,7 +122,8 @@ class History:
         fields = dict(message.model_extra or {})
         if message.role != "function":  # there the name is the function's
             fields["name"] = message.name
-        self.ignored |= without_effect(fields, silent=frozenset(), defaults={}, prefix="messages.")
+        silent = THOUGHTS if message.role == "assistant" else frozenset()
+        self.ignored |= without_effect(fields, silent=silent, defaults={}, prefix="messages.")
 
     def _user_blocks(self, content: object, field: str) -> Iterator[Block]:
         for part in parts(content, field):

@@ -4,6 +4,7 @@
 Into the neutral form:
 - `instructions`, then `system` and `developer` messages, wherever they stand, make the system
   prompt, the one place for instructions the CLI has.
+- Those messages are part of the conversation and hold on in its next turns; `instructions` are not.
 - Neighbouring texts and calls of the assistant become one message, as do neighbouring outputs of
   calls: the Messages API wants the results of one answer's calls together.
 - `reasoning` items are left out: they belong to the account and model that made them.
@@ -165,6 +166,7 @@ class ResponsesShape:
             echo=_echo(fields),
             previous=_previous(request.previous_response_id),
             store=request.store is not False,
+            items=items.conversation.within,
         )
 
     def encoder(self, turn: Turn) -> Encoder:

@@ -38,7 +38,6 @@ from sessionbridge.turn import (
     ToolCall,
     ToolInput,
     Turn,
-    Usage,
 )
 
 # https://platform.openai.com/docs/api-reference/responses/object, `incomplete_details`
@@ -174,7 +173,7 @@ class _Events:
     def _finish(self, finished: Finished) -> Iterator[Event]:
         reason = INCOMPLETE.get(finished.stop_reason)
         yield from self._close("incomplete" if reason else "completed")
-        usage = _usage(finished.usage)
+        usage = _usage(finished)
         if reason:
             details = {"reason": reason}
             yield self._lifecycle("incomplete", incomplete_details=details, usage=usage)
@@ -250,7 +249,8 @@ def _response(turn: Turn, created_at: int) -> dict[str, Any]:
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def _usage(finished: Finished) -> dict[str, Any]:
+    usage = finished.usage
     return {
         "input_tokens": usage.prompt_tokens,
         "input_tokens_details": {
@@ -258,6 +258,6 @@ def _usage(usage: Usage) -> dict[str, Any]:
             "cache_write_tokens": usage.cache_creation_input_tokens,
         },
         "output_tokens": usage.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": finished.thinking_tokens},
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
     }

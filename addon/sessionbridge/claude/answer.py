@@ -17,15 +17,23 @@ the CLI reports includes them.
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from claude_agent_sdk import AssistantMessage, ResultMessage, StreamEvent, SystemMessage
+from claude_agent_sdk import (
+    AssistantMessage,
+    RateLimitEvent,
+    ResultMessage,
+    StreamEvent,
+    SystemMessage,
+)
 from claude_agent_sdk import Message as CliMessage
 
 from sessionbridge.claude.answer_end import AnswerEnd
-from sessionbridge.claude.failures import from_result
+from sessionbridge.claude.failures import from_result, still_waiting
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.turn import (
@@ -58,7 +66,7 @@ class AnswerReader:
     what the session has cost, in US dollars: before the answer, and after it; so much of it is
     `estimated`. `cut` says that the CLI has not ended its turn. `calls` are the client's tools that
     wait for their results, by id. Where the answer is `structured`, the JSON text is all there is
-    of it."""
+    of it, or the words of a model that gave none."""
 
     def __init__(
         self,
@@ -68,7 +76,10 @@ class AnswerReader:
         *,
         structured: bool,
         estimated: float = 0.0,
+        patience: float = math.inf,
     ) -> None:
+        """`patience` is how many seconds its beginning may take."""
+        self._deadline = time.monotonic() + patience
         self.cost = cost
         self.estimated = estimated
         self.cut = False
@@ -76,24 +87,30 @@ class AnswerReader:
         self._session_id = session_id
         self._entries = entries
         self._structured = structured
-        self.model = ""
+        self._model = ""
         self._said_in_round = False
         self._end = AnswerEnd(structured=structured)
         self._ended: str | None = None
-        self._told: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
+        self._said: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
             lambda: defaultdict(list)
         )
         self._stop_in_round: str | None = None
         self._blocks_before = 0
         self._blocks = 0
         self._hidden: set[int] = set()
+        self._unsaid: dict[int, str] = {}
+        """Text that was hidden, by the first block of its round."""
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
+        self._usage_told: dict[str, Any] = {}
+        """What else the API has told of the usage of this round."""
         self._stop_reason: str | None = None
+        self._stop_details: dict[str, Any] | None = None
         self._answer_entry: str | None = None
         self._results_entry: str | None = None
         self._assistant_error: str | None = None
         self._retry_delay_ms: int | None = None
+        self._limit: RateLimitEvent | None = None
         self._compacted = False
         self._unstreamed: str | None = None
         self._own_cost: float | None = None
@@ -118,8 +135,12 @@ class AnswerReader:
             case AssistantMessage(model=model, parent_tool_use_id=None, uuid=str(entry)):
                 if model != _SYNTHETIC:
                     self._answer_entry, self._unstreamed = entry, model
-            case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)}):
+            case SystemMessage(subtype="api_retry", data={"retry_delay_ms": int(delay)} as told):
                 self._retry_delay_ms = delay
+                if not self._model and time.monotonic() + delay / 1000 > self._deadline:
+                    raise still_waiting(told.get("error_status"), delay / 1000)
+            case RateLimitEvent():
+                self._limit = message
             case SystemMessage(subtype="compact_boundary"):
                 self._compacted = True
             case ResultMessage():
@@ -137,8 +158,9 @@ class AnswerReader:
                 return self._block(self._blocks_before + index, block)
             case {"type": "content_block_delta", "index": int(index), "delta": delta}:
                 return self._more(self._blocks_before + index, delta)
-            case {"type": "message_delta", "delta": {"stop_reason": str(reason)}}:
+            case {"type": "message_delta", "delta": {"stop_reason": str(reason)} as end}:
                 self._stop_reason = self._stop_in_round = reason
+                self._stop_details = end.get("stop_details")
                 self._count(event.get("usage"))
                 if self._end.hear(event) is not None:
                     return self._cut_here(reason)
@@ -151,12 +173,14 @@ class AnswerReader:
             return [self._finish_early(self._ended)]  # the CLI asks again all the same
         self._close_round()
         self._blocks_before = self._blocks
-        self._told.clear()
+        self._said.clear()
+        self._usage_told = {}
         self._count(message.get("usage"))
-        if self.model:
+        if self._model:
             return []
-        self.model = message["model"]
-        return [Started(message["id"], self.model, Usage(**self._round_usage))]
+        self._model = message["model"]
+        counts = Usage(**self._round_usage)
+        return [Started(message["id"], self._model, counts, {**self._usage_told})]
 
     def _block(self, place: int, block: dict[str, Any]) -> list[Delta]:
         match block:
@@ -167,27 +191,31 @@ class AnswerReader:
                 self.calls[call] = name
                 return [ToolCall(place, call, name)]
             case {"type": "redacted_thinking", "data": str(data)}:
-                self._told[place]["data"].append(data)
+                self._said[place]["data"].append(data)
                 return [RedactedThinking(place, data)]
             case {"type": "text"} if self._structured:
                 self._hidden.add(place)
         return []
 
     def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
-        if place in self._hidden:
-            return []
         match delta:
+            case {"type": "text_delta", "text": str(text)} if place in self._hidden:
+                before = self._unsaid.get(self._blocks_before, "")
+                self._unsaid[self._blocks_before] = before + text
+                return []
+            case _ if place in self._hidden:
+                return []
             case {"type": "text_delta", "text": str(text)}:
                 self._said_in_round |= text != ""
-                self._told[place]["text"].append(text)
+                self._said[place]["text"].append(text)
                 return [TextDelta(place, text)]
             case {"type": "input_json_delta", "partial_json": str(text)}:
                 return [ToolInput(place, text)] if text else []
             case {"type": "thinking_delta", "thinking": str(text)}:
-                self._told[place]["thinking"].append(text)
+                self._said[place]["thinking"].append(text)
                 return [ThinkingDelta(place, text)]
             case {"type": "signature_delta", "signature": str(signature)}:
-                self._told[place]["signature"].append(signature)
+                self._said[place]["signature"].append(signature)
                 return [ThinkingSignature(place, signature)]
         return []
 
@@ -206,12 +234,16 @@ class AnswerReader:
         return []
 
     def _count(self, usage: Any) -> None:
-        """Later counts of one round replace earlier ones, as the API defines them. Of the prompt a
-        count of none takes nothing back: there are servers that fill in what they leave out."""
-        for name, told in _told(usage or {}).items():
+        """Later counts of one round replace earlier ones, as the API defines them, and a null tells
+        nothing. Of the prompt a count of none takes nothing back: there are servers that fill in
+        what they leave out."""
+        usage = usage or {}
+        for name, told in _counts(usage).items():
             new = told or name == "output_tokens" or name not in self._round_usage
             if isinstance(told, int) and new:
                 self._round_usage[name] = told
+        more = usage.keys() - Usage.__dataclass_fields__.keys()
+        self._usage_told |= {name: usage[name] for name in more if usage[name] is not None}
 
     def results_taken(self, entry: str | None) -> None:
         """The CLI has the result of a call, as this entry of its transcript."""
@@ -224,7 +256,7 @@ class AnswerReader:
         blocks = [
             {"type": kinds.get(next(iter(told)), "redacted_thinking")}
             | {name: "".join(pieces) for name, pieces in told.items()}
-            for told in self._told.values()
+            for told in self._said.values()
         ]
         return Message("assistant", tuple(blocks))
 
@@ -233,26 +265,31 @@ class AnswerReader:
             self._answer_entry = None  # what says nothing is no place to go on from
         self._usage += Usage(**self._round_usage)
         self._round_usage = {}
-        return [self._finish_early(reason)]
+        return [*self._words(), self._finish_early(reason)]
+
+    def _words(self) -> list[Delta]:
+        """Of a model that has given no value, where one was to be had: its last ones stand."""
+        words = [text for text in self._unsaid.values() if text.strip()]
+        return [TextDelta(self._blocks, words[-1])] if words else []
 
     def _finish_early(self, stop_reason: str) -> Finished:
         """The CLI tells what a turn cost when it is over: until then list prices have to do."""
         self.cut = True
-        cost = list_price(self.model, self._usage)
+        cost = list_price(self._model, self._usage)
         self.cost += cost or 0.0
         self.estimated += cost or 0.0
         return self._finished(self._session_id, stop_reason, cost)
 
     def _result(self, result: ResultMessage) -> list[Delta]:
         if result.is_error:
-            raise from_result(result, self._assistant_error, self._retry_delay_ms)
+            raise from_result(result, self._assistant_error, self._retry_delay_ms, self._limit)
         self._close_round()
-        if not self.model and self._answer_entry is not None:
+        if not self._model and self._answer_entry is not None:
             # Whatever it is told, the CLI does without a stream where the API has none (measured).
             self._model = self._unstreamed or ""
             self._count(result.usage)
             raise ClaudeFailed("The model's answer could not be had as a stream; try again.")
-        if not self.model:
+        if not self._model:
             raise ClaudeFailed("The Claude CLI ended the turn without asking the model; try again.")
         if self._answer_entry is None:
             raise ClaudeFailed("The model ended its turn without an answer; try again.")
@@ -262,7 +299,8 @@ class AnswerReader:
             text = json.dumps(result.structured_output, ensure_ascii=False)
             end = self._finished(result.session_id, "end_turn", cost)
             return [TextDelta(self._blocks, text), end]
-        return [self._finished(result.session_id, stop_reason, cost)]
+        # The CLI has asked for a value once more, in vain (measured).
+        return [*self._words(), self._finished(result.session_id, stop_reason, cost)]
 
     def _settled(self, total: float | None) -> float | None:
         """This turn's own cost. Less than nothing where more was estimated for the turns before it
@@ -284,10 +322,12 @@ class AnswerReader:
             cost_usd=cost,
             compacted=self._compacted,
             exact=not self._structured,
+            told={**self._usage_told},
+            stop_details=self._stop_details if stop_reason == self._stop_reason else None,
         )
 
 
-def _told(usage: dict[str, Any]) -> dict[str, Any]:
+def _counts(usage: dict[str, Any]) -> dict[str, Any]:
     """What the API's counts are for the fields of `Usage`."""
     split = usage.get("cache_creation")
     hour = split.get(_HOUR) if isinstance(split, dict) else None

@@ -17,6 +17,7 @@ from uuid import uuid4
 from sessionbridge.claude import client_tools, imports
 from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.disk import on_thread
+from sessionbridge.claude.instructions import keep, kept
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.launcher import ClaudeProfile, Launcher
 from sessionbridge.claude.live import LiveProcess
@@ -54,6 +55,12 @@ class Dispatcher(Protocol):
     async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         """What was said in a session between two of its entries, the latter included. Raises
         `SessionLost` where it is no longer known."""
+
+    async def instructions(self, internal_id: str, entry: str) -> tuple[str, ...]:
+        """Those that were part of the conversation at this entry. Raises OSError."""
+
+    async def keep_instructions(self, internal_id: str, entry: str, texts: tuple[str, ...]) -> None:
+        """For whoever goes on from there. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +134,14 @@ class ClaudeDispatcher:
     async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         path = self._profile.transcript(internal_id)
         return await on_thread(lambda: said(path, upto, after))
+
+    async def instructions(self, internal_id: str, entry: str) -> tuple[str, ...]:
+        path = self._profile.transcript(internal_id)
+        return await on_thread(lambda: kept(path, entry))
+
+    async def keep_instructions(self, internal_id: str, entry: str, texts: tuple[str, ...]) -> None:
+        path = self._profile.transcript(internal_id)
+        await on_thread(lambda: keep(path, entry, texts))
 
     async def close(self) -> None:
         """Ends the processes that wait; turns under way come to their end, and so do theirs."""
@@ -211,7 +226,9 @@ class ClaudeDispatcher:
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
             plan, written = with_sources(taken.plan, sources), taken.entries
             feed = client_tools.inside(plan.feed[len(written) :], job.parameters.tools)
-            running = process.turn(feed, plan.ask, written, job.stop, job.meter)
+            running = process.turn(
+                feed, plan.ask, written, job.stop, meter=job.meter, patience=job.patience
+            )
             async with aclosing(running) as deltas:
                 async for delta in deltas:
                     if isinstance(delta, Finished):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -17,10 +18,12 @@ from claude_agent_sdk import (
     CLIJSONDecodeError,
     CLINotFoundError,
     ProcessError,
+    RateLimitEvent,
     ResultError,
     ResultMessage,
 )
 
+from sessionbridge.claude.limits import limit_headers, seconds_until_reset
 from sessionbridge.errors import (
     ApiFailed,
     BridgeError,
@@ -40,9 +43,13 @@ _LOG_IN = (
 
 
 def from_result(
-    result: ResultMessage, assistant_error: str | None, retry_delay_ms: int | None
+    result: ResultMessage,
+    assistant_error: str | None,
+    retry_delay_ms: int | None,
+    limit: RateLimitEvent | None = None,
 ) -> BridgeError:
-    """The error behind a result with `is_error`; the delay is of the CLI's last retry, if any."""
+    """The error behind a result with `is_error`; the delay is of the CLI's last retry, if any, and
+    `limit` what it has told of the limits of its login."""
     status, text = result.api_error_status, result.result or ""
     if result.terminal_reason in _TOO_LONG and status in (None, 400):
         return PromptTooLong(
@@ -50,17 +57,37 @@ def from_result(
             "shorten it or start anew."
         )
     if status is None:
-        return _without_status(result, assistant_error)
+        return _without_status(result, assistant_error, limit)
     retry_after = math.ceil(retry_delay_ms / 1000) if retry_delay_ms else None
     said = f": {_quotable(text)}" if text else ""
+    message = f"The API behind the Claude CLI answered {status}{said}"
+    if status == 429 and limit is not None:
+        return _limited(message, limit, retry_after)
     return ApiFailed(
-        status,
-        f"The API behind the Claude CLI answered {status}{said}",
-        retry_after=retry_after if status in (429, 503, 529) else None,
+        status, message, retry_after=retry_after if status in (429, 503, 529) else None
     )
 
 
-def _without_status(result: ResultMessage, assistant_error: str | None) -> BridgeError:
+def _limited(message: str, limit: RateLimitEvent, retry_after: int | None) -> ApiFailed:
+    reset = seconds_until_reset(limit, time.time())
+    return ApiFailed(429, message, retry_after=reset or retry_after, headers=limit_headers(limit))
+
+
+def still_waiting(status: object, seconds: float) -> ApiFailed:
+    """Instead of a retry that would come too late for the client."""
+    known = status if isinstance(status, int) and 400 <= status <= 599 else 503
+    wait = math.ceil(seconds)
+    return ApiFailed(
+        known,
+        f"The API behind the Claude CLI answered {known} and is to be asked again in {wait} s, "
+        "which is longer than the first token may take.",
+        retry_after=wait,
+    )
+
+
+def _without_status(
+    result: ResultMessage, assistant_error: str | None, limit: RateLimitEvent | None
+) -> BridgeError:
     """The API did not answer with an error: it was not asked, not reached, or broke off."""
     match assistant_error:
         case "authentication_failed":
@@ -70,7 +97,8 @@ def _without_status(result: ResultMessage, assistant_error: str | None) -> Bridg
                 502, "The API behind the Claude CLI could not be reached, or broke off; try again."
             )
         case "rate_limit":
-            return ApiFailed(429, "The Claude account behind the CLI has reached its limit.")
+            message = "The Claude account behind the CLI has reached its limit."
+            return _limited(message, limit, None) if limit else ApiFailed(429, message)
     if result.stop_reason == "refusal":
         return ApiFailed(400, "The model declined to answer (refusal); change the conversation.")
     words = [result.result or "", *(result.errors or ())]

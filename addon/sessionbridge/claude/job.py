@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -49,7 +50,8 @@ def _both(one: Spent, other: Spent) -> Spent:
 class Job:
     """One dispatch. `session_id` is the id its session gets where it needs a new one.
     `compaction` lets the CLI shorten a conversation that grew too long. The answer is cut before
-    any of the `stop` sequences. `meter` is read by whoever gave it."""
+    any of the `stop` sequences. `patience` is how many seconds its beginning may take. `meter` is
+    read by whoever gave it."""
 
     plan: Plan
     session_id: str
@@ -59,6 +61,7 @@ class Job:
     compaction: bool
     parameters: Parameters = Parameters()
     stop: tuple[str, ...] = ()
+    patience: float = math.inf
     meter: Meter = field(default_factory=Meter, compare=False)
 
     @property

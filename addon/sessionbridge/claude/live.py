@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -59,6 +60,7 @@ class LiveProcess:
         written: Sequence[str],
         stop: Sequence[str] = (),
         meter: Meter | None = None,
+        patience: float = math.inf,
     ) -> AsyncGenerator[Delta]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
@@ -80,6 +82,7 @@ class LiveProcess:
             self._cost,
             structured=structured,
             estimated=self._estimated,
+            patience=patience,
         )
         if meter is not None:
             meter.connect(lambda: answer.spent)

@@ -63,4 +63,5 @@ class CutAnswer:
             yield delta
         elif isinstance(delta, Finished):
             sequence = self._stop.found
-            yield replace(delta, stop_reason="stop_sequence", stop_sequence=sequence, exact=False)
+            end = replace(delta, stop_reason="stop_sequence", stop_sequence=sequence, exact=False)
+            yield replace(end, stop_details=None)

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sessionbridge.claude.instructions import instructions_path
 from sessionbridge.errors import SessionLost
 from sessionbridge.turn import Message
 
@@ -43,9 +44,10 @@ def folder_of(transcript: Path) -> Path:
 
 
 def delete(transcript: Path) -> None:
-    """With the file that is in the place of its folder; what is not there is none to delete. Raises
-    OSError."""
+    """With the instructions beside it and the file that is in the place of its folder; what is not
+    there is none to delete. Raises OSError."""
     transcript.unlink(missing_ok=True)
+    instructions_path(transcript).unlink(missing_ok=True)
     folder = folder_of(transcript)
     if folder.is_file():
         folder.unlink()

@@ -62,12 +62,16 @@ class Failure:
 class Reply:
     """An answer, and what it costs: a text in pieces as they are to be streamed, or `content` in
     the blocks of the API, where a text may be given in pieces as well. Where no `stop_reason` is
-    named, it is the one such content has."""
+    named, it is the one such content has. `told` and `told_last` are added to the usage of its
+    first event and of its last."""
 
     pieces: Pieces
     usage: Usage
     stop_reason: str = ""
     content: tuple[Block, ...] = ()
+    told: Mapping[str, Any] = field(default_factory=dict)
+    told_last: Mapping[str, Any] = field(default_factory=dict)
+    stop_details: Mapping[str, Any] | None = None
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -134,9 +138,10 @@ class _Handler(web.RequestHandler):
             return
         self.set_header("content-type", "text/event-stream")
         counts = reply.usage.told
-        usage = counts | {"output_tokens": 1}
+        usage = counts | {"output_tokens": 1} | {**reply.told}
         message = {"id": self._api.next_id(), "model": body["model"], "usage": usage}
-        answer = events(message, reply.blocks, reply.ends_with, counts["output_tokens"])
+        last = {"output_tokens": counts["output_tokens"], **reply.told_last}
+        answer = events(message, reply.blocks, reply.ends_with, last, reply.stop_details)
         async for event in answer:
             self._event(event)
             await self.flush()

@@ -18,9 +18,14 @@ _MOST_PIECES = 64
 
 
 async def events(
-    message: Mapping[str, Any], blocks: Sequence[Block], stop_reason: str, output_tokens: int
+    message: Mapping[str, Any],
+    blocks: Sequence[Block],
+    stop_reason: str,
+    usage: int | Mapping[str, Any],
+    stop_details: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[Event]:
-    """All events of one answer; `message` is what is known of it at its beginning."""
+    """All events of one answer; `message` is what is known of it at its beginning,
+    `usage` what is told of it at its end, if only the output tokens."""
     empty: Event = {"content": [], "stop_reason": None, "stop_sequence": None}
     yield {
         "type": "message_start",
@@ -31,11 +36,11 @@ async def events(
         async for delta in _deltas(block):
             yield {"type": "content_block_delta", "index": index, "delta": delta}
         yield {"type": "content_block_stop", "index": index}
-    yield {
-        "type": "message_delta",
-        "delta": {"stop_reason": stop_reason, "stop_sequence": None},
-        "usage": {"output_tokens": output_tokens},
-    }
+    end: dict[str, Any] = {"stop_reason": stop_reason, "stop_sequence": None}
+    if stop_details is not None:
+        end["stop_details"] = stop_details
+    told = {"output_tokens": usage} if isinstance(usage, int) else usage
+    yield {"type": "message_delta", "delta": end, "usage": told}
     yield {"type": "message_stop"}
 
 

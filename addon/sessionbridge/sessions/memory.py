@@ -69,6 +69,10 @@ class Memory(Protocol):
     lock: str | None
     compaction: bool
 
+    @property
+    def holds(self) -> bool:
+        """Whether the request has only what is new, and the history is kept here."""
+
     async def plan(self) -> Plan:
         """How the turn begins. Asked again once its lock is had: others may have ended since."""
 
@@ -129,6 +133,10 @@ class Remembered:
     @property
     def _learnt(self) -> Mapping[str, Any]:
         return {"kind": self._origin.kind, "history": self._history}
+
+    @property
+    def holds(self) -> bool:
+        return self._history == "server"
 
     @property
     def _hashes(self) -> list[str]:
@@ -299,6 +307,7 @@ class Fleeting:
     kind: MemoryKind = "none"
     lock: str | None = None
     compaction = False
+    holds = False
 
     def __init__(self, reason: str, links: Sequence[Link]) -> None:
         self._reason = reason
