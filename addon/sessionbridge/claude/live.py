@@ -16,6 +16,7 @@ from sessionbridge.claude.client_tools import ClientTools
 from sessionbridge.claude.job import Job, Meter, Mode
 from sessionbridge.claude.process import CliProcess
 from sessionbridge.claude.stops import CutAnswer
+from sessionbridge.claude.tool_values import OwnValues
 from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
 
 
@@ -86,7 +87,7 @@ class LiveProcess:
         )
         if meter is not None:
             meter.connect(lambda: answer.spent)
-        cut = CutAnswer(stop)
+        cut, values = CutAnswer(stop), OwnValues(self.mode.parameters.tools)
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:
                 if isinstance(message, UserMessage):
@@ -94,16 +95,20 @@ class LiveProcess:
                     self._give(results)
                 if isinstance(message, SystemMessage) and message.subtype == "init":
                     self._tools.check_taken(message.data.get("tools"))
-                for delta in [shown for read in answer.read(message) for shown in cut.of(read)]:
+                shown = [delta for read in answer.read(message) for delta in cut.of(read)]
+                for delta in [own for read in shown for own in values.of(self._named(read))]:
                     if isinstance(delta, ThinkingDelta) and not self._shows_thoughts:
                         continue
-                    if isinstance(delta, ToolCall):
-                        delta = replace(delta, name=self._tools.given_name(delta.name))
                     if isinstance(delta, Finished):
                         self._end(answer, delta)
                         yield delta
                         return
                     yield delta
+
+    def _named(self, delta: Delta) -> Delta:
+        if not isinstance(delta, ToolCall):
+            return delta
+        return replace(delta, name=self._tools.given_name(delta.name))
 
     @property
     def _shows_thoughts(self) -> bool:
