@@ -268,3 +268,17 @@ async def test_the_cli_passes_on_what_the_api_told(
     assert answer.finished.told == TOLD | BETA
     assert answer.finished.thinking_tokens == 5
     assert answer.finished.stop_details == REFUSED
+
+
+@pytest.mark.parametrize("pieces", [(), ("So far",)])
+async def test_a_refusal_is_told_with_its_details(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: tuple[str, ...]
+) -> None:
+    refused = Reply(pieces, USAGE, "refusal", told_last=TOLD_LAST, stop_details=REFUSED)
+    async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
+        stage.replies = [refused]
+        answer = await stage.answer(job("Hello"))
+    assert answer.text == "".join(pieces) and stage.was_asked(1)
+    last = answer.finished
+    assert (last.stop_reason, last.stop_details, last.told) == ("refusal", REFUSED, TOLD_LAST)
+    assert last.explanation == "No harm, please."

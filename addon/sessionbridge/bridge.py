@@ -284,12 +284,12 @@ class Bridge:
 
     async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
         """Before the turn is committed: whoever goes on from it is to find them."""
-        known = [entry for entry in finished.entries if entry is not None]
-        if memory.kind != "session" or not (memory.holds or turn.store) or not known:
+        tip = finished.tip
+        if memory.kind != "session" or not (memory.holds or turn.store) or tip is None:
             return
         texts = of_conversation(turn)
         try:
-            await self._dispatcher.keep_instructions(finished.internal_id, known[-1], texts)
+            await self._dispatcher.keep_instructions(finished.internal_id, tip, texts)
         except OSError as error:
             raise StoreUnavailable(
                 f"The instructions of this conversation cannot be kept ({error.strerror})."
