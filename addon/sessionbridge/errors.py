@@ -163,7 +163,7 @@ def presentable(error: Exception) -> BridgeError:
         return error
     where = "".join(traceback.format_tb(error.__traceback__))
     logger.error("%s, which is a fault of sessionbridge\n%s", type(error).__name__, where)
+    # Not whether the model was asked: that depends on where it failed.
     return BridgeError(
-        f"sessionbridge failed ({type(error).__name__}); nothing was sent to the API. "
-        "See the proxy's log."
+        f"sessionbridge failed ({type(error).__name__}), a fault of its own; see the proxy's log."
     )
