@@ -97,10 +97,10 @@ class ScriptedServer:
             if text in said
         ]
 
-    def usages(self, text: str) -> list[Mapping[str, int]]:
+    def usages(self, text: str) -> list[Mapping[str, Any]]:
         """The token counts reported for prompts that hold `text`."""
         return [
-            {name: getattr(call.reply.usage, name) for name in call.reply.usage.__slots__}
+            call.reply.usage.told
             for call in self.calls
             if isinstance(call.reply, Reply) and text in conversation(call.body)[-1][1]
         ]

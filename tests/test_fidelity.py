@@ -18,7 +18,7 @@ from sessionbridge.errors import ClaudeFailed
 from sessionbridge.exchange import Exchange
 from sessionbridge.turn import Block, Message
 from tests.bridge_fixtures import held
-from tests.fidelity_walk import ADD, Walk
+from tests.fidelity_walk import ADD, TITLE, Walk
 from tests.spoken import Way, assistant, calls, image, questions, result, text, text_in, user
 
 WORDS = st.sampled_from(["a", "b", " a\n", "@/etc/hostname", "/cost", "zwölf 🦊", "a\n\nb"])
@@ -43,7 +43,6 @@ RESULTS: dict[str, Callable[[Block], Block]] = {
 }
 PLACES = st.integers(0, 30)
 CONTEXT = user("<<<BEGIN_OPENCLAW_INTERNAL_CONTEXT>>>\nnone")
-TITLE = "You are a title generator."
 
 
 class Client(Walk):

@@ -18,11 +18,11 @@ def with_earlier(turn: Turn, earlier: Sequence[str]) -> Turn:
     told twice."""
     if turn.items is None:
         return turn if turn.system else replace(turn, system=_BETWEEN.join(earlier))
-    old = tuple(text for text in earlier if text not in turn.items)
-    if not old:
-        return turn
     own = _BETWEEN.join(turn.items)
     first = turn.system.removesuffix(own).removesuffix(_BETWEEN) if own else turn.system
+    old = tuple(text for text in earlier if text not in (first, *turn.items))
+    if not old:
+        return turn
     texts = (*([first] if first else []), *old, *turn.items)
     return replace(turn, system=_BETWEEN.join(texts), items=(*old, *turn.items))
 
