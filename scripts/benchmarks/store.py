@@ -15,7 +15,9 @@ from pathlib import Path
 from scripts.benchmarks.figures import Benchmark, Figure, Options, median, percentile
 from scripts.benchmarks.filling import PROVIDER, TURNS, Conversation, fill, said
 from scripts.benchmarks.writers import writers
+from sessionbridge.errors import SessionLost
 from sessionbridge.sessions.lineage import Link, chain
+from sessionbridge.sessions.manner import manner
 from sessionbridge.sessions.memory import Answered, Remembered
 from sessionbridge.sessions.store_thread import StoreThread
 from sessionbridge.turn import Attempt, Finished, History, Message, Origin, Plan, Usage
@@ -174,7 +176,14 @@ async def _store(path: Path) -> AsyncIterator[StoreThread]:
 
 
 def _remembered(store: StoreThread, origin: Origin, links: Sequence[Link]) -> Remembered:
-    return Remembered(store, origin, PROVIDER, links, Attempt(), refuse_loss=False)
+    how = manner("", (), "sonnet", links)
+    return Remembered(
+        store, origin, PROVIDER, links, Attempt(), how, refuse_loss=False, said=_unknown
+    )
+
+
+async def _unknown(session: str, upto: str, after: str | None) -> Sequence[Message]:
+    raise SessionLost("There are no transcripts here.")
 
 
 def _answered(plan: Plan, session: str) -> Answered:
@@ -184,7 +193,7 @@ def _answered(plan: Plan, session: str) -> Answered:
         base=plan.base,
         shown=(*plan.feed, plan.ask),
         finished=Finished(session, entries, "end_turn", Usage(1, 2, 3, 4), 0.1),
-        text="answer",
+        answer=Message("assistant", ({"type": "text", "text": "answer"},)),
         api="messages",
         model="claude-sonnet-5",
         process="new",

@@ -19,8 +19,10 @@ from uuid import uuid4
 import claude_agent_sdk
 import httpx
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage, StreamEvent
+from claude_agent_sdk.types import ThinkingConfigDisabled
 
 from scripts.benchmarks.place import Place, answer_to
+from sessionbridge.claude import client_tools
 from sessionbridge.claude.environment import child_environment
 from tests.proxy import environment
 from tests.scripted_api import assistant, user
@@ -28,6 +30,10 @@ from tests.scripted_api import assistant, user
 CLI = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 MODEL = "claude-sonnet-4-5"
 SYSTEM = "Be brief."
+CHOSEN = client_tools.ENVIRONMENT | {
+    "CLAUDE_CODE_DISABLE_THINKING": "1",
+    "DISABLE_AUTO_COMPACT": "1",
+}
 QUESTION = "How many messages do you see?"
 
 _URL = "https://api.anthropic.com/v1/messages"
@@ -123,7 +129,7 @@ class PrintTalk:
         self._session = str(uuid4())
         self._said = 0
         self._cwd, inherited, extra = _surroundings(place)
-        self._env = child_environment(inherited, extra, secret="-", retries=0, compaction=False)
+        self._env = child_environment(inherited, CHOSEN, extra, secret="-", retries=0)
 
     async def ask(self) -> float:
         session = "--resume" if self._said else "--session-id"
@@ -157,7 +163,7 @@ def _options(place: Place, session: str, resumes: bool) -> ClaudeAgentOptions:
     prompt.write_text(SYSTEM)
     return ClaudeAgentOptions(
         cwd=cwd,
-        env=child_environment(blanked, extra, secret="-", retries=0, compaction=False),
+        env=child_environment(blanked, CHOSEN, extra, secret="-", retries=0),
         model=MODEL,
         system_prompt={"type": "file", "path": str(prompt)},
         tools=[],
@@ -165,6 +171,9 @@ def _options(place: Place, session: str, resumes: bool) -> ClaudeAgentOptions:
         setting_sources=[],
         verbatim_prompts=True,
         include_partial_messages=True,
+        extra_args={"system-prompt-snapshot": "off", "disable-slash-commands": None},
+        thinking=ThinkingConfigDisabled(type="disabled"),
+        effort="high",
         resume=session if resumes else None,
         session_id=None if resumes else session,
     )
