@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
@@ -274,26 +274,18 @@ class Bridge:
         """Under what the conversation was told earlier, where the request does not hold that."""
         if plan.base is None or not memory.holds:
             return turn
-        try:
+        with _instructions_are("read"):
             base = plan.base.internal_id, plan.base.entry_uuid
             return with_earlier(turn, await self._dispatcher.instructions(*base))
-        except OSError as error:
-            raise StoreUnavailable(
-                f"The instructions of this conversation cannot be read ({error.strerror})."
-            ) from error
 
     async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
         """Before the turn is committed: whoever goes on from it is to find them."""
         tip = finished.tip
         if memory.kind != "session" or not (memory.holds or turn.store) or tip is None:
             return
-        texts = of_conversation(turn)
-        try:
+        with _instructions_are("kept"):
+            texts = of_conversation(turn)
             await self._dispatcher.keep_instructions(finished.internal_id, tip, texts)
-        except OSError as error:
-            raise StoreUnavailable(
-                f"The instructions of this conversation cannot be kept ({error.strerror})."
-            ) from error
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -302,6 +294,17 @@ class Bridge:
                 await self._dispatcher.discard(superseded)
         except (BridgeError, OSError) as error:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+@contextmanager
+def _instructions_are(done: str) -> Iterator[None]:
+    """Within it, what their file cannot do leaves as a `BridgeError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The instructions of this conversation cannot be {done} ({error.strerror})."
+        ) from error
 
 
 def _spoken(turn: Turn, model: str) -> _Spoken:

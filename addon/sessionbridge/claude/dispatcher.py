@@ -224,8 +224,8 @@ class ClaudeDispatcher:
             process, session = taken.process, taken.process.session_id
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
-            plan, written = with_sources(taken.plan, sources), taken.entries
-            feed = client_tools.inside(plan.feed[len(written) :], job.parameters.tools)
+            plan, written = _given(taken.plan, job, sources), taken.entries
+            feed = plan.feed[len(written) :]
             running = process.turn(
                 feed, plan.ask, written, job.stop, meter=job.meter, patience=job.patience
             )
@@ -348,7 +348,7 @@ class ClaudeDispatcher:
 
     def _write(self, job: Job, sources: Sources, model: str) -> tuple[str, ...]:
         """Writes what can be written; the rest is fed to the process that resumes it."""
-        feed = client_tools.inside(with_sources(job.plan, sources).feed, job.parameters.tools)
+        feed = _given(job.plan, job, sources).feed
         path, cwd = self._profile.transcript(job.session_id), self._profile.work_dir(job.memory)
         return imports.write(path, feed[: imports.writable(feed)], cwd, model)
 
@@ -364,3 +364,9 @@ class ClaudeDispatcher:
                 await process.cli.finish()
         finally:
             await process.cli.kill()
+
+
+def _given(plan: Plan, job: Job, sources: Sources) -> Plan:
+    """The plan with its messages as the CLI is given them."""
+    plan = with_sources(plan, sources)
+    return replace(plan, feed=client_tools.inside(plan.feed, job.parameters.tools))

@@ -11,7 +11,7 @@ writes itself for messages that are fed (measured with 2.1.330).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -70,20 +70,16 @@ def complete(
         return
     now = datetime.now(UTC)
     entries = [entry for entry, _ in said]
-    lines = []
-    for number in range(missing[0], len(said)):
-        entry, message = said[number]
-        fields = _fields(message, entry, entries[number - 1] if number else base, model, now)
-        lines.append(_line({**fields, "cwd": str(cwd), "sessionId": path.stem}))
+    parents = (base, *entries)
+    lines = [
+        _line(said[number][1], entries[number], parents[number], path.stem, cwd, model, now)
+        for number in range(missing[0], len(said))
+    ]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path, "ab", opener=private) as file:
         # The CLI may have been ended in the middle of a line.
         file.write(b"\n" if content and not content.endswith(b"\n") else b"")
         file.write("".join(lines).encode())
-
-
-def _line(fields: Mapping[str, Any]) -> str:
-    return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
 def holds_thoughts(message: Message) -> bool:
@@ -97,16 +93,25 @@ def content_of(message: Message, model: str) -> dict[str, Any]:
     return {**said, "model": model} if holds_thoughts(message) else said
 
 
-def _fields(
-    message: Message, entry: str, parent: str | None, model: str, now: datetime
-) -> dict[str, Any]:
-    return {
+def _line(
+    message: Message,
+    entry: str,
+    parent: str | None,
+    session_id: str,
+    cwd: Path,
+    model: str,
+    now: datetime,
+) -> str:
+    fields = {
         "parentUuid": parent,
         "uuid": entry,
         "type": message.role,
         "message": content_of(message, model),
         "timestamp": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "cwd": str(cwd),
+        "sessionId": session_id,
     }
+    return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
 def transcript(
@@ -119,12 +124,8 @@ def transcript(
 ) -> bytes:
     """One JSON entry a line, each naming the one before it."""
     parents = (None, *entries)
-    lines = []
-    for message, entry, parent in zip(messages, entries, parents, strict=False):
-        fields = {
-            **_fields(message, entry, parent, model, now),
-            "cwd": str(cwd),
-            "sessionId": session_id,
-        }
-        lines.append(_line(fields))
+    lines = [
+        _line(message, entry, parent, session_id, cwd, model, now)
+        for message, entry, parent in zip(messages, entries, parents, strict=False)
+    ]
     return "".join(lines).encode()

@@ -41,6 +41,7 @@ class LiveProcess:
         self.astray = False
         """Whether it goes on without us: its turn had not ended when the answer had."""
         self._tools = tools
+        self._values = OwnValues(mode.parameters.tools)
         self._cost, self._estimated = cost_before, 0.0
 
     def goes_on_with(self, job: Job) -> bool:
@@ -87,7 +88,7 @@ class LiveProcess:
         )
         if meter is not None:
             meter.connect(lambda: answer.spent)
-        cut, values = CutAnswer(stop), OwnValues(self.mode.parameters.tools)
+        cut = CutAnswer(stop)
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:
                 if isinstance(message, UserMessage):
@@ -96,7 +97,7 @@ class LiveProcess:
                 if isinstance(message, SystemMessage) and message.subtype == "init":
                     self._tools.check_taken(message.data.get("tools"))
                 shown = [delta for read in answer.read(message) for delta in cut.of(read)]
-                for delta in [own for read in shown for own in values.of(self._named(read))]:
+                for delta in [own for read in shown for own in self._values.of(self._named(read))]:
                     if isinstance(delta, ThinkingDelta) and not self._shows_thoughts:
                         continue
                     if isinstance(delta, Finished):

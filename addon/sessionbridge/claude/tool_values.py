@@ -56,8 +56,8 @@ def _as_offered(value: str) -> str:
 
 
 class OwnValues:
-    """Puts the client's values back in the calls of one answer. The inputs of tools that have such
-    are held back until they are whole; all others pass as they come."""
+    """Puts the client's values back in the calls of one answer after another. The inputs of tools
+    that have such are held back until they are whole; all others pass as they come."""
 
     def __init__(self, tools: Sequence[Tool]) -> None:
         changed = {tool.name: changed_values(tool.schema) for tool in tools}
