@@ -301,6 +301,9 @@ class ClaudeDispatcher:
                 await self._pool.drop(process)
             if not alive:
                 await self._complete(process, plan, end)
+            if process.other_inputs and process.mode.memory == "session":
+                path = self._profile.transcript(process.session_id)
+                await on_thread(lambda: imports.put_back(path, process.other_inputs))
             return
         try:
             if process.waits_for:

@@ -11,7 +11,7 @@ writes itself for messages that are fed (measured with 2.1.330).
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,11 @@ def write(path: Path, messages: Sequence[Message], cwd: Path, model: str) -> tup
     """Writes the transcript of the session that the file is named after, whole or not at all, and
     for its owner only. Returns its entries, one for each message."""
     entries = tuple(str(uuid4()) for _ in messages)
-    content = transcript(messages, entries, path.stem, cwd, model, datetime.now(UTC))
+    _replace(path, transcript(messages, entries, path.stem, cwd, model, datetime.now(UTC)))
+    return entries
+
+
+def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
     try:
@@ -56,7 +60,24 @@ def write(path: Path, messages: Sequence[Message], cwd: Path, model: str) -> tup
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
-    return entries
+
+
+def put_back(path: Path, inputs: Mapping[str, Any]) -> None:
+    """Gives calls in a transcript, which no CLI has open, other inputs, by the ids of the calls."""
+    lines = path.read_bytes().splitlines(keepends=True)
+    _replace(path, b"".join(_with_inputs(line, inputs) for line in lines))
+
+
+def _with_inputs(line: bytes, inputs: Mapping[str, Any]) -> bytes:
+    try:
+        entry = json.loads(line)
+        calls = [block for block in entry["message"]["content"] if block["type"] == "tool_use"]
+    except (ValueError, LookupError, TypeError):
+        return line  # says nothing, or was not finished
+    calls = [call for call in calls if call["id"] in inputs]
+    for call in calls:
+        call["input"] = inputs[call["id"]]
+    return json.dumps(entry, separators=(",", ":")).encode() + b"\n" if calls else line
 
 
 def complete(

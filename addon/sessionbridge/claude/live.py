@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
+from typing import Any
 
-from claude_agent_sdk import SystemMessage, UserMessage
+from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 
 from sessionbridge.claude import client_tools
 from sessionbridge.claude.answer import AnswerReader
@@ -15,6 +16,7 @@ from sessionbridge.claude.answer_end import AnswerEnd
 from sessionbridge.claude.client_tools import ClientTools
 from sessionbridge.claude.job import Job, Meter, Mode
 from sessionbridge.claude.process import CliProcess
+from sessionbridge.claude.replay import Replay
 from sessionbridge.claude.stops import CutAnswer
 from sessionbridge.claude.tool_values import OwnValues
 from sessionbridge.turn import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
@@ -38,6 +40,8 @@ class LiveProcess:
         """The ids of calls whose results its turn needs to go on."""
         self.cut_answer: Message | None = None
         """That answer, where the CLI was not let end its turn."""
+        self.other_inputs: Mapping[str, Any] = {}
+        """What the client was given for calls that the CLI holds in another way, by their ids."""
         self.astray = False
         """Whether it goes on without us: its turn had not ended when the answer had."""
         self._tools = tools
@@ -88,20 +92,23 @@ class LiveProcess:
         )
         if meter is not None:
             meter.connect(lambda: answer.spent)
-        cut = CutAnswer(stop)
+        cut, replay = CutAnswer(stop), Replay()
         async with aclosing(self.cli.messages()) as messages:
             async for message in messages:
                 if isinstance(message, UserMessage):
                     answer.results_taken(message.uuid)
                     self._give(results)
+                if isinstance(message, AssistantMessage):
+                    replay.held(message)
                 if isinstance(message, SystemMessage) and message.subtype == "init":
                     self._tools.check_taken(message.data.get("tools"))
                 shown = [delta for read in answer.read(message) for delta in cut.of(read)]
                 for delta in [own for read in shown for own in self._values.of(self._named(read))]:
                     if isinstance(delta, ThinkingDelta) and not self._shows_thoughts:
                         continue
+                    replay.given(delta)
                     if isinstance(delta, Finished):
-                        self._end(answer, delta)
+                        self._end(answer, delta, replay)
                         yield delta
                         return
                     yield delta
@@ -122,11 +129,15 @@ class LiveProcess:
         if (result := next(results, None)) is not None:
             self._tools.give(result)
 
-    def _end(self, answer: AnswerReader, end: Finished) -> None:
+    def _end(self, answer: AnswerReader, end: Finished, replay: Replay) -> None:
         self.tip, self.session_id = end.tip, end.internal_id
         self.cut_answer = answer.said if answer.cut and not answer.calls else None
         self._cost, self._estimated = answer.cost, answer.estimated
-        if end.stop_reason == "tool_use" and self._tools.names.issuperset(answer.calls.values()):
+        known = self._tools.names.issuperset(answer.calls.values())
+        waits = known and end.stop_reason == "tool_use"
+        if waits and replay.is_exact:
             self.waits_for = frozenset(answer.calls)
-        else:
-            self.astray = answer.cut
+            return
+        self.astray = answer.cut
+        if waits:
+            self.other_inputs = replay.inputs
