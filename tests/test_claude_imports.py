@@ -92,41 +92,70 @@ def test_a_file_ends_with_the_last_answer_in_text(
     assert imports.writable(messages) == count
 
 
-def test_each_entry_names_the_one_before_it() -> None:
-    now = datetime(2026, 11, 22, 1, 2, 3, 4567, UTC)
+def written(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n")[:-1]]
+
+
+def test_each_entry_names_the_one_before_it(tmp_path: Path) -> None:
     half = say("half a \ud800 pair\u2028")
-    content = imports.transcript(
-        (half, *FEW), ("a", "b", "c"), "session", Path("/work"), "claude-x", now
-    )
-    lines = content.decode().removesuffix("\n").split("\n")
-    entries = [json.loads(line) for line in lines]
-    assert [(entry["parentUuid"], entry["uuid"]) for entry in entries] == [
-        (None, "a"),
-        ("a", "b"),
-        ("b", "c"),
-    ]
-    assert entries[0] == {
+    path = tmp_path / "session.jsonl"
+    entries, tip = imports.write(imports.Place(path, Path("/work"), "x"), (half, *FEW))
+    lines = written(path)
+    assert [line["uuid"] for line in lines] == [*entries]
+    assert [line["parentUuid"] for line in lines] == [None, *entries[:-1]]
+    assert (tip, datetime.fromisoformat(lines[0].pop("timestamp")).tzinfo) == (entries[-1], UTC)
+    assert lines[0] == {
         "parentUuid": None,
-        "uuid": "a",
+        "uuid": entries[0],
         "type": "user",
         "message": {"role": "user", "content": [dict(half.blocks[0])]},
-        "timestamp": "2026-11-22T01:02:03.004Z",
         "cwd": "/work",
         "sessionId": "session",
     }
 
 
+NOTE = {"type": "date", "date": "2026-11-29"}
+
+
+@pytest.mark.parametrize(
+    ("messages", "types"),
+    [
+        (FEW, ["user", "attachment", "assistant"]),
+        (FEW[:1], ["user", "attachment"]),
+        (FEW[1:], ["assistant"]),
+    ],
+)
+def test_notes_follow_the_first_message(
+    tmp_path: Path, messages: tuple[Message, ...], types: list[str]
+) -> None:
+    path = tmp_path / "session.jsonl"
+    entries, tip = imports.write(imports.Place(path, tmp_path, "x"), messages, [NOTE])
+    lines = written(path)
+    assert [line["type"] for line in lines] == types
+    assert [line["parentUuid"] for line in lines[1:]] == [line["uuid"] for line in lines[:-1]]
+    assert [line["attachment"] for line in lines if line["uuid"] not in entries] == [NOTE] * (
+        len(types) - len(messages)
+    )
+    assert tip == lines[-1]["uuid"]
+
+
+def test_with_notes_a_file_can_hold_the_first_message_alone() -> None:
+    assert imports.writable((say("Look"), CALL, RESULT), [NOTE]) == 1
+    assert imports.writable((say("Well", "assistant"), say("Look"), CALL), [NOTE]) == 1
+    assert imports.writable((CALL, RESULT), [NOTE]) == 0
+
+
 def test_the_file_is_whole_and_its_owners_only(tmp_path: Path) -> None:
-    path = tmp_path / "projects" / "slug" / "session.jsonl"
+    place = imports.Place(tmp_path / "projects" / "slug" / "session.jsonl", tmp_path, "x")
     for _ in range(2):
-        entries = imports.write(path, FEW, tmp_path, "claude-x")
-    assert [json.loads(line)["uuid"] for line in path.read_text().splitlines()] == list(entries)
-    assert S_IMODE(path.stat().st_mode) == 0o600
+        entries = imports.write(place, FEW).entries
+    assert [line["uuid"] for line in written(place.path)] == list(entries)
+    assert S_IMODE(place.path.stat().st_mode) == 0o600
     unwritable = Message("user", ({"type": "text", "text": object()},))
     with pytest.raises(TypeError):
-        imports.write(path, (unwritable,), tmp_path, "claude-x")
-    assert list(path.parent.iterdir()) == [path]
-    assert len(path.read_text().splitlines()) == len(FEW)
+        imports.write(place, (unwritable,))
+    assert list(place.path.parent.iterdir()) == [place.path]
+    assert len(written(place.path)) == len(FEW)
 
 
 @pytest.fixture

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.claude.job import Job
 from sessionbridge.cli.scripted_api import Reply
 from sessionbridge.errors import ToolsLost
 from sessionbridge.turn import Block, Message, Parameters, Tool
@@ -52,10 +49,6 @@ AS_IT_IS: dict[str, tuple[Block, ...]] = {
 }
 
 
-def on_sonnet(ask: str | Message, **changes: Any) -> Job:
-    return offering(ask, OFFERED, model="sonnet", **changes)
-
-
 def results(blocks: tuple[Block, ...]) -> tuple[Block, ...]:
     return tuple(found(block["id"]) for block in blocks if block["type"] == "tool_use")
 
@@ -78,15 +71,15 @@ async def test_the_results_are_brought_in_with_the_answer_as_the_client_got_it(
 
         asked = Message("user", results(blocks))
         feed = (say("Look"), Message("assistant", blocks))
-        done = await answer(dispatcher, on_sonnet(asked, name="import", feed=feed))
+        done = await answer(dispatcher, offering(asked, OFFERED, name="import", feed=feed))
         expected = [*said("user", text("Look")), *said("assistant", *blocks)]
         expected += said("user", *asked.blocks)
         assert shown(stage) == expected
-        thanks = on_sonnet("Thanks", name="resume", after=done)
+        thanks = offering("Thanks", OFFERED, name="resume", after=done)
         assert kind(await answer(dispatcher, thanks)) == "live"
         expected += [*said("assistant", text("Done.")), *said("user", text("Thanks"))]
         assert shown(stage) == expected
-    await stage.answer(on_sonnet("Well?", name="resume", after=done))
+    await stage.answer(offering("Well?", OFFERED, name="resume", after=done))
     assert shown(stage)[: len(expected) - 1] == expected[:-1]
 
 

@@ -324,7 +324,7 @@ def _refuse_results_alone(plan: Plan) -> None:
     """The CLI would put words of its own in the place of results without calls."""
     first = (*plan.feed, plan.ask)[0]
     waits = plan.base is not None and plan.base.is_open
-    if not waits and any(block["type"] == "tool_result" for block in first.blocks):
+    if not waits and first.brings_results:
         raise BadRequest(
             "These tool results answer no call that is known here; send the conversation from its "
             "beginning."

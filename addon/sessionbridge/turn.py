@@ -71,6 +71,11 @@ class Message:
     role: Role
     blocks: tuple[Block, ...]
 
+    @property
+    def brings_results(self) -> bool:
+        """Whether it answers calls of the message before it."""
+        return any(block["type"] == "tool_result" for block in self.blocks)
+
 
 @dataclass(frozen=True, slots=True)
 class Tool:

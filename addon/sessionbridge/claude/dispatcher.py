@@ -23,6 +23,7 @@ from sessionbridge.claude.launcher import ClaudeProfile, Launcher
 from sessionbridge.claude.live import LiveProcess
 from sessionbridge.claude.machine import has_room
 from sessionbridge.claude.models import DEFAULT
+from sessionbridge.claude.notes import Note, Notes
 from sessionbridge.claude.pool import Pool
 from sessionbridge.claude.process import FeedRefused
 from sessionbridge.claude.spares import Spares
@@ -101,6 +102,7 @@ class ClaudeDispatcher:
         self._launcher = Launcher(profile)
         self._pool = Pool(keep.live, keep.idle, keep.tool_wait, self._retire)
         self._spares = Spares(keep.spare, keep.idle, self._spare, room)
+        self._notes = Notes()
         self._feeding_works = True
         self._listing = asyncio.Lock()
 
@@ -192,10 +194,13 @@ class ClaudeDispatcher:
         return [*ways, *self._new_ways(job)]
 
     def _fits_a_spare(self, job: Job) -> bool:
-        """Resuming is left to a process that resumes, or a session would be left behind; and what
-        a transcript holds of a URL is not fetched again."""
+        """Resuming is left to a process that resumes, or a session would be left behind; results to
+        one that need not put notes into them; and what a transcript holds of a URL is not fetched
+        again."""
         plan = job.plan.from_nothing
         if plan is None or job.plan.name == "resume" or job.memory == "continue":
+            return False
+        if plan.ask.brings_results:
             return False
         known = plan.feed[: len(plan.feed) - len(job.plan.feed)]
         if given_by_url(known):
@@ -207,6 +212,8 @@ class ClaudeDispatcher:
         """Only a session of its own that starts from nothing can be written as a file."""
         plan = job.plan
         new = plan.base is None and job.memory == "session"
+        if new and plan.ask.brings_results:
+            return ("file", "fed")
         if not new or not imports.writable(plan.feed):
             return ("fed",)
         if not self._feeding_works:
@@ -264,9 +271,11 @@ class ClaudeDispatcher:
                 return _Taken(await self._started(job, plan.base), "new", plan)
             case "file":
                 model = await self._api_name(job)
-                entries = await on_thread(lambda: self._write(job, sources, model))
-                tip = Point("", job.session_id, entries[-1], 0, is_tip=True)
-                return _Taken(await self._started(job, tip), "new", plan, entries)
+                written = await on_thread(lambda: self._write(job, sources, model))
+                if written is None:
+                    return _Taken(await self._started(job, None), "new", plan)
+                tip = Point("", job.session_id, written.tip, 0, is_tip=True)
+                return _Taken(await self._started(job, tip), "new", plan, written.entries)
 
     async def _live(self, job: Job) -> LiveProcess:
         """A session must outlive its process: what is written to a deleted file is not kept."""
@@ -287,9 +296,9 @@ class ClaudeDispatcher:
             return
         spoken = zip(entries, (*plan.feed, plan.ask, answer), strict=True)
         said = [(entry, message) for entry, message in spoken if entry is not None]
-        path, cwd = self._profile.transcript(process.session_id), self._profile.work_dir("session")
+        place = self._written_at(process.session_id, process.cli.model)
         base = plan.base.entry_uuid if plan.base else None
-        await on_thread(lambda: imports.complete(path, said, base, cwd, process.cli.model))
+        await on_thread(lambda: imports.complete(place, said, base))
 
     async def _keep_or_end(self, process: LiveProcess, plan: Plan, end: Finished) -> None:
         if process.astray:
@@ -345,15 +354,24 @@ class ClaudeDispatcher:
 
     async def _api_name(self, job: Job) -> str:
         """Of the job's model. Only where a process was started is it known, and only what was
-        thought is written with it."""
-        thought = any(map(imports.holds_thoughts, job.plan.feed))
-        return api_name(job.mode.model, await self.models() if thought else ())
+        thought is written with it, and notes."""
+        plan = job.plan
+        needed = plan.ask.brings_results or any(map(imports.holds_thoughts, plan.feed))
+        return api_name(job.mode.model, await self.models() if needed else ())
 
-    def _write(self, job: Job, sources: Sources, model: str) -> tuple[str, ...]:
+    def _write(self, job: Job, sources: Sources, model: str) -> imports.Written | None:
         """Writes what can be written; the rest is fed to the process that resumes it."""
         feed = _given(job.plan, job, sources).feed
-        path, cwd = self._profile.transcript(job.session_id), self._profile.work_dir(job.memory)
-        return imports.write(path, feed[: imports.writable(feed)], cwd, model)
+        place = self._written_at(job.session_id, model)
+        notes: tuple[Note, ...] = ()
+        if job.plan.ask.brings_results:
+            notes = self._notes.today(self._profile.transcripts, model)
+        count = imports.writable(feed, notes)
+        return imports.write(place, feed[:count], notes) if count else None
+
+    def _written_at(self, session_id: str, model: str) -> imports.Place:
+        profile = self._profile
+        return imports.Place(profile.transcript(session_id), profile.work_dir("session"), model)
 
     async def _spare(self, mode: Mode) -> LiveProcess:
         return await self._launcher.start(mode, str(uuid4()))

@@ -11,13 +11,14 @@ writes itself for messages that are fed (measured with 2.1.330).
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sessionbridge.claude.disk import private
+from sessionbridge.claude.notes import Note
 from sessionbridge.turn import Message
 
 LONG = 10
@@ -30,8 +31,25 @@ LONG_FOR_A_SPARE = 40
 _THOUGHTS = ("thinking", "redacted_thinking")
 
 
-def writable(messages: Sequence[Message]) -> int:
-    """How many of these a transcript can hold: up to the last answer that ends in text.
+class Place(NamedTuple):
+    """The transcript of the session that the file is named after; `model` is the one that session
+    has, by its name in the API."""
+
+    path: Path
+    cwd: Path
+    model: str
+
+
+class Written(NamedTuple):
+    """The entries of a transcript's messages, and the last of all, where the session goes on."""
+
+    entries: tuple[str, ...]
+    tip: str
+
+
+def writable(messages: Sequence[Message], notes: Sequence[Note] = ()) -> int:
+    """How many of these a transcript can hold: up to the last answer that ends in text, or the
+    first message alone with the notes that follow it.
 
     The CLI touches any other end: it answers an open `tool_use` ("Tool call interrupted …") and
     adds "No response requested." to a `tool_result` (measured).
@@ -40,15 +58,18 @@ def writable(messages: Sequence[Message]) -> int:
         message = messages[count - 1]
         if message.role == "assistant" and message.blocks[-1].get("type") == "text":
             return count
-    return 0
+    return 1 if notes and messages and messages[0].role == "user" else 0
 
 
-def write(path: Path, messages: Sequence[Message], cwd: Path, model: str) -> tuple[str, ...]:
-    """Writes the transcript of the session that the file is named after, whole or not at all, and
-    for its owner only. Returns its entries, one for each message."""
-    entries = tuple(str(uuid4()) for _ in messages)
-    _replace(path, transcript(messages, entries, path.stem, cwd, model, datetime.now(UTC)))
-    return entries
+def write(place: Place, messages: Sequence[Message], notes: Sequence[Note] = ()) -> Written:
+    """Writes the file whole or not at all, and for its owner only."""
+    lines: list[dict[str, Any]] = []
+    for told in _told(messages, notes, place.model):
+        before = lines[-1]["uuid"] if lines else None
+        lines.append(_line(place, told, str(uuid4()), before))
+    _replace(place.path, b"".join(map(_json, lines)))
+    entries = tuple(line["uuid"] for line in lines if line["type"] != "attachment")
+    return Written(entries, lines[-1]["uuid"])
 
 
 def _replace(path: Path, content: bytes) -> None:
@@ -77,30 +98,28 @@ def _with_inputs(line: bytes, inputs: Mapping[str, Any]) -> bytes:
     calls = [call for call in calls if call["id"] in inputs]
     for call in calls:
         call["input"] = inputs[call["id"]]
-    return json.dumps(entry, separators=(",", ":")).encode() + b"\n" if calls else line
+    return _json(entry) if calls else line
 
 
-def complete(
-    path: Path, said: Sequence[tuple[str, Message]], base: str | None, cwd: Path, model: str
-) -> None:
+def complete(place: Place, said: Sequence[tuple[str, Message]], base: str | None) -> None:
     """Adds what the transcript of a CLI that was ended lacks of its last turn: entries with their
     messages, which follow the entry `base`."""
+    path = place.path
     content = path.read_bytes() if path.exists() else b""
     missing = [number for number, (entry, _) in enumerate(said) if entry.encode() not in content]
     if not missing:
         return
-    now = datetime.now(UTC)
     entries = [entry for entry, _ in said]
-    parents = (base, *entries)
+    before = (base, *entries)
     lines = [
-        _line(said[number][1], entries[number], parents[number], path.stem, cwd, model, now)
+        _line(place, _speaking(said[number][1], place.model), entries[number], before[number])
         for number in range(missing[0], len(said))
     ]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with open(path, "ab", opener=private) as file:
         # The CLI may have been ended in the middle of a line.
         file.write(b"\n" if content and not content.endswith(b"\n") else b"")
-        file.write("".join(lines).encode())
+        file.write(b"".join(map(_json, lines)))
 
 
 def holds_thoughts(message: Message) -> bool:
@@ -114,39 +133,30 @@ def content_of(message: Message, model: str) -> dict[str, Any]:
     return {**said, "model": model} if holds_thoughts(message) else said
 
 
-def _line(
-    message: Message,
-    entry: str,
-    parent: str | None,
-    session_id: str,
-    cwd: Path,
-    model: str,
-    now: datetime,
-) -> str:
-    fields = {
-        "parentUuid": parent,
+def _told(
+    messages: Sequence[Message], notes: Sequence[Note], model: str
+) -> Iterator[Mapping[str, Any]]:
+    for number, message in enumerate(messages):
+        yield _speaking(message, model)
+        if number == 0 and message.role == "user":
+            yield from ({"type": "attachment", "attachment": note} for note in notes)
+
+
+def _speaking(message: Message, model: str) -> Mapping[str, Any]:
+    return {"type": message.role, "message": content_of(message, model)}
+
+
+def _line(place: Place, told: Mapping[str, Any], entry: str, before: str | None) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    return {
+        "parentUuid": before,
         "uuid": entry,
-        "type": message.role,
-        "message": content_of(message, model),
-        "timestamp": now.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-        "cwd": str(cwd),
-        "sessionId": session_id,
+        **told,
+        "timestamp": now.replace("+00:00", "Z"),
+        "cwd": str(place.cwd),
+        "sessionId": place.path.stem,
     }
-    return json.dumps(fields, separators=(",", ":")) + "\n"
 
 
-def transcript(
-    messages: Sequence[Message],
-    entries: Sequence[str],
-    session_id: str,
-    cwd: Path,
-    model: str,
-    now: datetime,
-) -> bytes:
-    """One JSON entry a line, each naming the one before it."""
-    parents = (None, *entries)
-    lines = [
-        _line(message, entry, parent, session_id, cwd, model, now)
-        for message, entry, parent in zip(messages, entries, parents, strict=False)
-    ]
-    return "".join(lines).encode()
+def _json(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line, separators=(",", ":")).encode() + b"\n"

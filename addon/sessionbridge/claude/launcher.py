@@ -66,11 +66,12 @@ class ClaudeProfile:
         return self.home / "tmp"
 
     def transcript(self, internal_id: str) -> Path:
-        return self._transcripts / f"{internal_id}.jsonl"
+        return self.transcripts / f"{internal_id}.jsonl"
 
     @cached_property
-    def _transcripts(self) -> Path:
-        """Resolves links in the path, which takes longer than all else that is done with it."""
+    def transcripts(self) -> Path:
+        """Their folder. Resolves links in the path, which takes longer than all else that is done
+        with it."""
         return transcript_path(self.config_dir, self.work_dir("session"), "any").parent
 
 

@@ -15,7 +15,6 @@ from sessionbridge.sessions.ledger import SILENT, Lineage, TurnRecord
 from sessionbridge.sessions.lineage import ROOT, Link, chain, extend
 from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.plan import (
-    brings_results,
     plan_client_held,
     plan_server_held,
     plan_unknown,
@@ -162,7 +161,7 @@ class Remembered:
         return plan
 
     async def _lineage(self) -> Lineage:
-        waits = brings_results(self._links)
+        waits = self._links[-1].message.brings_results
         return await self._store.lineage(
             self._key, self._hashes, asked_so=self._looked_for, waits=waits
         )
@@ -186,7 +185,7 @@ class Remembered:
         tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
         known = key is not None and key == lineage.request
         # No two calls have one id: results that were asked before are the same ones.
-        results = brings_results(self._links)
+        results = self._links[-1].message.brings_results
         repeats = same and (known or results or (self._attempt.again and not tried))
         end = lineage.before if repeats else tip
         waits = end is not None and end.is_open

@@ -101,17 +101,13 @@ def plan_unknown(links: Sequence[Link], reason: str | None = None) -> Plan:
     return Plan("fresh", reason or "first_turn", None, (), ask.message)
 
 
-def brings_results(links: Sequence[Link]) -> bool:
-    return any(block["type"] == "tool_result" for block in links[-1].message.blocks)
-
-
 def _differ(before: str | None, now: str | None) -> bool:
     return None not in (before, now) and before != now
 
 
 def _imported(links: Sequence[Link]) -> str:
     """Tool results that are brought in are those that no process waits for any more."""
-    return "tools_imported" if brings_results(links) else "imported"
+    return "tools_imported" if links[-1].message.brings_results else "imported"
 
 
 def _preference(point: Point) -> tuple[bool, int]:
