@@ -204,7 +204,10 @@ class TestEnds:
         assert answer.status == ("incomplete" if reason else "completed")
         assert (answer.incomplete_details and answer.incomplete_details.reason) == reason
         assert answer.output_text == ("Hello" if deltas else "")
-        assert len(answer.output) == bool(deltas)
+        parts = [part for item in answer.output for part in getattr(item, "content", [])]
+        kinds = ["output_text"] * bool(deltas) + ["refusal"] * (stop_reason == "refusal")
+        assert [part.type for part in parts] == kinds
+        assert stop_reason != "refusal" or parts[-1].refusal == "No harm, please."
         assert answer.usage.output_tokens == 7
 
 
@@ -215,6 +218,8 @@ def test_a_refusal_without_an_explanation(details: dict[str, Any] | None, stream
     chat = read_by_client("chat", [], last, stream=stream)
     assert isinstance(chat, ChatCompletion)
     assert (chat.choices[0].message.refusal, chat.choices[0].message.content) == (None, "")
+    response = read_by_client("responses", [], last, stream=stream)
+    assert isinstance(response, Response) and response.output == []
     answer = read_by_client("messages", [], last, stream=stream)
     assert isinstance(answer, anthropic.types.Message)
     assert (answer.stop_details is None) == (details is None)

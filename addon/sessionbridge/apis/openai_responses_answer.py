@@ -22,6 +22,7 @@ from sessionbridge.apis.openai_responses_output import (
     Item,
     MessageItem,
     ReasoningItem,
+    RefusalItem,
     Status,
 )
 from sessionbridge.errors import BridgeError
@@ -173,6 +174,10 @@ class _Events:
     def _finish(self, finished: Finished) -> Iterator[Event]:
         reason = INCOMPLETE.get(finished.stop_reason)
         yield from self._close("incomplete" if reason else "completed")
+        if finished.explanation:
+            after = 0 if self._block is None else self._block + 1
+            yield from self._more(after, finished.explanation, RefusalItem)
+            yield from self._close("completed")
         usage = _usage(finished)
         if reason:
             details = {"reason": reason}

@@ -63,26 +63,54 @@ class Item(ABC):
         return {"type": f"response.{name}", **place, **fields}
 
 
-class MessageItem(Item):
-    """A text, the only part of its message."""
+class SaidItem(Item):
+    """A message of a single part."""
 
     prefix = "msg"
 
     def added(self) -> Iterator[Event]:
         yield from super().added()
-        yield self._event("content_part.added", content_index=0, part=_output_text(""))
+        yield self._event("content_part.added", content_index=0, part=self._part(""))
 
     def value(self, status: Status) -> dict[str, Any]:
-        content = [] if status == "in_progress" else [_output_text(self._text)]
+        content = [] if status == "in_progress" else [self._part(self._text)]
         head = {"id": self._id, "type": "message", "status": status}
         return {**head, "role": "assistant", "content": content}
+
+    def _whole(self) -> Iterator[Event]:
+        yield self._event("content_part.done", content_index=0, part=self._part(self._text))
+
+    @abstractmethod
+    def _part(self, text: str) -> dict[str, Any]:
+        """The part with this text."""
+
+
+class MessageItem(SaidItem):
+    """What the model has said."""
 
     def _grown(self, piece: str) -> Iterator[Event]:
         yield self._event("output_text.delta", content_index=0, delta=piece, logprobs=[])
 
     def _whole(self) -> Iterator[Event]:
         yield self._event("output_text.done", content_index=0, text=self._text, logprobs=[])
-        yield self._event("content_part.done", content_index=0, part=_output_text(self._text))
+        yield from super()._whole()
+
+    def _part(self, text: str) -> dict[str, Any]:
+        return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+class RefusalItem(SaidItem):
+    """Why the API has refused to go on."""
+
+    def _grown(self, piece: str) -> Iterator[Event]:
+        yield self._event("refusal.delta", content_index=0, delta=piece)
+
+    def _whole(self) -> Iterator[Event]:
+        yield self._event("refusal.done", content_index=0, refusal=self._text)
+        yield from super()._whole()
+
+    def _part(self, text: str) -> dict[str, Any]:
+        return {"type": "refusal", "refusal": text}
 
 
 class ReasoningItem(Item):
@@ -151,10 +179,6 @@ class CustomToolCallItem(CallItem):
         if text:
             yield self._event("custom_tool_call_input.delta", delta=text)
         yield self._event("custom_tool_call_input.done", input=text)
-
-
-def _output_text(text: str) -> dict[str, Any]:
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
 def _summary_text(text: str) -> dict[str, Any]:
