@@ -11,7 +11,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count
 
 from sessionbridge.claude.job import Job
@@ -70,6 +70,7 @@ class ScriptedDispatcher:
         """Raised in the middle of the answer."""
         self.spends: Spent | None = None
         """What the model calls are known to have used, from the first delta on."""
+        self.limits: tuple[tuple[str, str], ...] = ()
         self.gate: asyncio.Event | None = None
         """Waited for before each delta."""
         self.waiting = asyncio.Event()
@@ -121,7 +122,8 @@ class ScriptedDispatcher:
             if calls:
                 self.waiting_for_tools.add(job.session_id)
             reason = "tool_use" if calls else "end_turn"
-            yield Finished(job.session_id, (*given, last), reason, USAGE, COST)
+            end = Finished(job.session_id, (*given, last), reason, USAGE, COST)
+            yield replace(end, limits=self.limits)
         finally:
             # As a process does, it takes a moment to end, and is in the way until it has.
             await asyncio.sleep(0)

@@ -13,10 +13,10 @@ from claude_agent_sdk.types import RateLimitInfo
 
 from sessionbridge.claude.answer import AnswerReader
 from sessionbridge.claude.limits import limit_headers, seconds_until_reset
-from sessionbridge.cli.scripted_api import Failure
+from sessionbridge.cli.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed
 from tests.bridge_fixtures import House, house
-from tests.claude_cli import Stage, isolated, job, staged
+from tests.claude_cli import USAGE, Stage, isolated, job, staged
 from tests.test_claude_answer import PLAIN, result
 
 __all__ = ["house"]
@@ -121,6 +121,32 @@ def test_a_limit_is_told_with_a_429_alone() -> None:
             reading.read(result(is_error=True, api_error_status=status))
         assert len(caught.value.headers) == count
         assert (caught.value.retry_after is None) == (status == 500)
+
+
+async def test_how_much_of_a_limit_is_used_is_told_with_the_answer(stage: Stage) -> None:
+    told = {
+        "status": "allowed_warning",
+        "reset": str(int(time.time()) + 7200),
+        "representative-claim": "five_hour",
+        "5h-status": "allowed",
+        "5h-reset": str(int(time.time()) + 7200),
+        "5h-utilization": "0.91",
+    }
+    headers = {UNIFIED + name: value for name, value in told.items()}
+    stage.replies = [Reply(("Hi",), USAGE, headers=headers)]
+    by_login = await stage.answer(job("Hi"), extra=stage.extra | LOGIN)
+    assert dict(by_login.finished.limits) == headers
+    stage.replies = [Reply(("Hi",), USAGE)]
+    assert (await stage.answer(job("Hi"), extra=stage.extra | LOGIN)).finished.limits == ()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_document_has_them_as_headers(house: House, stream: bool) -> None:
+    """Those of a stream are sent before the CLI tells them."""
+    house.dispatcher.limits = ((UNIFIED + "status", "allowed"),)
+    answer = await house.ask("one", stream=stream)
+    assert answer.status == 200
+    assert answer.headers.get(UNIFIED + "status") == (None if stream else "allowed")
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -427,7 +427,7 @@ def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
         headers.append(("x-sessionbridge-usage", ", ".join(counts)))
     if outcome.cost_usd is not None:
         headers.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))
-    return headers
+    return [*headers, *outcome.limits]
 
 
 def _error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:

@@ -67,6 +67,7 @@ class Outcome:
     model: str | None = None
     usage: Usage | None = None
     cost_usd: float | None = None
+    limits: tuple[tuple[str, str], ...] = ()
     ttft_ms: int = 0
     duration_ms: int = 0
     turn: int | None = None
@@ -115,6 +116,7 @@ class Outcome:
             case Finished():
                 self.session = delta.internal_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd
+                self.limits = delta.limits
                 self.duration_ms = self._elapsed_ms()
 
     def spend(self, spent: Spent) -> None:

@@ -329,7 +329,8 @@ class Finished:
     is the Messages API's word (`end_turn`, `tool_use`, …), `stop_sequence` the one the answer ended
     at. `compacted` says that the CLI shortened the conversation on its own in this turn. `told` is
     what else the API has told of the usage of its last message, in its own fields, and
-    `stop_details` what it has told of the reason.
+    `stop_details` what it has told of the reason. `limits` are its headers that tell how much of
+    its limits a login has used, where that was known in time.
     """
 
     internal_id: str
@@ -343,6 +344,7 @@ class Finished:
     results_entry: str | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
     stop_details: Mapping[str, Any] | None = None
+    limits: tuple[tuple[str, str], ...] = ()
 
     @property
     def tip(self) -> str | None:

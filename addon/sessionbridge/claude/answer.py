@@ -34,6 +34,7 @@ from claude_agent_sdk import Message as CliMessage
 
 from sessionbridge.claude.answer_end import AnswerEnd
 from sessionbridge.claude.failures import from_result, still_waiting
+from sessionbridge.claude.limits import limit_headers
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.turn import (
@@ -324,6 +325,7 @@ class AnswerReader:
             exact=not self._structured,
             told={**self._usage_told},
             stop_details=self._stop_details if stop_reason == self._stop_reason else None,
+            limits=limit_headers(self._limit) if self._limit else (),
         )
 
 

@@ -22,6 +22,9 @@ _FIELDS = {
     "overageResetsAt": "overage-reset",
     "overageDisabledReason": "overage-disabled-reason",
 }
+_NOTHING = [("status", "allowed")]
+"""What the CLI says where the API has told nothing (measured with 2.1.332)."""
+
 _OF_A_WINDOW = {"status": "status", "resetsAt": "reset", "utilization": "utilization"}
 
 
@@ -33,6 +36,8 @@ def limit_headers(event: RateLimitEvent) -> Headers:
         if name in _WINDOWS and isinstance(window, Mapping):
             short = _WINDOWS[name]
             told += [(f"{short}-{field}", value) for field, value in _told(window, _OF_A_WINDOW)]
+    if told == _NOTHING:
+        return ()
     return tuple((_PREFIX + field, value) for field, value in told)
 
 

@@ -72,6 +72,7 @@ class Reply:
     told: Mapping[str, Any] = field(default_factory=dict)
     told_last: Mapping[str, Any] = field(default_factory=dict)
     stop_details: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def blocks(self) -> tuple[Block, ...]:
@@ -137,6 +138,8 @@ class _Handler(web.RequestHandler):
             self._fail(reply)
             return
         self.set_header("content-type", "text/event-stream")
+        for name, value in reply.headers.items():
+            self.set_header(name, value)
         counts = reply.usage.told
         usage = counts | {"output_tokens": 1} | {**reply.told}
         message = {"id": self._api.next_id(), "model": body["model"], "usage": usage}
