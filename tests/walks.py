@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from sessionbridge.cli.scripted_api import Call, messages
+from sessionbridge.cli.scripted_api import Call
 from sessionbridge.turn import Block, Message
 from tests.proxy import Proxy
 from tests.scripted_api import ScriptedServer
@@ -32,6 +32,7 @@ from tests.spoken import (
     text,
     user,
 )
+from tests.whole_requests import messages
 
 STEPS = 12
 URLS = {
@@ -279,7 +280,7 @@ class Walk:
 def _shown(call: Call) -> Talk:
     return tuple(
         Message("user" if role == "user" else "assistant", tuple(blocks))
-        for role, blocks in messages(call.body)
+        for role, blocks in messages(call)
     )
 
 
