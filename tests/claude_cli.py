@@ -39,8 +39,10 @@ from sessionbridge.turn import (
 from tests.whole_requests import check, conversation, messages
 
 LOGIN = {"ANTHROPIC_AUTH_TOKEN": "dummy"}
-"""As good as a login, but for the lifetime of what is cached: it asks nobody but
-the API."""
+"""As good as a login, but for the lifetime of what is cached: the CLI is not bare, and asks nobody
+but the API."""
+KEY = {"ANTHROPIC_API_KEY": "sk-ant-dummy"}
+"""With it the CLI is bare."""
 MODEL = "claude-sonnet-4-5"
 SECRET = "a-secret-of-this-process"
 USAGE = ScriptedUsage(3, 5, 7, 11)
