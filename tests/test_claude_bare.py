@@ -83,6 +83,18 @@ async def test_a_conversation(stage: Stage, model: str) -> None:
     assert stage.api.others == []
 
 
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "sonnet"])
+async def test_a_session_that_began_by_login_goes_on_without_its_notes(
+    stage: Stage, model: str
+) -> None:
+    by_login = stage.extra | dict.fromkeys(KEY, "") | LOGIN
+    one = await stage.answer(job("My name is Ann.", model=model), extra=by_login)
+    assert "Primary working directory" in str(stage.api.calls[-1].body)
+    await stage.answer(job("Who am I?", "resume", after=one, model=model))
+    met = say("Nice to meet you, Ann!", "assistant")
+    assert_whole(stage.api.calls[-1], say("My name is Ann."), met, say("Who am I?"))
+
+
 TALK = (say("My name is Ann."), say("Well.", "assistant"))
 CALL = Message("assistant", (text("I look."), use("toolu_1", at="it")))
 
