@@ -2,7 +2,9 @@
 
 The client's, or one of the Claude CLI's own, and those are listed here: to the last character, with
 what is known of the machine, the model and the day filled in. Nothing else is ever left out of what
-the tests look at, and a request with a character more is refused.
+the tests look at, and a request with a character more is refused: by itself where the words stand
+in a place of the CLI's or between its tags, else by the test that compares what is left with what
+the client said.
 
 What is in the table was seen with 2.1.332. Of a bare CLI, which has an API key, one line may stay.
 """
