@@ -22,7 +22,6 @@ from sessionbridge.cli.scripted_api import (
     Failure,
     Reply,
     ScriptedApi,
-    conversation,
     remembers_names,
 )
 from sessionbridge.cli.scripted_api import Usage as ScriptedUsage
@@ -37,7 +36,13 @@ from sessionbridge.turn import (
     Started,
     TextDelta,
 )
+from tests.whole_requests import check, conversation, messages
 
+LOGIN = {"ANTHROPIC_AUTH_TOKEN": "dummy"}
+"""As good as a login, but for the lifetime of what is cached: the CLI is not bare, and asks nobody
+but the API."""
+KEY = {"ANTHROPIC_API_KEY": "sk-ant-dummy"}
+"""With it the CLI is bare."""
 MODEL = "claude-sonnet-4-5"
 SECRET = "a-secret-of-this-process"
 USAGE = ScriptedUsage(3, 5, 7, 11)
@@ -136,21 +141,21 @@ async def answer(dispatcher: ClaudeDispatcher, job: Job) -> Answer:
     return Answer(tuple(delta for delta in heard if not isinstance(delta, Dispatched)), told[-1])
 
 
-def _blocks(content: str | list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
 def blocks_of(*messages: Message) -> list[tuple[str, dict[str, Any]]]:
     return [(message.role, dict(block)) for message in messages for block in message.blocks]
 
 
 class Stage:
-    """The real CLI before a scripted API. `replies` are given in order, then names remembered."""
+    """The real CLI before a scripted API. `replies` are given in order, then names remembered.
+    `said` is what the test says as the CLI would (see `whole_requests.check`)."""
 
-    def __init__(self, tmp_path: Path, inherited: Mapping[str, str]) -> None:
+    def __init__(
+        self, tmp_path: Path, inherited: Mapping[str, str], credentials: Mapping[str, str]
+    ) -> None:
         self.replies: list[Reply | Failure] = []
+        self.said: set[str] = set()
         self.api = ScriptedApi(self._script)
-        self.extra = {"ANTHROPIC_BASE_URL": self.api.url, "ANTHROPIC_API_KEY": "sk-ant-dummy"}
+        self.extra = {"ANTHROPIC_BASE_URL": self.api.url, **credentials}
         self.profile = profile(tmp_path, inherited, extra=self.extra)
         self.keep = Keep()
         """No process outlives its turn, unless a test says so."""
@@ -164,17 +169,15 @@ class Stage:
     @property
     def seen(self) -> list[tuple[str, str]]:
         """The conversation the model was shown last."""
-        return conversation(self.api.calls[-1].body)
+        return conversation(self.api.calls[-1])
 
     @property
     def blocks(self) -> list[tuple[str, dict[str, Any]]]:
         """All that the model was shown last, block by block, but what the CLI put in."""
         return [
-            (message["role"], {k: v for k, v in block.items() if k != "cache_control"})
-            for message in self.api.calls[-1].body["messages"]
-            if message["role"] != "system"
-            for block in _blocks(message["content"])
-            if not str(block.get("text")).startswith("<system-reminder>")
+            (role, {k: v for k, v in block.items() if k != "cache_control"})
+            for role, blocks in messages(self.api.calls[-1])
+            for block in blocks
         ]
 
     def was_asked(self, times: int) -> bool:
@@ -185,10 +188,14 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(tmp_path: Path, inherited: Mapping[str, str]) -> AsyncIterator[Stage]:
-    stage = Stage(tmp_path, inherited)
+async def staged(
+    tmp_path: Path, inherited: Mapping[str, str], credentials: Mapping[str, str] = LOGIN
+) -> AsyncIterator[Stage]:
+    stage = Stage(tmp_path, inherited, credentials)
     try:
         yield stage
+        for call in stage.api.calls:
+            check(call, stage.said)
     finally:
         await stage.api.close()
 

@@ -27,6 +27,15 @@ def api() -> Iterator[ScriptedServer]:
         yield server
 
 
+@pytest.fixture(autouse=True)
+def whole_requests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test passes that has shown the model words nobody accounts for."""
+    api = request.getfixturevalue("api") if "api" in request.fixturenames else None
+    yield
+    if isinstance(api, ScriptedServer):
+        api.check()
+
+
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
     """One proxy for a whole file of tests; each test brings session ids of its own."""

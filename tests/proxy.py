@@ -141,7 +141,7 @@ def running_proxy(
         command += ["--listen-port", "0"]
     settings: dict[str, str | Sequence[str]] = {
         "home": str(home / "bridge"),
-        "claude_env": ["ANTHROPIC_API_KEY=sk-ant-dummy", f"ANTHROPIC_BASE_URL={api_url}"],
+        "claude_env": ["ANTHROPIC_AUTH_TOKEN=dummy", f"ANTHROPIC_BASE_URL={api_url}"],
         "retries": "0",
     }
     if door:

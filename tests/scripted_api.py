@@ -33,13 +33,12 @@ from sessionbridge.cli.scripted_api import (
     Failure,
     Reply,
     ScriptedApi,
-    conversation,
-    messages,
     remembers_names,
     text_of,
 )
 from sessionbridge.cli.scripted_events import Pieces
 from tests.scripted_commands import Prompt, obeyed, prompt
+from tests.whole_requests import check, conversation, messages
 
 _TYPES = {
     400: "invalid_request_error",
@@ -57,7 +56,8 @@ class Broken(Exception):
 
 
 class ScriptedServer:
-    """Use as a context manager. `calls` is every request made so far, oldest first."""
+    """Use as a context manager. `calls` is every request made so far, oldest first; `said` what
+    tests say as the CLI would (see `whole_requests.check`)."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -65,6 +65,8 @@ class ScriptedServer:
         self._gates: dict[str, asyncio.Event] = {}
         self._held: dict[str, threading.Event] = {}
         self._ids = count(1)
+        self._checked = 0
+        self.said: set[str] = set()
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()
@@ -84,7 +86,7 @@ class ScriptedServer:
 
     def seen(self, text: str) -> list[list[tuple[str, str]]]:
         """The conversations shown to the model whose last message holds `text`, oldest first."""
-        shown = [conversation(call.body) for call in self.calls]
+        shown = [conversation(call) for call in self.calls]
         return [spoken for spoken in shown if text in spoken[-1][1]]
 
     def heard(self, text: str) -> list[Call]:
@@ -93,7 +95,7 @@ class ScriptedServer:
         return [
             call
             for call in self.calls
-            for said in ["\n".join(text_of(b) for role, b in messages(call.body) if role == "user")]
+            for said in ["\n".join(text_of(b) for role, b in messages(call) if role == "user")]
             if text in said
         ]
 
@@ -102,8 +104,15 @@ class ScriptedServer:
         return [
             call.reply.usage.told
             for call in self.calls
-            if isinstance(call.reply, Reply) and text in conversation(call.body)[-1][1]
+            if isinstance(call.reply, Reply) and text in conversation(call)[-1][1]
         ]
+
+    def check(self) -> None:
+        """Every request since the last time is accounted for, to the last character."""
+        calls = self.calls[self._checked :]
+        self._checked += len(calls)
+        for call in calls:
+            check(call, self.said)
 
     def open_gate(self, name: str) -> None:
         self._loop.call_soon_threadsafe(self._gate(name).set)

@@ -65,7 +65,7 @@ async def test_a_rate_limit_says_when_to_come_back(stage: Stage) -> None:
 
 async def test_without_credentials_it_says_how_to_log_in(stage: Stage) -> None:
     with pytest.raises(NotLoggedIn, match="/login"):
-        await stage.answer(job("Hi"), extra=stage.extra | {"ANTHROPIC_API_KEY": ""})
+        await stage.answer(job("Hi"), extra=stage.extra | {"ANTHROPIC_AUTH_TOKEN": ""})
     assert stage.api.calls == []
 
 

@@ -17,7 +17,7 @@ from uuid import uuid4
 import pytest
 
 from sessionbridge.claude.environment import CHILD_HEADER
-from sessionbridge.cli.scripted_api import Reply, conversation
+from sessionbridge.cli.scripted_api import Reply
 from sessionbridge.errors import SessionLost
 from sessionbridge.turn import TextDelta
 from tests.claude_cli import (
@@ -36,6 +36,7 @@ from tests.claude_cli import (
     staged,
     until,
 )
+from tests.whole_requests import conversation
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def test_what_the_process_shows_of_itself(
     secrets = {
         "HTTPS_PROXY": "http://127.0.0.1:1",
         "https_proxy": "http://127.0.0.1:1",
-        "ANTHROPIC_AUTH_TOKEN": "theirs",
+        "ANTHROPIC_API_KEY": "theirs",
         "CLAUDE_CODE_USE_BEDROCK": "1",
         "DATABASE_PASSWORD": "hunter2",
     }
@@ -260,7 +261,7 @@ async def test_two_sessions_at_once_do_not_meet(stage: Stage) -> None:
     assert [got.text for got in await asyncio.gather(*told)] == [
         f"Nice to meet you, {name}!" for name in names
     ]
-    assert sorted(conversation(call.body) for call in stage.api.calls) == [
+    assert sorted(conversation(call) for call in stage.api.calls) == [
         [("user", f"My name is {name}")] for name in names
     ]
 

@@ -22,7 +22,7 @@ from tests.test_claude_answer import PLAIN, result
 __all__ = ["house"]
 
 UNIFIED = "anthropic-ratelimit-unified-"
-LOGIN = {"ANTHROPIC_API_KEY": "", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-dummy"}
+LOGIN = {"ANTHROPIC_AUTH_TOKEN": "", "CLAUDE_CODE_OAUTH_TOKEN": "sk-ant-oat01-dummy"}
 
 
 @pytest.fixture

@@ -16,12 +16,13 @@ import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
 from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.claude.environment import FIXED
+from sessionbridge.claude.environment import CHILD_HEADER, FIXED
 from sessionbridge.claude.process import CliProcess, FeedRefused
 from sessionbridge.claude.transcript import transcript_path
 from sessionbridge.turn import Message
 from tests.claude_cli import (
     MODEL,
+    SECRET,
     Answer,
     Stage,
     blocks_of,
@@ -113,11 +114,14 @@ async def test_a_greeting_from_the_assistant_comes_first(stage: Stage) -> None:
     assert stage.blocks[0] == blocks_of(greeting)[0], out("keeps a greeting over a resume")
 
 
-async def test_a_live_process_is_fed_between_questions(stage: Stage, tmp_path: Path) -> None:
+async def test_a_live_process_is_fed_between_questions(stage: Stage) -> None:
+    work_dir = stage.profile.work_dir("session")
+    work_dir.mkdir(parents=True)
     process = CliProcess(
         ClaudeAgentOptions(
-            cwd=tmp_path,
-            env={**FIXED, **stage.extra},  # or it makes a title call of its own at any moment
+            cwd=work_dir,
+            # Without what is fixed it makes a title call of its own at any moment.
+            env=FIXED | stage.extra | {"ANTHROPIC_CUSTOM_HEADERS": f"{CHILD_HEADER}: {SECRET}"},
             model=MODEL,
             tools=[],
             setting_sources=[],

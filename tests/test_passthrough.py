@@ -131,7 +131,7 @@ def test_the_child_never_loops_through_the_proxy(
     port = free_port()
     address = f"http://127.0.0.1:{port}"
     variables = {"HTTP_PROXY": address, "HTTPS_PROXY": address, "ALL_PROXY": address}
-    claude_env = ["ANTHROPIC_API_KEY=sk-ant-dummy", f"ANTHROPIC_BASE_URL={api.url}"]
+    claude_env = ["ANTHROPIC_AUTH_TOKEN=dummy", f"ANTHROPIC_BASE_URL={api.url}"]
     if through == "forced":
         claude_env += [f"HTTP_PROXY={address}", "NO_PROXY="]
     options = config(tmp_path) | {"claude_env": claude_env, "unkeyed": "stateless"}

@@ -15,10 +15,11 @@ import pytest
 from sessionbridge.apis import SHAPES
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.traffic.reading import api_of, read
-from sessionbridge.turn import Block, Message
+from sessionbridge.turn import Block, Message, Role
 from tests.proxy import Proxy, running_proxy, wait_for
 from tests.recordings import without_notes
 from tests.scripted_api import ScriptedServer
+from tests.whole_requests import messages
 
 CAPTURED = sorted((Path(__file__).parent / "captured").glob("*.json"))
 OWN = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
@@ -102,23 +103,13 @@ def _chat_answer(blocks: tuple[Block, ...]) -> dict[str, Any]:
 def assert_seen(api: ScriptedServer, program: Program) -> None:
     """The model was shown what the program has told, reminders of its own among it."""
     told = SHAPES[program.api].parse(json.dumps(program.body).encode()).messages
-    own = {block["text"] for m in told for block in m.blocks if block["type"] == "text"}
-    shown = [
-        Message(message["role"], tuple(block for block in blocks if not _is_the_clis(block, own)))
-        for message in api.calls[-1].body["messages"]
-        if message["role"] != "system"
-        for blocks in [_blocks(message["content"])]
-    ]
+    api.said.update(b["text"] for m in told for b in m.blocks if b["type"] == "text")
+    shown = [Message(_role(role), tuple(blocks)) for role, blocks in messages(api.calls[-1])]
     assert chain(shown)[-1].hash == chain(told)[-1].hash
 
 
-def _blocks(content: str | list[Block]) -> list[Block]:
-    return [{"type": "text", "text": content}] if isinstance(content, str) else content
-
-
-def _is_the_clis(block: Block, own: set[str]) -> bool:
-    text = str(block.get("text"))
-    return text.startswith("<system-reminder>") and text not in own
+def _role(name: str) -> Role:
+    return "user" if name == "user" else "assistant"
 
 
 def flows(proxy: Proxy, count: int) -> list[dict[str, Any]]:

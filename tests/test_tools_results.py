@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.cli.scripted_api import messages
 from tests.proxy import Proxy
 from tests.responses_talks import Responses, ResponsesChain
 from tests.scripted_api import ScriptedServer
@@ -23,6 +22,7 @@ from tests.tools_stage import (
     proxy,
     ways,
 )
+from tests.whole_requests import messages
 
 __all__ = ["name", "proxy"]
 
@@ -78,6 +78,7 @@ def test_the_model_sees_a_result_as_the_client_gave_it(
     proxy: Proxy, api: ScriptedServer, name: str, kind: str
 ) -> None:
     talk = MessagesStream(proxy, name)
+    api.said.add(str(RESULTS["odd"].content))
     talk.begin('My name is Tia. [call look {"at": "a"}][call add {"a": 1, "b": 2}]')
     talk.give(RESULTS[kind], "3")
     assert_seen(api, talk)
@@ -120,7 +121,7 @@ def test_words_may_follow_the_results(proxy: Proxy, api: ScriptedServer, name: s
         (m["role"], m["content"] if isinstance(m["content"], list) else [_text(m["content"])])
         for m in talk
     ]
-    assert plain(messages(api.heard(f"({name})")[-1].body)) == plain(told)
+    assert plain(messages(api.heard(f"({name})")[-1])) == plain(told)
 
 
 def _text(text: str) -> dict[str, str]:

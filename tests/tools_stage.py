@@ -11,12 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Call, Reply, messages
+from sessionbridge.cli.scripted_api import Call, Reply
 from tests.proxy import Proxy, running_proxy
 from tests.responses_talks import RESPONSES
 from tests.scripted_api import ScriptedServer
 from tests.test_end_to_end import rows
 from tests.tool_talks import CHAT, MESSAGES, Client, Talk, plain
+from tests.whole_requests import messages, shown
 
 ALL = MESSAGES + CHAT + RESPONSES
 
@@ -56,7 +57,7 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def assert_seen(api: ScriptedServer, talk: Talk) -> None:
     """The model was shown what the client has told, and nothing else."""
-    assert plain(messages(_last(api, talk).body)) == plain(talk.asked)
+    assert plain(messages(_last(api, talk))) == plain(talk.asked)
 
 
 def _last(api: ScriptedServer, talk: Talk) -> Call:
@@ -65,9 +66,8 @@ def _last(api: ScriptedServer, talk: Talk) -> Call:
 
 def assert_offered(api: ScriptedServer, talk: Talk) -> None:
     """The model was offered the client's tools as the client describes them, and no others."""
-    told = _last(api, talk).body.get("tools", ())
-    described = {one["name"]: (one["description"], one["input_schema"]) for one in told}
-    assert described == {one.name: (one.description, one.schema) for one in talk.tools}
+    told = {one.name: (one.description, one.schema) for one in talk.tools}
+    assert shown(_last(api, talk)).tools == told
 
 
 def ways(proxy: Proxy, talk: Talk, count: int) -> list[tuple[str, str]]:

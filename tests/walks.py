@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from sessionbridge.cli.scripted_api import Call, messages
 from sessionbridge.turn import Block, Message
 from tests.proxy import Proxy
 from tests.scripted_api import ScriptedServer
@@ -32,6 +31,7 @@ from tests.spoken import (
     text,
     user,
 )
+from tests.whole_requests import Shown, shown
 
 STEPS = 12
 URLS = {
@@ -39,16 +39,18 @@ URLS = {
     "chat": "https://api.openai.com/v1/chat/completions",
 }
 MODELS = {"messages": "sonnet", "chat": "gpt-4o"}
+SYSTEM = "You are Claude."
 TITLE = "You are a title generator."
 PICTURE = image(
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 )
+NAMES_OF_TOOLS = ("look", "note")
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 TOOLS: dict[str, list[dict[str, Any]]] = {
-    "messages": [{"name": name, "input_schema": SCHEMA} for name in ("look", "note")],
+    "messages": [{"name": name, "input_schema": SCHEMA} for name in NAMES_OF_TOOLS],
     "chat": [
         {"type": "function", "function": {"name": name, "parameters": SCHEMA}}
-        for name in ("look", "note")
+        for name in NAMES_OF_TOOLS
     ],
 }
 NAMES = ("Ada", "Bob", "Cleo", "Zoë")
@@ -217,7 +219,7 @@ class Walk:
         return user(f"{words} ({self._marker()}){more}")
 
     def _commands(self) -> str:
-        names = self._chance.choices(("look", "note"), k=self._chance.choice((1, 2)))
+        names = self._chance.choices(NAMES_OF_TOOLS, k=self._chance.choice((1, 2)))
         return "".join(f'[call {name} {{"n": {n}}}]' for n, name in enumerate(names, self._number))
 
     def _results(self, more: str) -> Message:
@@ -248,26 +250,28 @@ class Walk:
         streamed = self._chance.random() < 0.5 if stream is None else stream
         return replace(self._speaks, stream=streamed).able(sent)
 
-    def _body(self, sent: Talk, way: Way, system: str = "You are Claude.") -> bytes:
+    def _body(self, sent: Talk, way: Way, system: str = SYSTEM) -> bytes:
         return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api])
 
-    def _send(self, sent: Talk, way: Way, system: str = "You are Claude.") -> Message:
+    def _send(self, sent: Talk, way: Way, system: str = SYSTEM) -> Message:
         before = len(self._api.calls)
         answer = self._client.post(URLS[way.api], content=self._body(sent, way, system))
         assert answer.status_code == 200, answer.text
         headers = answer.headers
         plan = f"{headers['x-sessionbridge-plan']} {headers['x-sessionbridge-reason']}"
         self.plans[plan] += 1
-        self._check(sent, before)
+        self._check(sent, before, system)
         return way.read(answer.content)
 
-    def _check(self, sent: Talk, before: int) -> None:
+    def _check(self, sent: Talk, before: int, system: str = SYSTEM) -> None:
         """The last call made since then with these words showed all that was sent, and nothing
         else."""
         marker = self._marker_of(sent)
-        shown = [talk for talk in map(_shown, self._api.calls[before:]) if marker in str(talk)]
-        assert shown, f"the model was not called for {marker}"
-        assert_same(in_order(shown[-1]), in_order(sent))
+        seen = [one for one in map(shown, self._api.calls[before:]) if marker in str(one.messages)]
+        assert seen, f"the model was not called for {marker}"
+        assert_same(in_order(_talk(seen[-1])), in_order(sent))
+        assert seen[-1].system == system
+        assert seen[-1].tools == {name: ("", SCHEMA) for name in NAMES_OF_TOOLS}
 
     def _marker_of(self, sent: Talk) -> str:
         """The last of what is marked: no other call made at the moment has it."""
@@ -276,10 +280,10 @@ class Walk:
         return last[0]
 
 
-def _shown(call: Call) -> Talk:
+def _talk(seen: Shown) -> Talk:
     return tuple(
         Message("user" if role == "user" else "assistant", tuple(blocks))
-        for role, blocks in messages(call.body)
+        for role, blocks in seen.messages
     )
 
 

@@ -184,7 +184,7 @@ def _surroundings(place: Place) -> tuple[Path, dict[str, str], dict[str, str]]:
     home = place.home("bare")
     cwd = home / "work"
     cwd.mkdir(exist_ok=True)
-    extra = {"ANTHROPIC_API_KEY": "sk-ant-dummy", "ANTHROPIC_BASE_URL": place.api}
+    extra = {"ANTHROPIC_AUTH_TOKEN": "dummy", "ANTHROPIC_BASE_URL": place.api}
     return cwd, environment(home), extra
 
 

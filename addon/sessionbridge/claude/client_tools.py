@@ -55,11 +55,12 @@ _LISTED_AS = {"Agent": "Task"}
 
 
 class ClientTools:
-    """Those of one process; it may call them as soon as it has started."""
+    """Those of one process; it may call them as soon as it has started. `bare` is whether that was
+    told to add nothing of its own."""
 
-    def __init__(self, tools: Sequence[Tool]) -> None:
+    def __init__(self, tools: Sequence[Tool], *, bare: bool = False) -> None:
         spelled = _spelled([tool.name for tool in tools])
-        self._tools = [_described(tool, spelled[tool.name]) for tool in tools]
+        self._tools = [_described(tool, spelled[tool.name], bare) for tool in tools]
         self._given = {offered: given for given, offered in spelled.items()}
         self._results: defaultdict[str, asyncio.Future[types.CallToolResult]] = defaultdict(
             asyncio.get_running_loop().create_future
@@ -171,12 +172,25 @@ def _spelled(names: Sequence[str]) -> dict[str, str]:
     return spelled
 
 
-def _described(tool: Tool, name: str) -> types.Tool:
+def _described(tool: Tool, name: str, bare: bool) -> types.Tool:
+    rule = dropped_rule(tool.schema)
+    description = "\n\n".join(filter(None, [tool.description, rule]))
+    meta: dict[str, Any] = {"anthropic/maxResultSizeChars": LONGEST_RESULT}
+    if bare and rule:
+        # The CLI puts a paragraph before it, and would leave it at that.
+        meta["anthropic/searchHint"] = description
     return types.Tool(
         name=name,
-        description="\n\n".join(filter(None, [tool.description, dropped_rule(tool.schema)])),
+        description=_whole(description) if bare else description,
         input_schema=taken_schema(tool.schema),
         # Read-only for the CLI, which then makes the calls of one answer at the same time.
         annotations=types.ToolAnnotations(read_only_hint=True),
-        _meta={"anthropic/maxResultSizeChars": LONGEST_RESULT},
+        _meta=meta,
     )
+
+
+def _whole(description: str) -> str:
+    """A bare CLI tells the model the first paragraph alone, without the space around it; but where
+    that is empty all of it, as it is (measured with 2.1.332)."""
+    first = description.partition("\n\n")[0].strip()
+    return description if first in ("", description) else f"\n\n{description}"

@@ -364,7 +364,7 @@ class ClaudeDispatcher:
         feed = _given(job.plan, job, sources).feed
         place = self._written_at(job.session_id, model)
         notes: tuple[Note, ...] = ()
-        if job.plan.ask.brings_results:
+        if job.plan.ask.brings_results and not self._profile.bare:
             notes = self._notes.today(self._profile.transcripts, model)
         count = imports.writable(feed, notes)
         return imports.write(place, feed[:count], notes) if count else None

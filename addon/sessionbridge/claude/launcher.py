@@ -1,4 +1,13 @@
-"""Starts the Claude CLI as this bridge needs it: nothing of the machine is open to a prompt."""
+"""Starts the Claude CLI as this bridge needs it: nothing of the machine is open to a prompt.
+
+With an API key it is started bare (`--bare`), and the model is shown the client's words and one
+line of the CLI's, which says what it is. Whole requests compared (with 2.1.332): besides the notes
+of environment, model and date the beta `mid-conversation-tool-changes` is gone; of the message that
+tells some models their effort the text is gone, not the message; tools are told by the shorter one
+of their descriptions, the CLI's own for structured answers among them (see `client_tools`). Model,
+`max_tokens`, thinking, effort, the number of cache marks and other betas stay, and so does all that
+the CLI keeps, resumes and forks.
+"""
 
 from __future__ import annotations
 
@@ -40,6 +49,9 @@ _LONGEST_LINE = 256 * 1024 * 1024
 _EFFORT: Effort = "high"
 """The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
 
+_BARE = {"CLAUDE_CODE_ATTRIBUTION_HEADER": "0"}
+"""Or a line about the version stands before the system prompt."""
+
 
 @dataclass(frozen=True)
 class ClaudeProfile:
@@ -52,6 +64,13 @@ class ClaudeProfile:
     retries: int
     secret: str
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def bare(self) -> bool:
+        """Bare, the CLI reads no login; it needs an API key. That is the one it would use in any
+        case, and a token, a cloud's switch or a header beside it have the effect they have without
+        (measured with 2.1.332)."""
+        return bool(self.extra.get("ANTHROPIC_API_KEY"))
 
     def work_dir(self, memory: MemoryKind) -> Path:
         """Transcripts belong to a working directory, so each kind of memory has its own."""
@@ -89,7 +108,7 @@ class Launcher:
         """Returns when it is ready to be asked. Raises `SessionLost` where `base` is gone."""
         cost = await on_thread(lambda: self._cost_before(mode, base))
         prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
-        tools = ClientTools(mode.parameters.tools)
+        tools = ClientTools(mode.parameters.tools, bare=self._profile.bare)
         options = self._options(mode, prompt_file)
         if tools.names:
             options.mcp_servers = {SERVER: tools.config}
@@ -137,7 +156,9 @@ class Launcher:
             env=child_environment(
                 # The SDK hands on what the environment holds now, so that is what to blank.
                 dict.fromkeys(os.environ, "") | dict(profile.inherited),
-                _chosen_for(mode) | {"CLAUDE_CODE_TMPDIR": str(profile.temporary_dir)},
+                _chosen_for(mode)
+                | {"CLAUDE_CODE_TMPDIR": str(profile.temporary_dir)}
+                | (_BARE if profile.bare else {}),
                 profile.extra,
                 secret=profile.secret,
                 retries=profile.retries,
@@ -146,7 +167,11 @@ class Launcher:
             system_prompt={"type": "file", "path": str(prompt_file)},
             # Or a session keeps the system prompt it began with, whatever comes later (measured).
             # No skills: the CLI would list them to whoever has a tool that is called Skill.
-            extra_args={"system-prompt-snapshot": "off", "disable-slash-commands": None},
+            extra_args={
+                "system-prompt-snapshot": "off",
+                "disable-slash-commands": None,
+                **({"bare": None} if profile.bare else {}),
+            },
             # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
             tools=[],
             strict_mcp_config=True,
