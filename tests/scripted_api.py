@@ -13,6 +13,9 @@ asks for is written in it, so that any test can ask anything of one shared serve
     [think TEXT]    it thinks before it speaks, where the request has thinking on
     [structured JSON]   the CLI's own tool StructuredOutput is called, where it is offered
     [max_tokens]    the answer ends for its length, whatever it holds
+    [answer JSON]   all of the answer as the API has it: its `content`, and where they matter its
+                    `stop_reason`, its `stop_details`, and what it tells of the usage first and last
+                    (`told`, `told_last`); of several the last
 
 Except for the first three they can stand together. What tools returned is quoted, "Returned: A; B",
 unless the last of the results holds commands: these are obeyed then, so one prompt can ask for as
@@ -153,7 +156,7 @@ class ScriptedServer:
     def _said(self, asked: Prompt, reply: Reply) -> Pieces | str:
         if gate := asked.get("gate"):
             return self._gated(gate.words)
-        if asked.get("call", "structured"):
+        if asked.get("call", "structured", "answer"):
             return asked.before
         if asked.results:
             return f"Returned: {'; '.join(asked.results)}"

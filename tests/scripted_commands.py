@@ -8,14 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sessionbridge.cli.scripted_api import Body, Reply, messages, text_of, usage_of
 from sessionbridge.cli.scripted_events import Block, Pieces
 
-_START = re.compile(r"\[(fail|break|hang|gate|call|think|structured|max_tokens)(?=[ \]])")
+_START = re.compile(r"\[(fail|break|hang|gate|call|think|structured|max_tokens|answer)(?=[ \]])")
 _NAME = re.compile(r" ([^\s\]]+)")
 _JSON = json.JSONDecoder()
 _TO_QUOTE = 300
@@ -59,6 +59,8 @@ def prompt(body: Body) -> Prompt:
 
 def obeyed(body: Body, asked: Prompt, says: Pieces | str, new_id: Callable[[], str]) -> Reply:
     """An answer that says something, and thinks, calls and stops as it is told."""
+    if whole := [command for command in asked.commands if command.name == "answer"]:
+        return _given(body, whole[-1].value, new_id)
     calls = [_called(body, command, new_id) for command in asked.commands]
     content: list[Block] = [*_thoughts(body, asked), {"type": "text", "text": says}]
     content += [block for block in calls if block is not None]
@@ -75,7 +77,7 @@ def _commands(text: str) -> Iterator[Command]:
         value: Any = None
         if name == "call" and (tool := _NAME.match(text, place)):
             words, place = tool[1], tool.end()
-        if name in ("call", "structured"):
+        if name in ("call", "structured", "answer"):
             value = {}
             if text[place] == " ":
                 value, place = _JSON.raw_decode(text, place + 1)
@@ -83,6 +85,16 @@ def _commands(text: str) -> Iterator[Command]:
             words = text[place : text.index("]", place)].strip()
         place = text.index("]", place)
         yield Command(name, words, value)
+
+
+def _given(body: Body, answer: Mapping[str, Any], new_id: Callable[[], str]) -> Reply:
+    content = tuple(
+        {"id": new_id(), **block} if block["type"] == "tool_use" else block
+        for block in answer["content"]
+    )
+    told = {name: answer[name] for name in ("told", "told_last", "stop_details") if name in answer}
+    stop_reason = answer.get("stop_reason", "")
+    return Reply((), usage_of(body, 2 + 5 * len(content)), stop_reason, content, **told)
 
 
 def _called(body: Body, command: Command, new_id: Callable[[], str]) -> Block | None:

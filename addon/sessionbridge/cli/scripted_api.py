@@ -61,14 +61,14 @@ class Failure:
 @dataclass(frozen=True, slots=True)
 class Reply:
     """An answer, and what it costs: a text in pieces as they are to be streamed, or `content` in
-    the blocks of the API, where a text may be given in pieces as well. Where no `stop_reason` is
-    named, it is the one such content has. `told` and `told_last` are added to the usage of its
-    first event and of its last."""
+    the blocks of the API, where a text may be given in pieces as well, and the input of a call as
+    the text that the model writes. Where no `stop_reason` is named, it is the one such content has.
+    `told` and `told_last` are added to the usage of its first event and of its last."""
 
     pieces: Pieces
     usage: Usage
     stop_reason: str = ""
-    content: tuple[Block, ...] = ()
+    content: tuple[Block, ...] | None = None
     told: Mapping[str, Any] = field(default_factory=dict)
     told_last: Mapping[str, Any] = field(default_factory=dict)
     stop_details: Mapping[str, Any] | None = None
@@ -76,11 +76,13 @@ class Reply:
 
     @property
     def blocks(self) -> tuple[Block, ...]:
-        return self.content or ({"type": "text", "text": self.pieces},)
+        if self.content is None:
+            return ({"type": "text", "text": self.pieces},)
+        return self.content
 
     @property
     def ends_with(self) -> str:
-        calls = any(block["type"] == "tool_use" for block in self.content)
+        calls = any(block["type"] == "tool_use" for block in self.blocks)
         return self.stop_reason or ("tool_use" if calls else "end_turn")
 
 

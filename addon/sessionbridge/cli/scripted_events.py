@@ -48,7 +48,7 @@ def _empty(block: Block) -> Block:
     match block["type"]:
         case "text":
             return {"type": "text", "text": ""}
-        case "tool_use":
+        case "tool_use" | "server_tool_use":
             return {**block, "input": {}}
         case "thinking":
             return {"type": "thinking", "thinking": "", "signature": ""}
@@ -60,14 +60,22 @@ async def _deltas(block: Block) -> AsyncIterator[Mapping[str, Any]]:
         case "text":
             async for text in _pieces(block["text"]):
                 yield {"type": "text_delta", "text": text}
-        case "tool_use":
-            whole = json.dumps(block["input"]) if block["input"] else ""
-            async for part in _pieces(whole):
+            for citation in block.get("citations", ()):
+                yield {"type": "citations_delta", "citation": citation}
+        case "tool_use" | "server_tool_use":
+            async for part in _pieces(_written(block["input"])):
                 yield {"type": "input_json_delta", "partial_json": part}
         case "thinking":
             async for thought in _pieces(block["thinking"]):
                 yield {"type": "thinking_delta", "thinking": thought}
             yield {"type": "signature_delta", "signature": block["signature"]}
+
+
+def _written(given: Any) -> str:
+    """The input of a call as the model writes it, or what there is of it."""
+    if isinstance(given, str):
+        return given
+    return json.dumps(given) if given else ""
 
 
 async def _pieces(text: str | Pieces) -> AsyncIterator[str]:
