@@ -59,6 +59,18 @@ CALLS: list[Message] = [
 ]
 
 
+def test_what_a_tool_at_anthropic_is_asked_is_no_part_of_a_call() -> None:
+    """No client has such a tool here, so none is told of it."""
+    asked = [
+        begun("server_tool_use", 3, id="s", name="web_search", input={}),
+        delta("input_json_delta", 3, partial_json='{"query": "it"}'),
+        begun("web_search_tool_result", 4, tool_use_id="s", content=[]),
+    ]
+    place = next(n for n, message in enumerate(CALLS) if message == said("I look", entry="e1"))
+    whole = [*CALLS[:place], *asked, *CALLS[place:]]
+    assert read(reader(), *whole) == read(reader(), *CALLS)
+
+
 def test_an_answer_ends_with_its_calls() -> None:
     reading = reader(1.0)
     heard = read(reading, *CALLS)

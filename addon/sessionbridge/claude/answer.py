@@ -196,6 +196,8 @@ class AnswerReader:
                 return [RedactedThinking(place, data)]
             case {"type": "text"} if self._structured:
                 self._hidden.add(place)
+            case {"type": kind} if kind not in ("text", "thinking"):
+                self._hidden.add(place)  # of a tool at Anthropic, which the client does not have
         return []
 
     def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
