@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
+from anthropic.types import RefusalStopDetails
 
 from sessionbridge.claude.dispatcher import Keep
 from sessionbridge.cli.scripted_api import Reply
@@ -31,6 +32,11 @@ ENDS: dict[str, tuple[tuple[Any, ...], str]] = {
     "a stop sequence": ((TEXT,), "stop_sequence"),
     "its own end": ((TEXT,), "end_turn"),
 }
+
+
+def _categories() -> tuple[str, ...]:
+    told = RefusalStopDetails.model_fields["category"].annotation
+    return tuple(word for part in get_args(told) for word in get_args(part))
 
 
 @pytest.fixture
@@ -67,6 +73,21 @@ async def test_the_turn_ends_where_the_answer_does(
     assert [(role, _plain(block)) for role, block in shown] == wanted
     await dispatcher.close()
     assert children() == []
+
+
+@pytest.mark.parametrize("category", _categories())
+@pytest.mark.parametrize("content", [(), (TEXT,)], ids=["nothing", "a text"])
+async def test_a_refusal_is_not_asked_of_another_model(
+    stage: Stage, category: str, content: tuple[Any, ...]
+) -> None:
+    """The CLI has one for some categories, and that model's refusal tells none (measured with
+    2.1.332, claude-opus-5-5)."""
+    details = {"type": "refusal", "category": category, "explanation": "No harm."}
+    stage.replies = [Reply((), USAGE, "refusal", content, stop_details=details)]
+    refused = await answer(stage.dispatcher(), job("Begin", model="claude-opus-5-5"))
+    assert stage.was_asked(1)
+    assert (refused.finished.stop_reason, refused.finished.stop_details) == ("refusal", details)
+    assert refused.finished.usage.output_tokens == USAGE.output_tokens
 
 
 def _plain(block: dict[str, Any]) -> dict[str, Any]:

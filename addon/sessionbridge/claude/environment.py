@@ -30,6 +30,8 @@ FIXED = {
     "ENABLE_TOOL_SEARCH": "false",
     # Or the CLI asks again with a prompt of its own, and the client gets both answers.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
+    # Or it asks an older model, where the newest ones refuse for some reasons.
+    "CLAUDE_CODE_DISABLE_REFUSAL_FALLBACK": "1",
     # An answer asked for anew without a stream comes all at once, after what was streamed before.
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
 }
