@@ -98,6 +98,7 @@ class AnswerReader:
         self._stop_in_round: str | None = None
         self._blocks_before = 0
         self._blocks = 0
+        self._exact = not structured
         self._hidden: set[int] = set()
         self._unsaid: dict[int, str] = {}
         """Text that was hidden, by the first block of its round."""
@@ -197,7 +198,9 @@ class AnswerReader:
             case {"type": "text"} if self._structured:
                 self._hidden.add(place)
             case {"type": kind} if kind not in ("text", "thinking"):
-                self._hidden.add(place)  # of a tool at Anthropic, which the client does not have
+                # Of a tool at Anthropic, which the client does not have.
+                self._hidden.add(place)
+                self._exact = False
         return []
 
     def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
@@ -324,7 +327,7 @@ class AnswerReader:
             usage=self._usage,
             cost_usd=cost,
             compacted=self._compacted,
-            exact=not self._structured,
+            exact=self._exact,
             told={**self._usage_told},
             stop_details=self._stop_details if stop_reason == self._stop_reason else None,
             limits=limit_headers(self._limit) if self._limit else (),
