@@ -1,0 +1,256 @@
+"""Every answer of the model by every API through real parts: the client gets it, the model sees in
+the next turns what the client has sent, each request is one call of the model, and the ledger has
+what was used.
+
+Each conversation gets the answer whole, then once more as a stream, and goes on when the proxy has
+been restarted. An answer that the newest package knows and the table does not fails here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from anthropic import types
+from pydantic import BaseModel
+
+from sessionbridge.claude.prices import list_price
+from sessionbridge.cli.scripted_api import Call, Reply, messages
+from sessionbridge.turn import Usage
+from tests.answer_clients import CLIENTS
+from tests.answer_table import END, ROWS, SEARCHES, USAGE, USAGE_LAST, Block, text
+from tests.proxy import Proxy, running_proxy
+from tests.scripted_api import ScriptedServer
+
+Told = list[tuple[str, list[Block]]]
+
+AT_ONCE = 3
+SEARCH = 0.01
+"""US dollars, as the CLI counts a search on the web."""
+# Responses has no stop sequences.
+CASES = [
+    (row, client)
+    for row in ROWS
+    for client in CLIENTS
+    if not (ROWS[row].sequence and client.startswith("responses"))
+]
+LOST = {
+    ("a limit in a call", "responses chain"): "a call that was cut off is not kept: its result is "
+    "refused with a 400"
+}
+UNSAID = {
+    (row, "responses chain"): "a line end is added to what the user said where no answer followed"
+    for row in ROWS
+    if ROWS[row].stop_reason != "tool_use" and not any(ROWS[row].speech)
+}
+
+
+def cases(*faults: Mapping[tuple[str, str], str]) -> list[Any]:
+    """Those with a known fault have to fail."""
+    known = {case: reason for fault in faults for case, reason in fault.items()}
+    marks = {case: pytest.mark.xfail(reason=why, strict=True) for case, why in known.items()}
+    return [pytest.param(*c, marks=[marks[c]] if c in marks else []) for c in CASES]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the model had to be `shown`, the `calls` it got, and what the client was `told`."""
+
+    shown: Told
+    calls: Sequence[Call]
+    told: Mapping[str, Any]
+
+
+class Talk:
+    """One conversation, told as the model has to see it. `failure` ends it."""
+
+    def __init__(self, api: ScriptedServer, row: str, client: str, *more: str) -> None:
+        self.name = " ".join((row, "by", client, *more))
+        self.client = CLIENTS[client](self.name, ROWS[row])
+        self.turns: list[Turn] = []
+        self.failure: Exception | None = None
+        self._api = api
+        self._told: Told = []
+
+    def take(self, proxy: Proxy, turns: Sequence[int]) -> None:
+        """The first turn gets the row's answer whole, the second as a stream."""
+        try:
+            for turn in turns if self.failure is None else ():
+                self._turn(proxy, turn)
+        except Exception as error:
+            self.failure = error
+
+    def _turn(self, proxy: Proxy, turn: int) -> None:
+        before = len(self._api.heard(f"({self.name})"))
+        answer = self.client.row.command(turn) if turn < 3 else END
+        words, stream = f"Turn {turn} é𝄞 ({self.name}) {answer}", turn == 2
+        if calls := self.client.calls:
+            results = {id_: f"Found for {id_}: {words}" for id_ in calls}
+            self._told.append(("user", [_result(*one) for one in results.items()]))
+            self.client.give(proxy, results, stream=stream)
+        else:
+            self._told.append(("user", [text(words)]))
+            self.client.ask(proxy, words, stream=stream)
+        made = self._api.heard(f"({self.name})")[before:]
+        self.turns.append(Turn([*self._told], made, self.client.told))
+        self._told.append(("assistant", self.client.said))
+
+
+def _result(id_: str, words: str) -> Block:
+    return {"type": "tool_result", "tool_use_id": id_, "content": [text(words)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """All conversations, and the ledger's entries of each, oldest first."""
+
+    talks: Mapping[str, Talk]
+    ledger: Mapping[str, list[Mapping[str, Any]]]
+
+    def talk(self, row: str, client: str) -> Talk:
+        talk = self.talks[f"{row} by {client}"]
+        if talk.failure is not None:
+            raise talk.failure
+        return talk
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Taken:
+    """Several at once: one proxy takes two turns of each, the next one a third."""
+    home = tmp_path_factory.mktemp("answers")
+    talks = [Talk(api, *case) for case in CASES]
+    for turns in ((1, 2), (3,)):
+        with running_proxy(home, api.url) as proxy, ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(partial(Talk.take, proxy=proxy, turns=turns), talks))
+    return Taken({talk.name: talk for talk in talks}, _ledger(proxy.database))
+
+
+def _ledger(database: Path) -> Mapping[str, list[Mapping[str, Any]]]:
+    found: defaultdict[str, list[Mapping[str, Any]]] = defaultdict(list)
+    with closing(sqlite3.connect(database)) as db:
+        db.row_factory = sqlite3.Row
+        for row in db.execute("SELECT * FROM turns ORDER BY id"):
+            found[row["external_id"]].append(dict(row))
+    return found
+
+
+@pytest.mark.parametrize("row, client", cases(LOST))
+def test_the_client_gets_it(taken: Taken, row: str, client: str) -> None:
+    talk = taken.talk(row, client)
+    whole, stream, _ = talk.turns
+    assert whole.told == talk.client.expected(1)
+    assert stream.told == talk.client.expected(2)
+
+
+@pytest.mark.parametrize("row, client", cases(LOST))
+def test_a_request_is_one_call_of_the_model(
+    taken: Taken, tmp_path: Path, api: ScriptedServer, row: str, client: str
+) -> None:
+    """Where the CLI would ask again by itself it is ended. That comes too late now and then while
+    others keep the machine busy: then the conversation is held once more, alone."""
+    calls = [len(turn.calls) for turn in taken.talk(row, client).turns]
+    if calls != [1, 1, 1] and not ROWS[row].ends:
+        alone = Talk(api, row, client, "alone")
+        with running_proxy(tmp_path, api.url) as proxy:
+            alone.take(proxy, (1, 2, 3))
+        calls = [len(turn.calls) for turn in alone.turns]
+    assert calls == [1, 1, 1]
+
+
+@pytest.mark.parametrize("row, client", cases(LOST, UNSAID))
+def test_the_model_sees_what_was_sent(taken: Taken, row: str, client: str) -> None:
+    talk = taken.talk(row, client)
+    for turn in talk.turns:
+        shown = plain(messages(turn.calls[0].body), talk.client.unseen)
+        assert shown == plain(turn.shown, talk.client.unseen)
+
+
+@pytest.mark.parametrize("row, client", cases(LOST))
+def test_the_ledger_has_it(taken: Taken, row: str, client: str) -> None:
+    talk = taken.talk(row, client)
+    entries, status = taken.ledger[talk.name], ROWS[row].status
+    assert [entry["status"] for entry in entries] == [status, status, "end_turn"]
+    assert [_counts(entry) for entry in entries] == [_used(turn.calls[0]) for turn in talk.turns]
+    cost = sum(list_price(entry["model"], _counts(entry)) or 0 for entry in entries)
+    searched = 2 * SEARCHES * SEARCH if ROWS[row].ends else 0
+    assert sum(entry["cost_usd"] for entry in entries) == pytest.approx(cost + searched)
+
+
+def plain(told: Sequence[tuple[str, Sequence[Mapping[str, Any]]]], unseen: Sequence[str]) -> Told:
+    """Comparable, and every character of it: neighbours of one role together, an assistant's text
+    in one piece, without marks that no client sends."""
+    runs: Told = []
+    for role, blocks in told:
+        kept = [{**block} for block in blocks if block["type"] not in unseen]
+        if kept and (not runs or runs[-1][0] != role):
+            runs.append((role, []))
+        for block in kept:
+            for mark in ("cache_control", "citations"):
+                block.pop(mark, None)
+            if isinstance(block.get("content"), str):
+                block["content"] = [text(block["content"])]
+            last = runs[-1][1][-1] if runs[-1][1] else {}
+            if role == "assistant" and block["type"] == last.get("type") == "text":
+                last["text"] += block["text"]
+            else:
+                runs[-1][1].append(block)
+    return runs
+
+
+def _counts(entry: Mapping[str, Any]) -> Usage:
+    return Usage(**{name: entry[name] or 0 for name in Usage.__dataclass_fields__})
+
+
+def _used(call: Call) -> Usage:
+    """What the API has told."""
+    assert isinstance(call.reply, Reply)
+    told: dict[str, Any] = {**call.reply.usage.told, **call.reply.told, **call.reply.told_last}
+    hour = told.get("cache_creation", {}).get("ephemeral_1h_input_tokens", 0)
+    return _counts(defaultdict(int, told, cache_creation_1h_input_tokens=hour))
+
+
+# -- completeness ---------------------------------------------------------------------------------
+
+
+def test_the_table_has_all_reasons_to_stop() -> None:
+    assert {row.stop_reason for row in ROWS.values()} == {*get_args(types.StopReason)}
+
+
+def test_the_table_has_all_blocks() -> None:
+    told = {block["type"] for row in ROWS.values() for block in row.content}
+    assert told == {*_kinds(types.ContentBlock)}
+
+
+def test_the_scripted_api_has_all_deltas() -> None:
+    assert {*_kinds(types.RawContentBlockDelta)} == {
+        "text_delta",
+        "citations_delta",
+        "input_json_delta",
+        "thinking_delta",
+        "signature_delta",
+    }
+
+
+@pytest.mark.parametrize(
+    "told, kind", [(USAGE, types.Usage), (USAGE_LAST, types.MessageDeltaUsage)]
+)
+def test_the_table_has_all_fields_of_the_usage(told: Any, kind: type[BaseModel]) -> None:
+    assert told.keys() == kind.model_fields.keys()
+    for name, field in kind.model_fields.items():
+        for part in get_args(field.annotation):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                assert told[name].keys() == part.model_fields.keys()
+
+
+def _kinds(union: Any) -> Iterator[str]:
+    """The words by which the members of a union are told apart."""
+    for member in get_args(get_args(union)[0]):
+        yield from get_args(member.model_fields["type"].annotation)
