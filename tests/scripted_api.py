@@ -15,7 +15,7 @@ asks for is written in it, so that any test can ask anything of one shared serve
     [max_tokens]    the answer ends for its length, whatever it holds
     [answer JSON]   all of the answer as the API has it: its `content`, and where they matter its
                     `stop_reason`, its `stop_details`, and what it tells of the usage first and last
-                    (`told`, `told_last`); of several the last
+                    (`told`, `told_last`); it is not given where other commands follow it
 
 Except for the first three they can stand together. What tools returned is quoted, "Returned: A; B",
 unless the last of the results holds commands: these are obeyed then, so one prompt can ask for as

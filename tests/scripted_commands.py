@@ -54,13 +54,16 @@ def prompt(body: Body) -> Prompt:
     before = text_of(own) if first is None else text[: first.start()]
     unknown = () if _STRUCTURED in _offered(body) else ("structured",)
     commands = [command for command in _commands(text) if command.name not in unknown]
+    given = [place for place, command in enumerate(commands) if command.name == "answer"]
+    if given:  # what comes before it was obeyed, and so was it where more was asked since
+        commands = commands[given[-1] + 1 :] or commands[given[-1] :]
     return Prompt(before.strip(), commands, [_quoted(result) for result in results])
 
 
 def obeyed(body: Body, asked: Prompt, says: Pieces | str, new_id: Callable[[], str]) -> Reply:
     """An answer that says something, and thinks, calls and stops as it is told."""
-    if whole := [command for command in asked.commands if command.name == "answer"]:
-        return _given(body, whole[-1].value, new_id)
+    if whole := asked.get("answer"):
+        return _given(body, whole.value, new_id)
     calls = [_called(body, command, new_id) for command in asked.commands]
     content: list[Block] = [*_thoughts(body, asked), {"type": "text", "text": says}]
     content += [block for block in calls if block is not None]

@@ -11,6 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from pydantic_core import from_json
+
+from sessionbridge.apis.arguments import UNREADABLE
 from sessionbridge.sessions.lineage import chain
 from sessionbridge.turn import Block, Message, Role
 
@@ -236,7 +239,7 @@ def _blocks(events: Iterable[Mapping[str, Any]]) -> list[Block]:
             if "text" in delta:
                 begun[-1]["text"] += delta["text"]
     return [
-        {**block, "input": json.loads(given or "{}")} if block["type"] == "tool_use" else block
+        {**block, "input": _part_of(given or "{}")} if block["type"] == "tool_use" else block
         for block, given in zip(begun, inputs, strict=True)
     ]
 
@@ -256,7 +259,20 @@ def _chat_blocks(choices: Iterable[Mapping[str, Any]]) -> list[Block]:
                 inputs.append("")
             inputs[-1] += function["arguments"]
     made = zip(begun, inputs, strict=True)
-    return [text("".join(said)), *({**call, "input": json.loads(given)} for call, given in made)]
+    return [text("".join(said)), *({**call, "input": _read(given)} for call, given in made)]
+
+
+def _part_of(given: str) -> Any:
+    """An input that was cut off, as the official client of Messages reads it."""
+    return from_json(given, allow_partial=True)
+
+
+def _read(given: str) -> Any:
+    """One that cannot be read is sent back as it is."""
+    try:
+        return json.loads(given)
+    except ValueError:
+        return {UNREADABLE: given}
 
 
 def _split(message: Message) -> list[Message]:

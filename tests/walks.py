@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from sessionbridge.turn import Block, Message
+from tests.odd_answers import THINKING, odd_answer, wants_thoughts
 from tests.proxy import Proxy
 from tests.scripted_api import ScriptedServer
 from tests.spoken import (
@@ -95,8 +96,9 @@ class Walk:
             gives = [self._give_results] * 5 + [self._give_results_twice, self._abort]
             return self._chance.choice(gives + leaves)
         anytime = [self._append, self._two_messages_in_a_row, self._abort, self._side_call]
-        anytime += [self._call] * 3 + [self._show_a_picture]
-        later = [self._delete_last, self._retry, self._slide, self._rewrite_an_answer]
+        anytime += [self._call] * 3 + [self._show_a_picture] + [self._odd_answer] * 3
+        later = [self._delete_last, self._retry, self._slide]
+        later += [self._rewrite_an_answer] if self._answers else []
         later += [self._give_other_results] if any(map(calls, self._talk)) else []
         return self._chance.choice(anytime + leaves + later if self._talk else anytime)
 
@@ -115,7 +117,7 @@ class Walk:
         self._say(*self._talk[: self._chance.choice(questions(self._talk))], self._words())
 
     def _regenerate(self) -> None:
-        self._say(*self._talk[:-1])
+        self._say(*self._talk[: None if self._is_unanswered else -1])
 
     def _branch_back(self) -> None:
         self._talk = self._chance.choice(self._kept)
@@ -171,6 +173,9 @@ class Walk:
     def _call(self) -> None:
         self._say(*self._talk, self._words(self._commands()))
 
+    def _odd_answer(self) -> None:
+        self._say(*self._talk, self._words(self._odd()))
+
     def _give_results(self) -> None:
         self._append()
 
@@ -190,6 +195,10 @@ class Walk:
         return bool(self._talk and calls(self._talk[-1]))
 
     @property
+    def _is_unanswered(self) -> bool:
+        return self._talk[-1].role == "user"
+
+    @property
     def _answers(self) -> list[int]:
         return [place for place, one in enumerate(self._talk) if one.role == "assistant"]
 
@@ -202,7 +211,8 @@ class Walk:
         self._show(sent, self._send(sent, way))
 
     def _show(self, sent: Talk, answer: Message) -> None:
-        self._talk = (*sent, answer)
+        """An answer that is empty is no part of it: the API takes none back."""
+        self._talk = (*sent, answer) if answer.blocks else sent
         self._kept.append(self._talk)
 
     def _marker(self) -> str:
@@ -222,6 +232,9 @@ class Walk:
         names = self._chance.choices(NAMES_OF_TOOLS, k=self._chance.choice((1, 2)))
         return "".join(f'[call {name} {{"n": {n}}}]' for n, name in enumerate(names, self._number))
 
+    def _odd(self) -> str:
+        return odd_answer(self._chance, self._number)
+
     def _results(self, more: str) -> Message:
         """Of all calls that wait, in any order; now and then with words beside them."""
         made = calls(self._talk[-1])
@@ -236,6 +249,7 @@ class Walk:
         return self._chance.choice(
             [
                 result(call, f"More. ({self._marker()}) {self._commands()}"),
+                result(call, f"Odd. ({self._marker()}) {self._odd()}"),
                 result(call, [text(words), text("And that.")]),
                 result(call),
                 result(call, words, is_error=True),
@@ -251,7 +265,8 @@ class Walk:
         return replace(self._speaks, stream=streamed).able(sent)
 
     def _body(self, sent: Talk, way: Way, system: str = SYSTEM) -> bytes:
-        return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api])
+        thinking = THINKING[way.api] if wants_thoughts(str(sent[-1])) else {}
+        return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api], **thinking)
 
     def _send(self, sent: Talk, way: Way, system: str = SYSTEM) -> Message:
         before = len(self._api.calls)
@@ -264,14 +279,15 @@ class Walk:
         return way.read(answer.content)
 
     def _check(self, sent: Talk, before: int, system: str = SYSTEM) -> None:
-        """The last call made since then with these words showed all that was sent, and nothing
-        else."""
+        """The first call made since then with these words showed all that was sent, and nothing
+        else. (After some answers the CLI asks again, before it can be ended where the machine is
+        busy.)"""
         marker = self._marker_of(sent)
         seen = [one for one in map(shown, self._api.calls[before:]) if marker in str(one.messages)]
         assert seen, f"the model was not called for {marker}"
-        assert_same(in_order(_talk(seen[-1])), in_order(sent))
-        assert seen[-1].system == system
-        assert seen[-1].tools == {name: ("", SCHEMA) for name in NAMES_OF_TOOLS}
+        assert_same(in_order(_talk(seen[0])), in_order(_numbers_as_shown(sent)))
+        assert seen[0].system == system
+        assert seen[0].tools == {name: ("", SCHEMA) for name in NAMES_OF_TOOLS}
 
     def _marker_of(self, sent: Talk) -> str:
         """The last of what is marked: no other call made at the moment has it."""
@@ -281,10 +297,32 @@ class Walk:
 
 
 def _talk(seen: Shown) -> Talk:
+    """Without what the model thought, which these clients do not send."""
+    told = [(r, [b for b in blocks if b["type"] != "thinking"]) for r, blocks in seen.messages]
     return tuple(
         Message("user" if role == "user" else "assistant", tuple(blocks))
-        for role, blocks in seen.messages
+        for role, blocks in told
+        if blocks
     )
+
+
+def _numbers_as_shown(talk: Talk) -> Talk:
+    """The CLI writes 1.0 as 1."""
+    return tuple(
+        Message(message.role, tuple(_with_numbers(block) for block in message.blocks))
+        for message in talk
+    )
+
+
+def _with_numbers(value: Any) -> Any:
+    match value:
+        case float() if value.is_integer():
+            return int(value)
+        case list():
+            return [_with_numbers(part) for part in value]
+        case dict():
+            return {name: _with_numbers(part) for name, part in value.items()}
+    return value
 
 
 def take_walks(
