@@ -53,11 +53,15 @@ class Client(ABC):
         self.told: dict[str, Any] = {}
         self._items: list[Any] = []
 
-    def ask(self, proxy: Proxy, words: str, *, stream: bool) -> None:
-        self._turn(proxy, [{"role": "user", "content": words}], stream)
+    @abstractmethod
+    def connect(self, proxy: Proxy) -> None:
+        """Before the first request, and when the proxy is another."""
 
-    def give(self, proxy: Proxy, results: Mapping[str, str], *, stream: bool) -> None:
-        self._turn(proxy, [*self._results(results)], stream)
+    def ask(self, words: str, *, stream: bool) -> None:
+        self._turn([{"role": "user", "content": words}], stream)
+
+    def give(self, results: Mapping[str, str], *, stream: bool) -> None:
+        self._turn([*self._results(results)], stream)
 
     @abstractmethod
     def expected(self, turn: int) -> dict[str, Any]:
@@ -68,11 +72,14 @@ class Client(ABC):
         """By the ids of the calls, as the API has them."""
 
     @abstractmethod
-    def _turn(self, proxy: Proxy, new: list[Any], stream: bool) -> None: ...
+    def _turn(self, new: list[Any], stream: bool) -> None: ...
 
 
 class Messages(Client):
     unseen = ()
+
+    def connect(self, proxy: Proxy) -> None:
+        self._client = proxy.anthropic(self.headers)
 
     def _results(self, results: Mapping[str, str]) -> Iterator[Any]:
         blocks = [
@@ -81,9 +88,9 @@ class Messages(Client):
         ]
         yield {"role": "user", "content": blocks}
 
-    def _turn(self, proxy: Proxy, new: list[Any], stream: bool) -> None:
+    def _turn(self, new: list[Any], stream: bool) -> None:
         self._items += new
-        message = self._message(proxy, stream)
+        message = self._message(stream)
         if message.content:
             self._items.append({"role": "assistant", "content": message.content})
         content = [block.to_dict() for block in message.content]
@@ -99,7 +106,7 @@ class Messages(Client):
         speaks = any(block["type"] not in THOUGHTS for block in content)
         self.said = content if speaks else []
 
-    def _message(self, proxy: Proxy, stream: bool) -> anthropic.types.Message:
+    def _message(self, stream: bool) -> anthropic.types.Message:
         request: Any = {
             "model": "sonnet",
             "max_tokens": 4_000,
@@ -113,11 +120,10 @@ class Messages(Client):
             request["thinking"] = {"type": "enabled", "budget_tokens": 1_024}
         if self.row.sequence:
             request["stop_sequences"] = [self.row.sequence]
-        client = proxy.anthropic(self.headers)
         if not stream:
-            message: anthropic.types.Message = client.messages.create(**request)
+            message: anthropic.types.Message = self._client.messages.create(**request)
             return message
-        with client.messages.stream(**request) as events:
+        with self._client.messages.stream(**request) as events:
             return events.get_final_message()
 
     def expected(self, turn: int) -> dict[str, Any]:
@@ -130,14 +136,19 @@ class Messages(Client):
         }
 
 
-class Chat(Client):
+class OpenAi(Client):
+    def connect(self, proxy: Proxy) -> None:
+        self._client = proxy.openai(self.headers)
+
+
+class Chat(OpenAi):
     def _results(self, results: Mapping[str, str]) -> Iterator[Any]:
         for id_, words in results.items():
             yield {"role": "tool", "tool_call_id": id_, "content": words}
 
-    def _turn(self, proxy: Proxy, new: list[Any], stream: bool) -> None:
+    def _turn(self, new: list[Any], stream: bool) -> None:
         self._items += new
-        completion = self._completion(proxy, stream)
+        completion = self._completion(stream)
         (choice,) = completion.choices
         message: dict[str, Any] = choice.message.to_dict()
         calls = message.get("tool_calls") or []
@@ -158,7 +169,7 @@ class Chat(Client):
         self.said = [text(words) for words in said if words]
         self.said += [_read(*made) for made in self.told["calls"]]
 
-    def _completion(self, proxy: Proxy, stream: bool) -> ChatCompletion:
+    def _completion(self, stream: bool) -> ChatCompletion:
         request: Any = {
             "model": "gpt-4o",
             "messages": self._items,
@@ -168,7 +179,7 @@ class Chat(Client):
             request["reasoning_effort"] = "low"
         if self.row.sequence:
             request["stop"] = [self.row.sequence]
-        create = proxy.openai(self.headers).chat.completions.create
+        create = self._client.chat.completions.create
         if not stream:
             completion: ChatCompletion = create(**request)
             return completion
@@ -198,7 +209,7 @@ class Chat(Client):
         }
 
 
-class Responses(Client):
+class Responses(OpenAi):
     """Sends all items each time, those that are `unsaid` for nothing."""
 
     unsaid: Sequence[str] = ("reasoning",)
@@ -207,12 +218,12 @@ class Responses(Client):
         for id_, words in results.items():
             yield {"type": "function_call_output", "call_id": id_, "output": words}
 
-    def _turn(self, proxy: Proxy, new: list[Any], stream: bool) -> None:
+    def _turn(self, new: list[Any], stream: bool) -> None:
         self._items += new
-        response = self._response(proxy, stream, input=self._items)
+        response = self._response(stream, input=self._items)
         self._items += [item.to_dict(exclude_unset=True) for item in response.output]
 
-    def _response(self, proxy: Proxy, stream: bool, **fields: Any) -> Response:
+    def _response(self, stream: bool, **fields: Any) -> Response:
         request: Any = {
             "model": "gpt-5",
             "tools": [{"type": "function", "strict": False, **function_of(t)} for t in TOOLS],
@@ -220,7 +231,7 @@ class Responses(Client):
         }
         if self.row.thinks:
             request["reasoning"] = {"effort": "low", "summary": "auto"}
-        create = proxy.openai(self.headers).responses.create
+        create = self._client.responses.create
         if stream:
             *_, closing = create(stream=True, **request)
             assert isinstance(closing, ResponseCompletedEvent | ResponseIncompleteEvent)
@@ -276,9 +287,9 @@ class ResponsesChain(Responses):
     unsaid = ("reasoning", "refusal")
     _last = ""
 
-    def _turn(self, proxy: Proxy, new: list[Any], stream: bool) -> None:
+    def _turn(self, new: list[Any], stream: bool) -> None:
         previous = {"previous_response_id": self._last} if self._last else {}
-        self._last = self._response(proxy, stream, input=new, **previous).id
+        self._last = self._response(stream, input=new, **previous).id
 
 
 def _made(id_: str, name: str, arguments: str, **parsed: Any) -> tuple[str, str, str]:

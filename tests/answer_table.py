@@ -169,6 +169,15 @@ ROWS: dict[str, Row] = {
     "calls": Row("tool_use", (SAID, LOOK, ADD)),
     "a call alone": Row("tool_use", (LOOK,)),
     "a call after thoughts": Row("tool_use", (THOUGHT, LOOK)),
+    "texts between calls": Row(
+        "tool_use", (SAID, LOOK, text(" Between."), ADD, text(" And after."))
+    ),
+    "an input of another type": Row(
+        "tool_use", (call("toolu_odd", "add", '{"a": "7", "b": true}'),)
+    ),
+    "large and small numbers": Row(
+        "tool_use", (call("toolu_odd", "add", '{"a": 12345678901234567890, "b": 1.5e-7}'),)
+    ),
     "an input without a field": Row("tool_use", (call("toolu_odd", "add", '{"b": 2}'),)),
     "an input with more": Row(
         "tool_use", (call("toolu_odd", "look", '{"at": "", "more": {"of": [null, "é"]}}'),)

@@ -26,6 +26,12 @@ INPUTS: Sequence[str] = (
     '{"n": 1e3, "half": 0.5, "whole": 1.0, "small": 1.25e-7}',
     '{ "n" :\t7 , "": "" }',
     "{}",
+    '{"n": "7"}',
+    '{"n": "seven"}',
+    '{"n": 7.5}',
+    '{"n": true}',
+    '{"n": null}',
+    '{"n": [7]}',
 )
 """As the model writes them."""
 
@@ -50,6 +56,7 @@ def odd_answer(chance: Random, number: int) -> str:
         _answer("model_context_window_exceeded"),
         _answer("tool_use", said, *calls),
         _answer("tool_use", *calls),
+        _answer("tool_use", said, *calls, text(" And so."), *calls, text(" That is all.")),
     ]
     return f"[answer {json.dumps(chance.choice(answers))}]"
 
