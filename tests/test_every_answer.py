@@ -23,12 +23,13 @@ from anthropic import types
 from pydantic import BaseModel
 
 from sessionbridge.claude.prices import list_price
-from sessionbridge.cli.scripted_api import Call, Reply, messages
+from sessionbridge.cli.scripted_api import Call, Reply
 from sessionbridge.turn import Usage
 from tests.answer_clients import CLIENTS
 from tests.answer_table import END, ROWS, SEARCHES, USAGE, USAGE_LAST, Block, text
 from tests.proxy import Proxy, running_proxy
 from tests.scripted_api import ScriptedServer
+from tests.whole_requests import messages
 
 Told = list[tuple[str, list[Block]]]
 
@@ -179,7 +180,7 @@ def test_a_request_is_one_call_of_the_model(
 def test_the_model_sees_what_was_sent(taken: Taken, row: str, client: str) -> None:
     talk = taken.talk(row, client)
     for turn in talk.turns:
-        shown = plain(messages(turn.calls[0].body), talk.client.unseen)
+        shown = plain(messages(turn.calls[0]), talk.client.unseen)
         assert shown == plain(turn.shown, talk.client.unseen)
 
 
