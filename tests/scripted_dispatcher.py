@@ -116,14 +116,15 @@ class ScriptedDispatcher:
             job.meter.connect(lambda: self.spends)
             async for delta in self._said(answer):
                 yield delta
-            last = self._write(transcript, answer)
-            await self._pass_gate()
             calls = any(block["type"] == "tool_use" for block in answer.blocks)
+            speaks = calls or any(str(block.get("text")).strip() for block in answer.blocks)
+            last = self._write(transcript, answer) if speaks else None
+            await self._pass_gate()
             if calls:
                 self.waiting_for_tools.add(job.session_id)
             reason = "tool_use" if calls else "end_turn"
             end = Finished(job.session_id, (*given, last), reason, USAGE, COST)
-            yield replace(end, limits=self.limits)
+            yield replace(end, limits=self.limits, results_entry=entries[-1])
         finally:
             # As a process does, it takes a moment to end, and is in the way until it has.
             await asyncio.sleep(0)

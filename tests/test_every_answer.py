@@ -47,12 +47,6 @@ LOST = {
     ("a limit in a call", "responses chain"): "a call that was cut off is not kept: its result is "
     "refused with a 400"
 }
-UNSAID = {
-    (row, "responses chain"): "a line end is added to what the user said where no answer followed"
-    for row in ROWS
-    if ROWS[row].stop_reason != "tool_use" and not any(ROWS[row].speech)
-}
-
 MOVED = {
     ("texts between calls", client): "the CLI moves texts before the calls"
     for client in CLIENTS
@@ -176,7 +170,7 @@ def test_a_request_is_one_call_of_the_model(
     assert calls == [1, 1, 1]
 
 
-@pytest.mark.parametrize("row, client", cases(LOST, UNSAID, MOVED, ROUNDED))
+@pytest.mark.parametrize("row, client", cases(LOST, MOVED, ROUNDED))
 def test_the_model_sees_what_was_sent(taken: Taken, row: str, client: str) -> None:
     talk = taken.talk(row, client)
     for turn in talk.turns:

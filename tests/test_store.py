@@ -224,7 +224,7 @@ def test_a_newer_schema_is_used_and_left_alone(path: Path) -> None:
         store.commit(turn())
         assert store.get(KEY) == "session-1"
     assert query(path, "SELECT from_the_future FROM turns") == [("later",)]
-    assert query(path, "SELECT count(*) FROM _sqlite_migrations") == [(9,)]
+    assert query(path, "SELECT count(*) FROM _sqlite_migrations") == [(10,)]
 
 
 def test_the_database_never_holds_a_column_for_text(store: SessionStore, path: Path) -> None:

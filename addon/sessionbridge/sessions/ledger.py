@@ -8,9 +8,6 @@ from typing import Any
 
 from sessionbridge.turn import Origin, Point, Process, SessionKey, Usage
 
-SILENT = "silent"
-"""The status of a turn that said nothing to the results it was given."""
-
 WARM: tuple[Process, ...] = ("live", "spare")
 """The kinds of process that were there before the turn: it avoided a start."""
 
@@ -75,7 +72,7 @@ class Response:
 class _Turn:
     """What the ledger holds of a turn. Times: epoch seconds, milliseconds. `process` says what kind
     of process answered (see `turn.Process`). `settings_hash` and `model_asked` say how it was asked
-    (see `manner`)."""
+    (see `manner`), `unsaid` that the model said nothing."""
 
     internal_id: str
     parent_id: int | None
@@ -97,6 +94,7 @@ class _Turn:
     duration_ms: int
     settings_hash: str | None = None
     model_asked: str | None = None
+    unsaid: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

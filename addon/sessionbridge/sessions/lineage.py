@@ -52,6 +52,12 @@ def extend(before: str, message: Message) -> str:
     return value
 
 
+def beginnings(message: Message) -> list[str]:
+    """The hashes of conversations that hold the first blocks of this message and no more."""
+    counts = range(1, len(message.blocks))
+    return [extend(ROOT, Message(message.role, message.blocks[:count])) for count in counts]
+
+
 def _encode(form: list[Any]) -> str:
     if form[0] == "text":  # nearly all of thousands of messages, and many times faster
         return f'["text", {encode_basestring_ascii(form[1])}]'

@@ -11,8 +11,8 @@ from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
 from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
-from sessionbridge.sessions.ledger import SILENT, Lineage, TurnRecord
-from sessionbridge.sessions.lineage import ROOT, Link, chain, extend
+from sessionbridge.sessions.ledger import Lineage, TurnRecord
+from sessionbridge.sessions.lineage import ROOT, Link, beginnings, chain, extend
 from sessionbridge.sessions.manner import Manner
 from sessionbridge.sessions.plan import (
     plan_client_held,
@@ -145,7 +145,8 @@ class Remembered:
         here = self._origin.history != "client"
         lineage = await self._lineage() if here else await self._without_tip()
         self._mapped = lineage.row.internal_id if lineage.row else None
-        self._history = resolve_history(self._origin.history, self._links, _learned(lineage))
+        learned = "client" if self._resends_the_unanswered(lineage) else _learned(lineage)
+        self._history = resolve_history(self._origin.history, self._links, learned)
         # No first turn is too long. Until a key is known it is taken for one whose client keeps the
         # history: most do, and then the next turn finds its process as it wants it.
         known = self._origin.history == "server" or lineage.row is not None
@@ -165,6 +166,12 @@ class Remembered:
         return await self._store.lineage(
             self._key, self._hashes, asked_so=self._looked_for, waits=waits
         )
+
+    def _resends_the_unanswered(self, lineage: Lineage) -> bool:
+        """Where the model said nothing, the client has no answer to show: what it asked before and
+        what it asks now are one message."""
+        unanswered = lineage.tip is not None and lineage.tip.is_open and len(self._links) == 1
+        return unanswered and lineage.asked in beginnings(self._links[0].message)
 
     async def _without_tip(self) -> Lineage:
         return await self._store.lineage(self._key, self._hashes, tip=False)
@@ -227,8 +234,8 @@ class Remembered:
         return plan_unknown(self._links, "memory_lost" if alone else None)
 
     async def _plan_without_process(self, open_turn: Point, new: Sequence[Link]) -> Plan:
-        """The results are brought in, with all that the process had heard since its last turn that
-        came to its end. Where the history is kept here, `new` is what is not part of it yet."""
+        """What is new is brought in, with all that was said since the last turn that can be gone on
+        from. Where the history is kept here, `new` is what is not part of it yet."""
         if self._history == "client":
             lineage = await self._without_tip()
             return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
@@ -236,13 +243,14 @@ class Remembered:
         after = base.entry_uuid if base else None
         said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
         *earlier, ask = chain([*said, *(link.message for link in new)])
-        if missing := _unanswered(earlier[-1].message, ask.message):
+        if earlier and (missing := _unanswered(earlier[-1].message, ask.message)):
             if _brings_calls(self._links):
                 return plan_unknown(self._links)
             raise BadRequest(f"No tool output found for function call {missing[0]}.")
         self._answers = open_turn
         feed = tuple(link.message for link in earlier)
-        return Plan("import", "tools_imported", base, feed, ask.message)
+        reason = "tools_imported" if ask.message.brings_results else "imported"
+        return Plan("import", reason, base, feed, ask.message)
 
     async def superseded(self, plan: Plan, turn: int | None) -> str | None:
         """A client that shows another history each turn (a sliding window) has it brought in each
@@ -260,9 +268,6 @@ class Remembered:
         said = (*answered.shown, answered.answer)
         places = zip(hashes, said, ends if whole else (*ends[:-1], None), strict=True)
         points = [(hash_, end) for hash_, message, end in places if end and not _calls(message)]
-        # Nothing was said after the results, and no place of their own is known: like a turn that
-        # waits for them this one is brought in where it goes on.
-        silent = not any(ends)
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
@@ -276,7 +281,7 @@ class Remembered:
                 plan=plan.name,
                 reason=plan.reason,
                 process=answered.process,
-                status=SILENT if silent else finished.stop_reason,
+                status=finished.stop_reason,
                 api=answered.api,
                 model=answered.model,
                 usage=finished.usage,
@@ -286,6 +291,7 @@ class Remembered:
                 duration_ms=answered.duration_ms,
                 settings_hash=self._manner.settings,
                 model_asked=self._manner.model,
+                unsaid=ends[-1] is None,
                 may_be_aside=self._history == "client" or self._origin.history == "learn",
                 points=tuple(points),
                 metadata={

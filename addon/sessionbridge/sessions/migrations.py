@@ -108,3 +108,9 @@ def m007_manners(db: Database) -> None:
 def m008_cache_writes_for_an_hour(db: Database) -> None:
     # How many of `cache_creation_input_tokens`; null before, and then taken for none.
     db.table("turns").add_column("cache_creation_1h_input_tokens", int)
+
+
+@migrations()
+def m009_turns_that_said_nothing(db: Database) -> None:
+    # Null before; of those turns only the ones that were given results have a status for it.
+    db.table("turns").add_column("unsaid", int)

@@ -18,6 +18,10 @@ _TAKES_OVER = ("started_over", "memory_lost")
 
 KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
 
+_IS_OPEN = "(status IN ('tool_use', 'silent') OR unsaid IS 1)"
+"""Turns whose end is no place to go on from: they wait for results, or the model said nothing, and
+what the user says next has to be one message with what was said before."""
+
 _POINTS_SQL = f"""
     SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
         SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
@@ -32,10 +36,10 @@ _POINTS_SQL = f"""
     ORDER BY turn_id DESC
 """
 
-_ENDS_SQL = """
+_ENDS_SQL = f"""
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
-    ) AS is_tip, status IN ('tool_use', 'silent') AS is_open, parent_id, ask_hash, idempotency_key,
+    ) AS is_tip, {_IS_OPEN} AS is_open, parent_id, ask_hash, idempotency_key,
     scope, external_id, provider, settings_hash
     FROM turns
 """
@@ -64,19 +68,19 @@ _NEWEST_OPEN_SQL = f"""
 """
 _TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
 _OPEN_SQL = f"""
-    {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND status IN ('tool_use', 'silent')
+    {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND {_IS_OPEN}
     ORDER BY id DESC LIMIT 1
 """
 
 
 _LAST_ENDED_SQL = f"""
-    WITH RECURSIVE line AS (
-        SELECT id, parent_id, status FROM turns WHERE id = ?
+    WITH RECURSIVE line(id, parent_id, is_open) AS (
+        SELECT id, parent_id, {_IS_OPEN} FROM turns WHERE id = ?
         UNION ALL
-        SELECT turns.id, turns.parent_id, turns.status FROM turns
-        JOIN line ON turns.id = line.parent_id AND line.status IN ('tool_use', 'silent')
+        SELECT turns.id, turns.parent_id, {_IS_OPEN} FROM turns
+        JOIN line ON turns.id = line.parent_id AND line.is_open
     )
-    {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE status NOT IN ('tool_use', 'silent'))
+    {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE NOT is_open)
 """
 _RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
 
