@@ -133,6 +133,17 @@ async def test_a_system_prompt_holds_from_the_turn_it_came_with(stage: Stage) ->
     assert stage.seen == [*ASKED, ("user", "Still?")]
 
 
+async def test_a_fork_costs_its_own_turn_where_the_process_of_its_origin_ends_for_it(
+    stage: Stage,
+) -> None:
+    """What a session has cost is written as its process ends, and a fork begins with that."""
+    async with serving(stage.profile, live=1) as dispatcher:
+        one = await answer(dispatcher, job("My name is Ann"))
+        branch = await answer(dispatcher, job("Who am I?", "fork", after=one))
+    assert branch.session_id != one.session_id
+    assert branch.cost == pytest.approx(price(branch.finished.usage))
+
+
 async def test_a_fork_leaves_the_process_of_its_origin_to_that_conversation(stage: Stage) -> None:
     async with serving(stage.profile, live=2) as dispatcher:
         one = await answer(dispatcher, job("My name is Ann"))

@@ -348,6 +348,9 @@ class ClaudeDispatcher:
         await self._pool.leave(job.session_id)
         self._pool.make_room()
         forks = base is not None and base.internal_id != job.session_id
+        if base is not None:
+            # As it ends it writes what the session has cost, and a fork starts from that.
+            await self._pool.ended(base.internal_id)
         process = await self._launcher.start(job.mode, job.session_id, base, fork=forks)
         self._pool.enter(process)
         return process

@@ -74,7 +74,7 @@ class Pool:
         patience = self._tool_wait if process.waits_for else self._idle
         self._alarms[session] = asyncio.get_running_loop().call_later(patience, self._end, session)
         self._shrink(self._size)
-        await self._ended(session)
+        await self.ended(session)
 
     def let_go(self, job: Job) -> None:
         """Ends those that wait for results which the job's turn has had: they came in a way that
@@ -99,7 +99,7 @@ class Pool:
         """Returns when no process waits in this session any more: two would silently fork it."""
         if session_id in self._waiting:
             self._end(session_id)
-        await self._ended(session_id)
+        await self.ended(session_id)
 
     async def close(self) -> None:
         """Ends all that wait; those in a turn end with it."""
@@ -129,7 +129,8 @@ class Pool:
         self._alarms.pop(session_id).cancel()
         return self._waiting.pop(session_id)
 
-    async def _ended(self, session_id: str) -> None:
+    async def ended(self, session_id: str) -> None:
+        """Returns when no process is ending in this session."""
         if ending := [task for task, p in self._ending.items() if p.session_id == session_id]:
             await asyncio.wait(ending)
 
