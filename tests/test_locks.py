@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import gc
 import os
 import re
@@ -55,6 +56,22 @@ def locks(folder: Path) -> Locks:
 
 def left(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir()]
+
+
+async def test_two_may_look_at_once_whether_one_before_them_has_died(
+    locks: Locks, folder: Path
+) -> None:
+    """Each of them would take the other for it, and wait."""
+    turn = Turn(locks)
+    await turn.runs.wait()
+    [ticket] = left(folder)
+    await turn.end()
+    with (folder / ticket).open("w") as dead:
+        fcntl.flock(dead, fcntl.LOCK_SH)
+        later = Turn(locks)
+        await later.runs.wait()
+    assert not later.waits.is_set()
+    await later.end()
 
 
 async def test_turns_that_arrive_together_hold_in_order(locks: Locks, folder: Path) -> None:

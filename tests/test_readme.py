@@ -96,7 +96,8 @@ def test_the_configuration_example_is_valid() -> None:
     origin = Origins.default(config.origins).detect(
         {}, {"system": "You help.\nConversation: abc", "messages": []}
     )
-    assert origin is None or origin.platform == "my-agent"
+    assert origin is not None
+    assert (origin.platform, origin.external_id) == ("my-agent", "abc")
     assert config.endpoints[0].host == "llm.example.com"
 
 

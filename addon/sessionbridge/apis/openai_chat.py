@@ -25,16 +25,10 @@ from pydantic import Field
 
 from sessionbridge.apis import free_text
 from sessionbridge.apis.body import Fields, NotBlank, read, refused, without_effect
-from sessionbridge.apis.openai_chat_answer import (
-    OLDER,
-    DocumentEncoder,
-    StreamEncoder,
-    error_body,
-    form_of,
-    status,
-)
+from sessionbridge.apis.openai_chat_answer import OLDER, DocumentEncoder, StreamEncoder, form_of
 from sessionbridge.apis.openai_chat_messages import ChatMessage, History
 from sessionbridge.apis.openai_chat_parameters import Asked, parameters, stops
+from sessionbridge.apis.openai_errors import error_body, status
 from sessionbridge.apis.shape import Encoder
 from sessionbridge.errors import BridgeError
 from sessionbridge.turn import Turn

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from sessionbridge.apis import free_text, sse
-from sessionbridge.errors import BadRequest, BridgeError, ClaudeFailed, Overloaded
+from sessionbridge.apis.openai_errors import error_body, error_document
+from sessionbridge.errors import BridgeError, ClaudeFailed
 from sessionbridge.turn import (
     Delta,
     Finished,
@@ -31,16 +32,6 @@ FINISH_REASONS = {
     "model_context_window_exceeded": "length",
     "tool_use": "tool_calls",
     "refusal": "content_filter",
-}
-
-# Type and code by status. The reference (https://platform.openai.com/docs/guides/error-codes) lists
-# no types; these are the ones its clients know from answers. 402 is no status of that API, which
-# tells an empty account by this code.
-ERRORS: dict[int, tuple[str, str | None]] = {
-    401: ("invalid_request_error", "invalid_api_key"),
-    402: ("insufficient_quota", "insufficient_quota"),
-    403: ("request_forbidden", None),
-    429: ("rate_limit_error", "rate_limit_exceeded"),
 }
 
 THOUGHTS = "reasoning_content"
@@ -184,7 +175,7 @@ class StreamEncoder:
 
     def error(self, error: BridgeError) -> bytes:
         # Without [DONE]: it would tell the client that the answer is whole.
-        return sse.json_event(_error(error))
+        return sse.json_event(error_document(error))
 
 
 class DocumentEncoder:
@@ -273,27 +264,4 @@ def _usage(finished: Finished) -> dict[str, Any]:
         "total_tokens": usage.prompt_tokens + usage.output_tokens,
         "prompt_tokens_details": {"cached_tokens": usage.cache_read_input_tokens},
         "completion_tokens_details": {"reasoning_tokens": finished.thinking_tokens},
-    }
-
-
-def status(error: BridgeError) -> int:
-    """A limit of the bridge is told as this API tells its own; it has no status for overload."""
-    return 429 if isinstance(error, Overloaded) else error.status
-
-
-def error_body(error: BridgeError) -> bytes:
-    return json.dumps(_error(error)).encode()
-
-
-def _error(error: BridgeError) -> dict[str, Any]:
-    other = "server_error" if status(error) >= 500 else "invalid_request_error"
-    kind, code = ERRORS.get(status(error), (other, None))
-    param = error.param if isinstance(error, BadRequest) else None
-    return {
-        "error": {
-            "message": error.message,
-            "type": kind,
-            "param": param,
-            "code": error.code or code,
-        }
     }

@@ -28,7 +28,7 @@ from pydantic import Field
 
 from sessionbridge.apis import free_text
 from sessionbridge.apis.body import Fields, NotBlank, check, load, refused, without_effect
-from sessionbridge.apis.openai_chat_answer import error_body, status
+from sessionbridge.apis.openai_errors import error_body, status
 from sessionbridge.apis.openai_parameters import (
     FormatType,
     LeastEffort,

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from sessionbridge.apis import sse
-from sessionbridge.apis.openai_chat_answer import error_body
+from sessionbridge.apis.openai_errors import error_body
 from sessionbridge.apis.openai_responses_output import (
     CustomToolCallItem,
     Event,
