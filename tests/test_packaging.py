@@ -22,7 +22,7 @@ NOT_IMPORTED = {"plotly"}
 # Those that only a newer Python than this has.
 LATER = {"compression"}
 # They are not imported, or only by other tools: what runs the tests and the checks.
-TOOLS = {"pytest-cov", "pytest-xdist", "ruff", "mypy", "import-linter"}
+TOOLS = {"pytest-cov", "pytest-timeout", "pytest-xdist", "ruff", "mypy", "import-linter"}
 
 
 def normal(name: str) -> str:
