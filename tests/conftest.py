@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 
 with warnings.catch_warnings():
@@ -19,6 +20,10 @@ from tests.scripted_api import ScriptedServer
 # So that a bare assert in them says what it compared.
 pytest.register_assert_rewrite("tests.claude_cli", "tests.live_processes", "tests.tools_stage")
 pytest.register_assert_rewrite("tests.programs.place", "tests.programs.talks")
+
+# How long an example takes is the machine's matter.
+hypothesis.settings.register_profile("sessionbridge", deadline=None)
+hypothesis.settings.load_profile("sessionbridge")
 
 
 @pytest.fixture(scope="session")
