@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.notes import Notes
-from sessionbridge.turn import Message
+from sessionbridge.turn import Message, Point
 from tests.claude_cli import Stage, say
-from tests.live_processes import stage
+from tests.live_processes import stage, transcripts
 from tests.tool_rounds import found, offering, said, shown, text, use
 
 __all__ = ["stage"]
@@ -68,6 +69,31 @@ async def test_results_that_are_brought_in_are_the_clients_alone(
     await stage.answer(offering("So?", name="resume", after=brought, model=model))
     assert shown(stage) == expected
     assert told(stage, 2) == told(stage, 0)
+
+
+@pytest.mark.parametrize("model", ["sonnet", "claude-sonnet-4-5"])
+async def test_so_are_those_of_a_conversation_that_is_known_here(stage: Stage, model: str) -> None:
+    """It could go on from its first message, but that stands before the notes of its session."""
+    first = await stage.answer(offering("Look", model=model))
+    [asked, _] = first.finished.entries
+    base = Point("hash", first.session_id, str(asked), 1, is_tip=False)
+    job = importing(SHORT, model)
+    plan = replace(job.plan, base=base, feed=SHORT[1:], whole=SHORT)
+    brought = await stage.answer(replace(job, plan=plan))
+    assert brought.dispatched.plan.base is None
+    assert shown(stage)[-1:] == said("user", found("a", RESULT))
+    assert told(stage, 1) == told(stage, 0)
+
+
+async def test_so_are_those_of_a_conversation_that_is_not_kept(
+    stage: Stage, tmp_path: Path
+) -> None:
+    await stage.answer(offering("Look"))
+    kept = transcripts(tmp_path)
+    job = replace(importing(SHORT, "claude-sonnet-4-5"), memory="none")
+    await stage.answer(job)
+    assert shown(stage)[-1:] == said("user", found("a", RESULT))
+    assert transcripts(tmp_path) == kept
 
 
 async def test_a_model_that_was_never_asked_gets_them_within_the_result(stage: Stage) -> None:

@@ -66,6 +66,15 @@ async def test_a_client_that_resends_is_known_although_it_has_no_answer_to_show(
     assert len(silent.dispatcher.seen[-1]) == 3
 
 
+async def test_a_history_kept_here_stays_where_a_client_sends_all_that_is_unanswered(
+    silent: House,
+) -> None:
+    for talk in (user("One"), user("Hm")):
+        await send(silent, talk, origin=LEARNT)
+    seen = await shown(silent, user("Hm", "More"), origin=LEARNT)
+    assert_same(seen, (user("One"), WELL, user("Hm", "Hm", "More")))
+
+
 async def test_a_client_that_does_not_resend_is_known_too(silent: House) -> None:
     await send(silent, user("Hm"), origin=LEARNT)
     assert_same(await shown(silent, user("More"), origin=LEARNT), (user("Hm", "More"),))

@@ -20,7 +20,7 @@ import json
 import math
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from claude_agent_sdk import (
@@ -38,9 +38,9 @@ from sessionbridge.claude.limits import limit_headers
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.turn import (
+    Block,
     Delta,
     Finished,
-    Message,
     RedactedThinking,
     Spent,
     Started,
@@ -57,6 +57,9 @@ _HOUR = "ephemeral_1h_input_tokens"
 
 _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI writes itself; the API has never heard of them."""
+
+_LEADS_ON = ("tool_use", "end_turn", "stop_sequence")
+"""After these the CLI makes the calls that are in the message (measured)."""
 
 _STRUCTURED = "StructuredOutput"
 """The CLI's own tool, which the model calls with an answer that has to fulfil a schema."""
@@ -76,10 +79,11 @@ class AnswerReader:
         cost: float,
         *,
         structured: bool,
+        tools: Container[str] | None = None,
         estimated: float = 0.0,
         patience: float = math.inf,
     ) -> None:
-        """`patience` is how many seconds its beginning may take."""
+        """It may call the `tools`. `patience` is how many seconds its beginning may take."""
         self._deadline = time.monotonic() + patience
         self.cost = cost
         self.estimated = estimated
@@ -90,7 +94,7 @@ class AnswerReader:
         self._structured = structured
         self._model = ""
         self._said_in_round = False
-        self._end = AnswerEnd(structured=structured)
+        self._end = AnswerEnd(structured=structured, tools=tools)
         self._ended: str | None = None
         self._said: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
             lambda: defaultdict(list)
@@ -102,6 +106,8 @@ class AnswerReader:
         self._hidden: set[int] = set()
         self._unsaid: dict[int, str] = {}
         """Text that was hidden, by the first block of its round."""
+        self._unsaid_value = ""
+        """The JSON text of a structured answer, as far as it has come."""
         self._usage = Usage()
         self._round_usage: dict[str, int] = {}
         self._usage_told: dict[str, Any] = {}
@@ -176,6 +182,7 @@ class AnswerReader:
         self._close_round()
         self._blocks_before = self._blocks
         self._said.clear()
+        self._unsaid_value = ""
         self._usage_told = {}
         self._count(message.get("usage"))
         if self._model:
@@ -209,6 +216,9 @@ class AnswerReader:
                 before = self._unsaid.get(self._blocks_before, "")
                 self._unsaid[self._blocks_before] = before + text
                 return []
+            case {"type": "input_json_delta", "partial_json": str(text)} if place in self._hidden:
+                self._unsaid_value += text if self._structured else ""
+                return []
             case _ if place in self._hidden:
                 return []
             case {"type": "text_delta", "text": str(text)}:
@@ -234,8 +244,8 @@ class AnswerReader:
         self._round_usage = {}
         stopped, self._stop_in_round = self._stop_in_round, None
         self._said_in_round = False
-        if stopped == "tool_use" and self.calls:
-            return [self._finish_early(stopped)]
+        if stopped in _LEADS_ON and self.calls:
+            return [self._finish_early("tool_use")]
         self._ended = None if stopped == "tool_use" else stopped
         return []
 
@@ -256,22 +266,23 @@ class AnswerReader:
         self._results_entry = entry or self._results_entry
 
     @property
-    def said(self) -> Message:
-        """What the model said in its last message, but for calls."""
+    def said(self) -> dict[int, Block]:
+        """What the model said in its last message, but for calls, by the place of each block."""
         kinds = {"text": "text", "thinking": "thinking", "signature": "thinking"}
-        blocks = [
-            {"type": kinds.get(next(iter(told)), "redacted_thinking")}
+        return {
+            place: {"type": kinds.get(next(iter(told)), "redacted_thinking")}
             | {name: "".join(pieces) for name, pieces in told.items()}
-            for told in self._said.values()
-        ]
-        return Message("assistant", tuple(blocks))
+            for place, told in self._said.items()
+        }
 
     def _cut_here(self, reason: str) -> list[Delta]:
         if not self._end.spoke:
             self._answer_entry = None  # what says nothing is no place to go on from
         self._usage += Usage(**self._round_usage)
         self._round_usage = {}
-        return [*self._words(), self._finish_early(reason)]
+        value = self._unsaid_value
+        words = [TextDelta(self._blocks, value)] if value else self._words()
+        return [*words, self._finish_early(reason)]
 
     def _words(self) -> list[Delta]:
         """Of a model that has given no value, where one was to be had: its last ones stand."""

@@ -30,7 +30,16 @@ from sessionbridge.claude.spares import Spares
 from sessionbridge.claude.transcript import delete, file_id, has_entry, said
 from sessionbridge.claude.web_content import Sources, WebContent, given_by_url, with_sources
 from sessionbridge.errors import ClaudeFailed, ToolsLost
-from sessionbridge.turn import Delta, Dispatched, Finished, Message, Plan, Point, Process
+from sessionbridge.turn import (
+    Delta,
+    Dispatched,
+    Finished,
+    MemoryKind,
+    Message,
+    Plan,
+    Point,
+    Process,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -156,6 +165,31 @@ class ClaudeDispatcher:
         self._spares.kill()
 
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
+        alone = job.memory == "none" and self._puts_notes_into(job.plan.ask)
+        job = self._brought_in_whole(job)
+        try:
+            async with aclosing(self._run(job)) as deltas:
+                async for delta in deltas:
+                    yield delta
+        finally:
+            if alone:
+                await self.discard(job.session_id)
+
+    def _puts_notes_into(self, ask: Message) -> bool:
+        """Whether a CLI that has yet to tell its notes would put them into what is asked."""
+        return ask.brings_results and not self._profile.bare
+
+    def _brought_in_whole(self, job: Job) -> Job:
+        """Results are brought in behind notes of today and of this model, where all that comes
+        before them is known; that takes a transcript, also for a conversation that is not kept."""
+        plan = job.plan
+        waits = plan.base is not None and plan.base.is_open
+        if not self._puts_notes_into(plan.ask) or waits or plan.from_nothing is None:
+            return job
+        memory: MemoryKind = "session" if job.memory == "none" else job.memory
+        return replace(job, plan=plan.from_nothing, memory=memory)
+
+    async def _run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         ways = self._ways(job)
         # Before a process is taken: what cannot be had is to cost nothing.
         if sources := await self._web.sources(job.plan):
@@ -244,7 +278,7 @@ class ClaudeDispatcher:
                         yield delta
             if end is not None:
                 # Before it is told: the client's next request may come at once, and is to find it.
-                await self._keep_or_end(process, plan, end)
+                end = await self._keep_or_end(process, plan, end)
         finally:
             if end is None and process is not None:
                 await self._pool.drop(process)
@@ -289,31 +323,15 @@ class ClaudeDispatcher:
             raise
         return process
 
-    async def _complete(self, process: LiveProcess, plan: Plan, end: Finished) -> None:
-        """A CLI that was ended at once has not written all that was said."""
-        answer, entries = process.cut_answer, end.entries
-        if answer is None or process.mode.memory != "session" or None in entries[:-1]:
-            return
-        spoken = zip(entries, (*plan.feed, plan.ask, answer), strict=True)
-        said = [(entry, message) for entry, message in spoken if entry is not None]
-        place = self._written_at(process.session_id, process.cli.model)
-        base = plan.base.entry_uuid if plan.base else None
-        await on_thread(lambda: imports.complete(place, said, base))
-
-    async def _keep_or_end(self, process: LiveProcess, plan: Plan, end: Finished) -> None:
-        if process.astray:
-            alive = not process.cli.asked_again
+    async def _keep_or_end(self, process: LiveProcess, plan: Plan, end: Finished) -> Finished:
+        """The end of the turn, by the place where it can be gone on from."""
+        if process.astray or not process.holds_what_it_said:
             try:
-                if alive:
+                if process.cli.alive:
                     await self._written(process)
             finally:
                 await self._pool.drop(process)
-            if not alive:
-                await self._complete(process, plan, end)
-            if process.other_inputs and process.mode.memory == "session":
-                path = self._profile.transcript(process.session_id)
-                await on_thread(lambda: imports.put_back(path, process.other_inputs))
-            return
+            return await self._as_told(process, plan, end)
         try:
             if process.waits_for:
                 await self._written(process)
@@ -322,6 +340,29 @@ class ClaudeDispatcher:
             await self._pool.drop(process)
             raise
         await self._pool.park(process)
+        return end
+
+    async def _as_told(self, process: LiveProcess, plan: Plan, end: Finished) -> Finished:
+        """The transcript ends as the client was told that the turn does. A CLI that was ended at
+        once has not written all that was said, and what it holds may be something else."""
+        if process.mode.memory != "session":
+            return end
+        *earlier, last = end.entries
+        if not process.holds_what_it_said or last is None:
+            last = str(uuid4()) if process.said else None
+        # Results have an entry of the CLI's, if any.
+        said = [
+            (entry or end.results_entry or str(uuid4()), message)
+            for entry, message in zip(earlier, (*plan.feed, plan.ask), strict=True)
+        ]
+        asked, _ = said[-1]
+        if process.said and last:
+            said.append((last, process.said))
+        place = self._written_at(process.session_id, process.cli.model)
+        base = plan.base.entry_uuid if plan.base else None
+        await on_thread(lambda: imports.complete(place, said, base))
+        results = asked if plan.ask.brings_results else None
+        return replace(end, entries=(*earlier, last), results_entry=results, exact=True)
 
     async def _written(self, process: LiveProcess) -> None:
         """Until the end of its answer is in the transcript: another process may have to go on from
@@ -367,7 +408,7 @@ class ClaudeDispatcher:
         feed = _given(job.plan, job, sources).feed
         place = self._written_at(job.session_id, model)
         notes: tuple[Note, ...] = ()
-        if job.plan.ask.brings_results and not self._profile.bare:
+        if self._puts_notes_into(job.plan.ask):
             notes = self._notes.today(self._profile.transcripts, model)
         count = imports.writable(feed, notes)
         return imports.write(place, feed[:count], notes) if count else None

@@ -83,24 +83,6 @@ def _replace(path: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def put_back(path: Path, inputs: Mapping[str, Any]) -> None:
-    """Gives calls in a transcript, which no CLI has open, other inputs, by the ids of the calls."""
-    lines = path.read_bytes().splitlines(keepends=True)
-    _replace(path, b"".join(_with_inputs(line, inputs) for line in lines))
-
-
-def _with_inputs(line: bytes, inputs: Mapping[str, Any]) -> bytes:
-    try:
-        entry = json.loads(line)
-        calls = [block for block in entry["message"]["content"] if block["type"] == "tool_use"]
-    except (ValueError, LookupError, TypeError):
-        return line  # says nothing, or was not finished
-    calls = [call for call in calls if call["id"] in inputs]
-    for call in calls:
-        call["input"] = inputs[call["id"]]
-    return _json(entry) if calls else line
-
-
 def complete(place: Place, said: Sequence[tuple[str, Message]], base: str | None) -> None:
     """Adds what the transcript of a CLI that was ended lacks of its last turn: entries with their
     messages, which follow the entry `base`."""

@@ -6,7 +6,6 @@ import math
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from typing import Any
 
 from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 
@@ -38,10 +37,10 @@ class LiveProcess:
         """The file it writes to (`file_id`) as its last turn left it; None before the first."""
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
-        self.cut_answer: Message | None = None
-        """That answer, where the CLI was not let end its turn."""
-        self.other_inputs: Mapping[str, Any] = {}
-        """What the client was given for calls that the CLI holds in another way, by their ids."""
+        self.said: Message | None = None
+        """Its last answer as the client got it; None where that is nothing to be seen."""
+        self.holds_what_it_said = True
+        """Whether the CLI shows the model that answer as the client got it."""
         self.astray = False
         """Whether it goes on without us: its turn had not ended when the answer had."""
         self._tools = tools
@@ -71,7 +70,7 @@ class LiveProcess:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked."""
         structured = self.mode.parameters.schema is not None
-        self.cli.stop_at(AnswerEnd(structured=structured))
+        self.cli.stop_at(AnswerEnd(structured=structured, tools=self._tools.names))
         results: Iterator[Block] = iter(())
         entries: list[str | None] = [*written]
         if self.waits_for:
@@ -87,6 +86,7 @@ class LiveProcess:
             entries,
             self._cost,
             structured=structured,
+            tools=self._tools.names,
             estimated=self._estimated,
             patience=patience,
         )
@@ -131,13 +131,25 @@ class LiveProcess:
 
     def _end(self, answer: AnswerReader, end: Finished, replay: Replay) -> None:
         self.tip, self.session_id = end.tip, end.internal_id
-        self.cut_answer = answer.said if answer.cut and not answer.calls else None
         self._cost, self._estimated = answer.cost, answer.estimated
-        known = self._tools.names.issuperset(answer.calls.values())
-        waits = known and end.stop_reason == "tool_use"
-        if waits and replay.is_exact:
+        calls = end.stop_reason == "tool_use"
+        self.said = _message(_as_told(answer, end, replay))
+        known = bool(answer.calls) and self._tools.names.issuperset(answer.calls.values())
+        if calls and known and replay.has_true_calls:
             self.waits_for = frozenset(answer.calls)
             return
         self.astray = answer.cut
-        if waits:
-            self.other_inputs = replay.inputs
+        self.holds_what_it_said = end.exact and not answer.calls
+
+
+def _as_told(answer: AnswerReader, end: Finished, replay: Replay) -> Mapping[int, Block]:
+    """By the place of each block. Calls are part of what was said where results are to follow."""
+    if not end.exact:
+        return replay.texts
+    return answer.said | (replay.calls if end.stop_reason == "tool_use" else {})
+
+
+def _message(blocks: Mapping[int, Block]) -> Message | None:
+    said = tuple(block for _, block in sorted(blocks.items()))
+    seen = any(block["type"] == "tool_use" or str(block.get("text", "")).strip() for block in said)
+    return Message("assistant", said) if seen else None

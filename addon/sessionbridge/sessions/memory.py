@@ -170,8 +170,10 @@ class Remembered:
     def _resends_the_unanswered(self, lineage: Lineage) -> bool:
         """Where the model said nothing, the client has no answer to show: what it asked before and
         what it asks now are one message."""
-        unanswered = lineage.tip is not None and lineage.tip.is_open and len(self._links) == 1
-        return unanswered and lineage.asked in beginnings(self._links[0].message)
+        tip, alone = lineage.tip, len(self._links) == 1
+        if tip is None or not tip.is_open or not alone:
+            return False
+        return tip.hash in beginnings(self._links[0].message)
 
     async def _without_tip(self) -> Lineage:
         return await self._store.lineage(self._key, self._hashes, tip=False)
