@@ -4,6 +4,9 @@ what was used.
 
 Each conversation gets the answer whole, then once more as a stream, and goes on when the proxy has
 been restarted. An answer that the newest package knows and the table does not fails here.
+
+By default each way to end is taken through every client, and each kind of content and input through
+one of them in turn; with the environment variable `EVERY_CLIENT=1` all through all.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -31,6 +34,7 @@ from tests.answer_clients import CLIENTS
 from tests.answer_table import END, ROWS, SEARCHES, USAGE, USAGE_LAST, Block, text
 from tests.proxy import Proxy, running_proxy
 from tests.scripted_api import ScriptedServer
+from tests.tools_stage import chosen
 from tests.whole_requests import messages
 
 Told = list[tuple[str, list[Block]]]
@@ -39,12 +43,30 @@ AT_ONCE = 3
 SEARCH = 0.01
 """US dollars, as the CLI counts a search on the web."""
 # Responses has no stop sequences.
-CASES = [
+EVERY = [
     (row, client)
     for row in ROWS
     for client in CLIENTS
     if not (ROWS[row].sequence and client.startswith("responses"))
 ]
+ENDS = {
+    "a text",
+    "nothing",
+    "thoughts alone",
+    "a limit in a text",
+    "a limit in a call",
+    "calls",
+    "a stop sequence of the API",
+    "a refusal with a text",
+    "a pause",
+    "a full window",
+}
+OTHERS = [row for row in ROWS if row not in ENDS]
+FEW = [case for case in EVERY if case[0] in ENDS]
+for number, other in enumerate(OTHERS):
+    able = [case for case in EVERY if case[0] == other]
+    FEW.append(able[number % len(able)])
+CASES = chosen(FEW, EVERY)
 CUT = ("a limit in a call", "responses chain")
 """What is not kept here is refused when it comes back."""
 KEPT = [case for case in CASES if case != CUT]
@@ -133,31 +155,25 @@ def _ledger(database: Path) -> Mapping[str, list[Mapping[str, Any]]]:
     return found
 
 
-@pytest.mark.parametrize("row, client", KEPT)
-def test_the_client_gets_it(taken: Taken, row: str, client: str) -> None:
+def the_client_gets_it(taken: Taken, row: str, client: str) -> None:
     talk = taken.talk(row, client)
     whole, stream, _ = talk.turns
     assert whole.told == talk.client.expected(1)
     assert stream.told == talk.client.expected(2)
 
 
-@pytest.mark.parametrize("row, client", KEPT)
-def test_a_request_is_one_call_of_the_model(
-    taken: Taken, tmp_path: Path, api: ScriptedServer, row: str, client: str
+def a_request_is_one_call_of_the_model(
+    taken: Taken, row: str, client: str, alone: Callable[[str, str], Talk]
 ) -> None:
     """Where the CLI would ask again by itself it is ended. That comes too late now and then while
     others keep the machine busy: then the conversation is held once more, alone."""
     calls = [len(turn.calls) for turn in taken.talk(row, client).turns]
     if calls != [1, 1, 1] and not ROWS[row].ends:
-        alone = Talk(api, row, client, "alone")
-        with running_proxy(tmp_path, api.url) as proxy:
-            alone.take(proxy, (1, 2, 3))
-        calls = [len(turn.calls) for turn in alone.turns]
+        calls = [len(turn.calls) for turn in alone(row, client).turns]
     assert calls == [1, 1, 1]
 
 
-@pytest.mark.parametrize("row, client", KEPT)
-def test_the_model_sees_what_was_sent(taken: Taken, row: str, client: str) -> None:
+def the_model_sees_what_was_sent(taken: Taken, row: str, client: str) -> None:
     talk = taken.talk(row, client)
     for turn in talk.turns:
         shown = plain(messages(turn.calls[0]), talk.client.unseen)
@@ -165,8 +181,7 @@ def test_the_model_sees_what_was_sent(taken: Taken, row: str, client: str) -> No
         assert as_doubles(shown) == as_doubles(told)
 
 
-@pytest.mark.parametrize("row, client", KEPT)
-def test_the_ledger_has_it(taken: Taken, row: str, client: str) -> None:
+def the_ledger_has_it(taken: Taken, row: str, client: str) -> None:
     talk = taken.talk(row, client)
     entries, status = taken.ledger[talk.name], ROWS[row].status
     assert [entry["status"] for entry in entries] == [status, status, "end_turn"]
@@ -177,9 +192,31 @@ def test_the_ledger_has_it(taken: Taken, row: str, client: str) -> None:
     assert sum(costs) == pytest.approx(listed + searched), (costs, entries)
 
 
-def test_the_result_of_a_call_that_was_cut_off_is_refused_where_it_is_not_kept(
-    taken: Taken,
+def test_every_answer(
+    taken: Taken, tmp_path: Path, api: ScriptedServer, subtests: pytest.Subtests
 ) -> None:
+    """All in one, so that no two processes hold the conversations."""
+
+    def alone(row: str, client: str) -> Talk:
+        talk = Talk(api, row, client, "alone")
+        with running_proxy(tmp_path / talk.name.replace(" ", "-"), api.url) as proxy:
+            talk.take(proxy, (1, 2, 3))
+        return talk
+
+    for row, client in KEPT:
+        with subtests.test("the client gets it", row=row, client=client):
+            the_client_gets_it(taken, row, client)
+        with subtests.test("a request is one call of the model", row=row, client=client):
+            a_request_is_one_call_of_the_model(taken, row, client, alone)
+        with subtests.test("the model sees what was sent", row=row, client=client):
+            the_model_sees_what_was_sent(taken, row, client)
+        with subtests.test("the ledger has it", row=row, client=client):
+            the_ledger_has_it(taken, row, client)
+    with subtests.test("the result of a call that was cut off is refused"):
+        the_result_of_a_call_that_was_cut_off_is_refused_where_it_is_not_kept(taken)
+
+
+def the_result_of_a_call_that_was_cut_off_is_refused_where_it_is_not_kept(taken: Taken) -> None:
     with pytest.raises(openai.BadRequestError, match="answer no call that is known here"):
         taken.talk(*CUT)
 
@@ -232,6 +269,11 @@ def _used(call: Call) -> Usage:
 
 
 # -- completeness ---------------------------------------------------------------------------------
+
+
+def test_every_row_and_every_end_is_taken() -> None:
+    assert {row for row, _ in CASES} == {*ROWS}
+    assert {ROWS[row].stop_reason for row in ENDS} == {*get_args(types.StopReason)}
 
 
 def test_the_table_has_all_reasons_to_stop() -> None:

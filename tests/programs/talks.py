@@ -34,6 +34,9 @@ def reverse_proxy(folder: Path, api: ScriptedServer, **options: str) -> Iterator
         yield proxy
 
 
+_END = "\n</system-reminder>"
+
+
 def bridged(proxy: Proxy, platform: str, count: int) -> list[dict[str, Any]]:
     """What the bridge made of all requests so far. There are `count` of them, none refused or
     passed on, and all of them of one platform."""
@@ -52,6 +55,20 @@ def bridged(proxy: Proxy, platform: str, count: int) -> list[dict[str, Any]]:
 
 def plans(turns: list[dict[str, Any]]) -> list[str]:
     return [f"{turn['plan']} {turn['reason']}" for turn in turns]
+
+
+def without(
+    api: ScriptedServer, beginnings: tuple[str, ...], talk: list[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """A conversation without the program's own texts that begin so, each up to its tag's end."""
+    plain = []
+    for role, text in talk:
+        while text.startswith(beginnings):
+            own, end, text = text.partition(_END)
+            api.said.update((own + end, f"{own}{end}\n"))
+            text = text.lstrip("\n")
+        plain.append((role, text))
+    return plain
 
 
 def shown(api: ScriptedServer, asked: str) -> list[tuple[str, str]]:

@@ -22,6 +22,7 @@ from tests.programs.talks import (
     plans,
     reverse_proxy,
     shown,
+    without,
 )
 from tests.scripted_api import ScriptedServer
 
@@ -39,6 +40,12 @@ PLANS = [
     *("resume continued", "resume tool_results"),
     *("resume continued", REMEMBERED),
 ]
+OWN = (
+    "<system-reminder>\nThis is the Qwen Code. We are setting up the context for our chat.",
+    "<system-reminder>\nThe following skills are available for use with the Skill tool.",
+    "<system-reminder>\nThe following tools are reachable through `tool_search` and `tool_call`.",
+    "<system-reminder>\nThe current date is: ",
+)
 LINES = ("--input-format", "stream-json", "--output-format", "stream-json")
 
 
@@ -63,7 +70,7 @@ def test_qwen_code_goes_on_in_one_process(
             assert instructed(api, "You are Qwen Code")
             assert ask(dialogue, ASKED) == TOLD
             said = [("user", NAMED), ("assistant", MET), ("user", ASKED)]
-            assert shown(api, ASKED) == said
+            assert without(api, OWN, shown(api, ASKED)) == said
 
             note = json.dumps({"file_path": str(place.work / "note.txt")})
             call = f"[call {offered(api, 'read_file')} {note}]"
