@@ -4,6 +4,6 @@ mitmproxy takes every callable name in this file for a hook, and leaves the file
 `sys.modules`; so all of the house is in the package beside it.
 """
 
-from sessionbridge.addon import addons
+from sessionbridge.proxy.addon import addons
 
 __all__ = ["addons"]

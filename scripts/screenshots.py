@@ -16,10 +16,10 @@ from pathlib import Path
 
 from playwright.async_api import Page, ViewportSize, async_playwright
 
-from sessionbridge.cli.demo import bridged_demo
+from sessionbridge.cli.demo.command import bridged_demo
 from sessionbridge.cli.mitm import Mitm
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.turn_records import turn
 
 PICTURES = Path(__file__).parent.parent / "addon" / "pictures"

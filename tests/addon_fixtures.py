@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from mitmproxy.http import Headers, HTTPFlow
 
-from sessionbridge.addon import SessionBridge
-from sessionbridge.exchange import Exchange
-from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
+from sessionbridge.proxy.addon import SessionBridge
+from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Gateway
 
 with warnings.catch_warnings():
     # mitmproxy 12.2 calls pyparsing by names that pyparsing 3.3 deprecates.

@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.admission import Admission
-from sessionbridge.bridge import Bridge
 from sessionbridge.config import Settings
-from sessionbridge.exchange import Chunk, Exchange, Head
-from sessionbridge.sessions.locks import Locks
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import History, Origin
+from sessionbridge.model import History, Origin
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store import SessionStore
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from tests.scripted_dispatcher import ScriptedDispatcher
 
 CLIENT_HELD = Origin("tests", "chat-1", "conversation", "client")

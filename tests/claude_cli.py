@@ -14,18 +14,18 @@ from uuid import uuid4
 
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.cli.launcher import ClaudeProfile
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.launcher import ClaudeProfile
-from sessionbridge.cli.scripted_api import (
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.cli.demo.scripted_api import (
     Body,
     Failure,
     Reply,
     ScriptedApi,
     remembers_names,
 )
-from sessionbridge.cli.scripted_api import Usage as ScriptedUsage
-from sessionbridge.turn import (
+from sessionbridge.cli.demo.scripted_api import Usage as ScriptedUsage
+from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,

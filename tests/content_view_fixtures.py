@@ -11,8 +11,8 @@ from mitmproxy import contentviews
 from mitmproxy.http import HTTPFlow, Request, Response
 from mitmproxy.test import taddons, tflow, tutils
 
-from sessionbridge.turn import Message
-from sessionbridge.views.content_view import SessionBridgeView
+from sessionbridge.model import Message
+from sessionbridge.proxy.content_view import SessionBridgeView
 
 PATHS = {
     "messages": b"/v1/messages",

@@ -18,7 +18,7 @@ import tornado.web
 from playwright.async_api import Page as Tab
 from playwright.async_api import ViewportSize, async_playwright, expect
 
-from sessionbridge.views.dashboard.pages import Dashboard
+from sessionbridge.dashboard.pages import Dashboard
 from tests.dashboard_fixtures import Looking, Watched
 
 CHROMIUM = shutil.which("chromium")

@@ -13,14 +13,14 @@ import pytest
 from click.testing import CliRunner
 
 from sessionbridge.cli.main import cli
+from sessionbridge.dashboard.metrics import Errors
+from sessionbridge.dashboard.pages import Dashboard, Page
+from sessionbridge.dashboard.state import LiveTurn, State
 from sessionbridge.errors import SessionLost
-from sessionbridge.sessions.passed import PassedTurn
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Message, Origin, SessionKey, Usage
-from sessionbridge.views.dashboard.metrics import Errors
-from sessionbridge.views.dashboard.pages import Dashboard, Page
-from sessionbridge.views.dashboard.state import LiveTurn, State
+from sessionbridge.model import Message, Origin, SessionKey, Usage
+from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.bridge_fixtures import CLIENT_HELD, Answer, House, ask
 from tests.scripted_dispatcher import ScriptedDispatcher
 from tests.turn_records import turn

@@ -14,7 +14,7 @@ from mitmproxy import certs
 
 from sessionbridge.cli.main import cli
 from sessionbridge.cli.mitm import CA_NAME
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.claude_cli import isolated
 from tests.proxy import free_port
 from tests.turn_records import KEY

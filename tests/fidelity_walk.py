@@ -12,8 +12,8 @@ from pathlib import Path
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.turn import History, Message
+from sessionbridge.model import History, Message
+from sessionbridge.sessions.planning.lineage import chain
 from tests.bridge_fixtures import Answer, House, ask, held
 from tests.scripted_dispatcher import Conversation, ScriptedDispatcher
 from tests.spoken import (

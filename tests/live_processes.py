@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
-from sessionbridge.claude.launcher import ClaudeProfile
-from sessionbridge.turn import Usage
+from sessionbridge.claude.cli.launcher import ClaudeProfile
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.model import Usage
 from tests.claude_cli import Answer, Stage, children, fake_cli, isolated, profile, staged, until
 
 ANN = [("user", "My name is Ann"), ("assistant", "Nice to meet you, Ann!")]

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from sessionbridge.turn import Block
+from sessionbridge.model import Block
 from tests.spoken import text
 
 THOUGHT = {"type": "thinking", "thinking": "Hm: é𝄞?", "signature": "c2lnbmVk"}

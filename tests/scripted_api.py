@@ -30,7 +30,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import count
 from typing import Any
 
-from sessionbridge.cli.scripted_api import (
+from sessionbridge.cli.demo.scripted_api import (
     Body,
     Call,
     Failure,
@@ -39,7 +39,7 @@ from sessionbridge.cli.scripted_api import (
     remembers_names,
     text_of,
 )
-from sessionbridge.cli.scripted_events import Pieces
+from sessionbridge.cli.demo.scripted_events import Pieces
 from tests.scripted_commands import Prompt, obeyed, prompt
 from tests.whole_requests import check, conversation, messages
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sessionbridge.cli.scripted_api import Body, Reply, messages, text_of, usage_of
-from sessionbridge.cli.scripted_events import Block, Pieces
+from sessionbridge.cli.demo.scripted_api import Body, Reply, messages, text_of, usage_of
+from sessionbridge.cli.demo.scripted_events import Block, Pieces
 
 _START = re.compile(r"\[(fail|break|hang|gate|call|think|structured|max_tokens|answer)(?=[ \]])")
 _NAME = re.compile(r" ([^\s\]]+)")

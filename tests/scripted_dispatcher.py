@@ -16,7 +16,7 @@ from itertools import count
 
 from sessionbridge.claude.job import Job
 from sessionbridge.errors import ClaudeFailed, SessionLost, ToolsLost
-from sessionbridge.turn import (
+from sessionbridge.model import (
     Block,
     Delta,
     Dispatched,

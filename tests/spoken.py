@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from pydantic_core import from_json
 
-from sessionbridge.apis.arguments import UNREADABLE
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.turn import Block, Message, Role
+from sessionbridge.apis.common.arguments import UNREADABLE
+from sessionbridge.model import Block, Message, Role
+from sessionbridge.sessions.planning.lineage import chain
 
 Talk = tuple[Message, ...]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from sessionbridge.claude.client_tools import ClientTools
+from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.job import Mode
-from sessionbridge.claude.live import LiveProcess
-from sessionbridge.claude.process import CliProcess
+from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.tools.client_tools import ClientTools
 from tests.claude_cli import MODEL
 
 MODE = Mode("Be brief.", MODEL, "session", compaction=False)

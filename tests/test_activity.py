@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.sessions.activity import DAY, HOUR, Activity, Counted
-from sessionbridge.sessions.passed import PASSED
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import Usage
+from sessionbridge.model import Usage
+from sessionbridge.sessions.reports.activity import DAY, HOUR, Activity, Counted
+from sessionbridge.sessions.store.passed import PASSED
+from sessionbridge.sessions.store.store import SessionStore
 from tests.dashboard_fixtures import keep, mixed_turns, passing
 from tests.turn_records import KEY, turn, turn_named
 

@@ -15,10 +15,10 @@ from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.net.http.http1 import assemble_request
 from mitmproxy.net.server_spec import parse as server_spec
 
-from sessionbridge.claude.environment import CHILD_HEADER
-from sessionbridge.gateway import TICKET_HEADER
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import Origin, SessionKey
+from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.model import Origin, SessionKey
+from sessionbridge.sessions.store.store import SessionStore
+from sessionbridge.turns.loopback import TICKET_HEADER
 from tests.addon_fixtures import HELLO, KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 from tests.bridge_fixtures import bridge
 from tests.scripted_dispatcher import ScriptedDispatcher

@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import pytest
 from mitmproxy import exceptions
 
-from sessionbridge.addon import SessionBridge
+from sessionbridge.proxy.addon import SessionBridge
 from tests.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, new_context, proxy, refusal
 
 __all__ = ["proxy"]

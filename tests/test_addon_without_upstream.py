@@ -10,7 +10,7 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge.claude.catalog import Model
-from sessionbridge.claude.environment import CHILD_HEADER
+from sessionbridge.claude.cli.environment import CHILD_HEADER
 from sessionbridge.errors import ClaudeFailed
 from tests.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 

@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sessionbridge.admission import Admission
 from sessionbridge.errors import Overloaded
+from sessionbridge.turns.admission import Admission
 from tests.turn_tasks import TurnTask
 
 

@@ -21,9 +21,9 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response, ResponseCompletedEvent, ResponseIncompleteEvent
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.claude.stops import CutAnswer
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import Finished, Parameters, Said, Started, TextDelta, Turn, Usage
+from sessionbridge.claude.cli.stops import CutAnswer
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import Finished, Parameters, Said, Started, TextDelta, Turn, Usage
 from tests.claude_cli import USAGE, isolated, job, staged
 from tests.test_claude_answer import block, event, finished, read, result, said, start, text
 from tests.wire import wired

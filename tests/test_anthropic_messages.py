@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.anthropic_messages import MessagesShape
+from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Message, Turn
+from sessionbridge.model import Message, Turn
 from tests.recordings import without_notes
 
 CAPTURED = Path(__file__).parent / "captured"

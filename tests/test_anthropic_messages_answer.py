@@ -9,7 +9,7 @@ import anthropic
 import httpx2
 import pytest
 
-from sessionbridge.apis.anthropic_messages import MessagesShape
+from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.errors import (
     ApiFailed,
     BadRequest,
@@ -18,7 +18,7 @@ from sessionbridge.errors import (
     PromptTooLong,
     TimedOut,
 )
-from sessionbridge.turn import (
+from sessionbridge.model import (
     Finished,
     Parameters,
     Said,

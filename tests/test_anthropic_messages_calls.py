@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sessionbridge.turn import (
+from sessionbridge.model import (
     Finished,
     RedactedThinking,
     Said,

@@ -10,7 +10,7 @@ from anthropic.types import ContentBlockParam
 from anthropic.types.beta import BetaContentBlockParam
 from anthropic.types.beta.beta_tool_result_block_param import Content
 
-from sessionbridge.apis.anthropic_messages_blocks import (
+from sessionbridge.apis.anthropic_messages.blocks import (
     ASSISTANT_TYPES,
     LEFT_OUT,
     RESULT_TYPES,
@@ -18,8 +18,8 @@ from sessionbridge.apis.anthropic_messages_blocks import (
     THOUGHTS,
     USER_TYPES,
 )
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.turn import Block, Message, Role
+from sessionbridge.model import Block, Message, Role
+from sessionbridge.sessions.planning.lineage import chain
 from tests.test_anthropic_messages import CALL, assistant, parse, result, text, user
 
 FOUND = {"type": "search_result", "source": "https://e.org", "title": "T", "content": [text("x")]}

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.anthropic_messages import MessagesShape
+from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Message, Parameters, Thinking, Tool, Turn
+from sessionbridge.model import Message, Parameters, Thinking, Tool, Turn
 
 SHAPE = MessagesShape()
 HI = {"role": "user", "content": "Hi"}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionbridge.apis.tools import allowed
+from sessionbridge.apis.common.tools import allowed
 from tests.test_api_tools import ASK, Said, ids, name, parse
 
 __all__ = ["name"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.turn import Turn
+from sessionbridge.model import Turn
 
 Said = tuple[str, str]
 RULE, MORE = ("system", "Rule."), ("system", "More.")

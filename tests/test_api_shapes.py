@@ -1,5 +1,5 @@
-"""Every API shape keeps the promises of `apis/shape.py`; a new shape is held to them by one entry
-in `REQUESTS`."""
+"""Every API shape keeps the promises of `apis/common/shape.py`; a new shape is held to them by one
+entry in `REQUESTS`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.apis.shape import Encoder, Shape
+from sessionbridge.apis.common.shape import Encoder, Shape
 from sessionbridge.errors import (
     ApiFailed,
     BadRequest,
@@ -24,7 +24,7 @@ from sessionbridge.errors import (
     StoreUnavailable,
     TimedOut,
 )
-from sessionbridge.turn import Finished, Message, Started, TextDelta, Usage
+from sessionbridge.model import Finished, Message, Started, TextDelta, Usage
 
 SECRET = "Zanzibar-4711"
 REQUESTS: dict[str, dict[str, Any]] = {

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Block, Turn
+from sessionbridge.model import Block, Turn
 
 Said = tuple[str, ...]
 """Who speaks and the words, or `calls` or `results` and their ids."""

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionbridge.apis.arguments import read_arguments
-from sessionbridge.apis.openai_content import tool_use
+from sessionbridge.apis.common.arguments import read_arguments
+from sessionbridge.apis.common.openai_content import tool_use
 
 READ: dict[str, tuple[str, dict[str, Any]]] = {
     "nothing": ("", {}),

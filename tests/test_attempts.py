@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from sessionbridge.attempts import attempt
-from sessionbridge.sessions.fingerprint import fingerprint
-from sessionbridge.sessions.lineage import chain
+from sessionbridge.sessions.origins.fingerprint import fingerprint
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.turns.request_meta import attempt
 from tests.scripted_dispatcher import said
 
 

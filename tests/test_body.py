@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.apis.body import MAX_DEPTH, load
+from sessionbridge.apis.common.body import MAX_DEPTH, load
 from sessionbridge.errors import BadRequest
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.turn import Origin
+from sessionbridge.model import Origin
 from tests.bridge_fixtures import (
     CLIENT_HELD,
     LEARNT,

@@ -21,8 +21,8 @@ from sessionbridge.errors import (
     SessionLost,
     StoreUnavailable,
 )
-from sessionbridge.exchange import Chunk, Exchange, Head
-from sessionbridge.sessions.ledger import TurnRecord
+from sessionbridge.sessions.store.ledger import TurnRecord
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD, Answer, House, ask, body, house
 
 __all__ = ["house"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.turn import Message, Origin
+from sessionbridge.model import Message, Origin
 from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD, Answer, House, ask, house
 from tests.scripted_dispatcher import Conversation
 from tests.spoken import assert_same, assistant, user

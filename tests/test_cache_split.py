@@ -17,15 +17,15 @@ from sqlite_utils import Database
 
 from sessionbridge.claude import prices
 from sessionbridge.claude.prices import cache_rates, list_price
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.cli.demo.scripted_api import Usage as ScriptedUsage
 from sessionbridge.cli.main import cli
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.cli.scripted_api import Usage as ScriptedUsage
-from sessionbridge.sessions.migrations import migrations
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
+from sessionbridge.dashboard.metrics import Errors, exposition
+from sessionbridge.model import Parameters, Usage
+from sessionbridge.proxy.page_text import answer_page
+from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from sessionbridge.traffic.reading import read as read_traffic
-from sessionbridge.turn import Parameters, Usage
-from sessionbridge.views.dashboard.metrics import Errors, exposition
-from sessionbridge.views.page_text import answer_page
 from tests.claude_cli import Stage, job
 from tests.dashboard_fixtures import IDLE, Watched, watched
 from tests.live_processes import stage

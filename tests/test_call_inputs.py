@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.exchange import Outcome
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.turn import Finished, Said, Started, TextDelta, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.model import Finished, Said, Started, TextDelta, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.turns.exchange import Outcome
 
 WRITTEN = {
     "whole": '{"input": "ab"}',

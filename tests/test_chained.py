@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from sessionbridge.errors import ItemNotFound, ResponseNotFound, SessionLost
-from sessionbridge.sessions.chained import Chained
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.sessions.manner import Manner
-from sessionbridge.sessions.references import REFERENCE, References, refers
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Attempt, Message
+from sessionbridge.model import Attempt, Message
+from sessionbridge.sessions.planning.chained import Chained
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.planning.references import REFERENCE, References, refers
+from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.spoken import assistant, user
 from tests.tool_rounds import found, use
 from tests.turn_records import turn

@@ -15,9 +15,9 @@ from claude_agent_sdk import (
     UserMessage,
 )
 
-from sessionbridge.claude.answer import AnswerReader
+from sessionbridge.claude.cli.answer import AnswerReader
 from sessionbridge.errors import ApiFailed, ClaudeFailed, NotLoggedIn
-from sessionbridge.turn import Delta, Finished, Started, TextDelta, Usage
+from sessionbridge.model import Delta, Finished, Started, TextDelta, Usage
 
 COUNTS = {"input_tokens": 3, "cache_creation_input_tokens": 7, "cache_read_input_tokens": 11}
 

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from claude_agent_sdk import Message, ResultMessage, StreamEvent
 
-from sessionbridge.claude.answer import AnswerReader
+from sessionbridge.claude.cli.answer import AnswerReader
 from sessionbridge.errors import ApiFailed
-from sessionbridge.turn import (
+from sessionbridge.model import (
     Delta,
     Finished,
     RedactedThinking,

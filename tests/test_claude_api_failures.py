@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Failure, Reply
+from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed, BridgeError, NotLoggedIn, PromptTooLong, SessionLost
-from sessionbridge.turn import TextDelta, Usage
+from sessionbridge.model import TextDelta, Usage
 from tests.claude_cli import USAGE, Stage, children, isolated, job, staged
 
 

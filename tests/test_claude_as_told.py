@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import Block, Message
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import Block, Message
 from tests.claude_cli import USAGE, Stage, answer, say
 from tests.live_processes import serving, stage
 from tests.tool_rounds import OFFERED, calling, found, offering, returning, said, shown, text, use

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.cli.scripted_api import Call, Reply
-from sessionbridge.turn import Message, Parameters, Tool
+from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.cli.demo.scripted_api import Call, Reply
+from sessionbridge.model import Message, Parameters, Tool
 from tests.claude_cli import (
     KEY,
     LOGIN,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.turn import Parameters, Tool
+from sessionbridge.model import Parameters, Tool
 from tests.claude_cli import Stage, blocks_of, isolated, job, staged
 from tests.test_api_tools import ASK, parse
 

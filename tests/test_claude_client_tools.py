@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.client_tools import LONGEST_RESULT, answers
-from sessionbridge.turn import Block, Message
+from sessionbridge.claude.tools.client_tools import LONGEST_RESULT, answers
+from sessionbridge.model import Block, Message
 from tests.tool_rounds import IMAGE, found, text
 
 BY_URL = {"type": "image", "source": {"type": "url", "url": "https://example.org/a.gif"}}

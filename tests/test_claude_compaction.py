@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Body, Failure, Reply, ScriptedApi, conversation
+from sessionbridge.cli.demo.scripted_api import Body, Failure, Reply, ScriptedApi, conversation
 from sessionbridge.errors import PromptTooLong, SessionLost
-from sessionbridge.turn import Usage
+from sessionbridge.model import Usage
 from tests.claude_cli import USAGE, Stage, blocks_of, children, isolated, job, say, staged
 
 LIMIT = 30_000

@@ -16,10 +16,10 @@ from uuid import uuid4
 
 import pytest
 
-from sessionbridge.claude.environment import CHILD_HEADER
-from sessionbridge.cli.scripted_api import Reply
+from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import SessionLost
-from sessionbridge.turn import TextDelta
+from sessionbridge.model import TextDelta
 from tests.claude_cli import (
     MODEL,
     SECRET,

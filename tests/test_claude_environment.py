@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionbridge.claude.environment import (
+from sessionbridge.claude.cli.environment import (
     ALLOWED,
     CHILD_HEADER,
     child_environment,

@@ -12,7 +12,7 @@ from claude_agent_sdk import (
     ResultMessage,
 )
 
-from sessionbridge.claude.failures import from_result, translated
+from sessionbridge.claude.cli.failures import from_result, translated
 from sessionbridge.errors import (
     ApiFailed,
     BadRequest,

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.turn import Message, Parameters, Tool
+from sessionbridge.model import Message, Parameters, Tool
 from tests.claude_cli import Stage, blocks_of, isolated, job, say, staged
 
 LARGEST = 512_000

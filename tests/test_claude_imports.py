@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude import imports
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.transcript import transcript_path
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.transcript import imports
+from sessionbridge.claude.transcript.files import transcript_path
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.turn import Message
+from sessionbridge.model import Message
 from tests.claude_cli import (
     Answer,
     Stage,
@@ -167,7 +167,7 @@ async def stage(
         caplog,
         keep=Keep(long=0),
         never_logged="dispatch by file failed",
-        otherwise="the CLI no longer resumes a transcript written by claude/imports.py",
+        otherwise="the CLI no longer resumes a transcript written by claude/transcript/imports.py",
     ) as stage:
         yield stage
     assert list((tmp_path / "home").glob("run/*")) == []

@@ -11,9 +11,9 @@ import pytest
 from claude_agent_sdk import RateLimitEvent, SystemMessage
 from claude_agent_sdk.types import RateLimitInfo
 
-from sessionbridge.claude.answer import AnswerReader
-from sessionbridge.claude.limits import limit_headers, seconds_until_reset
-from sessionbridge.cli.scripted_api import Failure, Reply
+from sessionbridge.claude.cli.answer import AnswerReader
+from sessionbridge.claude.cli.limits import limit_headers, seconds_until_reset
+from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed
 from tests.bridge_fixtures import House, house
 from tests.claude_cli import USAGE, Stage, isolated, job, staged

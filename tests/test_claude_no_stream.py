@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from sessionbridge.cli import scripted_api
+from sessionbridge.cli.demo import scripted_api
 from sessionbridge.errors import BridgeError
-from sessionbridge.turn import Usage
+from sessionbridge.model import Usage
 from tests.claude_cli import Stage, job
 from tests.live_processes import stage
 

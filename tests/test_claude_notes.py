@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.notes import Notes
-from sessionbridge.turn import Message, Point
+from sessionbridge.claude.transcript.notes import Notes
+from sessionbridge.model import Message, Point
 from tests.claude_cli import Stage, say
 from tests.live_processes import stage, transcripts
 from tests.tool_rounds import found, offering, said, shown, text, use

@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 from anthropic.types import RefusalStopDetails
 
-from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import Message, Parameters, Point, Thinking
+from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import Message, Parameters, Point, Thinking
 from tests.claude_cli import USAGE, Stage, answer, blocks_of, children, isolated, job, say, staged
 
 TEXT = {"type": "text", "text": "So far."}

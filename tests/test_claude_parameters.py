@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import (
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import (
     Effort,
     Parameters,
     RedactedThinking,

@@ -13,10 +13,10 @@ from stat import S_IMODE
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher
-from sessionbridge.claude.process import CliProcess, FeedRefused
+from sessionbridge.claude.cli.process import CliProcess, FeedRefused
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.errors import ClaudeFailed, SessionLost
-from sessionbridge.turn import TextDelta
+from sessionbridge.model import TextDelta
 from tests.claude_cli import (
     Answer,
     answer,

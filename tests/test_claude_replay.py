@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.cli.scripted_api import Reply
+from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import ToolsLost
-from sessionbridge.turn import Block, Message, Parameters, Tool
+from sessionbridge.model import Block, Message, Parameters, Tool
 from tests.claude_cli import USAGE, Stage, answer, blocks_of, children, say
 from tests.live_processes import kind, serving, stage
 from tests.tool_rounds import calling, found, offering, returning, said, shown, text, use

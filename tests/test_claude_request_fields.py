@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.job import MOST_TOKENS
-from sessionbridge.turn import Effort, Parameters, Thinking
+from sessionbridge.model import Effort, Parameters, Thinking
 from tests.claude_cli import Stage, job
 from tests.live_processes import stage
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from sessionbridge.claude.stops import CutAnswer
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import (
+from sessionbridge.claude.cli.stops import CutAnswer
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import (
     Delta,
     Finished,
     Started,

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.turn import Message, Parameters, Thinking, Tool
+from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.model import Message, Parameters, Thinking, Tool
 from tests.claude_cli import Stage, blocks_of, isolated, job, say, staged_one_way
 
 LOOK = Tool("look", "Looks.", {"type": "object", "properties": {}})

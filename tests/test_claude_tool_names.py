@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.turn import Parameters, Tool
+from sessionbridge.model import Parameters, Tool
 from tests.claude_cli import Stage, isolated, job, staged
 
 _OWN = """

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Reply
+from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Parameters, Tool, ToolCall
+from sessionbridge.model import Parameters, Tool, ToolCall
 from tests.claude_cli import USAGE, Stage, isolated, job, staged
 from tests.tool_rounds import calling, use
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import Block, Parameters, Tool
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import Block, Parameters, Tool
 from tests.claude_cli import USAGE, Answer, Stage, answer
 from tests.live_processes import kind, only_child, price, serving, stage
 from tests.tool_rounds import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.live import LiveProcess
-from sessionbridge.claude.pool import Pool
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.turn import Message, Parameters, Plan, Point
+from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.pool.pool import Pool
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import Message, Parameters, Plan, Point
 from tests.claude_cli import USAGE, Stage, answer, say
 from tests.live_processes import kind, serving, stage
 from tests.stand_in_processes import LONG, ended, process

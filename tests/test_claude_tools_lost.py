@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher
-from sessionbridge.cli.scripted_api import Failure, Reply
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed, ToolsLost
-from sessionbridge.turn import Block
+from sessionbridge.model import Block
 from tests.claude_cli import USAGE, Answer, Stage, answer, children, until
 from tests.live_processes import gone, kind, only_child, serving, stage
 from tests.tool_rounds import calling, found, offering, returning, said, shown, text, use

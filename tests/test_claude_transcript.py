@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.transcript import (
+from sessionbridge.claude.transcript.files import (
     config_dir,
     cost_at,
     cost_so_far,

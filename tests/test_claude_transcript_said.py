@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.transcript import has_entry, said
-from sessionbridge.cli.scripted_api import Reply
+from sessionbridge.claude.transcript.files import has_entry, said
+from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import SessionLost
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.turn import Message
+from sessionbridge.model import Message
+from sessionbridge.sessions.planning.lineage import chain
 from tests.claude_cli import USAGE, Stage, answer, say, until
 from tests.live_processes import serving, stage
 from tests.tool_rounds import calling, found, offering, plain, returning, text, use

@@ -14,15 +14,15 @@ import anthropic
 import openai
 import pytest
 
-from sessionbridge.admission import Admission
-from sessionbridge.bridge import Bridge
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
 from sessionbridge.claude.web_content import WebContent
-from sessionbridge.cli.scripted_api import Reply
+from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import BadRequest
-from sessionbridge.sessions.locks import Locks
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Message
+from sessionbridge.model import Message
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.bridge import Bridge
 from tests.bridge_fixtures import CLIENT_HELD, SETTINGS, Answer, ask
 from tests.claude_cli import (
     USAGE,

@@ -25,7 +25,7 @@ from mitmproxy.certs import CertStore
 
 from sessionbridge.claude.web_content import Address, WebContent, in_base64, is_public, with_sources
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Message, Plan
+from sessionbridge.model import Message, Plan
 from tests.claude_cli import say
 
 MB = 1024 * 1024

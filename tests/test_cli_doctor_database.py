@@ -8,8 +8,8 @@ from contextlib import closing
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions.migrations import migrations
-from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.store import SessionStore
 from tests.doctor_fixtures import Place, ca, place
 from tests.turn_records import KEY
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from sessionbridge.claude.login import find_cli
+from sessionbridge.claude.cli.login import find_cli
 from sessionbridge.cli.checks import programs
 from sessionbridge.cli.main import cli
 from tests.doctor_fixtures import Place, ca, place

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sessionbridge.cli.main import cli
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.turn_records import GROUPS, KEY, turn
 
 READING = [["cost"], ["sessions", "list"]]

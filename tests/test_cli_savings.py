@@ -20,9 +20,9 @@ from click.testing import CliRunner, Result
 
 from sessionbridge.claude.prices import cache_rates, list_price
 from sessionbridge.cli.main import cli
-from sessionbridge.sessions.passed import PassedTurn
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.dashboard_fixtures import Change, keep, passing
 from tests.proxy import ROOT
 from tests.turn_records import GROUPS

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sessionbridge.claude.transcript import transcript_path
+from sessionbridge.claude.transcript.files import transcript_path
 from sessionbridge.cli.main import cli
-from sessionbridge.sessions.reports import ALTERED
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
-from sessionbridge.turn import SessionKey
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.reports.sums import ALTERED
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.turn_records import KEY, turn
 
 NAME = KEY.external_id

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from sessionbridge.turn import Block, Message
+from sessionbridge.model import Block, Message
 from tests.bridge_fixtures import Answer, House, ask, held, house
 from tests.recordings import without_notes
 from tests.scripted_dispatcher import Conversation

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.memory import key_lock
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import SessionKey
-from sessionbridge.views.commands import status
+from sessionbridge.model import SessionKey
+from sessionbridge.proxy.console_commands import status
+from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.store import SessionStore
 from tests.addon_fixtures import KEYED, Proxy, make_flow, proxy
 from tests.dashboard_fixtures import BUSY
 from tests.turn_records import turn

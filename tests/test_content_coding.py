@@ -10,7 +10,7 @@ from collections.abc import Callable
 import brotli  # type: ignore[import-untyped]
 import pytest
 
-from sessionbridge.content_coding import BadCoding, TooLarge, UnknownCoding, decoded, known
+from sessionbridge.turns.content_coding import BadCoding, TooLarge, UnknownCoding, decoded, known
 
 if sys.version_info >= (3, 14):
     from compression import zstd

@@ -15,12 +15,12 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow
 
 from sessionbridge.apis import SHAPES
+from sessionbridge.model import TextDelta
+from sessionbridge.proxy import flow_notes
+from sessionbridge.proxy.content_view import SessionBridgeView
+from sessionbridge.proxy.page_text import answer_page, request_page
+from sessionbridge.proxy.reasons import PLANS, REASONS
 from sessionbridge.traffic.reading import read
-from sessionbridge.turn import TextDelta
-from sessionbridge.views import flow_notes
-from sessionbridge.views.content_view import SessionBridgeView
-from sessionbridge.views.page_text import answer_page, request_page
-from sessionbridge.views.reasons import PLANS, REASONS
 from tests.bridge_fixtures import Answer, House, body, house
 from tests.content_view_fixtures import (
     answer_text,
@@ -203,7 +203,7 @@ def test_every_reason_the_readme_names_is_explained() -> None:
 
 def test_every_reason_in_the_code_is_explained() -> None:
     package = Path(flow_notes.__file__).parent.parent
-    rooms = [*package.glob("sessions/*.py"), package / "bridge.py"]
+    rooms = [*package.rglob("sessions/**/*.py"), package / "turns" / "bridge.py"]
     source = "\n".join(file.read_text() for file in rooms)
     given = set(re.findall(r'Plan\(\s*"\w+",\s*"(\w+)"', source))
     given |= set(re.findall(r'(?:plan_unknown|Fleeting)\([^"\n]*"(\w+)"', source))

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.lineage import chain
+from sessionbridge.model import Block, Message
+from sessionbridge.proxy import flow_notes
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.traffic.conversation_text import conversation, joined
 from sessionbridge.traffic.reading import api_of, read
-from sessionbridge.turn import Block, Message
-from sessionbridge.views import flow_notes
-from sessionbridge.views.conversation_text import conversation, joined
 from tests.content_view_fixtures import flow_of, messages_body, registered, request_text, sections
 from tests.spoken import assistant, image, result, text, user
 from tests.tool_rounds import found, use

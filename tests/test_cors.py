@@ -7,7 +7,7 @@ import json
 import pytest
 from mitmproxy.http import Headers, HTTPFlow, Response
 
-from sessionbridge import cors
+from sessionbridge.proxy import cors
 from tests.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 
 __all__ = ["proxy"]

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-import sessionbridge.views.dashboard
-from sessionbridge.sessions.reports import WINDOW
-from sessionbridge.turn import SessionKey
-from sessionbridge.views.dashboard.documents import LISTED
-from sessionbridge.views.dashboard.metrics import Errors
-from sessionbridge.views.dashboard.pages import Dashboard
+import sessionbridge.dashboard
+from sessionbridge.dashboard.documents import LISTED
+from sessionbridge.dashboard.metrics import Errors
+from sessionbridge.dashboard.pages import Dashboard
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.reports.sums import WINDOW
 from tests.dashboard_fixtures import (
     BUSY,
     IDLE,
@@ -32,7 +32,7 @@ from tests.turn_records import KEY
 
 __all__ = ["watched"]
 
-PACKAGE = Path(sessionbridge.views.dashboard.__file__).parent
+PACKAGE = Path(sessionbridge.dashboard.__file__).parent
 SUMMED = (
     "turns",
     "input_tokens",

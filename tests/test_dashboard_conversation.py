@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.job import Job
-from sessionbridge.turn import Delta, Dispatched, Message, Origin
-from sessionbridge.views.dashboard.metrics import Errors
-from sessionbridge.views.dashboard.pages import Dashboard
+from sessionbridge.dashboard.metrics import Errors
+from sessionbridge.dashboard.pages import Dashboard
+from sessionbridge.model import Delta, Dispatched, Message, Origin
 from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD
 from tests.dashboard_fixtures import IDLE, Looking, looking
 from tests.scripted_dispatcher import Conversation, ScriptedDispatcher

@@ -7,7 +7,7 @@ import time
 import pytest
 from playwright.async_api import expect
 
-from sessionbridge.turn import Message, SessionKey
+from sessionbridge.model import Message, SessionKey
 from tests.bridge_fixtures import CLIENT_HELD
 from tests.dashboard_browser import IN_A_BROWSER, Browser, Seen, browser, looking_at, seen, talked
 from tests.dashboard_fixtures import (

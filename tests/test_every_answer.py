@@ -28,8 +28,8 @@ from anthropic import types
 from pydantic import BaseModel
 
 from sessionbridge.claude.prices import list_price
-from sessionbridge.cli.scripted_api import Call, Reply
-from sessionbridge.turn import Usage
+from sessionbridge.cli.demo.scripted_api import Call, Reply
+from sessionbridge.model import Usage
 from tests.answer_clients import CLIENTS
 from tests.answer_table import END, ROWS, SEARCHES, USAGE, USAGE_LAST, Block, text
 from tests.proxy import Proxy, running_proxy

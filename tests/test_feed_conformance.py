@@ -1,6 +1,6 @@
 """Guards what the bridge rests on and nobody documents: feeding a conversation without asking.
 
-A CLI that fails here can still be used: see claude/imports.py for the way out.
+A CLI that fails here can still be used: see claude/transcript/imports.py for the way out.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
-from sessionbridge.claude.dispatcher import Keep
-from sessionbridge.claude.environment import CHILD_HEADER, FIXED
-from sessionbridge.claude.process import CliProcess, FeedRefused
-from sessionbridge.claude.transcript import transcript_path
-from sessionbridge.turn import Message
+from sessionbridge.claude.cli.environment import CHILD_HEADER, FIXED
+from sessionbridge.claude.cli.process import CliProcess, FeedRefused
+from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.claude.transcript.files import transcript_path
+from sessionbridge.model import Message
 from tests.claude_cli import (
     MODEL,
     SECRET,
@@ -38,7 +38,7 @@ TAKES_OVER = "takes messages over without asking (shouldQuery: false)"
 
 
 def out(what: str) -> str:
-    return f"the CLI no longer {what}: see claude/imports.py for the way out"
+    return f"the CLI no longer {what}: see claude/transcript/imports.py for the way out"
 
 
 @pytest.fixture

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.exchange import Exchange
-from sessionbridge.turn import Block, Message
+from sessionbridge.model import Block, Message
+from sessionbridge.turns.exchange import Exchange
 from tests.bridge_fixtures import held
 from tests.fidelity_walk import ADD, TITLE, Walk
 from tests.spoken import Way, assistant, calls, image, questions, result, text, text_in, user

@@ -6,7 +6,7 @@ from mitmproxy.addons.view import View
 from mitmproxy.http import HTTPFlow
 from mitmproxy.test import taddons
 
-from sessionbridge.views.flow_list import FlowList
+from sessionbridge.proxy.flow_list import FlowList
 from tests.addon_fixtures import make_flow
 
 

@@ -9,9 +9,9 @@ from mitmproxy import flowfilter
 from mitmproxy.http import HTTPFlow
 from mitmproxy.test import tflow, tutils
 
-from sessionbridge.exchange import Exchange
-from sessionbridge.turn import Dispatched, Finished, Origin, Plan, Started, TextDelta, Usage
-from sessionbridge.views import flow_notes
+from sessionbridge.model import Dispatched, Finished, Origin, Plan, Started, TextDelta, Usage
+from sessionbridge.proxy import flow_notes
+from sessionbridge.turns.exchange import Exchange
 from tests.scripted_dispatcher import said
 
 ORIGIN = Origin("openclaw", "chat-1", "conversation", "client")

@@ -12,8 +12,8 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import pytest
 
 from sessionbridge.errors import BridgeError
-from sessionbridge.exchange import Chunk, Exchange, Head
-from sessionbridge.gateway import HOST, TICKET_HEADER, Gateway
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Gateway
 
 SECRET = "what nobody may read in a log"
 

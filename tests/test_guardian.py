@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude import guardian_program
+from sessionbridge.claude.cli import guardian_program
 from tests.proxy import ROOT, Proxy, running_proxy, said, wait_for
 from tests.scripted_api import ScriptedServer, assistant, user
 
 PARENT = """
 import asyncio, logging, os, signal, subprocess, sys
-from sessionbridge.claude.guardian import GUARDIAN
+from sessionbridge.claude.cli.guardian import GUARDIAN
 
 STUBBORN = '''
 import signal, time

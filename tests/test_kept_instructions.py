@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.instructions import instructions_path, keep, kept
-from sessionbridge.claude.transcript import delete
-from sessionbridge.sessions.instructions import of_conversation, with_earlier
-from sessionbridge.turn import Message, Origin, Turn
+from sessionbridge.claude.transcript.files import delete
+from sessionbridge.claude.transcript.instructions import instructions_path, keep, kept
+from sessionbridge.model import Message, Origin, Turn
+from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
 from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, House, ask, house
 from tests.proxy import running_proxy
 from tests.scripted_api import ScriptedServer

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.reports import ALTERED, LOST, WINDOW
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.reports.sums import ALTERED, LOST, WINDOW
+from sessionbridge.sessions.store.store import SessionStore
 from tests.turn_records import KEY, turn
 
 

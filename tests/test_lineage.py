@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.sessions.lineage import ROOT, chain, extend
-from sessionbridge.turn import Message
+from sessionbridge.model import Message
+from sessionbridge.sessions.planning.lineage import ROOT, chain, extend
 
 PNG = base64.b64encode(b"\x89PNG picture").decode()
 JPG = base64.b64encode(b"another picture").decode()

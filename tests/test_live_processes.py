@@ -14,11 +14,11 @@ from typing import Any
 import claude_agent_sdk
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.job import Job
-from sessionbridge.cli.scripted_api import Failure, Reply
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed, SessionLost
-from sessionbridge.turn import Finished, TextDelta
+from sessionbridge.model import Finished, TextDelta
 from tests.claude_cli import MODEL, USAGE, Stage, answer, children, environment_of, job, say, until
 from tests.live_processes import (
     ANN,

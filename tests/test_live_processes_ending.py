@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.cli.launcher import ClaudeProfile
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.launcher import ClaudeProfile
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.errors import ClaudeFailed, SessionLost
-from sessionbridge.turn import TextDelta
+from sessionbridge.model import TextDelta
 from tests.claude_cli import Answer, answer, children, job, until
 from tests.live_processes import fake, gone, kind, moody, only_child, serving, with_transcript
 

@@ -11,7 +11,7 @@ from openai.types import Model as OpenAIModel
 
 from sessionbridge.claude.catalog import Model
 from sessionbridge.errors import ModelNotFound, NotFound
-from sessionbridge.local_api import Inquiry, answer, inquiry, spoken
+from sessionbridge.proxy.local_api import Inquiry, answer, inquiry, spoken
 
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
 MODELS = (

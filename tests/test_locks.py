@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.locks import Locks
-from sessionbridge.sessions.quarantine import guard
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.quarantine import guard
 from tests.turn_tasks import TurnTask
 
 

@@ -16,14 +16,14 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.admission import Admission
 from sessionbridge.apis import SHAPES
-from sessionbridge.bridge import Bridge
-from sessionbridge.claude.dispatcher import ClaudeDispatcher, Keep
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.sessions.locks import Locks
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Origin
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.model import Origin
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.bridge import Bridge
 from tests.bridge_fixtures import CLIENT_HELD, SERVER_HELD, SETTINGS, House, ask, body, house
 from tests.claude_cli import Stage, isolated, staged
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.errors import MemoryLost, SessionLost, StoreUnavailable
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.sessions.manner import Manner
-from sessionbridge.sessions.memory import Answered, Continued, Fleeting, Remembered
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Attempt, Finished, History, Message, Plan, SessionKey, Usage
+from sessionbridge.model import Attempt, Finished, History, Message, Plan, SessionKey, Usage
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Remembered
+from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.bridge_fixtures import held
 from tests.scripted_dispatcher import said
 

@@ -11,10 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from sessionbridge.sessions.store import DATABASE_NAME, SessionStore
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.views.dashboard.metrics import Errors, exposition
-from sessionbridge.views.dashboard.pages import Dashboard
+from sessionbridge.dashboard.metrics import Errors, exposition
+from sessionbridge.dashboard.pages import Dashboard
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.dashboard_fixtures import BUSY, IDLE, OTHER, Watched, mixed_turns, nothing_said, watched
 from tests.turn_records import KEY
 

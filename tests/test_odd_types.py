@@ -11,8 +11,8 @@ import pytest
 
 from sessionbridge.apis import SHAPES
 from sessionbridge.errors import BadRequest
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.sessions.references import refers
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.sessions.planning.references import refers
 from tests.test_anthropic_messages_hosted import APART, FOUND, SEARCH, TOLD
 from tests.test_openai_responses_hosted import RAN, item, space
 

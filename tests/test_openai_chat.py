@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_chat import ChatShape
+from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Message, Turn
+from sessionbridge.model import Message, Turn
 from tests.recordings import without_notes
 
 CAPTURED = Path(__file__).parent / "captured"

@@ -10,9 +10,9 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from sessionbridge.apis.openai_chat import ChatShape
+from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import ApiFailed
-from sessionbridge.turn import Finished, Said, Started, TextDelta, Turn, Usage
+from sessionbridge.model import Finished, Said, Started, TextDelta, Turn, Usage
 from tests.wire import wired
 
 SHAPE = ChatShape(clock=lambda: 1234.9)

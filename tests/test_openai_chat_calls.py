@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.turn import (
+from sessionbridge.model import (
     RedactedThinking,
     Said,
     TextDelta,

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion
 
-from sessionbridge.apis import free_text
-from sessionbridge.apis.openai_chat import ChatShape
-from sessionbridge.turn import Finished, Said, Started, Tool, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.apis.common import free_text
+from sessionbridge.apis.openai_chat.request import ChatShape
+from sessionbridge.model import Finished, Said, Started, Tool, ToolCall, ToolInput, Turn, Usage
 
 SHAPE = ChatShape(clock=lambda: 1.0)
 GRAMMAR = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: 'x'"}}

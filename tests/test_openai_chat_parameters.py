@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_chat import ChatShape
+from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Parameters, Thinking, Tool, Turn
+from sessionbridge.model import Parameters, Thinking, Tool, Turn
 
 SHAPE = ChatShape()
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}

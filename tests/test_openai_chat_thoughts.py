@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_chat import ChatShape
-from sessionbridge.turn import (
+from sessionbridge.apis.openai_chat.request import ChatShape
+from sessionbridge.model import (
     Message,
     RedactedThinking,
     Said,

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from sessionbridge.apis.openai_content import document, image
+from sessionbridge.apis.common.openai_content import document, image
 from sessionbridge.errors import BadRequest
 
 

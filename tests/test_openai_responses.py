@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_responses import ResponsesShape
+from sessionbridge.apis.openai_responses.request import ResponsesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Message, Parameters, Thinking, Turn
+from sessionbridge.model import Message, Parameters, Thinking, Turn
 
 CAPTURED = Path(__file__).parent / "captured"
 SHAPE = ResponsesShape()

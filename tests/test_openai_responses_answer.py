@@ -8,10 +8,10 @@ from typing import Any, get_args
 import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 
-from sessionbridge.apis.openai_responses import ResponsesShape
-from sessionbridge.apis.openai_responses_answer import reference
+from sessionbridge.apis.openai_responses.answer import reference
+from sessionbridge.apis.openai_responses.request import ResponsesShape
 from sessionbridge.errors import ApiFailed, BadRequest, BridgeError, Overloaded, PromptTooLong
-from sessionbridge.turn import (
+from sessionbridge.model import (
     Finished,
     Message,
     Parameters,

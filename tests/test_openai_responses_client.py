@@ -15,7 +15,7 @@ from openai.types.responses import (
 from pydantic import BaseModel
 
 from sessionbridge.errors import ApiFailed
-from sessionbridge.turn import Said, TextDelta, ThinkingDelta, ToolCall, ToolInput, Turn
+from sessionbridge.model import Said, TextDelta, ThinkingDelta, ToolCall, ToolInput, Turn
 from tests.test_openai_chat_answer import client
 from tests.test_openai_responses_answer import SHAPE, STARTED, asked, encode
 

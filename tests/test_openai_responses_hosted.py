@@ -7,8 +7,8 @@ from typing import Any, get_args, get_type_hints
 import pytest
 from openai.types.responses.response_input_item_param import ResponseInputItemParam
 
-from sessionbridge.apis import openai_responses_hosted as hosted
-from sessionbridge.turn import Block, Message
+from sessionbridge.apis.openai_responses import hosted
+from sessionbridge.model import Block, Message
 from tests.test_openai_responses import HI, parse, text
 from tests.test_openai_responses_items import said
 

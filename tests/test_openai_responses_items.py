@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.turn import Message
+from sessionbridge.model import Message
 from tests.test_openai_responses import HI, parse, refusal, text
 
 

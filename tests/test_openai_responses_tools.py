@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.apis.openai_responses import ResponsesShape
+from sessionbridge.apis.openai_responses.request import ResponsesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Tool, Turn
+from sessionbridge.model import Tool, Turn
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 EMPTY = {"type": "object", "properties": {}}

@@ -9,7 +9,7 @@ import pytest
 from mitmproxy.http import HTTPFlow
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from sessionbridge import operator_pages
+from sessionbridge.proxy import operator_pages
 from tests.addon_fixtures import Proxy, make_flow, proxy
 
 __all__ = ["proxy"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.origins import Origins
-from sessionbridge.turn import History, Origin
+from sessionbridge.model import History, Origin
+from sessionbridge.sessions.origins.table import Origins
 
 CAPTURED = Path(__file__).parent / "captured"
 

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionbridge.errors import BadRequest
-from sessionbridge.sessions.origin_request import OriginRequest
-from sessionbridge.sessions.origin_rule import OriginRule
-from sessionbridge.sessions.origins import Origins, origin_by
+from sessionbridge.sessions.origins.request import OriginRequest
+from sessionbridge.sessions.origins.rule import OriginRule
+from sessionbridge.sessions.origins.table import Origins, origin_by
 from tests.test_origins import CODEX, OPENCLAW, OPENCODE, OPENROUTER, UUID, row
 
 ROWS = [

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionbridge.errors import BadRequest
-from sessionbridge.sessions.origins import Origins
-from sessionbridge.turn import Origin
+from sessionbridge.model import Origin
+from sessionbridge.sessions.origins.table import Origins
 
 ORIGINS = Origins.default()
 OPENCLAW = "You are a personal assistant running inside OpenClaw.\n## Tooling\n"

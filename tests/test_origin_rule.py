@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.origin_rule import OriginRule
-from sessionbridge.sessions.origins import Origins
-from sessionbridge.turn import Origin
+from sessionbridge.model import Origin
+from sessionbridge.sessions.origins.rule import OriginRule
+from sessionbridge.sessions.origins.table import Origins
 
 ORIGINS = Origins.default()
 

@@ -10,9 +10,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sessionbridge.errors import BadRequest
-from sessionbridge.sessions.origin_rule import OriginRule
-from sessionbridge.sessions.origins import Origins
-from sessionbridge.turn import Origin
+from sessionbridge.model import Origin
+from sessionbridge.sessions.origins.rule import OriginRule
+from sessionbridge.sessions.origins.table import Origins
 
 ORIGINS = Origins.default()
 UUID = "0b5c4c6e-6f5e-4a55-9a0e-0d7d8a1f6f11"

@@ -12,8 +12,7 @@ from contextlib import aclosing
 import pytest
 
 from sessionbridge.errors import ApiFailed, ClaudeFailed, TimedOut
-from sessionbridge.pacing import Limits, paced
-from sessionbridge.turn import (
+from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,
@@ -23,6 +22,7 @@ from sessionbridge.turn import (
     TextDelta,
     Usage,
 )
+from sessionbridge.turns.timeouts import Limits, paced
 
 STARTED = Started("msg_1", "claude-x", Usage())
 TEXT = TextDelta(0, "hi")

@@ -6,14 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionbridge.sessions.lineage import Link, chain
-from sessionbridge.sessions.plan import (
+from sessionbridge.model import History, Point
+from sessionbridge.sessions.planning.lineage import Link, chain
+from sessionbridge.sessions.planning.plan import (
     plan_client_held,
     plan_server_held,
     plan_unknown,
     resolve_history,
 )
-from sessionbridge.turn import History, Point
 from tests.scripted_dispatcher import said
 
 

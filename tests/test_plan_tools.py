@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionbridge.sessions.lineage import Link, chain
-from sessionbridge.sessions.plan import (
+from sessionbridge.model import Point
+from sessionbridge.sessions.planning.lineage import Link, chain
+from sessionbridge.sessions.planning.plan import (
     plan_after,
     plan_client_held,
     plan_server_held,
     plan_unknown,
 )
-from sessionbridge.turn import Point
 from tests.spoken import assistant, user
 from tests.tool_rounds import found, use
 

@@ -18,8 +18,8 @@ import pytest
 from ruamel.yaml import YAML
 
 from sessionbridge.config import ConfigFile
-from sessionbridge.sessions.origins import Origins
-from sessionbridge.turn import History, Origin
+from sessionbridge.model import History, Origin
+from sessionbridge.sessions.origins.table import Origins
 from tests.bridge_fixtures import House, ask, body, house
 from tests.proxy import ROOT, environment, free_port, running_proxy
 from tests.scripted_api import ScriptedServer

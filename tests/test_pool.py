@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.live import LiveProcess
-from sessionbridge.claude.pool import Pool
-from sessionbridge.turn import Message, Plan, Point
+from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.pool.pool import Pool
+from sessionbridge.model import Message, Plan, Point
 from tests.claude_cli import nothing_else_runs, say, until
 from tests.stand_in_processes import LONG, MODE, ended, fail, process
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlite_utils import Database
 
-from sessionbridge.sessions.database import SharedDatabase, writing
-from sessionbridge.sessions.quarantine import Identity, identity, move_aside
-from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.store.database import SharedDatabase, writing
+from sessionbridge.sessions.store.quarantine import Identity, identity, move_aside
+from sessionbridge.sessions.store.store import SessionStore
 from tests.scripts import run_script
 from tests.turn_records import KEY, turn
 
@@ -22,10 +22,10 @@ RECORD = turn()
 CRASHER = """
 import os, sys
 from pathlib import Path
-from sessionbridge.sessions.database import SharedDatabase, writing
-from sessionbridge.sessions.quarantine import Identity, identity, move_aside
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import SessionKey
+from sessionbridge.sessions.store.database import SharedDatabase, writing
+from sessionbridge.sessions.store.quarantine import Identity, identity, move_aside
+from sessionbridge.sessions.store.store import SessionStore
+from sessionbridge.model import SessionKey
 store = SessionStore.open(Path(sys.argv[1]))
 for number in range(int(sys.argv[2])):
     store.set(SessionKey("goclaw", f"user-{number}", "claude"), "session", {"pad": "x" * 500})

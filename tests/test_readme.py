@@ -17,10 +17,10 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.test import taddons
 from openai import DefaultHttpxClient, OpenAI
 
-from sessionbridge import options
 from sessionbridge.cli.main import cli
 from sessionbridge.config import ConfigFile
-from sessionbridge.sessions.origins import Origins
+from sessionbridge.proxy import options
+from sessionbridge.sessions.origins.table import Origins
 from tests.proxy import ROOT, Proxy, environment, free_port, running_proxy
 from tests.scripted_api import ScriptedServer
 

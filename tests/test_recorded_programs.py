@@ -13,9 +13,9 @@ import httpx
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.sessions.lineage import chain
+from sessionbridge.model import Block, Message, Role
+from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.traffic.reading import api_of, read
-from sessionbridge.turn import Block, Message, Role
 from tests.proxy import Proxy, running_proxy, wait_for
 from tests.recordings import without_notes
 from tests.scripted_api import ScriptedServer

@@ -6,7 +6,7 @@ import pytest
 
 from sessionbridge.addresses import plain_host
 from sessionbridge.config import Endpoint
-from sessionbridge.routing import Routes, foreign_page, is_loopback
+from sessionbridge.proxy.routing import Routes, foreign_page, is_loopback
 
 ROUTES = Routes([Endpoint(host="LLM.local", path="/api/chat", api="chat")], ["gateway.example"])
 

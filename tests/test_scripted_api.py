@@ -10,8 +10,8 @@ import anthropic
 import pytest
 from anthropic.types import Message, TextBlock, ThinkingBlock, ToolUseBlock
 
-from sessionbridge.cli.scripted_api import Body, Reply, Usage, conversation
-from sessionbridge.cli.scripted_events import events
+from sessionbridge.cli.demo.scripted_api import Body, Reply, Usage, conversation
+from sessionbridge.cli.demo.scripted_events import events
 from tests.scripted_api import ScriptedServer, assistant, user
 
 LOOK: Any = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}

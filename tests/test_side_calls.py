@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.exchange import Exchange
-from sessionbridge.sessions.lineage import chain
-from sessionbridge.sessions.manner import manner
-from sessionbridge.turn import Attempt, Message, Tool
+from sessionbridge.model import Attempt, Message, Tool
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.sessions.planning.manner import manner
+from sessionbridge.turns.exchange import Exchange
 from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, House, body, house
 from tests.scripted_dispatcher import words
 

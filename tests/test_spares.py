@@ -10,8 +10,8 @@ from functools import partial
 import pytest
 
 from sessionbridge.claude.job import Mode
-from sessionbridge.claude.live import LiveProcess
-from sessionbridge.claude.spares import Spares
+from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.pool.spares import Spares
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from tests.claude_cli import nothing_else_runs, until
 from tests.stand_in_processes import LONG, MODE, cli, ended, fail, process

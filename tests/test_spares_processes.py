@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.cli.launcher import ClaudeProfile
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.launcher import ClaudeProfile
-from sessionbridge.turn import Dispatched, Finished, Message, TextDelta
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.model import Dispatched, Finished, Message, TextDelta
 from tests.claude_cli import (
     Stage,
     answer,

@@ -7,7 +7,7 @@ import json
 import pytest
 from anthropic._streaming import SSEDecoder
 
-from sessionbridge.apis import sse
+from sessionbridge.apis.common import sse
 
 # Built with chr(), so that the file itself has no odd line ends.
 ODD_LINE_ENDS = "a" + chr(0x2028) + "b" + chr(0x85) + "c\nd\re"

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import Point, SessionKey
+from sessionbridge.model import Point, SessionKey
+from sessionbridge.sessions.store.store import SessionStore
 from tests.turn_records import KEY, turn
 
 

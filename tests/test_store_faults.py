@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.quarantine import guard
-from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.store.quarantine import guard
+from sessionbridge.sessions.store.store import SessionStore
 from tests.scripts import run_script
 from tests.turn_records import KEY, turn
 
@@ -39,8 +39,8 @@ AS_NOBODY = """
 import os, sys
 from pathlib import Path
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import SessionKey
+from sessionbridge.sessions.store.store import SessionStore
+from sessionbridge.model import SessionKey
 SessionStore.open(Path(sys.argv[2])).close()
 if os.geteuid() == 0:
     os.setgroups([])

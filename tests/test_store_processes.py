@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.store import SessionStore, TurnRecord
-from sessionbridge.turn import SessionKey
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.store import SessionStore, TurnRecord
 from tests.turn_records import turn_named
 
 WORKERS = 4

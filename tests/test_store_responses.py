@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.store.store import SessionStore
 from tests.turn_records import KEY, turn
 
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.tool_values import OwnValues, changed_values
-from sessionbridge.turn import (
+from sessionbridge.claude.tools.values import OwnValues, changed_values
+from sessionbridge.model import (
     Delta,
     Finished,
     Parameters,

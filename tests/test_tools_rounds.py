@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from anthropic import beta_tool
 
-from sessionbridge.cli.scripted_api import Reply
+from sessionbridge.cli.demo.scripted_api import Reply
 from tests.proxy import Proxy, running_proxy
 from tests.responses_talks import ResponsesChain
 from tests.scripted_api import ScriptedServer

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.model import Usage
 from sessionbridge.traffic.reading import read
-from sessionbridge.turn import Usage
 from tests.spoken import text
 from tests.traffic_fixtures import events, read_stream
 

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.sessions.lineage import chain
+from sessionbridge.model import TextDelta, Usage
+from sessionbridge.sessions.planning.lineage import chain
+from sessionbridge.traffic.conversation_text import conversation, folded
 from sessionbridge.traffic.reading import Reading, api_of, read
-from sessionbridge.turn import TextDelta, Usage
-from sessionbridge.views.conversation_text import conversation, folded
 from tests.recordings import without_notes
 from tests.spoken import Way, assistant, calls, image, result, text, user
 from tests.test_api_shapes import ERRORS

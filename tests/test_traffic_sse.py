@@ -7,7 +7,7 @@ from anthropic._streaming import SSEDecoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sessionbridge.apis import sse
+from sessionbridge.apis.common import sse
 from sessionbridge.traffic.sse import Event, events, is_stream
 
 # Built with chr(), so that the file itself has no odd line ends.

@@ -14,16 +14,16 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from sessionbridge.apis.anthropic_messages_answer import StreamEncoder
+from sessionbridge.apis.anthropic_messages.answer import StreamEncoder
 from sessionbridge.claude.job import Meter
+from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.cli.main import cli
-from sessionbridge.cli.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed, BridgeError, ClaudeFailed, StoreUnavailable
-from sessionbridge.exchange import Exchange
-from sessionbridge.sessions.manner import Manner
-from sessionbridge.sessions.store import DATABASE_NAME, LedgerTurn, SessionStore
-from sessionbridge.sessions.unkept import UnkeptTurn
-from sessionbridge.turn import Attempt, Message, Plan, SessionKey, Spent, Usage
+from sessionbridge.model import Attempt, Message, Plan, SessionKey, Spent, Usage
+from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.store.store import DATABASE_NAME, LedgerTurn, SessionStore
+from sessionbridge.sessions.store.unkept import UnkeptTurn
+from sessionbridge.turns.exchange import Exchange
 from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, House, body, house
 from tests.claude_cli import USAGE, Stage, job
 from tests.dashboard_fixtures import Looking

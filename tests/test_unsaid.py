@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionbridge.turn import Message, Origin
+from sessionbridge.model import Message, Origin
 from tests.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, House, house
 from tests.scripted_dispatcher import Conversation
 from tests.spoken import assert_same, assistant, user

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.passed import PassedTurn
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.store import SessionStore
+from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.turn_records import KEY, turn
 
 OTHER = replace(KEY, external_id="other")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.store.store import SessionStore
 from tests.proxy import Proxy, running_proxy, wait_for
 from tests.raw_upstream import raw_upstream
 from tests.scripted_api import ScriptedServer, user

@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from sessionbridge.claude.environment import CHILD_HEADER
-from sessionbridge.cli.scripted_api import Call, Reply, Usage
+from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.cli.demo.scripted_api import Call, Reply, Usage
 from tests.claude_cli import staged
 from tests.scripted_api import ScriptedServer
 from tests.whole_requests import (

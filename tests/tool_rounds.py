@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from sessionbridge.claude.job import Job
-from sessionbridge.cli.scripted_api import Reply
-from sessionbridge.cli.scripted_api import Usage as ScriptedUsage
-from sessionbridge.turn import Block, Message, Parameters, Plan, Point, Tool, ToolCall, ToolInput
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.cli.demo.scripted_api import Usage as ScriptedUsage
+from sessionbridge.model import Block, Message, Parameters, Plan, Point, Tool, ToolCall, ToolInput
 from tests.claude_cli import USAGE, Answer, Stage, job
 
 LOOK = Tool("look", "Looks at a thing.", {"type": "object", "properties": {"at": {}}})

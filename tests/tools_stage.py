@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
-from sessionbridge.cli.scripted_api import Call, Reply
+from sessionbridge.cli.demo.scripted_api import Call, Reply
 from tests.proxy import Proxy, running_proxy
 from tests.responses_talks import RESPONSES
 from tests.scripted_api import ScriptedServer

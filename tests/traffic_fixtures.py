@@ -15,10 +15,9 @@ from hypothesis import strategies as st
 
 from sessionbridge import traffic
 from sessionbridge.apis import SHAPES
-from sessionbridge.apis.shape import Encoder
-from sessionbridge.traffic.parts import call, text, thinking
-from sessionbridge.traffic.reading import Reading, api_of, read
-from sessionbridge.turn import (
+from sessionbridge.apis.common.reading import call, text, thinking
+from sessionbridge.apis.common.shape import Encoder
+from sessionbridge.model import (
     Block,
     Finished,
     Said,
@@ -30,6 +29,7 @@ from sessionbridge.turn import (
     ToolInput,
     Usage,
 )
+from sessionbridge.traffic.reading import Reading, api_of, read
 
 CAPTURED = Path(__file__).parent / "captured"
 SCHEMA = {"type": "object", "properties": {"at": {"type": "string"}}}

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from sessionbridge.sessions.store import TurnRecord
-from sessionbridge.turn import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.store.store import TurnRecord
 
 KEY = SessionKey("goclaw", "agent:main:http:direct:ann", "claude")
 

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from sessionbridge.turn import Block, Message
+from sessionbridge.model import Block, Message
 from tests.odd_answers import THINKING, odd_answer, wants_thoughts
 from tests.proxy import Proxy
 from tests.scripted_api import ScriptedServer

@@ -20,9 +20,9 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
-from sessionbridge.claude.environment import CHILD_HEADER
-from sessionbridge.cli.scripted_api import Body, Call
-from sessionbridge.cli.scripted_events import Block
+from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.cli.demo.scripted_api import Body, Call
+from sessionbridge.cli.demo.scripted_events import Block
 
 Told = list[tuple[str, list[Block]]]
 

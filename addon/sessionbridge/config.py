@@ -11,12 +11,12 @@ from typing import Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sessionbridge.claude import machine
-from sessionbridge.claude.environment import parse_extra
+from sessionbridge.claude.cli.environment import parse_extra
 from sessionbridge.claude.models import Unknown, check_table
-from sessionbridge.sessions.origin_rule import OriginRule
-from sessionbridge.sessions.origins import Origins
-from sessionbridge.sessions.store import DATABASE_NAME
+from sessionbridge.claude.pool import machine
+from sessionbridge.sessions.origins.rule import OriginRule
+from sessionbridge.sessions.origins.table import Origins
+from sessionbridge.sessions.store.store import DATABASE_NAME
 
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 UNKEYED: tuple[Unkeyed, ...] = get_args(Unkeyed)

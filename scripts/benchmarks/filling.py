@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.sessions.ledger import TurnRecord, turn_row
-from sessionbridge.sessions.lineage import Link, chain
-from sessionbridge.sessions.rows import named
-from sessionbridge.sessions.store import SessionStore
-from sessionbridge.turn import History, Message, Origin, SessionKey
+from sessionbridge.model import History, Message, Origin, SessionKey
+from sessionbridge.sessions.planning.lineage import Link, chain
+from sessionbridge.sessions.store.ledger import TurnRecord, turn_row
+from sessionbridge.sessions.store.queries import named
+from sessionbridge.sessions.store.store import SessionStore
 from tests.turn_records import turn
 
 TURNS = 5

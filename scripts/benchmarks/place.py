@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sessionbridge.cli.scripted_api import Body, Reply, ScriptedApi, Usage, conversation
+from sessionbridge.cli.demo.scripted_api import Body, Reply, ScriptedApi, Usage, conversation
 from tests.proxy import ROOT, Proxy, environment, running_proxy
 
 

@@ -16,11 +16,11 @@ from scripts.benchmarks.figures import Benchmark, Figure, Options, median, perce
 from scripts.benchmarks.filling import PROVIDER, TURNS, Conversation, fill, said
 from scripts.benchmarks.writers import writers
 from sessionbridge.errors import SessionLost
-from sessionbridge.sessions.lineage import Link, chain
-from sessionbridge.sessions.manner import manner
-from sessionbridge.sessions.memory import Answered, Remembered
-from sessionbridge.sessions.store_thread import StoreThread
-from sessionbridge.turn import Attempt, Finished, History, Message, Origin, Plan, Usage
+from sessionbridge.model import Attempt, Finished, History, Message, Origin, Plan, Usage
+from sessionbridge.sessions.planning.lineage import Link, chain
+from sessionbridge.sessions.planning.manner import manner
+from sessionbridge.sessions.planning.memory import Answered, Remembered
+from sessionbridge.sessions.store.store_thread import StoreThread
 
 SMALL, LARGE = 1_000, 100_000
 TURN_MS = 3.0

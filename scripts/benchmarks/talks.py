@@ -22,8 +22,8 @@ from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, ResultMessage,
 from claude_agent_sdk.types import ThinkingConfigDisabled
 
 from scripts.benchmarks.place import Place, answer_to
-from sessionbridge.claude import client_tools
-from sessionbridge.claude.environment import child_environment
+from sessionbridge.claude.cli.environment import child_environment
+from sessionbridge.claude.tools import client_tools
 from tests.proxy import environment
 from tests.scripted_api import assistant, user
 

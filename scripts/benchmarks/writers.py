@@ -20,7 +20,7 @@ from pathlib import Path
 
 from scripts.benchmarks.figures import Figure, Options, percentile
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store import SessionStore
+from sessionbridge.sessions.store.store import SessionStore
 from tests.proxy import ROOT, environment
 from tests.turn_records import turn_named
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sessionbridge.apis.anthropic_messages import MessagesShape
-from sessionbridge.apis.openai_chat import ChatShape
-from sessionbridge.apis.openai_responses import ResponsesShape
-from sessionbridge.apis.shape import Shape
+from sessionbridge.apis.anthropic_messages.request import MessagesShape
+from sessionbridge.apis.common.shape import Shape
+from sessionbridge.apis.openai_chat.request import ChatShape
+from sessionbridge.apis.openai_responses.request import ResponsesShape
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape for shape in (MessagesShape(), ChatShape(), ResponsesShape())

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import reduce
 
-from sessionbridge.turn import MemoryKind, Parameters, Plan, Spent
+from sessionbridge.model import MemoryKind, Parameters, Plan, Spent
 
 MOST_TOKENS = 128_000
 """No model gives a longer answer (measured with CLI 2.1.332)."""

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import genai_prices
 from genai_prices.types import ModelPrice, PriceCalculation, calc_unit_price
 
-from sessionbridge.turn import Usage
+from sessionbridge.model import Usage
 
 # Claude's own prices come first; None is whoever the name of the model suggests.
 _VENDORS = ("anthropic", None)

@@ -21,7 +21,7 @@ from urllib.parse import quote, urljoin, urlsplit
 import httpcore2
 
 from sessionbridge.errors import BadRequest
-from sessionbridge.turn import Block, Message, Plan
+from sessionbridge.model import Block, Message, Plan
 
 # For debugging it logs whole URLs, and with them their tokens.
 logging.getLogger("httpcore2").setLevel(logging.WARNING)

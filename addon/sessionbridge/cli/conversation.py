@@ -11,10 +11,10 @@ from rich.text import Text
 from rich.tree import Tree
 
 from sessionbridge.cli.tables import iso, local, written
-from sessionbridge.sessions.ledger import key_document
-from sessionbridge.sessions.reports import money
-from sessionbridge.sessions.store import Holdings, LedgerTurn
-from sessionbridge.turn import SessionKey
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.reports.sums import money
+from sessionbridge.sessions.store.ledger import key_document
+from sessionbridge.sessions.store.store import Holdings, LedgerTurn
 
 
 def title(key: SessionKey) -> str:

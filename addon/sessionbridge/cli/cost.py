@@ -9,8 +9,8 @@ import click
 
 from sessionbridge.cli.report_options import Form, chosen_form, print_documents, report_options
 from sessionbridge.cli.tables import SUM_HEADINGS, iso, print_table, read_store, sum_cells, sums
-from sessionbridge.sessions.reports import total_cost
-from sessionbridge.sessions.store import By, CostRow
+from sessionbridge.sessions.reports.sums import total_cost
+from sessionbridge.sessions.store.store import By, CostRow
 
 
 @click.command(epilog="Example: sessionbridge cost --by model --since 7d")

@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from sessionbridge.claude.transcript import config_dir
+from sessionbridge.claude.transcript.files import config_dir
 from sessionbridge.cli.checks.claude_settings import check_settings
 from sessionbridge.cli.checks.database import check_database
 from sessionbridge.cli.checks.finding import Finding
@@ -25,8 +25,8 @@ from sessionbridge.cli.checks.programs import (
 )
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
-from sessionbridge.sessions.health import examine
-from sessionbridge.sessions.store import DATABASE_NAME
+from sessionbridge.sessions.store.health import examine
+from sessionbridge.sessions.store.store import DATABASE_NAME
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessionbridge.claude.transcript import delete, transcript_path
+from sessionbridge.claude.transcript.files import delete, transcript_path
 from sessionbridge.config import locks_folder
-from sessionbridge.sessions.locks import Locks
-from sessionbridge.sessions.memory import key_lock
-from sessionbridge.sessions.store import Holdings, SessionStore
-from sessionbridge.turn import SessionKey
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store import Holdings, SessionStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from sessionbridge.cli.cost import cost
-from sessionbridge.cli.demo import demo
+from sessionbridge.cli.demo.command import demo
 from sessionbridge.cli.doctor import doctor
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.run import run

@@ -11,7 +11,7 @@ import click
 
 from sessionbridge.cli.ages import seconds_in
 from sessionbridge.cli.tables import print_csv, print_json
-from sessionbridge.sessions.store import By
+from sessionbridge.sessions.store.store import By
 
 Form = Literal["table", "json", "csv"]
 

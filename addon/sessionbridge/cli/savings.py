@@ -10,9 +10,9 @@ import click
 from sessionbridge.claude.prices import cache_rates
 from sessionbridge.cli.report_options import chosen_form, print_documents, report_options
 from sessionbridge.cli.tables import iso, print_table, read_store
-from sessionbridge.sessions.reports import money
-from sessionbridge.sessions.savings import total_savings
-from sessionbridge.sessions.store import By, SavingsRow
+from sessionbridge.sessions.reports.savings import total_savings
+from sessionbridge.sessions.reports.sums import money
+from sessionbridge.sessions.store.store import By, SavingsRow
 
 _HEADINGS = (
     *("Turns", "Cache read", "Reads saved USD", "Writes extra USD", "Net USD"),

@@ -28,9 +28,9 @@ from sessionbridge.cli.tables import (
     sum_cells,
     sums,
 )
-from sessionbridge.sessions.ledger import key_document
-from sessionbridge.sessions.store import Holdings, LedgerTurn, SessionStore, SessionSummary
-from sessionbridge.turn import SessionKey
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.ledger import key_document
+from sessionbridge.sessions.store.store import Holdings, LedgerTurn, SessionStore, SessionSummary
 
 
 @click.group(cls=OrderedGroup, epilog="Example: sessionbridge sessions show openclaw/my-first-chat")

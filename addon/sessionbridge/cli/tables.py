@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.reports import money
-from sessionbridge.sessions.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
-from sessionbridge.turn import Usage
+from sessionbridge.model import Usage
+from sessionbridge.sessions.reports.sums import money
+from sessionbridge.sessions.store.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
 
 
 @contextmanager

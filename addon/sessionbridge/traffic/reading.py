@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from sessionbridge.addresses import plain_path
-from sessionbridge.traffic import anthropic_messages, openai_chat, openai_responses
-from sessionbridge.traffic.json_values import Fields, fields, load
-from sessionbridge.traffic.parts import Asked, Told, Unread
+from sessionbridge.apis.anthropic_messages import reading as anthropic_messages
+from sessionbridge.apis.common.json_values import Fields, fields, load
+from sessionbridge.apis.common.reading import Asked, Told, Unread
+from sessionbridge.apis.openai_chat import reading as openai_chat
+from sessionbridge.apis.openai_responses import reading as openai_responses
+from sessionbridge.model import Block, Message, Usage
 from sessionbridge.traffic.sse import events, is_stream
-from sessionbridge.turn import Block, Message, Usage
 
 
 @dataclass(frozen=True, slots=True)

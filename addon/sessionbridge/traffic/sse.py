@@ -1,4 +1,4 @@
-"""Server-sent events as any server writes them; `apis/sse.py` is how they are written here
+"""Server-sent events as any server writes them; `apis/common/sse.py` is how they are written here
 (https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation).
 
 The whole stream is there already, so nothing is kept between pieces. Unlike a client, the reader of

@@ -4,7 +4,7 @@ name it imported it by: mypy takes that name for private."""
 
 from scripts.benchmarks.inside.ticking import TickingDispatcher
 from scripts.benchmarks.inside.watch import Watch
-from sessionbridge import addon
+from sessionbridge.proxy import addon
 
 addon.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
 addons = [Watch(), *addon.addons]

@@ -15,9 +15,9 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from sessionbridge.claude.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.job import Job
-from sessionbridge.turn import Delta, Dispatched, Finished, Message, Started, TextDelta, Usage
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.model import Delta, Dispatched, Finished, Message, Started, TextDelta, Usage
 
 TICK = re.compile(rb"tick (\d+\.\d+) (\d+\.\d+);")
 _USAGE = Usage(10, 20, 30, 40)

@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.claude.installed import (
+from sessionbridge.claude.cli.installed import (
     RETENTION_DAYS,
     redirecting,
     settings,
     settings_file,
 )
 from sessionbridge.cli.checks.finding import Finding
-from sessionbridge.sessions.health import Health
+from sessionbridge.sessions.store.health import Health
 
 _DAY = 86_400
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from sessionbridge.cli.checks.finding import Finding, Status
-from sessionbridge.sessions.health import Health
+from sessionbridge.sessions.store.health import Health
 
 _MEGABYTE = 1_000_000
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from sessionbridge.claude import installed
-from sessionbridge.claude.login import find_cli, is_logged_in
+from sessionbridge.claude.cli import installed
+from sessionbridge.claude.cli.login import find_cli, is_logged_in
 from sessionbridge.cli.checks.finding import Finding
 
 OLDEST_PYTHON = (3, 12)
@@ -56,7 +56,7 @@ def check_mitmproxy(bin_dir: Path) -> Finding:
 def check_addon(python: Path, environment: Mapping[str, str]) -> Finding:
     """mitmproxy drops an addon that it cannot load, and everything passes on to the real API."""
     # Not from the folder this is run in, where mitmproxy would not look either.
-    command = [str(python), "-P", "-c", "import sessionbridge.addon"]
+    command = [str(python), "-P", "-c", "import sessionbridge.proxy.addon"]
     advice = "Install it once more, with all it needs:  pip install --force-reinstall"
     advice += " mitmproxy-sessionbridge  (from a clone: -e .)"
     try:

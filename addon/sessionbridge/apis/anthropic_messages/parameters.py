@@ -1,0 +1,154 @@
+"""How a Messages request wants its answer: tools, thinking, format, limits.
+
+- A tool's `cache_control` is dropped without a word: it changes no answer.
+- The CLI lets the model choose, so a `tool_choice` that forces or bounds a call is ignored, and
+  told; `none` is kept by offering no tool.
+- Tools that run at Anthropic, or whose schema it alone knows, are not offered, and told.
+- `output_format` is the older name of `output_config.format`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, without_effect
+from sessionbridge.apis.common.tools import LONGEST_NAME, check_choice, check_schema, offered
+from sessionbridge.model import Effort, Parameters, Thinking, Tool
+
+SILENT = frozenset({"cache_control"})
+# What happens anyway.
+DEFAULTS = {
+    "allowed_callers": ["direct"],
+    "defer_loading": False,
+    "disable_parallel_tool_use": False,
+    "eager_input_streaming": False,
+    "strict": False,
+}
+
+
+class _Typed(Fields):
+    type: str | None = None
+    name: str | None = None
+
+
+class _Tool(_Typed):
+    name: str
+    description: str | None = None
+    input_schema: dict[str, Any]
+
+
+class _ToolChoice(Fields):
+    type: Literal["auto", "any", "tool", "none"]
+    name: str | None = None
+
+
+class _Thinking(Fields):
+    type: Literal["enabled", "adaptive", "disabled"]
+    budget_tokens: Annotated[int, Field(ge=1024)] | None = None
+    display: Literal["summarized", "omitted"] | None = None
+
+
+class _Format(Fields):
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class _OutputConfig(Fields):
+    effort: Effort | None = None
+    format: _Format | None = None
+
+
+class Asked(Fields):
+    """The fields of a request that are read here."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
+    tools: list[Any] | None = None
+    tool_choice: _ToolChoice | None = None
+    thinking: _Thinking | None = None
+    output_config: _OutputConfig | None = None
+    output_format: _Format | None = None
+    stop_sequences: list[NotBlank] | None = None
+
+
+def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
+    """The parameters, and the names of those without effect."""
+    given = list(_given(asked))
+    tools = [Tool(tool.name, tool.description or "", tool.input_schema) for tool in given]
+    config = asked.output_config or _OutputConfig()
+    wanted = config.format or asked.output_format
+    answer = Parameters(
+        tools=_chosen(offered(tools, "tools.{}.name", LONGEST_NAME), asked),
+        thinking=_thinking(asked),
+        effort=config.effort,
+        schema=wanted.schema_ if wanted else None,
+        max_tokens=asked.max_tokens,
+    )
+    ignored = _extras(config, "output_config.") | _extras(asked.thinking, "thinking.")
+    ignored |= _not_offered(asked)
+    ignored |= _choice_without_effect(asked.tool_choice)
+    return answer, ignored.union(*(_extras(tool, "tools.") for tool in given))
+
+
+def _given(asked: Asked) -> Iterator[_Tool]:
+    for index, value in enumerate(asked.tools or []):
+        field = f"tools.{index}"
+        if _is_the_clients(value, field):
+            tool = check(_Tool, value, field)
+            check_schema(tool.input_schema, f"{field}.input_schema")
+            yield tool
+
+
+def _not_offered(asked: Asked) -> set[str]:
+    kinds = {
+        tool["type"]: True
+        for index, tool in enumerate(asked.tools or [])
+        if not _is_the_clients(tool, f"tools.{index}")
+    }
+    return without_effect(kinds, silent=SILENT, defaults={}, prefix="tools.")
+
+
+def _is_the_clients(tool: object, field: str) -> bool:
+    return check(_Typed, tool, field).type in (None, "custom")
+
+
+def _chosen(tools: tuple[Tool, ...], asked: Asked) -> tuple[Tool, ...]:
+    choice = asked.tool_choice
+    if choice is not None and choice.type == "none":
+        return ()
+    if choice is not None and choice.type == "tool":
+        if choice.name is None:
+            raise refused("tool_choice.name", "is required")
+        # Of whatever kind.
+        names = [check(_Typed, tool, "tools").name or "" for tool in asked.tools or []]
+        check_choice(choice.name, names, "tool_choice.name")
+    return tools
+
+
+def _choice_without_effect(choice: _ToolChoice | None) -> set[str]:
+    forced = {"tool_choice"} if choice and choice.type in ("any", "tool") else set()
+    return forced | _extras(choice, "tool_choice.")
+
+
+def _thinking(asked: Asked) -> Thinking | None:
+    given = asked.thinking
+    if given is None or given.type == "disabled":
+        return None
+    budget, field = given.budget_tokens, "thinking.budget_tokens"
+    if given.type == "adaptive":
+        if budget is not None:
+            raise refused(field, "is for thinking of the type 'enabled'")
+    elif budget is None:
+        raise refused(field, "is required")
+    elif budget >= asked.max_tokens and not asked.tools:
+        # Between calls of tools it is the budget of them all
+        # (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#interleaved-thinking).
+        raise refused(field, "must be less than max_tokens")
+    return Thinking(budget, given.display or "summarized")
+
+
+def _extras(given: Fields | None, prefix: str) -> set[str]:
+    extra = given.model_extra if given else None
+    return without_effect(extra, silent=SILENT, defaults=DEFAULTS, prefix=prefix)

@@ -1,0 +1,268 @@
+"""What the Responses API sends: the events of a stream, or the last one's response as a document.
+
+The ids that are given out name their place in the answer, so nothing has to be remembered for
+`previous_response_id` and `item_reference` but the answer itself: see `reference`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import count
+from typing import Any
+
+from sessionbridge.apis.common import sse
+from sessionbridge.apis.common.openai_errors import error_body
+from sessionbridge.apis.openai_responses.output import (
+    CustomToolCallItem,
+    Event,
+    FunctionCallItem,
+    Item,
+    MessageItem,
+    ReasoningItem,
+    RefusalItem,
+    Status,
+)
+from sessionbridge.errors import BridgeError
+from sessionbridge.model import (
+    Delta,
+    Finished,
+    RedactedThinking,
+    Said,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSignature,
+    Tool,
+    ToolCall,
+    ToolInput,
+    Turn,
+)
+
+# https://platform.openai.com/docs/api-reference/responses/object, `incomplete_details`
+INCOMPLETE = {
+    "max_tokens": "max_output_tokens",
+    "model_context_window_exceeded": "max_output_tokens",
+    "refusal": "content_filter",
+}
+
+# What a response tells of a request that left everything out.
+DEFAULTS: dict[str, Any] = {
+    "background": False,
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "service_tier": "default",
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+
+_ITEM = re.compile(r"(?:msg|rs|fc|ctc)_(.+)_([0-9]{1,9})")
+
+
+def answered(response_id: str) -> str | None:
+    """The message id that a response's id was made of; None for an id of others."""
+    tail = response_id.removeprefix("resp_")
+    return f"msg_{tail}" if tail and tail != response_id else None
+
+
+def reference(id_: str) -> tuple[str, int] | None:
+    """The message id and the block that an item's id was made of; None for an id of others."""
+    found = _ITEM.fullmatch(id_)
+    return (f"msg_{found[1]}", int(found[2])) if found else None
+
+
+class _Events:
+    """The events of one answer (https://platform.openai.com/docs/api-reference/responses-streaming).
+
+    Each text, thought and call is an item of its own; the next one ends it.
+    """
+
+    def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._tools = {tool.name: tool for tool in turn.parameters.tools}
+        thinking = turn.parameters.thinking
+        self._shows_thinking = thinking is not None and thinking.display == "summarized"
+        # An error may come before anything is known of the answer.
+        self._response = _response(turn, int(clock()))
+        self._tail = ""
+        self._output: list[dict[str, Any]] = []
+        self._item: Item | None = None
+        self._block: int | None = None
+        self._numbers = count()
+
+    def of(self, delta: Delta) -> Iterator[Event]:
+        return map(self._numbered, self._of(delta))
+
+    def failed(self, error: BridgeError) -> Iterator[Event]:
+        """The event that clients raise, and the end of the response: some look for that alone."""
+        told = json.loads(error_body(error))["error"]
+        # An error body may have no code, an event must: the AI SDK reads none without. Codex does
+        # not try again after `invalid_prompt`.
+        code = "server_error" if told["type"] == "server_error" else "invalid_prompt"
+        told["code"] = told["code"] or code
+        flat = {name: told[name] for name in ("code", "message", "param")}
+        # In the reference the fields are the event's own, on the wire they are in its `error`
+        # (and the official client raises only those).
+        yield self._numbered({"type": "error", **flat, "error": told})
+        why = {name: told[name] for name in ("code", "message")}
+        yield self._numbered(self._lifecycle("failed", error=why))
+
+    def _numbered(self, event: Event) -> Event:
+        return {**event, "sequence_number": next(self._numbers)}
+
+    def _of(self, delta: Delta) -> Iterator[Event]:
+        match delta:
+            case Started():
+                self._tail = delta.message_id.removeprefix("msg_")
+                self._response |= {"id": f"resp_{self._tail}", "model": delta.model}
+                yield self._lifecycle("created")
+                yield self._lifecycle("in_progress")
+            case TextDelta(block, text) if text:
+                yield from self._more(block, text, MessageItem)
+            case ThinkingDelta(block, text) if text and self._shows_thinking:
+                yield from self._more(block, text, ReasoningItem)
+            case ToolCall():
+                yield from self._call(delta)
+            case ToolInput(json=piece) if piece and self._item:
+                yield from self._item.more(piece)
+            case Finished():
+                yield from self._finish(delta)
+            case TextDelta() | ThinkingDelta() | ToolInput():
+                pass  # empty, or not to be shown
+            case ThinkingSignature() | RedactedThinking():
+                pass  # this API has no place for them
+
+    def _more(self, block: int, piece: str, kind: type[Item]) -> Iterator[Event]:
+        if block != self._block:
+            yield from self._open(block, kind)
+        if self._item:
+            yield from self._item.more(piece)
+
+    def _call(self, call: ToolCall) -> Iterator[Event]:
+        tool = self._tools.get(call.name) or Tool(call.name, "", {})
+        kind = CustomToolCallItem if tool.takes_text else FunctionCallItem
+        yield from self._open(call.block, partial(kind, call_id=call.id, tool=tool))
+
+    def _open(self, block: int, make: Callable[[str, int, int], Item]) -> Iterator[Event]:
+        yield from self._close("completed")
+        self._block = block
+        self._item = make(self._tail, block, len(self._output))
+        yield from self._item.added()
+
+    def _close(self, status: Status) -> Iterator[Event]:
+        if self._item:
+            yield from self._item.done(status)
+            self._output.append(self._item.value(status))
+            self._item = None
+
+    def _finish(self, finished: Finished) -> Iterator[Event]:
+        reason = INCOMPLETE.get(finished.stop_reason)
+        yield from self._close("incomplete" if reason else "completed")
+        if finished.explanation:
+            after = 0 if self._block is None else self._block + 1
+            yield from self._more(after, finished.explanation, RefusalItem)
+            yield from self._close("completed")
+        usage = _usage(finished)
+        if reason:
+            details = {"reason": reason}
+            yield self._lifecycle("incomplete", incomplete_details=details, usage=usage)
+        else:
+            yield self._lifecycle("completed", completed_at=int(self._clock()), usage=usage)
+
+    def _lifecycle(self, name: str, **news: Any) -> Event:
+        status = "in_progress" if name == "created" else name
+        response = {**self._response, "status": status, "output": self._output, **news}
+        return {"type": f"response.{name}", "response": response}
+
+
+class StreamEncoder:
+    content_type = sse.CONTENT_TYPE
+
+    def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
+        self._events = _Events(turn, clock)
+
+    def delta(self, delta: Said) -> bytes:
+        return _stream(self._events.of(delta))
+
+    def ping(self) -> bytes:
+        return sse.comment("ping")
+
+    def close(self, finished: Finished) -> bytes:
+        return _stream(self._events.of(finished))
+
+    def error(self, error: BridgeError) -> bytes:
+        return _stream(self._events.failed(error))
+
+
+class DocumentEncoder:
+    content_type = "application/json"
+
+    def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
+        self._events = _Events(turn, clock)
+
+    def delta(self, delta: Said) -> bytes:
+        for _ in self._events.of(delta):
+            pass  # the last event holds them all
+        return b""
+
+    def ping(self) -> bytes:
+        return b""
+
+    def close(self, finished: Finished) -> bytes:
+        *_, last = self._events.of(finished)
+        return json.dumps(last["response"]).encode()
+
+    def error(self, error: BridgeError) -> bytes:
+        return error_body(error)
+
+
+def _stream(events: Iterable[Event]) -> bytes:
+    return b"".join(sse.json_event(event, event["type"]) for event in events)
+
+
+def _response(turn: Turn, created_at: int) -> dict[str, Any]:
+    """What is the same from the first event to the last, and empty places for the rest."""
+    echo = {**DEFAULTS, **turn.echo}
+    for name in ("reasoning", "text"):
+        echo[name] = DEFAULTS[name] | echo[name]
+    return {
+        "id": "resp_0",  # until the model has begun to answer
+        "object": "response",
+        "created_at": created_at,
+        "completed_at": None,
+        "model": turn.model,
+        "error": None,
+        "incomplete_details": None,
+        "usage": None,
+        **echo,
+    }
+
+
+def _usage(finished: Finished) -> dict[str, Any]:
+    usage = finished.usage
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {
+            "cached_tokens": usage.cache_read_input_tokens,
+            "cache_write_tokens": usage.cache_creation_input_tokens,
+        },
+        "output_tokens": usage.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": finished.thinking_tokens},
+        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+    }

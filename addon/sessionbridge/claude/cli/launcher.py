@@ -1,0 +1,231 @@
+"""Starts the Claude CLI as this bridge needs it: nothing of the machine is open to a prompt.
+
+With an API key it is started bare (`--bare`), and the model is shown the client's words and one
+line of the CLI's, which says what it is. Whole requests compared (with 2.1.332): besides the notes
+of environment, model and date the beta `mid-conversation-tool-changes` is gone; of the message that
+tells some models their effort the text is gone, not the message; tools are told by the shorter one
+of their descriptions, the CLI's own for structured answers among them (see `client_tools`). Model,
+`max_tokens`, thinking, effort, the number of cache marks and other betas stay, and so does all that
+the CLI keeps, resumes and forks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from claude_agent_sdk import ClaudeAgentOptions
+from claude_agent_sdk.types import (
+    ThinkingConfig,
+    ThinkingConfigAdaptive,
+    ThinkingConfigDisabled,
+    ThinkingConfigEnabled,
+)
+
+from sessionbridge.claude.catalog import Model
+from sessionbridge.claude.cli import image_files
+from sessionbridge.claude.cli.environment import child_environment
+from sessionbridge.claude.cli.process import CliProcess
+from sessionbridge.claude.job import Mode
+from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.tools import client_tools
+from sessionbridge.claude.tools.client_tools import SERVER, ClientTools
+from sessionbridge.claude.transcript.disk import on_thread, private
+from sessionbridge.claude.transcript.files import (
+    config_dir,
+    cost_at,
+    cost_so_far,
+    newest_transcript,
+    transcript_path,
+)
+from sessionbridge.model import Effort, MemoryKind, Point, Thinking
+
+_LONGEST_LINE = 256 * 1024 * 1024
+
+_EFFORT: Effort = "high"
+"""The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
+
+_BARE = {"CLAUDE_CODE_ATTRIBUTION_HEADER": "0"}
+"""Or a line about the version stands before the system prompt."""
+
+
+@dataclass(frozen=True)
+class ClaudeProfile:
+    """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
+    environment; `home` is where its working directories are; `secret` marks its requests."""
+
+    home: Path
+    cli: Path | None
+    extra: Mapping[str, str]
+    retries: int
+    secret: str
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def bare(self) -> bool:
+        """Bare, the CLI reads no login; it needs an API key. That is the one it would use in any
+        case, and a token, a cloud's switch or a header beside it have the effect they have without
+        (measured with 2.1.332)."""
+        return bool(self.extra.get("ANTHROPIC_API_KEY"))
+
+    def work_dir(self, memory: MemoryKind) -> Path:
+        """Transcripts belong to a working directory, so each kind of memory has its own."""
+        return self.home / "work" / ("continue" if memory == "continue" else "claude")
+
+    @cached_property
+    def config_dir(self) -> Path:
+        return config_dir({**self.inherited, **self.extra})
+
+    @property
+    def temporary_dir(self) -> Path:
+        return self.home / "tmp"
+
+    def transcript(self, internal_id: str) -> Path:
+        return self.transcripts / f"{internal_id}.jsonl"
+
+    @cached_property
+    def transcripts(self) -> Path:
+        """Their folder. Resolves links in the path, which takes longer than all else that is done
+        with it."""
+        return transcript_path(self.config_dir, self.work_dir("session"), "any").parent
+
+
+class Launcher:
+    """`version` is that of the CLI that was started last, `models` are those that it offers."""
+
+    def __init__(self, profile: ClaudeProfile) -> None:
+        self._profile = profile
+        self.version: str | None = None
+        self.models: tuple[Model, ...] = ()
+
+    async def start(
+        self, mode: Mode, session_id: str, base: Point | None = None, *, fork: bool = False
+    ) -> LiveProcess:
+        """Returns when it is ready to be asked. Raises `SessionLost` where `base` is gone."""
+        cost = await on_thread(lambda: self._cost_before(mode, base))
+        prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
+        tools = ClientTools(mode.parameters.tools, bare=self._profile.bare)
+        options = self._options(mode, prompt_file)
+        if tools.names:
+            options.mcp_servers = {SERVER: tools.config}
+            options.allowed_tools = [f"mcp__{SERVER}"]
+        _continue_from(options, mode, session_id, base, fork=fork)
+        cli = CliProcess(options)
+        try:
+            try:
+                await on_thread(lambda: self._prepare(mode, session_id, prompt_file))
+                self.version = await cli.start()
+                self.models = cli.models
+            finally:
+                # It has been read, or never will be.
+                await on_thread(lambda: prompt_file.unlink(missing_ok=True))
+        except BaseException:
+            await cli.kill()
+            raise
+        return LiveProcess(cli, mode, session_id, cost, tools)
+
+    def _prepare(self, mode: Mode, session_id: str, prompt_file: Path) -> None:
+        """Writes the system prompt to a file: a command line is short, and readable by all."""
+        work_dir = self._profile.work_dir(mode.memory)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        image_files.prevent(self._profile.temporary_dir, work_dir)
+        if mode.parameters.tools and mode.memory == "session":
+            image_files.prevent_results(self._profile.transcript(session_id))
+        prompt_file.parent.mkdir(mode=0o700, exist_ok=True)
+        with open(prompt_file, "xb", opener=private) as file:
+            # JSON can carry half a surrogate pair, UTF-8 cannot.
+            file.write(mode.system.encode("utf-8", "replace"))
+
+    def _cost_before(self, mode: Mode, base: Point | None) -> float:
+        if mode.memory == "continue":
+            cwd, config = self._profile.work_dir(mode.memory), self._profile.config_dir
+            return cost_so_far(newest_transcript(config, cwd))
+        if base is None:
+            return 0.0
+        return cost_at(self._profile.transcript(base.internal_id), base.entry_uuid)
+
+    def _options(self, mode: Mode, prompt_file: Path) -> ClaudeAgentOptions:
+        profile = self._profile
+        return ClaudeAgentOptions(
+            cli_path=profile.cli,
+            cwd=profile.work_dir(mode.memory),
+            env=child_environment(
+                # The SDK hands on what the environment holds now, so that is what to blank.
+                dict.fromkeys(os.environ, "") | dict(profile.inherited),
+                _chosen_for(mode)
+                | {"CLAUDE_CODE_TMPDIR": str(profile.temporary_dir)}
+                | (_BARE if profile.bare else {}),
+                profile.extra,
+                secret=profile.secret,
+                retries=profile.retries,
+            ),
+            model=mode.model,
+            system_prompt={"type": "file", "path": str(prompt_file)},
+            # Or a session keeps the system prompt it began with, whatever comes later (measured).
+            # No skills: the CLI would list them to whoever has a tool that is called Skill.
+            extra_args={
+                "system-prompt-snapshot": "off",
+                "disable-slash-commands": None,
+                **({"bare": None} if profile.bare else {}),
+            },
+            # Nothing of the machine the bridge runs on is open to whoever writes the prompts.
+            tools=[],
+            strict_mcp_config=True,
+            setting_sources=[],
+            verbatim_prompts=True,
+            include_partial_messages=True,
+            max_buffer_size=_LONGEST_LINE,
+            thinking=_thinking(mode.parameters.thinking),
+            effort=mode.parameters.effort or _EFFORT,
+            output_format=_output_format(mode.parameters.schema),
+        )
+
+
+def _chosen_for(mode: Mode) -> dict[str, str]:
+    """The environment that only this kind of process gets."""
+    chosen = dict(client_tools.ENVIRONMENT)
+    if mode.parameters.thinking is None:
+        # Told to disable it, the CLI has the 5.5 models think all the same (measured with 2.1.332).
+        chosen["CLAUDE_CODE_DISABLE_THINKING"] = "1"
+    if not mode.compaction:
+        chosen["DISABLE_AUTO_COMPACT"] = "1"
+    if mode.parameters.max_tokens is not None:
+        chosen["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(mode.parameters.max_tokens)
+    return chosen
+
+
+def _thinking(thinking: Thinking | None) -> ThinkingConfig:
+    """Models that think as they see fit are not bound by a budget: for those the CLI drops it."""
+    if thinking is None:
+        return ThinkingConfigDisabled(type="disabled")
+    if thinking.budget is None:
+        return ThinkingConfigAdaptive(type="adaptive", display="summarized")
+    return ThinkingConfigEnabled(
+        type="enabled", budget_tokens=thinking.budget, display="summarized"
+    )
+
+
+def _output_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if schema is None else {"type": "json_schema", "schema": dict(schema)}
+
+
+def _continue_from(
+    options: ClaudeAgentOptions, mode: Mode, session_id: str, base: Point | None, *, fork: bool
+) -> None:
+    """A resume always names its tip, which leaves behind what an aborted turn may have written
+    after it; a new session and a fork get the id we chose."""
+    if mode.memory == "continue":
+        options.continue_conversation = True
+    elif mode.memory == "none":
+        options.extra_args["no-session-persistence"] = None
+    elif base is None:
+        options.session_id = session_id
+    else:
+        options.resume, options.resume_session_at = base.internal_id, base.entry_uuid
+        options.fork_session = fork
+        options.session_id = session_id if fork else None

@@ -1,0 +1,294 @@
+"""One run of the Claude CLI: start it, feed it, ask it, end it. The SDK drives, this steers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+from claude_agent_sdk import (
+    ClaudeAgentOptions,
+    ClaudeSDKClient,
+    CLIConnectionError,
+    ProcessError,
+    ResultMessage,
+    StreamEvent,
+)
+from claude_agent_sdk import Message as CliMessage
+
+# Not public, and the only private thing used: the SDK has no way to end a process at once. Closing
+# its standard input in mid-turn waits for the whole answer and commits it to the transcript.
+from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+
+from sessionbridge.claude.catalog import Model, api_name, catalog
+from sessionbridge.claude.cli.answer_end import AnswerEnd
+from sessionbridge.claude.cli.failures import from_result, translated
+from sessionbridge.claude.cli.guardian import GUARDIAN
+from sessionbridge.claude.cli.installed import OLDEST, new_enough
+from sessionbridge.claude.models import DEFAULT
+from sessionbridge.claude.transcript.imports import content_of
+from sessionbridge.errors import ClaudeFailed
+from sessionbridge.model import Message
+
+_KEPT_STDERR_LINES = 20
+_PATIENCE = 3.0
+"""Seconds for a CLI that was told to end; it takes 30 ms (measured)."""
+
+_PAUSE_AFTER = 250_000
+"""Characters of a message that are serialised at a time, or one text where that is longer."""
+
+# The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
+# failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
+logging.getLogger("claude_agent_sdk").setLevel(logging.WARNING)
+logging.getLogger("claude_agent_sdk._internal.query").setLevel(logging.CRITICAL)
+
+_ENDING: set[asyncio.Task[None]] = set()
+"""asyncio holds its tasks by weak references only."""
+
+
+class FeedRefused(ClaudeFailed):
+    """The CLI asks the model about a message it was only to take over."""
+
+
+class _Transport(SubprocessCLITransport):
+    """Ends its process at once, however it comes to be closed, unless told to `let_finish`."""
+
+    let_finish = False
+    pid: int | None = None
+    end: AnswerEnd | None = None
+    """Tells when the CLI would go on by itself."""
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    async def connect(self) -> None:
+        starting = asyncio.create_task(super().connect())
+        try:
+            await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            # Its end is asyncio's to see to. Where all tasks were cancelled at once, because the
+            # proxy stops, asyncio waits for that for ever, until it is cancelled again (measured).
+            await asyncio.wait([starting], timeout=_PATIENCE)
+            starting.cancel()
+            await asyncio.wait([starting])
+            raise
+        assert self._process is not None
+        self.pid = self._process.pid
+        await GUARDIAN.watch(self.pid)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
+        async for message in super().read_messages():
+            if self.end is not None and message.get("type") == "stream_event":
+                self.end.hear(message.get("event") or {})
+                if self.end.asks_again:
+                    # Here, because it does so before the answer is read any further.
+                    self.kill()
+            yield message
+        # The driver takes an exit with code 0 for a good end and waits for what never comes, but no
+        # CLI of ours has a reason to leave on its own.
+        raise ProcessError("The CLI ended on its own", exit_code=0)
+
+    async def close(self) -> None:
+        if not self.let_finish:
+            self.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await self._drain()
+        await super().close()
+
+    async def _drain(self) -> None:
+        """asyncio does not call a process ended while its output is unread."""
+        if self._stdout_stream is not None:
+            with suppress(Exception):
+                async for _ in self._stdout_stream:
+                    pass
+        if self._stderr_task is not None:
+            await self._stderr_task.wait()
+
+
+class CliProcess:
+    """A process of its own for one session. Every failure leaves as a `BridgeError`."""
+
+    def __init__(self, options: ClaudeAgentOptions) -> None:
+        self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
+        options = replace(options, stderr=self._stderr.append)
+        self._verbatim = options.verbatim_prompts
+        self._name = str(options.cli_path or "its place in claude-agent-sdk")
+        self._transport = _Transport(_nothing(), options)
+        self._client = ClaudeSDKClient(options, transport=self._transport)
+        self._ending: asyncio.Task[None] | None = None
+        self.models: tuple[Model, ...] = ()
+        """Those it offers, once it has been started."""
+        self.model = options.model or DEFAULT
+        """The one it asks; by its name in the API, once it has been started."""
+
+    @property
+    def pid(self) -> int | None:
+        """None until it has been started; kept when it has ended."""
+        return self._transport.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has been started and has not ended."""
+        return self._transport.alive
+
+    async def start(self) -> str:
+        """Returns the version of the CLI once it is ready to be asked."""
+        with translated(self._stderr, self._name):
+            await self._client.connect()
+            self._incoming = self._client.receive_messages()
+            info = await self._client.get_server_info() or {}
+        self.models = catalog(info.get("models"))
+        self.model = api_name(self.model, self.models)
+        version = str(info.get("claude_code_version", "unknown"))
+        if not new_enough(version):
+            raise ClaudeFailed(
+                f"The Claude CLI at {self._name} has version {version}, which is too old to keep a "
+                f"conversation exactly; install {'.'.join(map(str, OLDEST))} or newer."
+            )
+        return version
+
+    async def feed(self, message: Message) -> str:
+        """Adds a message to the conversation without asking the model; returns its entry's uuid.
+
+        Undocumented but measured: a user message with `shouldQuery: false` is answered by an empty
+        result, an assistant message by nothing. Not waiting for the result reorders messages.
+        """
+        if message.role == "assistant":
+            return await self._send(message, {})
+        entry = await self._send(message, {"shouldQuery": False})
+        async with aclosing(self.messages()) as answers:
+            async for answer in answers:
+                match answer:
+                    case StreamEvent():
+                        break  # not after the whole of an answer nobody asked for
+                    case ResultMessage(is_error=True):
+                        raise from_result(answer, None, None)
+                    case ResultMessage():
+                        if answer.num_turns:
+                            break
+                        return entry
+        raise FeedRefused("The Claude CLI did not take over the conversation's earlier messages.")
+
+    async def ask(self, message: Message) -> str:
+        """Asks the model; returns the uuid the message has in the transcript."""
+        return await self._send(message, {})
+
+    @property
+    def asked_again(self) -> bool:
+        """Whether it was ended because it would have asked the model again."""
+        return self._transport.end is not None and self._transport.end.asks_again
+
+    def stop_at(self, end: AnswerEnd) -> None:
+        """Ends the process as soon as the CLI would ask the model again by itself."""
+        self._transport.end = end
+
+    async def messages(self) -> AsyncGenerator[CliMessage]:
+        """Everything the CLI says from here on; raises when it has nothing more to say."""
+        with translated(self._stderr, self._name):
+            async for message in self._incoming:
+                yield message
+            raise ClaudeFailed("The Claude CLI ended in the middle of a turn; try again.")
+
+    async def finish(self) -> None:
+        """Ends a process that has nothing left to do; it writes its transcript out first."""
+        self._transport.let_finish = True
+        try:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await asyncio.shield(self._end())
+        finally:
+            await self.kill()
+
+    async def kill(self) -> None:
+        """Ends it in mid-turn. The transcript keeps debris, which the next resume leaves behind."""
+        self.kill_now()  # first of all, for what follows can be cancelled
+        await asyncio.shield(self._end())
+
+    def kill_now(self) -> None:
+        """Without waiting until it has ended."""
+        self._transport.let_finish = False
+        self._transport.kill()
+
+    def _end(self) -> asyncio.Task[None]:
+        """A task of its own, once: the driver's clean-up does not survive a second cancellation."""
+        if self._ending is None:
+            self._ending = asyncio.create_task(self._close())
+            _ENDING.add(self._ending)
+            self._ending.add_done_callback(_ENDING.discard)
+        return self._ending
+
+    async def _close(self) -> None:
+        await self._client.disconnect()
+        # The client does not close a transport that failed before they were joined.
+        await self._transport.close()
+        if self.pid is not None:
+            GUARDIAN.forget(self.pid)
+
+    async def _send(self, message: Message, extra: dict[str, Any]) -> str:
+        """The line is the one `ClaudeSDKClient.query` would write, but that never pauses."""
+        entry = str(uuid4())
+        line: dict[str, Any] = {
+            "type": message.role,
+            "uuid": entry,
+            "message": content_of(message, self.model),
+            "parent_tool_use_id": None,
+            **extra,
+            "session_id": "default",
+        }
+        if self._verbatim:
+            line["client_composed"] = True
+        with translated(self._stderr, self._name):
+            text = json.dumps(line) if _is_short(message) else await _serialised(line)
+            try:
+                await self._transport.write(text + "\n")
+            except CLIConnectionError:
+                await self._raise_its_last_words()
+                raise
+        return entry
+
+    async def _raise_its_last_words(self) -> None:
+        """A CLI that refuses a session says why and ends, perhaps before it is written to."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                async for _ in self._incoming:
+                    pass
+
+
+def _is_short(message: Message) -> bool:
+    texts = [block.get("text") for block in message.blocks]
+    return sum(len(text) if text else _PAUSE_AFTER for text in texts) < _PAUSE_AFTER
+
+
+async def _serialised(line: dict[str, Any]) -> str:
+    """What `json.dumps` makes of it, with pauses for other turns: 20 MB of images take 120 ms.
+
+    A thread would not help: `dumps` keeps the interpreter's lock until it is done (measured).
+    """
+    parts: list[str] = []
+    size = 0
+    for part in json.JSONEncoder().iterencode(line):
+        parts.append(part)
+        size += len(part)
+        if size > _PAUSE_AFTER:
+            size = 0
+            await asyncio.sleep(0)
+    return "".join(parts)
+
+
+async def _nothing() -> AsyncIterator[dict[str, Any]]:
+    """The transport wants a stream of prompts; ours are sent one by one."""
+    return
+    yield {}

@@ -1,0 +1,173 @@
+"""The CLI's transcript files: where one is, and what its session had cost when it was last left.
+
+A transcript is `<config dir>/projects/<slug of the working directory>/<session id>.jsonl`, one JSON
+entry a line. The CLI restores its running cost from the last `cost-state` entry (measured).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from sessionbridge.claude.transcript.instructions import instructions_path
+from sessionbridge.errors import SessionLost
+from sessionbridge.model import Message
+
+_ROOT = re.compile(rb'"parentUuid":\s*null')
+
+
+def config_dir(environment: Mapping[str, str]) -> Path:
+    """Where a CLI with this environment keeps its files."""
+    named = environment.get("CLAUDE_CONFIG_DIR")
+    return Path(named) if named else Path(environment.get("HOME") or Path.home()) / ".claude"
+
+
+def transcript_path(config: Path, cwd: Path, internal_id: str) -> Path:
+    return _project(config, cwd) / f"{internal_id}.jsonl"
+
+
+def _project(config: Path, cwd: Path) -> Path:
+    # Imported late: it takes more than a second, and most commands never ask for a transcript.
+    from claude_agent_sdk import project_key_for_directory
+
+    return config / "projects" / project_key_for_directory(cwd)
+
+
+def folder_of(transcript: Path) -> Path:
+    """Where the CLI keeps what belongs to a session; of ours, it is an empty file or is not."""
+    return transcript.with_suffix("")
+
+
+def delete(transcript: Path) -> None:
+    """With the instructions beside it and the file that is in the place of its folder; what is not
+    there is none to delete. Raises OSError."""
+    transcript.unlink(missing_ok=True)
+    instructions_path(transcript).unlink(missing_ok=True)
+    folder = folder_of(transcript)
+    if folder.is_file():
+        folder.unlink()
+
+
+def newest_transcript(config: Path, cwd: Path) -> Path | None:
+    """The session `--continue` would go on with."""
+    found = _project(config, cwd).glob("*.jsonl")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def file_id(transcript: Path) -> tuple[int, ...] | None:
+    """Tells whether a file is the same and as long as before; None where there is none."""
+    try:
+        status = transcript.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino, status.st_size
+
+
+def has_entry(transcript: Path, entry: str) -> bool:
+    try:
+        return transcript.read_bytes().rfind(entry.encode()) >= 0
+    except FileNotFoundError:
+        return False
+
+
+def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
+    """The messages that end in the entry `upto` and follow the entry `after`, or the beginning.
+    Raises `SessionLost` where they are not all there."""
+    try:
+        entries = _entries(transcript, file_id(transcript))
+    except FileNotFoundError as error:
+        raise SessionLost("The transcript of this Claude session is gone.") from error
+    told: set[str] = set()
+    place: str | None = upto
+    while place is not None and place != after:
+        if place not in entries:
+            raise SessionLost("The transcript of this Claude session no longer has this entry.")
+        told.add(place)
+        place = entries[place].get("parentUuid")
+    # Of several calls and their results, which hang on them, only some are in the line. What hangs
+    # on the last message is none of it: that was said later.
+    last = _message_id(entries[upto]) if upto in entries else None
+    answers = {_message_id(entries[uuid]) for uuid in told} - {None}
+    told |= {uuid for uuid, entry in entries.items() if _message_id(entry) in answers}
+    called = {uuid for uuid in told if uuid != upto and _message_id(entries[uuid]) != last}
+    told |= {uuid for uuid, entry in entries.items() if _is_result(entry, called)}
+    spoken = [entry for uuid, entry in entries.items() if uuid in told and _speaks(entry)]
+    return tuple(map(_message, spoken))
+
+
+@lru_cache(maxsize=2)  # whoever looks at a conversation asks for one turn after another
+def _entries(transcript: Path, version: tuple[int, ...] | None) -> Mapping[str, Mapping[str, Any]]:
+    """Those with an id, by it; `version` is the file's `file_id`."""
+    lines = transcript.read_bytes().splitlines()
+    return {entry["uuid"]: entry for entry in map(_entry, lines) if "uuid" in entry}
+
+
+def _entry(line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:  # a line that a killed CLI did not finish
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _speaks(entry: Mapping[str, Any]) -> bool:
+    return entry.get("type") in ("user", "assistant") and not entry.get("isMeta")
+
+
+def _message_id(entry: Mapping[str, Any]) -> str | None:
+    """The model's own, which all entries of one message share; the other entries have none."""
+    return entry["message"].get("id") if entry.get("type") == "assistant" else None
+
+
+def _is_result(entry: Mapping[str, Any], called: set[str]) -> bool:
+    if entry.get("parentUuid") not in called or entry.get("type") != "user":
+        return False
+    content = entry["message"]["content"]
+    return isinstance(content, list) and any(b.get("type") == "tool_result" for b in content)
+
+
+def _message(entry: Mapping[str, Any]) -> Message:
+    content = entry["message"]["content"]
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return Message(entry["type"], tuple(blocks))
+
+
+def cost_at(transcript: Path, entry: str) -> float:
+    """`cost_so_far` of a session that is to go on from an entry. Raises `SessionLost` where the
+    transcript, its beginning or the entry is gone: cheaper to find out than by a CLI that fails to
+    start, or one that goes on with what is left (a process that outlives its transcript writes a
+    new one, of what it hears from then on)."""
+    try:
+        content = transcript.read_bytes()
+    except FileNotFoundError as error:
+        raise SessionLost("The transcript of this Claude session is gone.") from error
+    if content.rfind(entry.encode()) < 0 or not _ROOT.search(content):
+        raise SessionLost("The transcript of this Claude session no longer has this entry.")
+    return _last_cost(content)
+
+
+def cost_so_far(transcript: Path | None) -> float:
+    """US dollars a session had cost when its process last ended; 0.0 where nothing says so.
+
+    `total_cost_usd` runs over a whole session and a fork starts from its parent's, so a turn's own
+    cost is the difference to this.
+    """
+    if transcript is None or not transcript.exists():
+        return 0.0
+    return _last_cost(transcript.read_bytes())
+
+
+def _last_cost(content: bytes) -> float:
+    end = len(content)
+    while (found := content.rfind(b'"cost-state"', 0, end)) >= 0:
+        end = content.rfind(b"\n", 0, found) + 1
+        with suppress(ValueError):  # a line that a killed CLI did not finish
+            entry = json.loads(content[end:].partition(b"\n")[0])
+            if isinstance(entry, dict) and entry.get("type") == "cost-state":
+                return float(entry.get("totalCostUSD") or 0.0)
+    return 0.0

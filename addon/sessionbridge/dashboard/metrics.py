@@ -1,0 +1,144 @@
+"""What Prometheus scrapes: the ledger's sums and what goes on now.
+
+The counters are read from the ledger for each scrape, so they equal it and outlive a restart; only
+errors, which no ledger has, are counted in this process. No label holds anybody's id.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from sessionbridge.dashboard.state import State
+from sessionbridge.model import Usage
+from sessionbridge.sessions.reports.activity import Figures, Histogram
+from sessionbridge.sessions.store.store_thread import StoreThread
+
+
+class Errors:
+    """How often each kind of error was given to a client since this process started."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def count(self, name: str) -> None:
+        """`name` is that of the error's class."""
+        self._counts[name] += 1
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        return self._counts
+
+
+async def exposition(reports: StoreThread | None, state: State, errors: Errors) -> bytes:
+    """The text format. Raises `StoreUnavailable`: figures that are not known are not zero."""
+    figures = await reports.ask(lambda store: store.figures()) if reports else None
+    registry = CollectorRegistry()
+    registry.register(_Now(state, errors))
+    if figures is not None:
+        registry.register(_Ledger(figures))
+    return generate_latest(registry)
+
+
+class _Now(Collector):
+    def __init__(self, state: State, errors: Errors) -> None:
+        self._state = state
+        self._errors = errors
+
+    def collect(self) -> Iterator[Metric]:
+        state = self._state
+        yield _gauge("live_processes", "CLI processes of conversations.", state.live)
+        yield _gauge("spare_processes", "CLI processes started ahead.", state.spares)
+        yield _gauge("turns_running", "Turns under way.", state.running)
+        yield _gauge("turns_waiting", "Turns that wait for room.", state.waiting)
+        errors = _counter("errors", "Errors given to clients, by class.", "error")
+        for name, count in self._errors.counts.items():
+            errors.add_metric([name], count)
+        yield errors
+
+
+class _Ledger(Collector):
+    def __init__(self, figures: Figures) -> None:
+        self._figures = figures
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._turns()
+        yield self._tokens()
+        yield self._for_an_hour()
+        yield self._cost()
+        yield _histogram(
+            "time_to_first_token_seconds",
+            "From a bridged request until the model began to answer.",
+            self._figures.first_token,
+        )
+        yield _histogram(
+            "turn_duration_seconds",
+            "From a bridged request until its answer had ended.",
+            self._figures.duration,
+        )
+
+    def _turns(self) -> Metric:
+        labels = ("plan", "reason", "process", "api")
+        family = _counter("turns", "Turns in the ledger.", *labels)
+        for row in self._figures.counts:
+            family.add_metric([row.plan, row.reason, row.process or "", row.api], row.turns)
+        return family
+
+    def _tokens(self) -> Metric:
+        family = _counter("tokens", "Tokens in the ledger.", "kind", "model")
+        for row in self._figures.models:
+            for kind, count in _kinds(row.usage).items():
+                family.add_metric([kind, row.group["model"]], count)
+        return family
+
+    def _for_an_hour(self) -> Metric:
+        """Not a kind of its own: they are part of one, and would be in a sum of all twice."""
+        text = "Of the tokens written to the cache, those kept for an hour."
+        family = _counter("cache_write_1h_tokens", text, "model")
+        for row in self._figures.models:
+            family.add_metric([row.group["model"]], row.usage.cache_creation_1h_input_tokens)
+        return family
+
+    def _cost(self) -> Metric:
+        """A model of which no turn told its cost has none here: it is unknown, not zero."""
+        family = _counter("cost_usd", "US dollars in the ledger, where known.", "model")
+        for row in self._figures.models:
+            if row.cost_usd is not None:
+                family.add_metric([row.group["model"]], row.cost_usd)
+        return family
+
+
+def _kinds(usage: Usage) -> dict[str, int]:
+    return {
+        "input": usage.input_tokens,
+        "output": usage.output_tokens,
+        "cache_read": usage.cache_read_input_tokens,
+        "cache_write": usage.cache_creation_input_tokens,
+    }
+
+
+def _counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"sessionbridge_{name}", text, labels=labels)
+
+
+def _gauge(name: str, text: str, value: int) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"sessionbridge_{name}", text, value=value)
+
+
+def _histogram(name: str, text: str, histogram: Histogram) -> HistogramMetricFamily:
+    within = [(str(bound), float(count)) for bound, count in histogram.buckets]
+    return HistogramMetricFamily(
+        f"sessionbridge_{name}",
+        text,
+        buckets=[*within, ("+Inf", float(histogram.count))],
+        sum_value=histogram.seconds,
+    )

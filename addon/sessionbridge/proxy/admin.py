@@ -1,0 +1,81 @@
+"""The operator's desk: what there is to know of the bridge at this moment, and what one may do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from sessionbridge.dashboard.state import LiveTurn, State
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.model import Message, SessionKey
+from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.store import SessionStore, SessionSummary
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.runtime import Service
+
+
+class Desk:
+    """`exchanges` tells the requests that are under way."""
+
+    def __init__(self, service: Service, exchanges: Callable[[], Sequence[Exchange]]) -> None:
+        self._service = service
+        self._exchanges = exchanges
+
+    def state(self) -> State:
+        dispatcher, admission = self._service.dispatcher, self._service.admission
+        live, spares = dispatcher.processes if dispatcher else (0, 0)
+        return State(
+            turns=[_live_turn(exchange) for exchange in self._exchanges()],
+            waiting=admission.waiting_now if admission else 0,
+            running=admission.running_now if admission else 0,
+            live=live,
+            spares=spares,
+        )
+
+    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        """See `claude.dispatcher.Dispatcher.said`."""
+        assert self._service.dispatcher is not None
+        return await self._service.dispatcher.said(internal_id, upto, after)
+
+    async def sessions(self) -> list[SessionSummary]:
+        """Every mapped key, the one used last first. Raises `StoreUnavailable`."""
+        return await self._reports.ask(SessionStore.sessions)
+
+    async def forget(self, name: str) -> list[SessionKey]:
+        """Forgets the conversation of that name, and deletes what Claude keeps of it now. Returns
+        the keys that the name may mean: where they are several, none is forgotten. Raises
+        `StoreUnavailable`."""
+        found = await self._reports.ask(lambda store: store.find(name))
+        if len(found) != 1:
+            return found
+        (key,) = found
+        known = await self._reports.ask(lambda store: store.holdings(key))
+        assert self._service.locks is not None
+        # The commit of a turn under way would bring back what is forgotten.
+        async with self._service.locks.hold_all([key_lock(key), *known.sessions]):
+            held = await self._reports.ask(lambda store: store.delete(key))
+            for session in held.sessions if held else ():
+                assert self._service.dispatcher is not None
+                await self._service.dispatcher.discard(session)
+        return found if held else []
+
+    @property
+    def _reports(self) -> StoreThread:
+        if self._service.reports is None:
+            raise StoreUnavailable("No sessions are kept: the session map is switched off.")
+        return self._service.reports
+
+
+def _live_turn(exchange: Exchange) -> LiveTurn:
+    outcome = exchange.outcome
+    origin, plan = outcome.origin or exchange.origin, outcome.plan
+    return LiveTurn(
+        platform=origin.platform if origin else "",
+        external_id=origin.external_id if origin else "",
+        api=exchange.api,
+        plan=plan.name if plan else None,
+        reason=plan.reason if plan else None,
+        model=outcome.model,
+        started_at=outcome.started_at,
+        ttft_ms=outcome.ttft_ms,
+    )

@@ -1,0 +1,124 @@
+"""What a bridged flow says about itself in mitmweb, mitmproxy and saved files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mitmproxy import http
+
+from sessionbridge.model import Usage
+from sessionbridge.sessions.store.passed import PASSED, PassedTurn
+from sessionbridge.turns.exchange import Exchange
+
+MARKER = ":link:"
+METADATA = "sessionbridge"
+OWN = "own"
+"""The plan that is noted of a call by a Claude CLI of ours."""
+
+_KEPT_BYTES = 16 * 1024 * 1024
+
+
+def annotate(flow: http.HTTPFlow, exchange: Exchange) -> None:
+    """Marker, one-line comment and metadata. Never a prompt or an answer."""
+    flow.marked = MARKER
+    flow.comment = comment(exchange)
+    flow.metadata[METADATA] = metadata(exchange)
+
+
+def note_passed(flow: http.HTTPFlow, turn: PassedTurn) -> None:
+    """The same for LLM traffic that passed through; it is not marked, because it is not ours."""
+    used = _used(turn.model, turn.usage, turn.cost_usd, turn.duration_ms)
+    flow.comment = " · ".join([PASSED, turn.host, *used])
+    flow.metadata[METADATA] = {
+        "api": turn.api,
+        "plan": PASSED,
+        "model": turn.model,
+        "usage": turn.usage.counts,
+        "cost_usd": turn.cost_usd,
+        "duration_ms": turn.duration_ms,
+    }
+
+
+def note_own(flow: http.HTTPFlow) -> None:
+    """A call of a Claude CLI of ours, which is counted in the turn that made it."""
+    flow.comment = "the bridge's own Claude CLI"
+    flow.metadata[METADATA] = {"plan": OWN}
+
+
+def comment(exchange: Exchange) -> str:
+    """For example `resume continued · openclaw · claude-opus-4-5 · in 10 out 42 cache 100+5 ·
+    $0.0009 · 0.9 s`; cache is tokens read + tokens written."""
+    outcome, origin = exchange.outcome, exchange.outcome.origin or exchange.origin
+    parts = [f"{outcome.plan.name} {outcome.plan.reason}" if outcome.plan else "refused"]
+    parts.append(origin.platform if origin else "no origin")
+    parts += _used(outcome.model, outcome.usage, outcome.cost_usd, outcome.duration_ms)
+    if outcome.error:
+        parts.append(f"error {outcome.error}")
+    return " · ".join(parts)
+
+
+def _used(
+    model: str | None, usage: Usage | None, cost_usd: float | None, duration_ms: int
+) -> list[str]:
+    parts = [model] if model else []
+    if usage:
+        cache = f"{usage.cache_read_input_tokens}+{usage.cache_creation_input_tokens}"
+        parts.append(f"in {usage.input_tokens} out {usage.output_tokens} cache {cache}")
+    if cost_usd is not None:
+        parts.append(f"${cost_usd:.4f}")
+    if duration_ms:
+        parts.append(f"{duration_ms / 1000:.1f} s")
+    return parts
+
+
+def metadata(exchange: Exchange) -> dict[str, Any]:
+    """Plain values only: flow files keep nothing else. `fed` is how many messages the session was
+    given before the one it was asked, `base` the entry of its transcript that they follow."""
+    outcome, origin = exchange.outcome, exchange.outcome.origin or exchange.origin
+    plan = outcome.plan
+    return {
+        "api": exchange.api,
+        "platform": origin.platform if origin else None,
+        "external_id": origin.external_id if origin else None,
+        "plan": plan.name if plan else None,
+        "reason": plan.reason if plan else None,
+        "base": plan.base.entry_uuid if plan and plan.base else None,
+        "fed": len(plan.feed) if plan else 0,
+        "usage": outcome.usage.counts if outcome.usage else None,
+        "ignored": list(outcome.ignored),
+        **{name: getattr(outcome, name) for name in _PLAIN},
+    }
+
+
+_PLAIN = (
+    "session",
+    "command",
+    "process",
+    "model",
+    "cost_usd",
+    "ttft_ms",
+    "duration_ms",
+    "turn",
+    "error",
+)
+
+
+def keep_stream(flow: http.HTTPFlow) -> Callable[[bytes], bytes]:
+    """A stream function that changes nothing and shows the body in the flow once it has ended;
+    mitmproxy itself drops streamed bodies. Very long ones are not kept."""
+    kept: list[bytes] = []
+    size = 0
+
+    def tap(data: bytes) -> bytes:
+        nonlocal size
+        size += len(data)
+        kept.append(data)
+        if size > _KEPT_BYTES:
+            kept.clear()
+        elif not data and flow.response is not None:
+            flow.response.raw_content = b"".join(kept)
+            kept.clear()
+        return data
+
+    return tap

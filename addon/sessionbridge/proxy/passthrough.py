@@ -1,0 +1,132 @@
+"""Counts the LLM traffic that passes through (`sessionbridge_watch`), so that one tool shows all of
+it: what a person sees of the flow, and a row of the ledger.
+
+The bytes are read once the answer is whole, beside the flow: nobody waits for it. Whoever answered
+may be anybody, so sizes have limits and names are cut to what can be shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+from mitmproxy import http
+
+from sessionbridge.apis.common.json_values import fields, load
+from sessionbridge.claude.prices import list_price
+from sessionbridge.errors import BridgeError
+from sessionbridge.model import Usage
+from sessionbridge.proxy.flow_notes import note_own, note_passed
+from sessionbridge.proxy.http_message import decoded, lowered
+from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.traffic.reading import Reading, api_of, read
+from sessionbridge.turns.runtime import Service
+
+logger = logging.getLogger(__name__)
+
+_MOST = 32 * 1024 * 1024
+"""Bytes of an answer that are read."""
+
+_LONGEST_NAME = 100
+
+_ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+"""The types of the events that end an answer of the Responses API."""
+
+
+class Watch:
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def passed(self, flow: http.HTTPFlow) -> None:
+        """To be called once the whole answer is there, for every flow that was left alone."""
+        if flow.request.method != "POST" or (api := api_of(flow.request.path)) is None:
+            return
+        self._begin(self._count(flow, partial(_read, flow, api), flow.request.timestamp_start))
+
+    def heard(self, flow: http.HTTPFlow) -> None:
+        """To be called for each message of a WebSocket that was left alone. An answer of the
+        Responses API is whole with the message that ends it, and there are many on one of them."""
+        if flow.websocket is None or api_of(flow.request.path) != "responses":
+            return
+        *before, message = flow.websocket.messages
+        if message.from_client or not any(end in message.content for end in _ENDS):
+            return
+        asked = (one.timestamp for one in reversed(before) if one.from_client)
+        started_at = next(asked, flow.request.timestamp_start)
+        self._begin(self._count(flow, partial(_read_event, message.content), started_at))
+
+    def _begin(self, counting: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(self._told(counting))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _told(self, counting: Coroutine[Any, Any, None]) -> None:
+        try:
+            await counting
+        except BridgeError as error:
+            logger.warning("a request that passed through was not counted: %s", error.message)
+        except Exception as error:  # nobody awaits this task; a text may quote the conversation
+            kind = type(error).__name__
+            logger.warning("a request that passed through was not counted (%s)", kind)
+
+    async def _count(
+        self, flow: http.HTTPFlow, read: Callable[[], Reading | None], started_at: float
+    ) -> None:
+        ended_at = time.time()
+        if await self._service.is_our_child(lowered(flow.request.headers)):
+            note_own(flow)  # and is counted in the turn that made it
+            return
+        reading = await asyncio.to_thread(read)
+        if reading is None or reading.usage is None:
+            return
+        turn = _turn(flow, reading, reading.usage, (started_at, ended_at))
+        note_passed(flow, turn)
+        if self._service.store is not None:
+            await self._service.store.ask(lambda held: held.passed(turn))
+
+
+def _read(flow: http.HTTPFlow, api: str) -> Reading | None:
+    """None for what is no answer, or is too large."""
+    response = flow.response
+    if response is None or response.status_code != 200:
+        return None
+    body = decoded(response, _MOST)
+    if body is None:
+        return None
+    return read(api, None, body, response.headers.get("content-type", ""))
+
+
+def _read_event(content: bytes) -> Reading | None:
+    """What the event says that ends an answer; None for one that does not."""
+    event = fields(load(content)) if len(content) <= _MOST else {}
+    if f'"{event.get("type")}"'.encode() not in _ENDS:
+        return None
+    response = json.dumps(fields(event.get("response"))).encode()
+    return read("responses", None, response, "application/json")
+
+
+def _turn(
+    flow: http.HTTPFlow, reading: Reading, usage: Usage, times: tuple[float, float]
+) -> PassedTurn:
+    started_at, ended_at = times
+    model = _shown(reading.model or "")
+    return PassedTurn(
+        host=_shown(flow.request.pretty_host),
+        api=reading.api,
+        model=model,
+        status=_shown(reading.stop or ""),
+        usage=usage,
+        cost_usd=list_price(model, usage),
+        started_at=started_at,
+        duration_ms=round((ended_at - started_at) * 1000),
+    )
+
+
+def _shown(name: str) -> str:
+    return "".join(filter(str.isprintable, name[:_LONGEST_NAME]))

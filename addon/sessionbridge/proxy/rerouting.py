@@ -1,0 +1,77 @@
+"""The way of a flow through the gateway: its address is changed there, and is its own again as soon
+as the answer begins."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mitmproxy import connection, http
+
+from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Gateway
+
+
+@dataclass(frozen=True, slots=True)
+class _Detour:
+    """The address is the one that the flow was really for."""
+
+    exchange: Exchange
+    ticket: str
+    scheme: bytes
+    host: str
+    port: int
+
+
+class Detours:
+    """The flows that are on their way, by id."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._under_way: dict[str, _Detour] = {}
+
+    def __contains__(self, flow: http.HTTPFlow) -> bool:
+        return flow.id in self._under_way
+
+    def __len__(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        """In the order they came."""
+        return [detour.exchange for detour in self._under_way.values()]
+
+    def begin(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        request, data = flow.request, flow.request.data
+        ticket, port = self._gateway.expect(exchange)
+        self._under_way[flow.id] = _Detour(exchange, ticket, data.scheme, data.host, data.port)
+        request.headers[TICKET_HEADER] = ticket
+        if "transfer-encoding" in request.headers:
+            pass  # mitmproxy cuts the body into chunks again; a length beside them is refused
+        elif request.raw_content is not None:
+            # HTTP/2 requests may lack it, and would reach the gateway without a body.
+            request.headers["content-length"] = str(len(request.raw_content))
+        elif "content-length" not in request.headers:
+            request.headers["transfer-encoding"] = "chunked"
+        # The fields, not the properties: those would rewrite the Host header too.
+        data.scheme, data.host, data.port = b"http", HOST, port
+        # A new connection: in upstream mode the old one leads through the upstream proxy.
+        flow.server_conn = connection.Server(address=(HOST, port))
+
+    def restore(self, flow: http.HTTPFlow) -> bool:
+        """The saved flow shows where the client wanted to go, and keeps no secret. Whether it was
+        one of these."""
+        detour = self._under_way.get(flow.id)
+        if detour is None:
+            return False
+        data = flow.request.data
+        data.scheme, data.host, data.port = detour.scheme, detour.host, detour.port
+        flow.request.headers.pop(TICKET_HEADER, None)
+        return True
+
+    def end(self, flow: http.HTTPFlow) -> Exchange | None:
+        """What became of the flow, if it was one of these."""
+        detour = self._under_way.pop(flow.id, None)
+        if detour is None:
+            return None
+        self._gateway.forget(detour.ticket)
+        return detour.exchange

@@ -1,0 +1,66 @@
+"""The memory of a request that names the response it goes on from (the Responses API's
+`previous_response_id`), and so needs nothing else to be known by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from sessionbridge.errors import ResponseNotFound, SessionLost
+from sessionbridge.model import Attempt, Plan
+from sessionbridge.sessions.planning.lineage import Link
+from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.planning.memory import Remembered, Said
+from sessionbridge.sessions.planning.plan import plan_after
+from sessionbridge.sessions.store.ledger import Response
+from sessionbridge.sessions.store.store_thread import StoreThread
+
+
+class Chained(Remembered):
+    """What follows a response first goes on in its session, anything else that follows it is a
+    fork. Nothing is compacted: a chain that is too long is an error of this API too."""
+
+    def __init__(
+        self,
+        response: Response,
+        store: StoreThread,
+        links: Sequence[Link],
+        attempt: Attempt,
+        manner: Manner,
+        *,
+        said: Said,
+    ) -> None:
+        origin, provider = response.origin, response.key.provider
+        super().__init__(
+            store, origin, provider, links, attempt, manner, refuse_loss=True, said=said
+        )
+        self._response = response
+
+    @property
+    def _learnt(self) -> Mapping[str, Any]:
+        """Nothing: how the key's other requests show their history is not to be seen here."""
+        return {}
+
+    async def plan(self) -> Plan:
+        response = await self._store.response(self._response.id)
+        if response is None:
+            raise gone()
+        plan = plan_after(self._links, response.end)
+        self.lock = response.end.internal_id if plan.name == "resume" else None
+        return plan
+
+    async def plan_again(self, lost: Plan) -> Plan:
+        assert lost.base is not None
+        if lost.base.is_open:
+            with suppress(SessionLost):
+                return await self._plan_without_process(lost.base, self._links)
+        await self._store.forget_session(lost.base.internal_id, unmap=False)
+        raise gone()
+
+
+def gone() -> ResponseNotFound:
+    return ResponseNotFound(
+        "previous_response_id: this response is no longer known; send the conversation without it.",
+        param="previous_response_id",
+    )

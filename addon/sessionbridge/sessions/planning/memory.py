@@ -1,0 +1,397 @@
+"""What is remembered of a request's conversation: how a turn begins and what is kept of it.
+
+Three kinds, all with the same few verbs, so that the walk need not know which it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import astuple, dataclass
+from typing import Any, Protocol
+
+from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
+from sessionbridge.model import (
+    Attempt,
+    Finished,
+    History,
+    MemoryKind,
+    Message,
+    Origin,
+    Plan,
+    Point,
+    Process,
+    SessionKey,
+)
+from sessionbridge.sessions.planning.lineage import ROOT, Link, beginnings, chain, extend
+from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.planning.plan import (
+    plan_client_held,
+    plan_server_held,
+    plan_unknown,
+    resolve_history,
+)
+from sessionbridge.sessions.store.ledger import Lineage, TurnRecord
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.sessions.store.unkept import UnkeptTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A turn that succeeded, as it goes into the ledger. Times: epoch seconds, milliseconds.
+
+    `plan` is how it was planned. It may have been carried out from another `base`, after which the
+    model was `shown` these messages.
+    """
+
+    plan: Plan
+    base: Point | None
+    shown: Sequence[Message]
+    finished: Finished
+    answer: Message
+    api: str
+    model: str
+    process: Process | None
+    response_id: str
+    started_at: float
+    ttft_ms: int
+    duration_ms: int
+    place: Mapping[str, Any]
+
+
+class Memory(Protocol):
+    """`kind` is what the CLI is told to keep, `compaction` allows the CLI to shorten a conversation
+    that nobody else holds. After `plan`, `lock` names what only one turn at a time may use, if it
+    shares anything with others."""
+
+    kind: MemoryKind
+    lock: str | None
+    compaction: bool
+
+    @property
+    def holds(self) -> bool:
+        """Whether the request has only what is new, and the history is kept here."""
+
+    async def plan(self) -> Plan:
+        """How the turn begins. Asked again once its lock is had: others may have ended since."""
+
+    async def begin(self, plan: Plan) -> None:
+        """The turn is about to be dispatched."""
+
+    async def plan_again(self, lost: Plan) -> Plan:
+        """How it begins once the CLI has said that the session of `lost` is gone."""
+
+    async def commit(self, answered: Answered) -> int | None:
+        """Keeps the turn; its number in the ledger, or None where nothing is kept."""
+
+    async def count(self, turn: UnkeptTurn) -> int | None:
+        """Keeps what a turn used that failed, and nothing else of it; returns as `commit` does."""
+
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
+        """A session that nothing will continue any more now that this turn is kept."""
+
+
+Said = Callable[[str, str, str | None], Awaitable[Sequence[Message]]]
+"""Session, last entry, and the entry before the first: the messages between. Raises `SessionLost`
+where they are not known any more."""
+
+
+class Remembered:
+    """A conversation with a session key, in the store. `links` are the request's messages, `manner`
+    is how it asks; `refuse_loss` makes losing a history that only the bridge held an error. `said`
+    tells what a session holds."""
+
+    kind: MemoryKind = "session"
+
+    def __init__(
+        self,
+        store: StoreThread,
+        origin: Origin,
+        provider: str,
+        links: Sequence[Link],
+        attempt: Attempt,
+        manner: Manner,
+        *,
+        refuse_loss: bool,
+        said: Said,
+    ) -> None:
+        self._store = store
+        self._manner = manner
+        self._origin = origin
+        self._key = SessionKey(origin.platform, origin.external_id, provider)
+        self._links = links
+        self._attempt = attempt
+        self._refuse_loss = refuse_loss
+        self._said = said
+        self._history: History = origin.history
+        self._mapped: str | None = None
+        self._answers: Point | None = None
+        self.lock: str | None = None
+        self.compaction = False
+
+    @property
+    def _learnt(self) -> Mapping[str, Any]:
+        return {"kind": self._origin.kind, "history": self._history}
+
+    @property
+    def holds(self) -> bool:
+        return self._history == "server"
+
+    @property
+    def _hashes(self) -> list[str]:
+        return [link.hash for link in self._links]
+
+    async def plan(self) -> Plan:
+        here = self._origin.history != "client"
+        lineage = await self._lineage() if here else await self._without_tip()
+        self._mapped = lineage.row.internal_id if lineage.row else None
+        learned = "client" if self._resends_the_unanswered(lineage) else _learned(lineage)
+        self._history = resolve_history(self._origin.history, self._links, learned)
+        # No first turn is too long. Until a key is known it is taken for one whose client keeps the
+        # history: most do, and then the next turn finds its process as it wants it.
+        known = self._origin.history == "server" or lineage.row is not None
+        self.compaction = self._history == "server" and known
+        if self._attempt.anew:
+            plan = plan_unknown(self._links, "started_over")
+        elif self._history == "client":
+            settings = self._manner.settings
+            plan = plan_client_held(self._links, lineage.points, lineage.open_turn, settings)
+        else:
+            plan = self._plan_server_held(lineage)
+        self.lock = self._lock(plan, _learned(lineage))
+        return plan
+
+    async def _lineage(self) -> Lineage:
+        waits = self._links[-1].message.brings_results
+        return await self._store.lineage(
+            self._key, self._hashes, asked_so=self._looked_for, waits=waits
+        )
+
+    def _resends_the_unanswered(self, lineage: Lineage) -> bool:
+        """Where the model said nothing, the client has no answer to show: what it asked before and
+        what it asks now are one message."""
+        tip, alone = lineage.tip, len(self._links) == 1
+        if tip is None or not tip.is_open or not alone:
+            return False
+        return tip.hash in beginnings(self._links[0].message)
+
+    async def _without_tip(self) -> Lineage:
+        return await self._store.lineage(self._key, self._hashes, tip=False)
+
+    @property
+    def _looked_for(self) -> Manner | None:
+        """Until it is known who keeps the history, a lone message goes on from what was asked like
+        it: it may be a side call, or what a side call came before."""
+        return self._manner if self._origin.history == "learn" else None
+
+    def _plan_server_held(self, lineage: Lineage) -> Plan:
+        if self._looked_for and lineage.row and (lineage.tip is None or self._manner.is_task):
+            return plan_unknown(self._links, "other_settings")
+        tip, key = lineage.tip, self._attempt.key
+        same = lineage.asked == self._links[-1].hash
+        # Where saying the same once more was tried after the tip and did not come to its end, this
+        # is the retry of that: the tip only sounds alike, and stays.
+        tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
+        known = key is not None and key == lineage.request
+        # No two calls have one id: results that were asked before are the same ones.
+        results = self._links[-1].message.brings_results
+        repeats = same and (known or results or (self._attempt.again and not tried))
+        end = lineage.before if repeats else tip
+        waits = end is not None and end.is_open
+        if results and not waits and _brings_calls(self._links):
+            return plan_unknown(self._links)
+        return plan_server_held(self._links, tip, repeats=repeats, before=lineage.before)
+
+    def _lock(self, plan: Plan, learned: str | None) -> str | None:
+        """Where the history is kept here, or that is still to be learnt, turns of one key wait for
+        each other. Where the client keeps it, only those do that continue one session in place: a
+        fork or an import has a session of its own, so a side call never waits for the main one."""
+        learning = self._origin.history == "learn" and learned != "client"
+        if self._history == "server" or learning:
+            return key_lock(self._key)
+        return plan.base.internal_id if plan.base and plan.name == "resume" else None
+
+    async def begin(self, plan: Plan) -> None:
+        """Notes what is being tried, so that a retry after a crash is known for what it is."""
+        if self._history == "server" and self._mapped is not None:
+            turn_id = plan.base.turn_id if plan.base else None
+            await self._store.note(self._key, self._mapped, {_TRYING: self._noted(turn_id)})
+
+    def _noted(self, turn_id: int | None) -> str:
+        return f"{self._links[-1].hash}@{turn_id}"
+
+    async def plan_again(self, lost: Plan) -> Plan:
+        if lost.base is not None and lost.base.is_open:
+            with suppress(SessionLost):
+                return await self._plan_without_process(lost.base, self._links[-1:])
+        alone = len(self._links) == 1
+        refuse = alone and self._refuse_loss
+        if lost.base is not None:
+            await self._store.forget_session(lost.base.internal_id, unmap=refuse)
+        if refuse:
+            raise MemoryLost(
+                "The Claude session of this conversation is gone, and nothing of it is in the "
+                "request; send it once more to begin anew."
+            )
+        return plan_unknown(self._links, "memory_lost" if alone else None)
+
+    async def _plan_without_process(self, open_turn: Point, new: Sequence[Link]) -> Plan:
+        """What is new is brought in, with all that was said since the last turn that can be gone on
+        from. Where the history is kept here, `new` is what is not part of it yet."""
+        if self._history == "client":
+            lineage = await self._without_tip()
+            return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
+        base = await self._store.last_ended(open_turn.turn_id)
+        after = base.entry_uuid if base else None
+        said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
+        *earlier, ask = chain([*said, *(link.message for link in new)])
+        if earlier and (missing := _unanswered(earlier[-1].message, ask.message)):
+            if _brings_calls(self._links):
+                return plan_unknown(self._links)
+            raise BadRequest(f"No tool output found for function call {missing[0]}.")
+        self._answers = open_turn
+        feed = tuple(link.message for link in earlier)
+        reason = "tools_imported" if ask.message.brings_results else "imported"
+        return Plan("import", reason, base, feed, ask.message)
+
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
+        """A client that shows another history each turn (a sliding window) has it brought in each
+        time; the one before it, never continued, would only pile up."""
+        if turn is None or self._history != "client" or plan.name != "import" or plan.base:
+            return None
+        return await self._store.replaced_import(self._key, turn)
+
+    async def commit(self, answered: Answered) -> int | None:
+        finished, plan = answered.finished, answered.plan
+        follows = self._answers or plan.base
+        hashes, ends = _hashes(answered), finished.entries
+        # Nothing goes on from where the transcript holds something else, or waits for results.
+        whole = finished.exact and finished.stop_reason != "tool_use"
+        said = (*answered.shown, answered.answer)
+        places = zip(hashes, said, ends if whole else (*ends[:-1], None), strict=True)
+        points = [(hash_, end) for hash_, message, end in places if end and not _calls(message)]
+        return await self._store.commit(
+            TurnRecord(
+                key=self._key,
+                internal_id=finished.internal_id,
+                parent_id=follows.turn_id if follows else None,
+                ask_hash=self._links[-1].hash,
+                history_hash=hashes[-1],
+                tip_uuid=finished.tip or "",
+                response_id=answered.response_id,
+                idempotency_key=self._attempt.key,
+                plan=plan.name,
+                reason=plan.reason,
+                process=answered.process,
+                status=finished.stop_reason,
+                api=answered.api,
+                model=answered.model,
+                usage=finished.usage,
+                cost_usd=finished.cost_usd,
+                started_at=answered.started_at,
+                ttft_ms=answered.ttft_ms,
+                duration_ms=answered.duration_ms,
+                settings_hash=self._manner.settings,
+                model_asked=self._manner.model,
+                unsaid=ends[-1] is None,
+                may_be_aside=self._history == "client" or self._origin.history == "learn",
+                points=tuple(points),
+                metadata={
+                    **self._learnt,
+                    _TRYING: None,
+                    **answered.place,
+                },
+            )
+        )
+
+    async def count(self, turn: UnkeptTurn) -> int | None:
+        return await self._store.count_unkept(self._key, turn)
+
+
+class Fleeting:
+    """Nothing is kept: no origin and `stateless`, or the session map switched off."""
+
+    kind: MemoryKind = "none"
+    lock: str | None = None
+    compaction = False
+    holds = False
+
+    def __init__(self, reason: str, links: Sequence[Link]) -> None:
+        self._reason = reason
+        self._links = links
+
+    async def plan(self) -> Plan:
+        return plan_unknown(self._links, self._reason)
+
+    async def begin(self, plan: Plan) -> None:
+        return None
+
+    async def plan_again(self, lost: Plan) -> Plan:
+        return lost
+
+    async def commit(self, answered: Answered) -> int | None:
+        return None
+
+    async def count(self, turn: UnkeptTurn) -> int | None:
+        return None
+
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
+        return None
+
+
+class Continued(Fleeting):
+    """No origin and `continue`: everybody's last message goes to the CLI's most recent session."""
+
+    kind: MemoryKind = "continue"
+    lock: str | None = "continue"
+    compaction = True
+
+    def __init__(self, links: Sequence[Link]) -> None:
+        super().__init__("continue", links[-1:])
+
+
+def key_lock(key: SessionKey) -> str:
+    """The lock of all turns of a key."""
+    return "\n".join(astuple(key))  # none of them has a control character
+
+
+def _hashes(answered: Answered) -> list[str]:
+    """One for each message fed, for the one asked, and for the answer.
+
+    Counted on from the base, not from the request: where the history is kept here, a request holds
+    only its end, and a point must stand for everything the model has seen.
+    """
+    hashes = [answered.base.hash if answered.base else ROOT]
+    for message in (*answered.shown, answered.answer):
+        hashes.append(extend(hashes[-1], message))
+    return hashes[1:]
+
+
+def _calls(message: Message) -> bool:
+    """Whether results have to follow: the CLI would put its own there, were it to begin here."""
+    return any(block["type"] == "tool_use" for block in message.blocks)
+
+
+def _brings_calls(links: Sequence[Link]) -> bool:
+    """Whether the results at the end answer calls that the request shows as well, together with
+    how they came about: what begins with the calls is the end of something longer."""
+    return links[0].message.role == "user" and bool(links[1:]) and _calls(links[-2].message)
+
+
+def _unanswered(calls: Message, results: Message) -> list[str]:
+    """The ids of calls that another message brings no result for."""
+    given = {block["tool_use_id"] for block in results.blocks if block["type"] == "tool_result"}
+    made = [block["id"] for block in calls.blocks if block["type"] == "tool_use"]
+    return [call for call in made if call not in given]
+
+
+_TRYING = "trying"
+"""In the map row's metadata: what the turn under way was asked, and the turn it goes on from."""
+
+
+def _trying(lineage: Lineage) -> str | None:
+    return lineage.row.metadata.get(_TRYING) if lineage.row else None
+
+
+def _learned(lineage: Lineage) -> str | None:
+    return lineage.row.metadata.get("history") if lineage.row else None

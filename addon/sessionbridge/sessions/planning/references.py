@@ -1,0 +1,54 @@
+"""Messages that a client sends as mere ids of what it was answered before (`item_reference` of the
+Responses API): found again in the transcript of the turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sessionbridge.errors import ItemNotFound, SessionLost
+from sessionbridge.model import Block, Message
+from sessionbridge.sessions.planning.memory import Said
+from sessionbridge.sessions.store.store_thread import StoreThread
+
+REFERENCE = "item_reference"
+
+
+def refers(message: Message) -> bool:
+    return any(block["type"] == REFERENCE for block in message.blocks)
+
+
+class References:
+    """`said` tells what a session holds. Raises `ItemNotFound` for what is not known any more."""
+
+    def __init__(self, store: StoreThread | None, said: Said) -> None:
+        self._store = store
+        self._said = said
+
+    async def resolved(self, messages: Iterable[Message]) -> tuple[Message, ...]:
+        return tuple([await self._message(message) for message in messages])
+
+    async def _message(self, message: Message) -> Message:
+        if not refers(message):
+            return message
+        return Message(message.role, tuple([await self._block(block) for block in message.blocks]))
+
+    async def _block(self, block: Block) -> Block:
+        if block["type"] != REFERENCE:
+            return block
+        answer = await self._answer(block["response"])
+        if answer is None or block["block"] >= len(answer):
+            raise ItemNotFound(f"Item with id '{block['id']}' not found.", param="input")
+        return answer[block["block"]]
+
+    async def _answer(self, response_id: str) -> Sequence[Block] | None:
+        """The blocks of a response; its turn may have begun with messages that were fed to it."""
+        found = await self._store.response(response_id) if self._store else None
+        if found is None:
+            return None
+        after = found.before.entry_uuid if found.before else None
+        try:
+            said = await self._said(found.end.internal_id, found.end.entry_uuid, after)
+        except SessionLost:
+            return None
+        asked = max((n for n, message in enumerate(said) if message.role == "user"), default=-1)
+        return [block for message in said[asked + 1 :] for block in message.blocks]

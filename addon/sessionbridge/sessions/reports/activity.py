@@ -1,0 +1,189 @@
+"""What happened when: the sums, buckets and counts that the dashboard plots and Prometheus scrapes.
+
+Each function reads within its caller's transaction, so that all of its figures are of one moment.
+What passed through counts as use like every other turn, but had no process and no plan of ours:
+latencies and reasons leave it out. Latencies are those of turns that came to their end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlite_utils import Database
+
+from sessionbridge.model import Usage
+from sessionbridge.sessions.reports.sums import SUMS, By, CostRow, cost_row, costs_sql, total_cost
+from sessionbridge.sessions.store.ledger import WARM, usage
+from sessionbridge.sessions.store.passed import BRIDGED, PASSED
+from sessionbridge.sessions.store.unkept import KEPT
+
+HOUR = 3600
+DAY = 24 * HOUR
+
+_HOURS_UP_TO = 2 * DAY
+"""Seconds; a longer span is shown by the day."""
+
+FIRST_TOKEN_BOUNDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
+DURATION_BOUNDS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+"""Upper bounds of the histograms' buckets, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """How many turns had this plan, reason, kind of process and API."""
+
+    plan: str
+    reason: str
+    process: str | None
+    api: str
+    turns: int
+
+    @property
+    def bridged(self) -> bool:
+        return self.plan != PASSED
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """The turns that began in the hour or day that starts `at` (epoch seconds). The times to the
+    first token are milliseconds at the 50th and 95th percentile, None where nothing was timed."""
+
+    at: int
+    turns: int
+    usage: Usage
+    cost_usd: float | None
+    first_token_p50: int | None
+    first_token_p95: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What was done since `since`; None is the beginning. `seconds` is the length of a bucket, and
+    buckets in which nothing began are left out. The rows of `platforms` are those of
+    `sessionbridge cost`, and `total` is their sum."""
+
+    since: float | None
+    until: float
+    seconds: int
+    buckets: Sequence[Bucket]
+    counts: Sequence[Counted]
+    platforms: Sequence[CostRow]
+    models: Sequence[CostRow]
+
+    @property
+    def total(self) -> CostRow:
+        return total_cost("platform", self.platforms)
+
+    @property
+    def starts_avoided(self) -> int:
+        """Turns that a process answered which was there already."""
+        return sum(row.turns for row in self.counts if row.bridged and row.process in WARM)
+
+
+@dataclass(frozen=True, slots=True)
+class Histogram:
+    """Of how many turns each upper bound (seconds) is not exceeded; count and sum of all."""
+
+    buckets: Sequence[tuple[float, int]]
+    count: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """Sums over the whole ledger. They only ever grow, because no turn is taken out of it."""
+
+    counts: Sequence[Counted]
+    models: Sequence[CostRow]
+    first_token: Histogram
+    duration: Histogram
+
+
+_COUNTS_SQL = """
+    SELECT plan, reason, process, api, count(*) AS turns FROM turns
+    WHERE started_at >= :since GROUP BY plan, reason, process, api ORDER BY turns DESC, plan, reason
+"""
+
+# A day is the reader's own, as in the reports.
+_BEGINS = {
+    HOUR: "CAST(started_at / 3600 AS INTEGER) * 3600",
+    DAY: "CAST(strftime('%s', date(started_at, 'unixepoch', 'localtime'), 'utc') AS INTEGER)",
+}
+
+
+def _buckets_sql(seconds: int) -> str:
+    """Percentiles by nearest rank: the first of the sorted times that so many do not exceed."""
+    return f"""
+        WITH placed AS (
+            SELECT *, {_BEGINS[seconds]} AS at FROM turns WHERE started_at >= :since
+        ),
+        ranked AS (
+            SELECT at, ttft_ms, row_number() OVER (PARTITION BY at ORDER BY ttft_ms) AS rank,
+                count(*) OVER (PARTITION BY at) AS timed
+            FROM placed WHERE ttft_ms IS NOT NULL AND {BRIDGED} AND {KEPT}
+        ),
+        waits AS (
+            SELECT at, min(CASE WHEN 100 * rank >= 50 * timed THEN ttft_ms END) AS p50,
+                min(CASE WHEN 100 * rank >= 95 * timed THEN ttft_ms END) AS p95
+            FROM ranked GROUP BY at
+        )
+        SELECT at, p50, p95, {SUMS}
+        FROM placed LEFT JOIN waits USING (at) GROUP BY at ORDER BY at
+    """
+
+
+def _histogram_sql(column: str, bounds: Iterable[float]) -> str:
+    within = "".join(f", total({column} <= {round(bound * 1000)})" for bound in bounds)
+    return f"""
+        SELECT count({column}) AS count, total({column}) / 1000 AS seconds{within} FROM turns
+        WHERE {BRIDGED} AND {KEPT}
+    """
+
+
+def activity(db: Database, since: float | None, now: float) -> Activity:
+    """Times are epoch seconds. The buckets fit the span from the first turn in it until `now`."""
+    bounds = {"since": 0.0 if since is None else since}
+    platforms = _costs(db, "platform", bounds)
+    first = min((row.first_at for row in platforms), default=now)
+    seconds = HOUR if now - first <= _HOURS_UP_TO else DAY
+    return Activity(
+        since=since,
+        until=now,
+        seconds=seconds,
+        buckets=[_bucket(row) for row in db.query(_buckets_sql(seconds), bounds)],
+        counts=_counts(db, bounds),
+        platforms=platforms,
+        models=_costs(db, "model", bounds),
+    )
+
+
+def figures(db: Database) -> Figures:
+    bounds = {"since": 0.0}
+    return Figures(
+        counts=_counts(db, bounds),
+        models=_costs(db, "model", bounds),
+        first_token=_histogram(db, "ttft_ms", FIRST_TOKEN_BOUNDS),
+        duration=_histogram(db, "duration_ms", DURATION_BOUNDS),
+    )
+
+
+def _costs(db: Database, by: By, bounds: dict[str, float]) -> list[CostRow]:
+    return [cost_row(by, row) for row in db.query(costs_sql(by), bounds)]
+
+
+def _counts(db: Database, bounds: dict[str, float]) -> list[Counted]:
+    return [Counted(**row) for row in db.query(_COUNTS_SQL, bounds)]
+
+
+def _bucket(row: Mapping[str, Any]) -> Bucket:
+    return Bucket(row["at"], row["turns"], usage(row), row["cost_usd"], row["p50"], row["p95"])
+
+
+def _histogram(
+    db: Database, column: Literal["ttft_ms", "duration_ms"], bounds: Sequence[float]
+) -> Histogram:
+    (row,) = db.query(_histogram_sql(column, bounds))
+    count, seconds, *within = row.values()
+    return Histogram(tuple(zip(bounds, map(int, within), strict=True)), count, seconds)

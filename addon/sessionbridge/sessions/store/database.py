@@ -1,0 +1,197 @@
+"""One SQLite file that many processes share, and its faults.
+
+It promises four different answers to four different faults: locked, read-only and full are
+`StoreUnavailable` and never an empty answer; corrupt, and only corrupt, is moved aside and started
+anew. WAL, so readers wait for no writer (https://www.sqlite.org/wal.html).
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.quarantine import Identity, create, guard, identity, move_aside
+
+logger = logging.getLogger(__name__)
+
+# The call, and once more on the file that took the first one's place.
+_ATTEMPTS = 2
+
+
+class SharedDatabase:
+    """Opened at the first `call`, and again whenever the file was replaced."""
+
+    def __init__(self, path: Path, busy_timeout: float) -> None:
+        self.path = path
+        self._busy_timeout = busy_timeout
+        self._db: Database | None = None
+        self._identity: Identity | None = None
+        self._closed = False
+
+    def close(self) -> None:
+        self._closed = True
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def call[T](self, work: Callable[[Database], T]) -> T:
+        """Do `work`, again from its beginning if the file had to be replaced under it."""
+        if self._closed:
+            raise StoreUnavailable(f"The session database {self.path} has been closed.")
+        try:
+            return self._do(work)
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise  # a fault of ours, not of the file
+        except (sqlite3.Error, OSError) as error:
+            raise _unavailable(self.path, error) from error
+
+    def _do[T](self, work: Callable[[Database], T]) -> T:
+        for _ in range(_ATTEMPTS):
+            db = self._current()
+            try:
+                result = work(db)
+            except sqlite3.Error as error:
+                if self._replaced():
+                    continue
+                if not _proves_corruption(error):
+                    raise
+                self._quarantine(error)
+            else:
+                # What was written to a file that was moved meanwhile is gone with it.
+                if not self._replaced():
+                    return result
+        raise StoreUnavailable(
+            f"The session database {self.path} was found corrupt or replaced {_ATTEMPTS} times "
+            "during one call; check the disk, and that nothing else moves the file."
+        )
+
+    def _replaced(self) -> bool:
+        """Whether the open file is no longer the one at `path`: quarantined, or removed by hand."""
+        return identity(self.path) != self._identity
+
+    def _current(self) -> Database:
+        if self._db is not None and not self._replaced():
+            return self._db
+        self._drop()
+        with guard(self.path, self._busy_timeout):
+            try:
+                self._db = _connect(self.path, self._busy_timeout)
+            except sqlite3.Error as error:
+                if not _proves_corruption(error):
+                    raise
+                self._move_aside(error)
+                self._db = _connect(self.path, self._busy_timeout)
+            self._identity = identity(self.path)
+        return self._db
+
+    def _quarantine(self, error: sqlite3.Error) -> None:
+        with guard(self.path, self._busy_timeout):
+            # Another process may have been here first; its fresh file is not the one that failed.
+            # Asked before closing ours, as only an open file keeps its identity from being reused.
+            failed = not self._replaced()
+            self._drop()
+            if failed:
+                self._move_aside(error)
+
+    def _move_aside(self, error: sqlite3.Error) -> None:
+        aside = move_aside(self.path)
+        logger.warning(
+            "The session database %s is corrupt (%s). It was moved to %s and a new one is made; "
+            "conversations start new Claude sessions.",
+            *(self.path, error, aside),
+        )
+
+    def _drop(self) -> None:
+        if self._db is not None:
+            _abandon(self._db.conn)
+            self._db = None
+
+
+def _connect(path: Path, busy_timeout: float) -> Database:
+    """Open, switch to WAL, migrate. Needs `guard`: none of the three can be done by two at once."""
+    orphan = create(path)
+    if orphan is not None:
+        logger.warning("Found the log of a missing session database; it was moved to %s.", orphan)
+    conn = sqlite3.connect(
+        # Never creates: whatever this opens has been made by `create`.
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,  # opened and closed by whoever owns the thread that uses it
+    )
+    try:
+        db = Database(conn, recursive_triggers=False, execute_plugins=False)
+        (mode,) = db.execute("PRAGMA journal_mode = wal").fetchone()
+        if mode != "wal":
+            logger.warning("%s cannot use WAL here (%s); writers will block readers.", path, mode)
+        db.execute("PRAGMA synchronous = normal")
+        if migrations.pending(db):
+            with writing(db):
+                migrations.apply(db)
+    except BaseException:
+        _abandon(conn)
+        raise
+    return db
+
+
+def _abandon(conn: sqlite3.Connection) -> None:
+    """Close and touch nothing: a checkpoint would rewrite the evidence and remove its sidecars."""
+    conn.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+    conn.close()
+
+
+@contextmanager
+def writing(db: Database) -> Iterator[None]:
+    """Takes the write lock first: a read that becomes a write fails at once instead of waiting."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.commit()
+    except BaseException:
+        db.rollback()
+        raise
+
+
+def _proves_corruption(error: sqlite3.Error) -> bool:
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code; None for errors that are not SQLite's."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+_LOCKED = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL}
+_READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
+
+
+def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
+    code = _code(error)
+    number = error.errno if isinstance(error, OSError) else None
+    if code in _LOCKED or isinstance(error, TimeoutError):
+        return StoreUnavailable(
+            f"The session database {path} is locked by another process ({error}); try again, and "
+            "close what holds it open for writing if this goes on.",
+            retry_after=1,
+        )
+    if code == sqlite3.SQLITE_FULL or number == errno.ENOSPC:
+        return StoreUnavailable(f"No room for the session database {path}; free some disk space.")
+    if code in _READ_ONLY or number in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return StoreUnavailable(
+            f"The session database {path} is read-only ({error}); make the file and its folder "
+            "writable, or choose another home with SESSIONBRIDGE_HOME."
+        )
+    return StoreUnavailable(
+        f"The session database {path} cannot be used ({error}); check the file and its folder, or "
+        "choose another home with SESSIONBRIDGE_HOME."
+    )

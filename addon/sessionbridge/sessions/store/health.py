@@ -1,0 +1,89 @@
+"""Whether the session database is in order, found out without changing it.
+
+A store would migrate an old file and move a corrupt one aside; this only reads. A file that cannot
+be read is a finding here, not an error.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import stat
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.quarantine import guard
+
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Of a database that exists. `faults` are what SQLite says is wrong; `pending` are steps that
+    the next start will do, `unknown` those of a later version. `aside` are corrupt databases that
+    were moved out of the way. `last_used` are the times each mapped conversation was used last."""
+
+    bytes: int
+    mode: int
+    faults: tuple[str, ...]
+    pending: tuple[str, ...]
+    unknown: tuple[str, ...]
+    aside: tuple[Path, ...]
+    last_used: tuple[float, ...] = ()
+
+    def not_used_since(self, moment: float) -> int:
+        """How many conversations were used last before then."""
+        return sum(used < moment for used in self.last_used)
+
+
+def examine(path: Path) -> Health | None:
+    """None where there is no database. Raises nothing that has to do with the file."""
+    aside = tuple(
+        found
+        for found in sorted(path.parent.glob(f"{path.name}.corrupt-*"))
+        if not found.name.endswith(("-wal", "-shm", "-journal"))
+    )
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        return Health(0, 0o600, (error.strerror or str(error),), (), (), aside)
+    size, mode = status.st_size, stat.S_IMODE(status.st_mode)
+    try:
+        # Whoever opens the file holds it, or it could be renamed under its own log meanwhile.
+        with guard(path, _PATIENCE), closing(_connect(path)) as connection:
+            faults = _check(connection)
+            db = Database(connection, recursive_triggers=False, execute_plugins=False)
+            pending, unknown = _migrations(db)
+            used = _last_used(connection) if db["session_map"].exists() else ()
+    except (sqlite3.Error, OSError) as error:
+        return Health(size, mode, (str(error),), (), (), aside)
+    return Health(size, mode, faults, pending, unknown, aside, used)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?mode=ro"
+    return sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
+
+
+def _check(connection: sqlite3.Connection) -> tuple[str, ...]:
+    found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
+    return () if found == ["ok"] else tuple(found)
+
+
+def _migrations(db: Database) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    pending = tuple(step.name for step in migrations.pending(db))
+    with closing(Database(memory=True)) as empty:  # to which every step of ours is yet to be done
+        ours = {step.name for step in migrations.pending(empty)}
+    later = tuple(step.name for step in migrations.applied(db) if step.name not in ours)
+    return pending, later
+
+
+def _last_used(connection: sqlite3.Connection) -> tuple[float, ...]:
+    return tuple(
+        float(row[0]) for row in connection.execute("SELECT last_used_at FROM session_map")
+    )

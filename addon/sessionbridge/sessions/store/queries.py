@@ -1,0 +1,214 @@
+"""Reads the session database as values; each function within its caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlite_utils import Database
+
+from sessionbridge.model import Point, SessionKey
+from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.store.ledger import Lineage, MapRow, Response, TurnRecord
+from sessionbridge.sessions.store.unkept import KEPT
+
+_TAKES_OVER = ("started_over", "memory_lost")
+"""Reasons of turns after which the session before is not to be gone on with."""
+
+KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
+
+_IS_OPEN = "(status IN ('tool_use', 'silent') OR unsaid IS 1)"
+"""Turns whose end is no place to go on from: they wait for results, or the model said nothing, and
+what the user says next has to be one message with what was said before."""
+
+_POINTS_SQL = f"""
+    SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
+        SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
+        ORDER BY id DESC LIMIT 1
+    ) AS is_tip, 0 AS is_open,
+    (SELECT settings_hash FROM turns WHERE turns.id = points.turn_id) AS settings_hash
+    FROM points WHERE {KEY_IS} AND hash IN (:last, (
+        -- in the order given, the longest first, so that it stops where a conversation goes on
+        SELECT value FROM json_each(:longest_first)
+        WHERE EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND hash = value) LIMIT 1
+    ))
+    ORDER BY turn_id DESC
+"""
+
+_ENDS_SQL = f"""
+    SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
+        SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
+    ) AS is_tip, {_IS_OPEN} AS is_open, parent_id, ask_hash, idempotency_key,
+    scope, external_id, provider, settings_hash
+    FROM turns
+"""
+_NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
+_NEWEST_OF_MANNER_SQL = f"""
+    {_ENDS_SQL} WHERE {KEY_IS} AND settings_hash = :settings AND model_asked = :model AND (
+        internal_id = :mapped
+        -- a session that was forgotten has none
+        OR EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND points.internal_id = turns.internal_id)
+    ) AND id >= coalesce(
+        (SELECT max(id) FROM turns WHERE {KEY_IS} AND {KEPT} AND reason = 'started_over'), 0
+    ) ORDER BY id DESC LIMIT 1
+"""
+_WENT_ON_SQL = f"""
+    WITH RECURSIVE line(id) AS (
+        SELECT :turn
+        UNION
+        SELECT turns.id FROM turns JOIN line ON turns.parent_id = line.id WHERE {KEY_IS}
+    )
+    {_ENDS_SQL} WHERE id = (SELECT max(id) FROM line)
+"""
+_NEWEST_OPEN_SQL = f"""
+    {_ENDS_SQL} WHERE {KEY_IS} AND status = 'tool_use' AND id = (
+        SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
+    ) ORDER BY id DESC LIMIT 1
+"""
+_TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
+_OPEN_SQL = f"""
+    {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND {_IS_OPEN}
+    ORDER BY id DESC LIMIT 1
+"""
+
+
+_LAST_ENDED_SQL = f"""
+    WITH RECURSIVE line(id, parent_id, is_open) AS (
+        SELECT id, parent_id, {_IS_OPEN} FROM turns WHERE id = ?
+        UNION ALL
+        SELECT turns.id, turns.parent_id, {_IS_OPEN} FROM turns
+        JOIN line ON turns.id = line.parent_id AND line.is_open
+    )
+    {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE NOT is_open)
+"""
+_RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
+
+
+def named(key: SessionKey) -> dict[str, Any]:
+    return {"scope": key.scope, "external_id": key.external_id, "provider": key.provider}
+
+
+def keys(db: Database, sql: str, params: Mapping[str, Any]) -> list[SessionKey]:
+    rows = db.query(sql, dict(params))
+    return [SessionKey(row["scope"], row["external_id"], row["provider"]) for row in rows]
+
+
+def map_row(db: Database, key: SessionKey) -> MapRow | None:
+    row = _first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
+    if row is None:
+        return None
+    used = row["created_at"], row["last_used_at"]
+    return MapRow(key, row["internal_id"], *used, json.loads(row["metadata"]))
+
+
+def lineage(
+    db: Database,
+    key: SessionKey,
+    hashes: Sequence[str],
+    *,
+    tip: bool,
+    asked_so: Manner | None,
+    waits: bool,
+) -> Lineage:
+    row = map_row(db, key)
+    asked = {
+        "last": hashes[-1] if hashes else None,
+        "longest_first": json.dumps(list(reversed(hashes[:-1]))),
+    }
+    found = db.query(_POINTS_SQL, {**named(key), **asked})
+    points = tuple(_point(point) for point in found)
+    found_open = _first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
+    open_turn = _point(found_open) if found_open else None
+    newest = _newest(db, row, asked_so, waits=waits) if row and tip else None
+    if newest is None:
+        return Lineage(row, None, points, open_turn)
+    parent = _first(db, _TURN_SQL, [newest["parent_id"]])
+    return Lineage(
+        row=row,
+        tip=_point(newest),
+        points=points,
+        open_turn=open_turn,
+        asked=newest["ask_hash"],
+        request=newest["idempotency_key"],
+        before=_point(parent) if parent else None,
+    )
+
+
+def _newest(
+    db: Database, row: MapRow, asked_so: Manner | None, *, waits: bool
+) -> Mapping[str, Any] | None:
+    """The key's newest turn in this manner; that of its session where the manner does not count,
+    or was not noted yet. With `waits` rather the newest that waits for results, in any manner:
+    some clients offer their tools with the question alone."""
+    mapped = _first(db, _NEWEST_SQL, [row.internal_id])
+    if asked_so is None or (mapped is not None and mapped["settings_hash"] is None):
+        return mapped
+    wanted = {"settings": asked_so.settings, "model": asked_so.model, "mapped": row.internal_id}
+    found = _first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
+    if found is not None:
+        # Its results may have come without the tools, and so in another manner.
+        found = _first(db, _WENT_ON_SQL, {**named(row.key), "turn": found["turn_id"]})
+    if waits and not (found and found["is_open"]):
+        return _first(db, _NEWEST_OPEN_SQL, named(row.key)) or mapped
+    return found
+
+
+def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
+    """Whether a turn leaves its key mapped to the session it had: a side call, or what may be one,
+    until somebody goes on from it."""
+    if not turn.may_be_aside or turn.reason in _TAKES_OVER or turn.settings_hash is None:
+        return False
+    if turn.plan == "resume" and turn.reason != "tool_results":
+        return False
+    parent = _first(db, _TURN_SQL, [turn.parent_id]) if turn.parent_id is not None else None
+    mapped = _first(db, _NEWEST_SQL, [row.internal_id])
+    before = mapped["settings_hash"] if mapped else None
+    differs = before not in (None, turn.settings_hash)
+    if turn.reason in ("tool_results", "retried"):
+        return differs
+    if parent is not None and parent["internal_id"] != row.internal_id:
+        return False
+    return turn.plan == "fresh" or differs
+
+
+def last_ended(db: Database, turn_id: int) -> Point | None:
+    """Where the newest turn ended that this one goes on from and that waited for no results."""
+    row = _first(db, _LAST_ENDED_SQL, [turn_id])
+    return _point(row) if row else None
+
+
+def response(db: Database, response_id: str) -> Response | None:
+    row = _first(db, _RESPONSE_SQL, [response_id])
+    if row is None:
+        return None
+    key = SessionKey(row["scope"], row["external_id"], row["provider"])
+    parent = _first(db, _TURN_SQL, [row["parent_id"]])
+    return Response(response_id, key, _point(row), _point(parent) if parent else None)
+
+
+def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
+    """The points of each turn of the key: the hash of a place, and the transcript's entry there."""
+    sql = f"SELECT turn_id, hash, entry_uuid FROM points WHERE {KEY_IS} ORDER BY rowid"
+    found: dict[int, list[tuple[str, str]]] = {}
+    for row in db.query(sql, named(key)):
+        found.setdefault(row["turn_id"], []).append((row["hash"], row["entry_uuid"]))
+    return found
+
+
+def _first(
+    db: Database, sql: str, params: Sequence[Any] | dict[str, Any]
+) -> Mapping[str, Any] | None:
+    return next(iter(list(db.query(sql, params))), None)
+
+
+def _point(row: Mapping[str, Any]) -> Point:
+    return Point(
+        row["hash"],
+        row["internal_id"],
+        row["entry_uuid"],
+        row["turn_id"],
+        bool(row["is_tip"]),
+        bool(row["is_open"]),
+        row["settings_hash"],
+    )

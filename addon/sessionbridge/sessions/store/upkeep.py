@@ -1,0 +1,102 @@
+"""Which keys there are, what the bridge has of each, and forgetting it. The ledger always stays.
+
+Each function works within its caller's transaction. Transcripts are files of the CLI and none of
+the database's business: whoever forgets a key is told which sessions it had.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlite_utils import Database
+
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.ledger import Holdings
+from sessionbridge.sessions.store.passed import BRIDGED
+from sessionbridge.sessions.store.queries import KEY_IS, keys, map_row, named
+from sessionbridge.sessions.store.unkept import KEPT
+
+_KEYS = "SELECT scope, external_id, provider"
+
+# The first reading of a name that leads somewhere counts: an id may look like a platform and an id.
+_READINGS = (
+    "external_id = :name",
+    "scope || '/' || external_id = :name",
+    "internal_id = :name AND :name <> ''",
+)
+
+_OTHERS = "(scope, external_id, provider) <> (:scope, :external_id, :provider)"
+
+_SESSIONS_SQL = f"""
+    SELECT internal_id FROM (
+        SELECT internal_id, id FROM turns WHERE {KEY_IS} AND {KEPT}
+        UNION ALL SELECT internal_id, NULL FROM session_map WHERE {KEY_IS}
+    ) AS held
+    WHERE NOT EXISTS (SELECT 1 FROM turns WHERE internal_id = held.internal_id AND {_OTHERS})
+    AND NOT EXISTS (SELECT 1 FROM session_map WHERE internal_id = held.internal_id AND {_OTHERS})
+    GROUP BY internal_id ORDER BY min(id)
+"""
+
+_REPLACED_SQL = f"""
+    SELECT old.internal_id FROM turns AS old
+    JOIN turns AS new ON new.id = :turn AND new.internal_id <> old.internal_id
+    WHERE old.id = (SELECT max(id) FROM turns WHERE {KEY_IS} AND {KEPT} AND id < :turn)
+    AND old.plan = 'import' AND old.parent_id IS NULL
+    AND new.plan = 'import' AND new.parent_id IS NULL
+    AND NOT EXISTS (SELECT 1 FROM turns WHERE internal_id = old.internal_id AND id <> old.id)
+    AND NOT EXISTS (SELECT 1 FROM turns WHERE {KEY_IS} AND parent_id = old.id)
+    AND NOT EXISTS (SELECT 1 FROM session_map WHERE internal_id = old.internal_id)
+"""
+
+
+def find(db: Database, name: str) -> list[SessionKey]:
+    """The keys that people may mean by this name; several where it is ambiguous."""
+    for reading in _READINGS:
+        sql = f"""
+            {_KEYS} FROM session_map WHERE {reading}
+            UNION {_KEYS} FROM turns WHERE ({reading}) AND {BRIDGED}
+        """
+        if found := keys(db, sql, {"name": name}):
+            return found
+    return []
+
+
+def stale(db: Database, before: float) -> list[SessionKey]:
+    """The mapped keys last used before then, the one that was used longest ago first."""
+    sql = f"{_KEYS} FROM session_map WHERE last_used_at < :before ORDER BY last_used_at"
+    return keys(db, sql, {"before": before})
+
+
+def holdings(db: Database, key: SessionKey) -> Holdings:
+    sessions = db.query(_SESSIONS_SQL, named(key))
+    return Holdings(key, map_row(db, key), tuple(row["internal_id"] for row in sessions))
+
+
+def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | None:
+    """Drops map row and points; with `before` only if the key was last used before then."""
+    held = holdings(db, key)
+    if before is not None and (held.row is None or held.row.last_used_at >= before):
+        return None
+    points = db.execute(f"DELETE FROM points WHERE {KEY_IS}", named(key)).rowcount
+    mapped = db.execute(f"DELETE FROM session_map WHERE {KEY_IS}", named(key)).rowcount
+    return held if points or mapped else None
+
+
+def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:
+    # Through the keys it was used with, because points are indexed by key.
+    points = """
+        DELETE FROM points WHERE internal_id = :id AND (scope, external_id, provider) IN (
+            SELECT scope, external_id, provider FROM turns WHERE internal_id = :id
+        )
+    """
+    db.execute(points, {"id": internal_id})
+    if unmap:
+        db.execute("DELETE FROM session_map WHERE internal_id = :id", {"id": internal_id})
+
+
+def forget_replaced(db: Database, key: SessionKey, turn_id: int) -> str | None:
+    params: dict[str, Any] = {**named(key), "turn": turn_id}
+    replaced = [str(row["internal_id"]) for row in db.query(_REPLACED_SQL, params)]
+    for internal_id in replaced:
+        forget_session(db, internal_id, unmap=False)
+    return replaced[0] if replaced else None

@@ -1,0 +1,437 @@
+"""The walk: one request from its bytes to the answer's last byte, top to bottom.
+
+    parse → plan, lock → dispatch → encode at once → commit → close
+
+A turn is committed before the client sees the end of its answer, and only when it succeeded: a
+failed, aborted or timed-out turn leaves the conversation where it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from dataclasses import replace
+from functools import partial
+from typing import NamedTuple
+from uuid import uuid4
+
+from sessionbridge.apis import SHAPES
+from sessionbridge.apis.common.shape import Encoder, Shape
+from sessionbridge.claude.job import Job
+from sessionbridge.claude.models import choice
+from sessionbridge.claude.pool.dispatcher import Dispatcher
+from sessionbridge.config import PROVIDER, Settings
+from sessionbridge.errors import (
+    ApiFailed,
+    BadRequest,
+    BridgeError,
+    Overloaded,
+    SessionLost,
+    StoreUnavailable,
+    TimedOut,
+    presentable,
+)
+from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point, Spent, Turn
+from sessionbridge.sessions.origins.fingerprint import fingerprint
+from sessionbridge.sessions.planning.chained import Chained, gone
+from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
+from sessionbridge.sessions.planning.lineage import Link, chain
+from sessionbridge.sessions.planning.manner import Manner, manner
+from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
+from sessionbridge.sessions.planning.references import References, refers
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.sessions.store.unkept import UnkeptTurn
+from sessionbridge.turns.admission import Admission, Place
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.timeouts import Limits, paced
+
+logger = logging.getLogger(__name__)
+
+_JSON = "application/json"
+_PATIENCE = 5.0
+"""Seconds until what a failed turn used is in the ledger; nobody waits longer to be told of it."""
+
+_LARGE_BODY = 250_000
+"""Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
+
+
+class _Spoken(NamedTuple):
+    """What was said, and how it is asked."""
+
+    links: Sequence[Link]
+    manner: Manner
+
+
+class Bridge:
+    """`store` is None when the session map is switched off. `locks` are shared with a bridge
+    made before, under other options, whose last turns may still be under way."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: StoreThread | None,
+        dispatcher: Dispatcher,
+        locks: Locks,
+        admission: Admission,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._dispatcher = dispatcher
+        self._locks = locks
+        self._admission = admission
+        self._references = References(store, dispatcher.said)
+        self._limits = Limits(settings.first_token_timeout, settings.timeout)
+
+    async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
+        """Answers in the API's own form, whatever happens: an error before the first byte has its
+        true status, a later one is the API's in-stream error."""
+        shape = SHAPES[exchange.api]
+        encoder = None
+        begun = False
+        try:
+            if exchange.refused is not None:
+                raise exchange.refused
+            turn, spoken = await self._parse(shape, body)
+            encoder = shape.encoder(turn)
+            exchange.outcome.call_input = partial(shape.call_input, turn)
+            async with aclosing(self._answer(turn, spoken, exchange)) as answer:
+                async for delta in answer:
+                    last = isinstance(delta, Finished)
+                    data = _encoded(encoder, delta, exchange)
+                    if data and not begun:
+                        begun = True
+                        yield Head(200, _headers(exchange, encoder.content_type))
+                    if data:
+                        yield Chunk(data, last)
+        except Exception as error:
+            failure = presentable(error)
+            status = shape.status(failure)
+            exchange.outcome.failure = failure
+            exchange.outcome.error = f"{status} {type(failure).__name__}"
+            if begun and encoder is not None:
+                yield Chunk(encoder.error(failure), last=True)
+            else:
+                yield Head(status, _error_headers(exchange, failure))
+                yield Chunk(shape.error_body(failure), last=True)
+
+    async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, _Spoken]:
+        large = len(body) > _LARGE_BODY
+        turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
+        asked = turn.model
+        model = choice(turn.model, self._settings.models, self._settings.unknown_model)
+        ignored = ("model", *turn.ignored) if model.ignored else turn.ignored
+        turn = replace(turn, model=model.model, ignored=ignored)
+        if self._settings.strict and turn.ignored:
+            name = min(turn.ignored)
+            raise BadRequest(
+                f"{name}: this has no effect through the bridge, and sessionbridge_strict is on; "
+                "leave it out or turn that option off.",
+                param=name,
+            )
+        if any(refers(message) for message in turn.messages):
+            turn = replace(turn, messages=await self._references.resolved(turn.messages))
+        return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(
+            turn, asked
+        )
+
+    async def _answer(
+        self, turn: Turn, spoken: _Spoken, exchange: Exchange
+    ) -> AsyncGenerator[Delta | None]:
+        exchange.outcome.ignored = turn.ignored
+        memory = await self._memory(turn, spoken, exchange)
+        async with self._admitted(memory) as plan:
+            await memory.begin(plan)
+            turn = await self._instructed(turn, plan, memory)
+            while True:
+                _refuse_results_alone(plan)
+                try:
+                    async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
+                        async for delta in deltas:
+                            yield delta
+                    return
+                except SessionLost:
+                    # Raised before the model was asked, so nothing has been said or spent yet.
+                    if plan.base is None:
+                        raise
+                    lost = plan.base
+                    plan = await memory.plan_again(plan)
+                    _log_loss(lost, plan)
+
+    @asynccontextmanager
+    async def _admitted(self, memory: Memory) -> AsyncIterator[Plan]:
+        """The plan, once it is this turn's turn in its session, and there is a place for it."""
+        limit = self._limits.first
+        with self._admission.turn() as place:
+            async with AsyncExitStack() as held:
+                try:
+                    async with asyncio.timeout(limit):
+                        plan = await held.enter_async_context(self._planned(memory, place))
+                        await held.enter_async_context(place.slot())
+                except TimeoutError as error:
+                    raise Overloaded(
+                        f"This turn has waited {limit:g} s for others to end; try again later."
+                    ) from error
+                yield plan
+
+    @asynccontextmanager
+    async def _planned(self, memory: Memory, place: Place) -> AsyncIterator[Plan]:
+        """A plan together with the lock it needs, which only the plan can tell. Another process may
+        have changed what it rests on before the lock was had, so it is planned once more."""
+        plan = await memory.plan()
+        while (lock := memory.lock) is not None:
+            async with self._locks.hold(lock, place.queue_up):
+                plan = await memory.plan()
+                if memory.lock == lock:
+                    yield plan
+                    return
+        yield plan
+
+    async def _memory(self, turn: Turn, spoken: _Spoken, exchange: Exchange) -> Memory:
+        links = spoken.links
+        if turn.previous is not None:
+            return await self._chained(turn.previous, spoken, exchange)
+        origin, unkeyed = exchange.origin, self._settings.unkeyed
+        if origin is None and unkeyed == "fingerprint":
+            origin = fingerprint(exchange.attempt.caller, links[0])
+        if origin is None and unkeyed == "stateless" and turn.store:
+            # The client may come back to the response by its id.
+            origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
+        exchange.outcome.origin = origin
+        if origin is None:
+            return Continued(links) if unkeyed == "continue" else Fleeting("stateless", links)
+        if self._store is None:
+            return Fleeting("mapper_off", links)
+        return Remembered(
+            self._store,
+            origin,
+            PROVIDER,
+            links,
+            exchange.attempt,
+            spoken.manner,
+            refuse_loss=self._settings.memory_lost == "error",
+            said=self._dispatcher.said,
+        )
+
+    async def _chained(self, previous: str, spoken: _Spoken, exchange: Exchange) -> Memory:
+        if self._store is None or (found := await self._store.response(previous)) is None:
+            raise gone()
+        exchange.outcome.origin = found.origin
+        asked = spoken.links, exchange.attempt, spoken.manner
+        return Chained(found, self._store, *asked, said=self._dispatcher.said)
+
+    async def _turn(
+        self, turn: Turn, plan: Plan, memory: Memory, exchange: Exchange
+    ) -> AsyncGenerator[Delta | None]:
+        outcome = exchange.outcome
+        outcome.plan = carried_out = plan
+        job = _job(turn, plan, memory, self._limits.first)
+        running = self._dispatcher.run(job)
+        async with (
+            self._counted(job, memory, exchange),
+            aclosing(paced(running, self._limits)) as deltas,
+        ):
+            async for delta in deltas:
+                if delta is not None:
+                    outcome.hear(delta)
+                if isinstance(delta, Dispatched):
+                    carried_out = delta.plan
+                    continue
+                if isinstance(delta, Finished):
+                    if delta.compacted:
+                        outcome.plan = plan = replace(plan, reason="compacted")
+                    await self._keep_instructions(turn, delta, memory)
+                    place = self._dispatcher.place
+                    answered = _answered(plan, carried_out, delta, exchange, place)
+                    outcome.committing = True
+                    outcome.turn = await memory.commit(answered)
+                yield delta
+        await self._tidy(memory, plan, outcome.turn)
+
+    @asynccontextmanager
+    async def _counted(self, job: Job, memory: Memory, exchange: Exchange) -> AsyncIterator[None]:
+        """What is spent within it goes into the ledger also when it does not come to its end."""
+        try:
+            yield
+        except BaseException as error:
+            spent = job.meter.read()
+            if spent is not None and not exchange.outcome.committing:
+                exchange.outcome.spend(spent)
+                await self._count(_unkept(spent, error, exchange), memory, exchange)
+            raise
+
+    async def _count(self, turn: UnkeptTurn, memory: Memory, exchange: Exchange) -> None:
+        """Once it is asked the store goes on by itself, whoever no longer waits for it."""
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                exchange.outcome.turn = await memory.count(turn)
+        except (BridgeError, TimeoutError) as error:
+            logger.warning("what a turn has used was not counted: %s", type(error).__name__)
+
+    async def _instructed(self, turn: Turn, plan: Plan, memory: Memory) -> Turn:
+        """Under what the conversation was told earlier, where the request does not hold that."""
+        if plan.base is None or not memory.holds:
+            return turn
+        with _instructions_are("read"):
+            base = plan.base.internal_id, plan.base.entry_uuid
+            return with_earlier(turn, await self._dispatcher.instructions(*base))
+
+    async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
+        """Before the turn is committed: whoever goes on from it is to find them."""
+        tip = finished.tip
+        if memory.kind != "session" or not (memory.holds or turn.store) or tip is None:
+            return
+        with _instructions_are("kept"):
+            texts = of_conversation(turn)
+            await self._dispatcher.keep_instructions(finished.internal_id, tip, texts)
+
+    async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
+        """After the client has its answer; what fails here only leaves something lying about."""
+        try:
+            if superseded := await memory.superseded(plan, turn):
+                await self._dispatcher.discard(superseded)
+        except (BridgeError, OSError) as error:
+            logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+@contextmanager
+def _instructions_are(done: str) -> Iterator[None]:
+    """Within it, what their file cannot do leaves as a `BridgeError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The instructions of this conversation cannot be {done} ({error.strerror})."
+        ) from error
+
+
+def _spoken(turn: Turn, model: str) -> _Spoken:
+    """`model` is the client's own word for it."""
+    links = chain(turn.messages)
+    return _Spoken(links, manner(turn.system, turn.parameters.tools, model, links))
+
+
+def _log_loss(lost: Point, plan: Plan) -> None:
+    if lost.is_open:
+        logger.info("the process of session %s is gone: %s", lost.internal_id, plan.reason)
+    else:
+        logger.warning("session %s is gone: %s", lost.internal_id, plan.reason)
+
+
+def _refuse_results_alone(plan: Plan) -> None:
+    """The CLI would put words of its own in the place of results without calls."""
+    first = (*plan.feed, plan.ask)[0]
+    waits = plan.base is not None and plan.base.is_open
+    if not waits and first.brings_results:
+        raise BadRequest(
+            "These tool results answer no call that is known here; send the conversation from its "
+            "beginning."
+        )
+
+
+def _encoded(encoder: Encoder, delta: Delta | None, exchange: Exchange) -> bytes:
+    try:
+        if delta is None:
+            return encoder.ping()
+        return encoder.close(delta) if isinstance(delta, Finished) else encoder.delta(delta)
+    except Exception as error:
+        # Noted at once: to the turn it looks as if its client had left.
+        exchange.outcome.failure = presentable(error)
+        raise exchange.outcome.failure from error
+
+
+def _job(turn: Turn, plan: Plan, memory: Memory, patience: float) -> Job:
+    resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
+    return Job(
+        plan=plan,
+        session_id=resumed or str(uuid4()),
+        system=turn.system,
+        model=turn.model,
+        memory=memory.kind,
+        compaction=memory.compaction,
+        parameters=turn.parameters,
+        stop=turn.stop,
+        patience=patience,
+    )
+
+
+def _answered(
+    plan: Plan, carried_out: Plan, finished: Finished, exchange: Exchange, place: Mapping[str, str]
+) -> Answered:
+    outcome = exchange.outcome
+    return Answered(
+        plan=plan,
+        shown=(*carried_out.feed, carried_out.ask),
+        base=carried_out.base,
+        finished=finished,
+        answer=outcome.answer,
+        api=exchange.api,
+        model=outcome.model or "",
+        process=outcome.process,
+        response_id=outcome.response_id,
+        started_at=outcome.started_at,
+        ttft_ms=outcome.ttft_ms,
+        duration_ms=outcome.duration_ms,
+        place=place,
+    )
+
+
+def _unkept(spent: Spent, error: BaseException, exchange: Exchange) -> UnkeptTurn:
+    outcome, plan = exchange.outcome, exchange.outcome.plan
+    assert plan is not None
+    return UnkeptTurn(
+        plan=plan.name,
+        reason=plan.reason,
+        process=outcome.process,
+        status=_became(spent, error, outcome.failure),
+        api=exchange.api,
+        model=spent.model,
+        usage=spent.usage,
+        cost_usd=spent.cost_usd,
+        started_at=outcome.started_at,
+        ttft_ms=outcome.ttft_ms or None,
+        duration_ms=outcome.duration_ms,
+    )
+
+
+def _became(spent: Spent, error: BaseException, noted: BridgeError | None) -> str:
+    """What to call the end of a turn that was given up by `error`."""
+    match error:
+        case TimedOut():
+            return "timed_out"
+        case ApiFailed() if spent.stop_reason == "refusal":
+            return "refusal"
+        case asyncio.CancelledError() | GeneratorExit() if noted is None:
+            return "left"
+    return "failed"
+
+
+def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
+    """What the user may know of the turn. A stream's headers leave before its counts are known."""
+    outcome, plan = exchange.outcome, exchange.outcome.plan
+    headers = [("content-type", content_type), ("cache-control", "no-cache")]
+    if plan is not None and outcome.session is not None:
+        headers += [
+            ("x-sessionbridge-session", outcome.session),
+            ("x-sessionbridge-plan", plan.name),
+            ("x-sessionbridge-reason", plan.reason),
+        ]
+    if outcome.ignored:
+        headers.append(("x-sessionbridge-ignored", ", ".join(outcome.ignored)))
+    if outcome.turn is not None:
+        headers.append(("x-sessionbridge-turn", str(outcome.turn)))
+    if outcome.usage is not None:
+        counts = (f"{name}={count}" for name, count in outcome.usage.counts.items())
+        headers.append(("x-sessionbridge-usage", ", ".join(counts)))
+    if outcome.cost_usd is not None:
+        headers.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))
+    return [*headers, *outcome.limits]
+
+
+def _error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:
+    headers = _headers(exchange, _JSON)
+    if failure.retry_after is not None:
+        headers.append(("retry-after", str(failure.retry_after)))
+    return [*headers, *failure.headers]

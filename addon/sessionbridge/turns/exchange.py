@@ -1,0 +1,140 @@
+"""One bridged request as the addon, the gateway and the bridge know it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sessionbridge.apis.common.arguments import read_arguments
+from sessionbridge.errors import BridgeError
+from sessionbridge.model import (
+    Attempt,
+    Delta,
+    Dispatched,
+    Finished,
+    Message,
+    Origin,
+    Plan,
+    Process,
+    Spent,
+    Started,
+    TextDelta,
+    ToolCall,
+    ToolInput,
+    Usage,
+)
+
+
+def _read(name: str, written: str) -> Mapping[str, Any]:
+    return read_arguments(written)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Status and headers of the response; nothing of the body goes before it."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A piece of the body. After the last one the response is complete."""
+
+    data: bytes
+    last: bool = False
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
+
+    `command` is the command line the dispatch equals, `process` what kind of process answers;
+    `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
+    `error` is the `failure` with the status the client got, for people to read.
+    """
+
+    started_at: float = field(default_factory=time.time)
+    origin: Origin | None = None
+    plan: Plan | None = None
+    session: str | None = None
+    command: str | None = None
+    process: Process | None = None
+    ignored: tuple[str, ...] = ()
+    response_id: str = ""
+    model: str | None = None
+    usage: Usage | None = None
+    cost_usd: float | None = None
+    limits: tuple[tuple[str, str], ...] = ()
+    ttft_ms: int = 0
+    duration_ms: int = 0
+    turn: int | None = None
+    committing: bool = False
+    failure: BridgeError | None = None
+    error: str | None = None
+    call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
+    """How the client will tell the input of a call, by the tool's name and what was written."""
+    _texts: list[str] = field(default_factory=list)
+    _calls: list[tuple[ToolCall, list[str]]] = field(default_factory=list)
+    _begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def text(self) -> str:
+        """The answer's text so far."""
+        return "".join(self._texts)
+
+    @property
+    def answer(self) -> Message:
+        """What the client will send back as its answer: the text, then the calls."""
+        calls = [
+            {
+                "type": "tool_use",
+                "id": call.id,
+                "name": call.name,
+                "input": self.call_input(call.name, "".join(pieces)),
+            }
+            for call, pieces in self._calls
+        ]
+        return Message("assistant", ({"type": "text", "text": self.text}, *calls))
+
+    def hear(self, delta: Dispatched | Delta) -> None:
+        match delta:
+            case Dispatched():
+                self.session, self.command = delta.session_id, delta.command
+                self.process = delta.process
+            case Started():
+                self.response_id, self.model = delta.message_id, delta.model
+                self.ttft_ms = self._elapsed_ms()
+            case TextDelta():
+                self._texts.append(delta.text)
+            case ToolCall():
+                self._calls.append((delta, []))
+            case ToolInput():
+                self._calls[-1][1].append(delta.json)
+            case Finished():
+                self.session = delta.internal_id
+                self.usage, self.cost_usd = delta.usage, delta.cost_usd
+                self.limits = delta.limits
+                self.duration_ms = self._elapsed_ms()
+
+    def spend(self, spent: Spent) -> None:
+        """The turn has ended without `Finished`."""
+        self.model, self.usage, self.cost_usd = spent.model, spent.usage, spent.cost_usd
+        self.duration_ms = self._elapsed_ms()
+
+    def _elapsed_ms(self) -> int:
+        return round((time.monotonic() - self._begun) * 1000)
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """`api` names the shape the client speaks; `origin` is None for a request without one. One that
+    is `refused` has been so before its body was there."""
+
+    api: str
+    origin: Origin | None
+    attempt: Attempt = Attempt()
+    refused: BridgeError | None = None
+    outcome: Outcome = field(default_factory=Outcome)

@@ -1,0 +1,171 @@
+"""The loopback HTTP server behind the proxy: mitmproxy sends it the requests that are ours.
+
+mitmproxy can stream a response only from a server it is connected to, so there is one, in the same
+process and on the same event loop. Several ports, because mitmproxy opens at most five connections
+to one address for each client connection, and a stream occupies one for as long as it lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import replace
+from types import TracebackType
+from typing import Protocol
+
+from tornado import web
+from tornado.http1connection import HTTP1Connection
+from tornado.httpserver import HTTPServer
+from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_sockets
+
+from sessionbridge.apis.common.body import shown
+from sessionbridge.errors import (
+    BadRequest,
+    BridgeError,
+    RequestTooLarge,
+    UnknownEncoding,
+    presentable,
+)
+from sessionbridge.turns.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
+
+logger = logging.getLogger(__name__)
+
+HOST = "127.0.0.1"
+TICKET_HEADER = "x-sessionbridge-ticket"
+"""Names the exchange a request belongs to. A secret: any local process can reach the ports."""
+
+_PORTS = 16
+_MAX_BODY = 1024 * 1024 * 1024
+
+
+class Walk(Protocol):
+    def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]: ...
+
+
+class Gateway:
+    """Listens as soon as it is made, so that no early request finds it missing."""
+
+    def __init__(self) -> None:
+        self.walk: Walk | None = None
+        self._expected: dict[str, tuple[Exchange, int]] = {}
+        self._under_way: Counter[int] = Counter()
+        application = web.Application([(".*", _Handler, {"gateway": self})], log_function=_quiet)
+        self._server = HTTPServer(application, max_buffer_size=_MAX_BODY, max_body_size=_MAX_BODY)
+        self.ports: list[int] = []
+        for _ in range(_PORTS):
+            sockets = bind_sockets(0, HOST)
+            self._server.add_sockets(sockets)
+            self.ports.append(sockets[0].getsockname()[1])
+
+    def expect(self, exchange: Exchange) -> tuple[str, int]:
+        """Announces an exchange; its request is to bring the ticket to the port returned."""
+        ticket = secrets.token_urlsafe(24)
+        port = min(self.ports, key=lambda port: self._under_way[port])
+        self._under_way[port] += 1
+        self._expected[ticket] = exchange, port
+        return ticket, port
+
+    def forget(self, ticket: str) -> None:
+        """The flow is over, whether or not its request ever came."""
+        if found := self._expected.pop(ticket, None):
+            self._under_way[found[1]] -= 1
+
+    def exchange(self, ticket: str) -> Exchange | None:
+        found = self._expected.get(ticket)
+        return found[0] if found else None
+
+    async def close(self) -> None:
+        self._server.stop()
+        await self._server.close_all_connections()
+
+
+class _Handler(web.RequestHandler):
+    def initialize(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._task: asyncio.Task[None] | None = None
+
+    def set_default_headers(self) -> None:
+        self.clear_header("Server")
+
+    async def post(self) -> None:
+        exchange = self._gateway.exchange(self.request.headers.get(TICKET_HEADER, ""))
+        walk = self._gateway.walk
+        if exchange is None or walk is None:
+            self.set_status(403)
+            await self.finish("This port serves the proxy only.\n")
+            return
+        # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
+        assert isinstance(self.request.connection, HTTP1Connection)
+        if self.request.connection.stream.closed():
+            return  # before this began, so that nobody else is going to stop the turn
+        self.request.connection.stream.set_nodelay(True)
+        self._task = asyncio.create_task(self._stream(walk, exchange))
+        # The walk answers its own errors; what is left is being cancelled, here or at the end.
+        with suppress(asyncio.CancelledError):
+            await self._task
+
+    # What is sent here with any other method is sent to be refused.
+    get = head = put = patch = delete = options = post
+
+    async def _stream(self, walk: Walk, exchange: Exchange) -> None:
+        body, coding = self.request.body, self.request.headers.get("content-encoding")
+        if coding is not None:
+            try:
+                body = await asyncio.to_thread(decoded, body, coding, MOST)
+            except ValueError as error:
+                exchange = replace(exchange, refused=_undecodable(error))
+        async with aclosing(walk.handle(exchange, body)) as parts:
+            async for part in parts:
+                try:
+                    await self._write(part)
+                except StreamClosedError:
+                    return
+
+    async def _write(self, part: Head | Chunk) -> None:
+        match part:
+            case Head():
+                self.set_status(part.status)
+                for name, value in part.headers:
+                    self.set_header(name, value)
+            case Chunk(last=True):
+                await self.finish(part.data)
+            case Chunk():
+                self.write(part.data)
+                await self.flush()
+
+    def log_exception(
+        self,
+        typ: type[BaseException] | None,
+        value: BaseException | None,
+        tb: TracebackType | None,
+    ) -> None:
+        """By kind and place: tornado's own words would quote the exception's text."""
+        if isinstance(value, Exception):
+            presentable(value)
+
+    def on_connection_close(self) -> None:
+        """The client has left: stop the turn where it is."""
+        if self._task is not None and not self._finished:
+            self._task.cancel()
+
+
+def _undecodable(error: ValueError) -> BridgeError:
+    match error:
+        case UnknownCoding():
+            name = shown(str(error))
+            return UnknownEncoding(f"content-encoding: {name} is not known here; use {known()}.")
+        case TooLarge():
+            return RequestTooLarge(
+                f"The request body has more than {MOST:,} bytes once it is decoded; send less."
+            )
+    return BadRequest(f"The request body is not {error}, as its content-encoding says.")
+
+
+def _quiet(handler: web.RequestHandler) -> None:
+    """The proxy logs requests; a second line for each would only repeat it."""

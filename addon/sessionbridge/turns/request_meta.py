@@ -1,0 +1,30 @@
+"""Reads from a request's headers how it was sent: for the first time, again, or to start over."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+from sessionbridge.model import Attempt
+
+_YES = {"1", "true", "yes"}
+
+
+def attempt(headers: Mapping[str, str]) -> Attempt:
+    """`headers` are looked up by lower-case names.
+
+    Libraries of the Stainless family count their retries in `x-stainless-retry-count` (seen on the
+    wire). Keys and credentials are hashed: they are compared, never shown.
+    """
+    key = headers.get("idempotency-key", "").strip()
+    credentials = headers.get("authorization") or headers.get("x-api-key") or ""
+    return Attempt(
+        again=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
+        key=_hashed(key) if key else None,
+        anew=headers.get("x-sessionbridge-new", "").strip().lower() in _YES,
+        caller=_hashed(credentials),
+    )
+
+
+def _hashed(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()

@@ -1,0 +1,104 @@
+"""What stands behind the gateway under the options in force: the store, the processes, the bridge.
+
+What the new options leave as it was is kept, because turns are under way that still need it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+from sessionbridge.apis.openai_responses.answer import answered
+from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.launcher import ClaudeProfile
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.config import Settings
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.bridge import Bridge
+
+
+class Service:
+    """`store` is None until the first options, and where the session map is switched off. `reports`
+    is the same file on a thread of its own, so that no turn waits for a person's question. `secret`
+    is what the CLIs that are started show when they call the API through this proxy."""
+
+    def __init__(self) -> None:
+        self.secret = secrets.token_urlsafe(24)
+        self.store: StoreThread | None = None
+        self.reports: StoreThread | None = None
+        self.dispatcher: ClaudeDispatcher | None = None
+        self.admission: Admission | None = None
+        self.locks: Locks | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+
+    def bridge(self, settings: Settings) -> Bridge:
+        """The bridge under these settings."""
+        self._open_store(settings)
+        self._open_dispatcher(settings)
+        if self.locks is None or self.locks.folder != settings.locks:
+            self.locks = Locks(settings.locks)
+        self.admission = Admission(settings.concurrency, settings.queue)
+        assert self.dispatcher is not None
+        return Bridge(settings, self.store, self.dispatcher, self.locks, self.admission)
+
+    async def is_our_child(self, headers: Mapping[str, str]) -> bool:
+        """Whether a request comes from a CLI that we or a bridge beside us started: it must reach
+        the API itself. Header names are in lower case."""
+        shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
+        if secrets.compare_digest(shown, self.secret.encode()):
+            return True
+        session = headers.get("x-claude-code-session-id", "")
+        return bool(session) and self.store is not None and await self.store.issued(session)
+
+    async def goes_on(self, body: Mapping[str, Any] | None) -> bool:
+        """Whether a request of the Responses API goes on from a response that the bridge gave."""
+        previous = (body or {}).get("previous_response_id")
+        response = answered(previous) if isinstance(previous, str) else None
+        if response is None or self.store is None:
+            return False
+        return await self.store.response(response) is not None
+
+    async def finish(self) -> None:
+        """Ends the processes that wait for a turn."""
+        if self.dispatcher is not None:
+            await self.dispatcher.close()
+
+    def close(self) -> None:
+        """Ends all there is, now."""
+        if self.dispatcher is not None:
+            self.dispatcher.kill()
+            self.dispatcher = None
+        self._close_store()
+
+    def _open_store(self, settings: Settings) -> None:
+        path = settings.database if settings.mapper else None
+        if self.store is not None and self.store.path != path:
+            self._close_store()
+        if self.store is None and path is not None:
+            self.store, self.reports = StoreThread(path), StoreThread(path)
+
+    def _close_store(self) -> None:
+        for thread in (self.store, self.reports):
+            if thread is not None:
+                thread.close()
+        self.store = self.reports = None
+
+    def _open_dispatcher(self, settings: Settings) -> None:
+        profile = ClaudeProfile(
+            home=settings.home,
+            cli=settings.claude,
+            extra=settings.claude_env,
+            retries=settings.retries,
+            secret=self.secret,
+        )
+        keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
+        before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep)
+        if before is not None:
+            # Its processes that wait were started under other options.
+            ending = asyncio.create_task(before.close())
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
