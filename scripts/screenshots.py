@@ -20,7 +20,7 @@ from sessionbridge.cli.demo.command import bridged_demo
 from sessionbridge.cli.mitm import Mitm
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
-from tests.turn_records import turn
+from tests.support.turn_records import turn
 
 PICTURES = Path(__file__).parent.parent / "addon" / "pictures"
 SIZE: ViewportSize = {"width": 1180, "height": 760}

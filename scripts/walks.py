@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TimeElapsedColumn
 from rich.table import Table
 
-from tests.proxy import running_proxy
-from tests.scripted_api import ScriptedServer
-from tests.walks import STEPS, Walk, take_walks
+from tests.support.proxy import running_proxy
+from tests.support.scripted_api import ScriptedServer
+from tests.support.walks import STEPS, Walk, take_walks
 
 console = Console()
 

@@ -14,11 +14,12 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import mitmproxy.test.taddons  # noqa: F401
 
-from tests.proxy import Proxy, running_proxy
-from tests.scripted_api import ScriptedServer
+from tests.support.proxy import Proxy, running_proxy
+from tests.support.scripted_api import ScriptedServer
 
 # So that a bare assert in them says what it compared.
-pytest.register_assert_rewrite("tests.claude_cli", "tests.live_processes", "tests.tools_stage")
+REWRITTEN = ("claude_cli", "live_processes", "tools_stage")
+pytest.register_assert_rewrite(*(f"tests.support.{name}" for name in REWRITTEN))
 pytest.register_assert_rewrite("tests.programs.place", "tests.programs.talks")
 
 # How long an example takes is the machine's matter.

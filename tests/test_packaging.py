@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy import ROOT
+from tests.support.proxy import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
 OWN = {"sessionbridge", "tests", "scripts"}

@@ -20,9 +20,9 @@ from ruamel.yaml import YAML
 from sessionbridge.config import ConfigFile
 from sessionbridge.model import History, Origin
 from sessionbridge.sessions.origins.table import Origins
-from tests.bridge_fixtures import House, ask, body, house
-from tests.proxy import ROOT, environment, free_port, running_proxy
-from tests.scripted_api import ScriptedServer
+from tests.support.bridge_fixtures import House, ask, body, house
+from tests.support.proxy import ROOT, environment, free_port, running_proxy
+from tests.support.scripted_api import ScriptedServer
 
 __all__ = ["house"]
 

@@ -21,8 +21,8 @@ from sessionbridge.cli.main import cli
 from sessionbridge.config import ConfigFile
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
-from tests.proxy import ROOT, Proxy, environment, free_port, running_proxy
-from tests.scripted_api import ScriptedServer
+from tests.support.proxy import ROOT, Proxy, environment, free_port, running_proxy
+from tests.support.scripted_api import ScriptedServer
 
 README = (ROOT / "README.md").read_text("utf-8")
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("certs/*.md"), *ROOT.glob("addon/*.md")]

@@ -20,7 +20,7 @@ from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.store.ledger import TurnRecord, turn_row
 from sessionbridge.sessions.store.queries import named
 from sessionbridge.sessions.store.store import SessionStore
-from tests.turn_records import turn
+from tests.support.turn_records import turn
 
 TURNS = 5
 """Of each session, and so ten messages."""

@@ -16,7 +16,7 @@ from scripts.benchmarks.figures import Benchmark, Figure, Options, median, perce
 from scripts.benchmarks.place import Place, a_place
 from scripts.benchmarks.processes import spare_of, still, without_cli
 from scripts.benchmarks.talks import BareTalk, PrintTalk, ProxyTalk, Talk
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 WARM, STARTED, COLD = 50, 20, 7
 """Rounds: of what takes milliseconds, of what needs a process that was just started, and of what

@@ -20,7 +20,7 @@ from pathlib import Path
 from scripts.benchmarks.figures import Figure, Options, median
 from scripts.benchmarks.keep_alive import Client, clients, rate, upstream
 from scripts.benchmarks.proxies import Mitmdump, mitmdump
-from tests.proxy import DOOR
+from tests.support.proxy import DOOR
 
 ROUNDS = 40
 SECONDS = 0.3

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sessionbridge.cli.demo.scripted_api import Body, Reply, ScriptedApi, Usage, conversation
-from tests.proxy import ROOT, Proxy, environment, running_proxy
+from tests.support.proxy import ROOT, Proxy, environment, running_proxy
 
 
 def answer_to(messages: int) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from tests.proxy import Proxy
+from tests.support.proxy import Proxy
 
 _STILL = 0.3
 """Seconds without work that count as idle."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.proxy import ROOT, TOOLS, environment, stop, wait_for
+from tests.support.proxy import ROOT, TOOLS, environment, stop, wait_for
 
 INSIDE = ROOT / "scripts" / "benchmarks" / "inside" / "door.py"
 _LISTENING = re.compile(r"listening at (?:\S+ )?127\.0\.0\.1:(\d+)")

@@ -24,8 +24,8 @@ from claude_agent_sdk.types import ThinkingConfigDisabled
 from scripts.benchmarks.place import Place, answer_to
 from sessionbridge.claude.cli.environment import child_environment
 from sessionbridge.claude.tools import client_tools
-from tests.proxy import environment
-from tests.scripted_api import assistant, user
+from tests.support.proxy import environment
+from tests.support.scripted_api import assistant, user
 
 CLI = Path(claude_agent_sdk.__file__).parent / "_bundled" / "claude"
 MODEL = "claude-sonnet-4-5"

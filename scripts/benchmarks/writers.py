@@ -21,8 +21,8 @@ from pathlib import Path
 from scripts.benchmarks.figures import Figure, Options, percentile
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.store import SessionStore
-from tests.proxy import ROOT, environment
-from tests.turn_records import turn_named
+from tests.support.proxy import ROOT, environment
+from tests.support.turn_records import turn_named
 
 PROCESSES = 8
 TURNS = 1_000

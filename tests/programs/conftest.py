@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.programs.place import NOTE, Place, without_network
-from tests.scripted_api import ScriptedServer
+from tests.support.scripted_api import ScriptedServer
 
 
 @pytest.fixture

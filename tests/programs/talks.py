@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.proxy import Proxy, running_proxy, wait_for
-from tests.scripted_api import ScriptedServer
+from tests.support.proxy import Proxy, running_proxy, wait_for
+from tests.support.scripted_api import ScriptedServer
 
 NAMED = "My name is Bob."
 ASKED = "What is my name?"

@@ -25,7 +25,7 @@ from tests.programs.talks import (
     reverse_proxy,
     shown,
 )
-from tests.scripted_api import ScriptedServer
+from tests.support.scripted_api import ScriptedServer
 
 # The key stands for Cline's own login too, without which it serves no editor. `local`: no daemon.
 VARIABLES = {

@@ -19,7 +19,7 @@ from tests.programs.talks import (
     reverse_proxy,
     shown,
 )
-from tests.scripted_api import ScriptedServer
+from tests.support.scripted_api import ScriptedServer
 
 # The sandbox is off because it needs rights that a container does not have; one command is run.
 CONFIG = """

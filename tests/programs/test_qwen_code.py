@@ -24,7 +24,7 @@ from tests.programs.talks import (
     shown,
     without,
 )
-from tests.scripted_api import ScriptedServer
+from tests.support.scripted_api import ScriptedServer
 
 SETTINGS = {
     "privacy": {"usageStatisticsEnabled": False},

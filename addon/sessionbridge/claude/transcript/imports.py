@@ -2,7 +2,7 @@
 
 It takes no longer however long the conversation is, where feeding takes 10 to 25 ms for each pair.
 And it is the way out should a CLI no longer understand feeding, which is as undocumented; what the
-CLI must do for either is held by tests/test_feed_conformance.py and tests/test_claude_imports.py.
+CLI must do for either is held by tests/claude/test_feed_conformance.py and test_claude_imports.py.
 
 The seven fields of an entry suffice, and role and content of its message: it is what the CLI
 writes itself for messages that are fed (measured with 2.1.330).

@@ -1,0 +1,114 @@
+"""When the process that waits for results takes them, and when it only takes up room."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from sessionbridge.claude.job import Job
+from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.pool.pool import Pool
+from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.model import Message, Parameters, Plan, Point
+from tests.support.claude_cli import USAGE, Stage, answer, say
+from tests.support.live_processes import kind, serving, stage
+from tests.support.stand_in_processes import LONG, ended, process
+from tests.support.tool_rounds import (
+    LOOK,
+    OTHER,
+    calling,
+    found,
+    offering,
+    returning,
+    said,
+    shown,
+    text,
+    use,
+)
+
+__all__ = ["stage"]
+
+DONE = Reply(("Done.",), USAGE)
+ONE_WAY, OTHER_WAY = Parameters(tools=(OTHER, LOOK)), Parameters(tools=(LOOK, OTHER))
+
+
+async def test_the_tools_may_come_in_another_order(stage: Stage) -> None:
+    """Some clients keep them in a table without one; the model sees no difference."""
+    async with serving(stage.profile, live=1) as dispatcher:
+        stage.replies = [calling(use("toolu_1")), DONE, DONE]
+        waits = await answer(dispatcher, offering("Look", ONE_WAY))
+        took = await answer(dispatcher, returning(waits, found("toolu_1"), parameters=OTHER_WAY))
+        thanks = offering("Thanks", ONE_WAY, name="resume", after=took)
+        assert [kind(took), kind(await answer(dispatcher, thanks))] == ["live", "live"]
+        for order in (ONE_WAY, OTHER_WAY):
+            await stage.answer(offering("Look", order))
+    assert shown(stage)[-1:] == said("user", text("Look"))
+    assert len({str(call.body["tools"]) for call in stage.api.calls}) == 1
+
+
+def test_other_tools_are_not_for_a_process_that_has_none_of_them() -> None:
+    job = offering("Look", ONE_WAY)
+    assert job.mode == replace(job, parameters=OTHER_WAY).mode
+    assert job.mode != replace(job, parameters=Parameters(tools=(LOOK,))).mode
+    described = replace(OTHER, description="Does it in another way.")
+    assert job.mode != replace(job, parameters=Parameters(tools=(LOOK, described))).mode
+
+
+async def finish(live: LiveProcess) -> None:
+    await live.cli.finish()
+
+
+def bringing(live: LiveProcess, content: str) -> Job:
+    """Results of its one call; what is empty no open call can return."""
+    base = Point("hash", live.session_id, str(live.tip), 1, is_tip=True, is_open=True)
+    plan = Plan("resume", "tool_results", base, (), Message("user", (found("a", content),)))
+    mode = live.mode
+    return Job(plan, live.session_id, mode.system, mode.model, mode.memory, mode.compaction)
+
+
+def waiting(session: str, call: str = "a") -> LiveProcess:
+    live = process(session)
+    live.waits_for = frozenset({call})
+    return live
+
+
+async def parked(pool: Pool, *processes: LiveProcess) -> None:
+    for live in processes:
+        pool.enter(live)
+        await pool.park(live)
+
+
+async def test_a_process_whose_results_went_elsewhere_is_let_go() -> None:
+    pool = Pool(3, LONG, LONG, finish)
+    idle, open_turn, passed_over = process("idle"), waiting("open", "b"), waiting("passed over")
+    await parked(pool, idle, open_turn, passed_over)
+    job = bringing(passed_over, "")
+    assert not pool.holds(job)
+    pool.let_go(replace(job, system="A side call that resends the history."))
+    assert len(pool) == 3
+    pool.let_go(job)
+    await pool.leave("passed over")
+    assert [ended(live) for live in (idle, open_turn, passed_over)] == [None, None, "finished"]
+
+
+async def test_a_process_that_can_take_results_after_all_is_kept_as_before() -> None:
+    pool = Pool(2, LONG, LONG, finish)
+    idle, open_turn = process("idle"), waiting("open")
+    await parked(pool, idle, open_turn)
+    assert not pool.holds(bringing(open_turn, ""))
+    assert pool.holds(bringing(open_turn, "It is here"))
+    await parked(pool, process("new"))
+    await pool.leave("idle")
+    assert [ended(live) for live in (idle, open_turn)] == ["finished", None]
+
+
+async def test_another_message_does_not_take_the_place_of_one_in_mid_turn() -> None:
+    pool = Pool(2, LONG, LONG, finish)
+    idle, open_turn = process("idle"), waiting("open")
+    await parked(pool, idle, open_turn)
+    brought = bringing(open_turn, "It is here")
+    assert brought.plan.base is not None
+    base = replace(brought.plan.base, is_open=False)
+    assert not pool.holds(replace(brought, plan=replace(brought.plan, base=base, ask=say("Well?"))))
+    await parked(pool, process("new"))
+    await pool.leave("idle")
+    assert [ended(live) for live in (idle, open_turn)] == ["finished", None]

@@ -1,0 +1,169 @@
+"""What Prometheus scrapes, read by its own client's parser and compared with the ledger."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
+
+from sessionbridge.dashboard.metrics import Errors, exposition
+from sessionbridge.dashboard.pages import Dashboard
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.store_thread import StoreThread
+from tests.support.dashboard_fixtures import (
+    BUSY,
+    IDLE,
+    OTHER,
+    Watched,
+    mixed_turns,
+    nothing_said,
+    watched,
+)
+from tests.support.turn_records import KEY
+
+__all__ = ["watched"]
+
+
+def samples(text: str) -> list[Sample]:
+    return [s for family in text_string_to_metric_families(text) for s in family.samples]
+
+
+def total(text: str, name: str, **labels: str) -> float:
+    wanted = f"sessionbridge_{name}"
+    found = [s.value for s in samples(text) if s.name == wanted and labels.items() <= _own(s)]
+    assert found, f"no {wanted} {labels}"
+    return sum(found)
+
+
+def _own(sample: Sample) -> set[tuple[str, str]]:
+    return set(sample.labels.items())
+
+
+def assert_equals_ledger(text: str, home: Path) -> None:
+    with closing(SessionStore.open(home / DATABASE_NAME)) as store:
+        costs, sessions = store.costs("model"), store.sessions()
+        counts = store.figures().counts
+    assert total(text, "turns_total") == sum(row.turns for row in costs)
+    for count in counts:
+        labels = {"plan": count.plan, "reason": count.reason, "api": count.api}
+        process = count.process or ""
+        assert total(text, "turns_total", **labels, process=process) == count.turns
+    for row in costs:
+        model, usage = row.group["model"], row.usage
+        kinds = {
+            "input": usage.input_tokens,
+            "output": usage.output_tokens,
+            "cache_read": usage.cache_read_input_tokens,
+            "cache_write": usage.cache_creation_input_tokens,
+        }
+        for kind, tokens in kinds.items():
+            assert total(text, "tokens_total", kind=kind, model=model) == tokens
+        assert total(text, "cost_usd_total", model=model) == row.cost_usd
+    assert sessions
+
+
+async def test_every_counter_equals_the_ledger_and_survives_a_restart(watched: Watched) -> None:
+    watched.commit(*mixed_turns(time.time()))
+    first = await watched.text("/metrics")
+    assert_equals_ledger(first, watched.home)
+    watched.restart()
+    assert await watched.text("/metrics") == first
+    watched.commit({"plan": "resume", "reason": "continued", "process": "live"})
+    later = await watched.text("/metrics")
+    assert_equals_ledger(later, watched.home)
+    assert total(later, "turns_total") == total(first, "turns_total") + 1
+
+
+async def test_histograms_count_the_bridged_turns(watched: Watched) -> None:
+    watched.commit({"ttft_ms": 400, "duration_ms": 900}, {"ttft_ms": 4000, "duration_ms": 61_000})
+    text = await watched.text("/metrics")
+    first, whole = "time_to_first_token_seconds", "turn_duration_seconds"
+    assert total(text, f"{first}_count") == total(text, f"{first}_bucket", le="+Inf") == 2
+    assert total(text, f"{first}_sum") == pytest.approx(4.4)
+    assert total(text, f"{first}_bucket", le="0.5") == 1
+    assert total(text, f"{whole}_bucket", le="60.0") == 1
+    assert total(text, f"{whole}_bucket", le="120.0") == 2
+
+
+async def test_buckets_are_cumulative(watched: Watched) -> None:
+    watched.commit(*mixed_turns(time.time()))
+    found = samples(await watched.text("/metrics"))
+    for name in ("time_to_first_token_seconds", "turn_duration_seconds"):
+        buckets = [s for s in found if s.name == f"sessionbridge_{name}_bucket"]
+        bounds = [float(s.labels["le"]) for s in buckets]
+        counts = [s.value for s in buckets]
+        assert bounds == sorted(bounds) and bounds[-1] == float("inf")
+        assert counts == sorted(counts)
+
+
+async def test_a_turn_without_a_price_is_no_turn_for_nothing(watched: Watched) -> None:
+    watched.commit({"model": "unknown", "cost_usd": None})
+    text = await watched.text("/metrics")
+    assert total(text, "tokens_total", model="unknown", kind="input") == 10
+    assert not [s for s in samples(text) if s.name == "sessionbridge_cost_usd_total"]
+
+
+async def test_gauges_tell_what_goes_on_now(watched: Watched) -> None:
+    watched.state = BUSY
+    text = await watched.text("/metrics")
+    assert total(text, "turns_running") == BUSY.running
+    assert total(text, "turns_waiting") == BUSY.waiting
+    assert total(text, "live_processes") == BUSY.live
+    assert total(text, "spare_processes") == BUSY.spares
+    watched.state = IDLE
+    assert total(await watched.text("/metrics"), "turns_running") == 0
+
+
+async def test_errors_are_counted_by_class(watched: Watched) -> None:
+    for name in ("Overloaded", "TimedOut", "Overloaded"):
+        watched.errors.count(name)
+    text = await watched.text("/metrics")
+    assert total(text, "errors_total", error="Overloaded") == 2
+    assert total(text, "errors_total", error="TimedOut") == 1
+
+
+async def test_no_label_holds_anybodys_id(watched: Watched) -> None:
+    watched.commit(*mixed_turns(time.time()))
+    labels: list[Mapping[str, str]] = [s.labels for s in samples(await watched.text("/metrics"))]
+    allowed = {"plan", "reason", "process", "api", "kind", "model", "error", "le"}
+    assert {name for one in labels for name in one} <= allowed
+    values = {value for one in labels for value in one.values()}
+    assert values.isdisjoint({KEY.external_id, OTHER.external_id, "session-1", "session-2"})
+
+
+async def test_names_and_types_are_what_prometheus_expects(watched: Watched) -> None:
+    watched.commit({})
+    families = text_string_to_metric_families(await watched.text("/metrics"))
+    types = {family.name.removeprefix("sessionbridge_"): family.type for family in families}
+    assert types == {
+        "live_processes": "gauge",
+        "spare_processes": "gauge",
+        "turns_running": "gauge",
+        "turns_waiting": "gauge",
+        "errors": "counter",
+        "turns": "counter",
+        "tokens": "counter",
+        "cache_write_1h_tokens": "counter",
+        "cost_usd": "counter",
+        "time_to_first_token_seconds": "histogram",
+        "turn_duration_seconds": "histogram",
+    }
+
+
+async def test_a_bridge_that_keeps_nothing_has_gauges_and_errors_only() -> None:
+    text = (await exposition(None, BUSY, Errors())).decode()
+    assert total(text, "live_processes") == BUSY.live
+    assert "sessionbridge_turns_total" not in text
+
+
+async def test_a_ledger_that_cannot_be_read_fails_the_scrape(tmp_path: Path) -> None:
+    (tmp_path / DATABASE_NAME).mkdir()
+    thread = StoreThread(tmp_path / DATABASE_NAME)
+    page = await Dashboard(thread, lambda: IDLE, nothing_said, Errors()).answer("/metrics", {})
+    thread.close()
+    assert page.status == 503

@@ -1,0 +1,191 @@
+"""Whatever goes wrong, a request that may be ours is answered with an error, not sent on."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from mitmproxy import exceptions
+
+from sessionbridge.proxy.addon import SessionBridge
+from tests.support.addon_fixtures import (
+    KEYED,
+    Proxy,
+    is_bridged,
+    make_flow,
+    new_context,
+    proxy,
+    refusal,
+)
+
+__all__ = ["proxy"]
+
+SECRET = "what-the-exception-quotes"
+
+
+class Broken:
+    """Every method fails, and quotes what it was given."""
+
+    path = None
+
+    def __getattr__(self, name: str) -> Any:
+        def fail(*_: object, **__: object) -> NoReturn:
+            raise RuntimeError(SECRET)
+
+        return fail
+
+
+def break_routes(proxy: Proxy) -> None:
+    proxy.addon._routes = Broken()  # type: ignore[assignment]
+
+
+def break_origins(proxy: Proxy) -> None:
+    proxy.addon._origins = Broken()  # type: ignore[assignment]
+
+
+def break_gateway(proxy: Proxy) -> None:
+    assert proxy.addon._detours is not None
+    proxy.addon._detours._gateway = Broken()  # type: ignore[assignment]
+
+
+def break_store(proxy: Proxy) -> None:
+    proxy.addon._service.store = Broken()  # type: ignore[assignment]
+
+
+def break_settings(proxy: Proxy) -> None:
+    proxy.addon._settings = Broken()  # type: ignore[assignment]
+    proxy.addon._guard = Broken().guard  # type: ignore[method-assign]
+
+
+BREAKS = [break_routes, break_origins, break_gateway, break_store, break_settings]
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize("streaming", [False, True])
+async def test_each_part_may_fail(
+    proxy: Proxy,
+    caplog: pytest.LogCaptureFixture,
+    broken: Callable[[Proxy], None],
+    streaming: bool,
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    store = proxy.addon._service.store
+    if streaming:
+        proxy.set(stream_large_bodies="1k")
+    broken(proxy)
+    flow = make_flow({**KEYED, "x-claude-code-session-id": "unknown"})
+    if streaming:
+        flow.request.stream = True
+        flow.request.headers.pop("content-length", None)
+        await proxy.addon.requestheaders(flow)
+    else:
+        await proxy.request(flow)
+    if streaming and broken is not break_gateway:
+        # mitmproxy takes no response for a request that it may stream on: the gateway gives it.
+        (exchange,) = proxy.exchanges
+        assert exchange.refused is not None
+        assert (exchange.refused.status, exchange.api) == (500, "messages")
+        told = exchange.refused.message
+    else:
+        status, error = refusal(flow)
+        assert (status, error["type"], error["error"]["type"]) == (500, "error", "api_error")
+        assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
+        told = repr(error)
+    assert SECRET not in caplog.text + told
+    proxy.addon._service.store = store
+
+
+async def test_the_other_apis_shape(proxy: Proxy) -> None:
+    break_origins(proxy)
+    flow = make_flow(KEYED, host="api.openai.com", path=b"/v1/chat/completions")
+    flow.request.headers["host"] = "api.openai.com"
+    status, error = refusal(await proxy.request(flow))
+    assert (status, error["error"]["type"]) == (500, "server_error")
+
+
+async def test_an_id_that_cannot_be_one(proxy: Proxy) -> None:
+    flow = await proxy.request(make_flow({"x-sessionbridge-session": "a\x01b"}))
+    status, error = refusal(flow)
+    assert (status, error["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_a_database_that_cannot_be_used(proxy: Proxy) -> None:
+    assert proxy.addon._settings is not None
+    proxy.addon._settings.database.mkdir(parents=True)
+    flow = await proxy.request(make_flow({"x-claude-code-session-id": "unknown"}))
+    assert refusal(flow)[0] == 503
+
+
+BAD = [
+    ("sessionbridge_timeout", 0),
+    ("sessionbridge_first_token_timeout", 0),
+    ("sessionbridge_retries", -1),
+    ("sessionbridge_claude_env", ["=x"]),
+    ("sessionbridge_config", "/no/such/file.toml"),
+    ("sessionbridge_home", "~nobody-of-that-name/home"),
+    ("sessionbridge_claude", "~nobody-of-that-name/claude"),
+]
+
+
+@pytest.mark.parametrize(("option", "value"), BAD)
+async def test_a_bad_option_is_named_and_the_good_one_comes_back(
+    proxy: Proxy, option: str, value: Any
+) -> None:
+    with pytest.raises(exceptions.OptionsError, match=option):
+        proxy.set(**{option: value})
+    assert is_bridged(await proxy.request(make_flow(KEYED)))
+
+
+async def test_an_unknown_choice(proxy: Proxy) -> None:
+    with pytest.raises(exceptions.OptionsError, match="sessionbridge_unkeyed|sometimes"):
+        proxy.set(sessionbridge_unkeyed="sometimes")
+
+
+@pytest.mark.parametrize(("option", "value"), BAD)
+@pytest.mark.parametrize("host", ["api.anthropic.com", "llm.example"])
+async def test_started_with_a_bad_option_it_refuses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, option: str, value: Any, host: str
+) -> None:
+    """mitmproxy keeps a script whose options are wrong, and takes no option back."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    addon = SessionBridge()
+    with new_context() as context:
+        context.master.addons.register(addon)
+        context.options.update(mode=["reverse:https://llm.example"], **{option: value})
+        with pytest.raises(exceptions.OptionsError, match=option):
+            addon.configure(set(context.options.keys()))
+        for headers in (KEYED, {}):
+            flow = make_flow({**headers, "host": host}, host=host)
+            await addon.request(flow)
+            status, error = refusal(flow)
+            assert status == 500 and option in error["error"]["message"]
+        addon.done()
+        assert addon._gateway is not None
+        await addon._gateway.close()
+
+
+async def test_before_it_is_configured_it_refuses() -> None:
+    addon = SessionBridge()
+    with new_context() as context:
+        context.master.addons.register(addon)
+        flow = make_flow(KEYED)
+        await addon.request(flow)
+        assert refusal(flow)[0] == 500
+        assert addon._gateway is not None
+        await addon._gateway.close()
+
+
+async def test_a_locked_database_is_an_error_not_a_stranger(proxy: Proxy) -> None:
+    """Taken for a stranger's, a request of our own child would be bridged again, for ever."""
+    assert proxy.addon._service.store is not None and proxy.addon._settings is not None
+    await proxy.addon._service.store.issued("x")
+    with closing(sqlite3.connect(proxy.addon._settings.database)) as db:
+        db.execute("ALTER TABLE turns RENAME TO elsewhere")
+        db.commit()
+    flow = await proxy.request(make_flow({"x-claude-code-session-id": "unknown"}))
+    assert refusal(flow)[0] in (500, 503)

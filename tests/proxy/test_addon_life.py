@@ -1,0 +1,144 @@
+"""Options that change, a script that is reloaded, and what outlives them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from sessionbridge import config
+from sessionbridge.errors import StoreUnavailable
+from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy
+
+__all__ = ["proxy"]
+
+
+@pytest.mark.acceptance(6)
+async def test_nothing_is_made_before_it_is_needed(proxy: Proxy, tmp_path: Path) -> None:
+    await proxy.request(make_flow())
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.acceptance(6, 20)
+@pytest.mark.parametrize("value", ["0", "false", "no", "off"])
+async def test_the_mapper_switch(
+    proxy: Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: str
+) -> None:
+    monkeypatch.setenv("SESSIONBRIDGE_MAPPER", value)
+    proxy.set(sessionbridge_retries=1)
+    assert proxy.addon._service.store is None
+    flow = make_flow({"x-openclaw-session": "chat-1"})
+    assert is_bridged(await proxy.request(flow))
+    assert os.listdir(tmp_path) == []
+
+
+async def test_settings_that_keep_the_database_keep_turns_under_way(proxy: Proxy) -> None:
+    store, locks = proxy.addon._service.store, proxy.addon._service.locks
+    proxy.set(sessionbridge_strict=True)
+    proxy.set(sessionbridge_strict=True)
+    assert proxy.addon._service.store is store and proxy.addon._service.locks is locks
+
+
+async def test_another_home_is_another_database(proxy: Proxy, tmp_path: Path) -> None:
+    before = proxy.addon._service.store
+    proxy.set(sessionbridge_home=str(tmp_path / "other"))
+    assert proxy.addon._service.store is not None and before is not None
+    assert proxy.addon._service.store.path == tmp_path / "other" / "session_map.db"
+    with pytest.raises(StoreUnavailable, match="closed"):
+        await before.issued("x")
+
+
+async def test_other_options_are_none_of_ours(proxy: Proxy) -> None:
+    walk = proxy.gateway.walk
+    proxy.addon.configure({"listen_port"})
+    proxy.addon.configure(set())
+    assert proxy.gateway.walk is walk
+
+
+async def test_a_reload_keeps_the_gateway_and_finds_the_store_again(proxy: Proxy) -> None:
+    ports, addons = proxy.gateway.ports, proxy.context.master.addons
+    under_way = await proxy.request(make_flow(KEYED))
+    proxy.addon.running()
+    addons.remove(proxy.addon)
+    assert proxy.addon._service.store is None and "_latetls" not in addons
+    addons.add(proxy.addon)
+    proxy.addon.configure(set(proxy.context.options.keys()))
+    proxy.addon.running()
+    assert proxy.gateway.ports == ports and proxy.addon._service.store is not None
+    assert is_bridged(await proxy.request(make_flow(KEYED)))
+    proxy.addon.error(under_way)
+    assert under_way.request.host == "api.anthropic.com"
+
+
+async def test_every_option_is_read(proxy: Proxy) -> None:
+    ours = {name for name in proxy.context.options.keys() if name.startswith("sessionbridge_")}  # noqa: SIM118
+    assert ours == set(config.Options.__annotations__)
+
+
+async def test_done_twice(proxy: Proxy) -> None:
+    proxy.addon.running()
+    proxy.addon.done()
+    proxy.addon.done()
+
+
+async def test_it_says_when_everybody_can_reach_it(
+    proxy: Proxy, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    proxy.addon.running()
+    assert "listens on all interfaces" in caplog.text
+    proxy.addon.done()
+    caplog.clear()
+    proxy.context.options.update(listen_host="127.0.0.1")
+    proxy.addon.running()
+    assert caplog.text == ""
+
+
+async def test_mitmproxy_waits_longer_than_a_turn_may_last(proxy: Proxy) -> None:
+    assert proxy.context.options.tcp_timeout == 1800 + 60
+    proxy.set(sessionbridge_timeout=10)
+    assert proxy.context.options.tcp_timeout == 1800 + 60
+    proxy.context.options.update(tcp_timeout=5000)
+    proxy.set(sessionbridge_timeout=2000)
+    assert proxy.context.options.tcp_timeout == 5000
+
+
+@pytest.mark.parametrize(
+    ("mode", "strategy"),
+    [
+        (["regular"], "eager"),
+        (["reverse:https://llm.example"], "lazy"),
+        (["regular", "socks5@1081"], "lazy"),
+        (["upstream:http://proxy.example:3128"], "lazy"),
+    ],
+)
+async def test_only_regular_mode_may_connect_early(
+    proxy: Proxy, mode: list[str], strategy: str
+) -> None:
+    proxy.set(mode=mode)
+    assert proxy.context.options.connection_strategy == strategy
+
+
+@pytest.mark.parametrize(
+    ("sni", "address", "first"),
+    [
+        ("api.anthropic.com", None, False),
+        (None, ("api.openai.com", 443), False),
+        ("example.com", ("api.openai.com", 443), True),
+        (None, None, True),
+    ],
+)
+async def test_no_server_is_asked_for_a_certificate_of_bridged_hosts(
+    proxy: Proxy, sni: str | None, address: Any, first: bool
+) -> None:
+    hello: Any = SimpleNamespace(
+        context=SimpleNamespace(server=SimpleNamespace(address=address)),
+        client_hello=SimpleNamespace(sni=sni),
+        establish_server_tls_first=True,
+    )
+    proxy.addon._late_tls.tls_clienthello(hello)
+    assert hello.establish_server_tls_first is first

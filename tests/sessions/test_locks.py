@@ -1,0 +1,217 @@
+"""One at a time per name, in order of arrival, and nothing left behind: within one process."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import gc
+import os
+import re
+import stat
+import time
+from pathlib import Path
+
+import pytest
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.quarantine import guard
+from tests.support.turn_tasks import TurnTask
+
+
+class Turn(TurnTask):
+    """Runs while it holds the lock."""
+
+    def __init__(self, locks: Locks, name: str = "a") -> None:
+        self.waits = asyncio.Event()
+        super().__init__(locks.hold(name, self.waits.set))
+
+
+async def queue(*locks: Locks) -> list[Turn]:
+    """The first holds, the others wait, one turn for each in this order."""
+    turns = [Turn(locks[0])]
+    await turns[0].runs.wait()
+    for each in locks[1:]:
+        turns.append(Turn(each))
+        await turns[-1].waits.wait()
+    return turns
+
+
+async def one_by_one(turns: list[Turn]) -> None:
+    for number, turn in enumerate(turns):
+        await turn.runs.wait()
+        assert [other.runs.is_set() for other in turns[number + 1 :]].count(True) == 0
+        await turn.end()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "home" / "locks"
+
+
+@pytest.fixture
+def locks(folder: Path) -> Locks:
+    return Locks(folder)
+
+
+def left(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir()]
+
+
+async def test_two_may_look_at_once_whether_one_before_them_has_died(
+    locks: Locks, folder: Path
+) -> None:
+    """Each of them would take the other for it, and wait."""
+    turn = Turn(locks)
+    await turn.runs.wait()
+    [ticket] = left(folder)
+    await turn.end()
+    with (folder / ticket).open("w") as dead:
+        fcntl.flock(dead, fcntl.LOCK_SH)
+        later = Turn(locks)
+        await later.runs.wait()
+    assert not later.waits.is_set()
+    await later.end()
+
+
+async def test_turns_that_arrive_together_hold_in_order(locks: Locks, folder: Path) -> None:
+    order = list[int]()
+
+    async def turn(number: int) -> None:
+        async with locks.hold("a", lambda: None):
+            order.append(number)
+            await asyncio.sleep(0)
+            order.append(number)
+
+    await asyncio.gather(*(turn(number) for number in range(30)))
+    assert order == [number // 2 for number in range(60)]
+    assert left(folder) == []
+
+
+async def test_turns_of_two_proxies_hold_in_order(folder: Path) -> None:
+    """Two `Locks` in one process know of each other by their files only."""
+    one, other = Locks(folder), Locks(folder)
+    await one_by_one(await queue(one, other, one, one, other, other, one))
+    assert left(folder) == []
+
+
+async def test_other_names_do_not_wait(locks: Locks) -> None:
+    turns = [Turn(locks, name) for name in ("a", "b", "a.0", "", "\ud800", "../a\0" * 99)]
+    for turn in turns:
+        await turn.runs.wait()
+        assert not turn.waits.is_set()
+    for turn in turns:
+        await turn.end()
+
+
+async def test_no_name_can_be_read_in_the_folder(locks: Locks, folder: Path) -> None:
+    async with locks.hold("user-4711", lambda: None):
+        (name,) = left(folder)
+        assert re.fullmatch(r"[0-9a-f]{64}\.0", name)
+        assert (folder / name).read_bytes() == b""
+        modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / name)]
+        assert modes == [0o700, 0o600]
+
+
+def test_a_folder_nobody_needs_is_not_made(folder: Path) -> None:
+    Locks(folder)
+    assert not folder.parent.exists()
+
+
+async def test_one_that_is_refused_a_wait_is_not_in_line(locks: Locks, folder: Path) -> None:
+    class Full(Exception):
+        pass
+
+    def refuse() -> None:
+        raise Full
+
+    (holder,) = await queue(locks)
+    with pytest.raises(Full):
+        async with locks.hold("a", refuse):
+            pass
+    assert len(left(folder)) == 1
+    await holder.end()
+    async with locks.hold("a", refuse):
+        pass
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one proxy", "two proxies"])
+async def test_a_waiter_that_gives_up_stops_nobody(folder: Path, apart: bool) -> None:
+    locks = Locks(folder)
+    holder, gone, patient = await queue(locks, Locks(folder) if apart else locks, locks)
+    await gone.leave()
+    assert len(left(folder)) == 2 and not patient.runs.is_set()
+    await one_by_one([holder, patient])
+    assert left(folder) == []
+
+
+@pytest.mark.parametrize("steps", range(12))
+async def test_a_waiter_that_is_woken_and_gives_up_stops_nobody(locks: Locks, steps: int) -> None:
+    holder, gone, patient = await queue(locks, locks, locks)
+    end = asyncio.create_task(holder.end())
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    await gone.leave()
+    await end
+    await one_by_one([patient])
+
+
+def thread_has_begun_all(locks: Locks) -> None:
+    while not locks._thread._work_queue.empty():
+        time.sleep(0.001)
+
+
+async def test_what_a_cancelled_arrival_had_begun_is_undone(locks: Locks, folder: Path) -> None:
+    """The guard keeps the thread in the middle of taking a ticket until after the cancellation;
+    the arrivals behind it have not been begun with."""
+    await one_by_one(await queue(locks))
+    with guard(folder, timeout=1):
+        begun = Turn(locks)
+        await asyncio.sleep(0)
+        thread_has_begun_all(locks)
+        turns = [begun, Turn(locks), Turn(locks)]
+        await asyncio.sleep(0)
+        assert left(folder) == []
+        for turn in turns:
+            turn.task.cancel()
+        await asyncio.sleep(0)
+        begun.task.cancel()  # once more, while it leaves
+        await asyncio.sleep(0)
+    await asyncio.wait([turn.task for turn in turns])
+    assert all(turn.task.cancelled() for turn in turns)
+    await one_by_one(await queue(locks))
+    assert left(folder) == []
+
+
+async def test_an_error_of_the_holder_is_its_own(locks: Locks, folder: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        async with locks.hold("a", lambda: None):
+            raise FileNotFoundError
+    assert left(folder) == []
+
+
+async def test_locks_nobody_uses_are_forgotten(locks: Locks, folder: Path) -> None:
+    for number in range(20):
+        async with locks.hold(str(number), lambda: None):
+            pass
+    gc.collect()
+    assert len(locks._locks) == 0
+    assert left(folder) == []
+
+
+async def test_a_folder_that_is_removed_is_made_again(locks: Locks, folder: Path) -> None:
+    await one_by_one(await queue(locks))
+    os.rmdir(folder)
+    await one_by_one(await queue(locks))
+
+
+@pytest.fixture(params=[".", "locks"])
+def unusable(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    (tmp_path / "file").write_bytes(b"")
+    return tmp_path / "file" / str(request.param)
+
+
+async def test_a_folder_that_cannot_be_used_is_told(unusable: Path) -> None:
+    with pytest.raises(StoreUnavailable, match=f"{unusable} cannot be used"):
+        async with Locks(unusable).hold("a", lambda: None):
+            raise AssertionError

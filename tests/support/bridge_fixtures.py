@@ -1,0 +1,175 @@
+"""A bridge with a real store and a scripted dispatcher, and a client that speaks to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessionbridge.config import Settings
+from sessionbridge.model import History, Origin
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store import SessionStore
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from tests.support.scripted_dispatcher import ScriptedDispatcher
+
+CLIENT_HELD = Origin("tests", "chat-1", "conversation", "client")
+SERVER_HELD = Origin("goclaw", "agent:main:http:direct:ann", "user", "server")
+LEARNT = Origin("sessionbridge", "chat-1", "conversation", "learn")
+
+SETTINGS = Settings(
+    home=Path("unused"),
+    mapper=True,
+    unkeyed="stateless",
+    endpoints=(),
+    origins=(),
+    models=(),
+    claude=None,
+    claude_env={},
+    live=0,
+    idle=60,
+    spare=0,
+    concurrency=100,
+    queue=100,
+    timeout=60,
+    first_token_timeout=60,
+    tool_wait=60,
+    memory_lost="fresh",
+    unknown_model="default",
+    upstream=True,
+    watch=False,
+    keep_flows=None,
+    retries=0,
+    claude_code=False,
+    allow_remote=False,
+    allow_origins=(),
+    strict=False,
+)
+
+
+@dataclass
+class Answer:
+    """What a client got; `whole` tells whether the response was completed."""
+
+    exchange: Exchange
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    whole: bool = False
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        """The text of a JSON answer of the Messages API."""
+        assert self.status == 200, self.body
+        return "".join(block["text"] for block in self.json["content"])
+
+    @property
+    def events(self) -> list[str]:
+        """The types of a Messages API stream's events."""
+        lines = self.body.decode().splitlines()
+        return [line.removeprefix("event: ") for line in lines if line.startswith("event: ")]
+
+
+def body(messages: Sequence[tuple[str, str]] | str, **fields: Any) -> bytes:
+    """A request of the Messages API; a string is the only message."""
+    told = [("user", messages)] if isinstance(messages, str) else messages
+    spoken = [{"role": role, "content": text} for role, text in told]
+    return json.dumps({"model": "claude-x", "max_tokens": 9, "messages": spoken} | fields).encode()
+
+
+async def ask(
+    bridge: Bridge, request: bytes, origin: Origin | None = CLIENT_HELD, api: str = "messages"
+) -> Answer:
+    answer = Answer(Exchange(api, origin))
+    async with aclosing(bridge.handle(answer.exchange, request)) as parts:
+        async for part in parts:
+            match part:
+                case Head():
+                    assert not answer.status, "a second head"
+                    answer.status, answer.headers = part.status, dict(part.headers)
+                case Chunk():
+                    assert answer.status and not answer.whole
+                    answer.body += part.data
+                    answer.whole = part.last
+    return answer
+
+
+def bridge(settings: Settings, store: StoreThread | None, dispatcher: ScriptedDispatcher) -> Bridge:
+    locks, admission = Locks(settings.locks), Admission(settings.concurrency, settings.queue)
+    return Bridge(settings, store, dispatcher, locks, admission)
+
+
+class House:
+    """The bridge, and what a test needs to look behind it. `restart` makes it anew on the same
+    file, as a proxy does that was stopped and started."""
+
+    def __init__(self, home: Path, dispatcher: ScriptedDispatcher | None = None) -> None:
+        self.settings = replace(SETTINGS, home=home)
+        self.dispatcher = dispatcher or ScriptedDispatcher()
+        self.thread = StoreThread(self.settings.database)
+        self.bridge = self._bridge()
+
+    def _bridge(self) -> Bridge:
+        return bridge(self.settings, self.thread, self.dispatcher)
+
+    def change(self, **settings: Any) -> None:
+        self.settings = replace(self.settings, **settings)
+        self.bridge = self._bridge()
+
+    def restart(self) -> None:
+        self.thread.close()
+        self.thread = StoreThread(self.settings.database)
+        self.bridge = self._bridge()
+
+    def lose_database(self) -> None:
+        self.thread.close()
+        for file in self.settings.home.glob("session_map.db*"):
+            file.unlink()
+        self.restart()
+
+    async def ask(self, messages: Sequence[tuple[str, str]] | str, **fields: Any) -> Answer:
+        origin = fields.pop("origin", CLIENT_HELD)
+        return await ask(self.bridge, body(messages, **fields), origin)
+
+    def ledger(self) -> SessionStore:
+        """A second view of the database, to be closed by the caller."""
+        return SessionStore.open(self.settings.database)
+
+    def turns(self) -> int:
+        store = self.ledger()
+        try:
+            return sum(row.turns for row in store.costs("day"))
+        finally:
+            store.close()
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    made = House(tmp_path)
+    yield made
+    made.thread.close()
+
+
+@asynccontextmanager
+async def housed(home: Path) -> AsyncIterator[House]:
+    made = House(home)
+    try:
+        yield made
+    finally:
+        made.thread.close()
+
+
+def held(history: History) -> Origin:
+    return Origin("tests", "chat-1", "conversation", history)

@@ -1,0 +1,60 @@
+"""Items of the Responses API are read as calls, results, thoughts and messages."""
+
+from __future__ import annotations
+
+import json
+
+from sessionbridge.traffic.reading import read
+from tests.support.spoken import text
+
+
+def test_a_request_of_the_responses_api() -> None:
+    sent = [
+        {"role": "developer", "content": "Be brief."},
+        {"type": "reasoning", "summary": [{"type": "summary_text", "text": "hm"}]},
+        {"type": "function_call", "call_id": "c.1", "name": "look", "arguments": '{"at": 1}'},
+        {"type": "function_call_output", "call_id": "c.1", "output": "there"},
+        {"type": "custom_tool_call", "call_id": "c2", "name": "patch", "input": "a\nb"},
+        {"type": "local_shell_call", "call_id": "c3", "action": {"command": ["ls"]}},
+        {"type": "web_search_call", "id": "ws_1", "status": "completed", "action": {"query": "q"}},
+        {"type": "item_reference", "id": "msg_1_0"},
+        {"type": "hologram"},
+    ]
+    body = json.dumps({"model": "m", "instructions": "You help.", "input": sent}).encode()
+    reading = read("responses", body, None, "")
+    assert reading.system == "You help.\n\nBe brief."
+    shown = [(m.role, *(dict(block) for block in m.blocks)) for m in reading.messages]
+    call = {"type": "tool_use"}
+    assert shown == [
+        ("assistant", {"type": "thinking", "thinking": "hm"}),
+        ("assistant", call | {"id": "c_1", "name": "look", "input": {"at": 1}}),
+        (
+            "user",
+            {
+                "type": "tool_result",
+                "tool_use_id": "c_1",
+                "content": [text("there")],
+                "is_error": False,
+            },
+        ),
+        ("assistant", call | {"id": "c2", "name": "patch", "input": {"input": "a\nb"}}),
+        (
+            "assistant",
+            call | {"id": "c3", "name": "local_shell", "input": {"action": {"command": ["ls"]}}},
+        ),
+        (
+            "assistant",
+            call | {"id": "ws_1", "name": "web_search", "input": {"action": {"query": "q"}}},
+        ),
+        ("assistant", {"type": "item_reference", "id": "msg_1_0"}),
+        ("user", {"type": "unread", "kind": "'hologram'"}),
+    ]
+    assert reading.unread == ("content of type 'hologram'",)
+
+
+def test_a_tool_that_ran_at_the_api_has_its_result_in_the_answer() -> None:
+    call = {"type": "code_interpreter_call", "id": "ci_1", "code": "1+1", "output": "2"}
+    body = json.dumps({"status": "completed", "output": [call]}).encode()
+    made, answered = read("responses", None, body, "").answer
+    assert (made["name"], made["input"]) == ("code_interpreter", {"code": "1+1"})
+    assert (answered["tool_use_id"], answered["content"]) == ("ci_1", [text("2")])
