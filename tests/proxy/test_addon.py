@@ -54,7 +54,7 @@ async def through_the_gateway(flow: HTTPFlow) -> bytes:
 def scripted(proxy: Proxy) -> ScriptedDispatcher:
     dispatcher = ScriptedDispatcher()
     assert proxy.addon._settings is not None
-    proxy.gateway.walk = bridge(proxy.addon._settings, proxy.addon._service.store, dispatcher)
+    proxy.gateway.walk = bridge(proxy.addon._settings, proxy.addon._runtime.store, dispatcher)
     return dispatcher
 
 
@@ -121,7 +121,7 @@ async def test_unkeyed_by_option(proxy: Proxy) -> None:
 
 
 async def test_our_own_child_reaches_the_api(proxy: Proxy) -> None:
-    child = {**KEYED, CHILD_HEADER: proxy.addon._service.secret}
+    child = {**KEYED, CHILD_HEADER: proxy.addon._runtime.secret}
     assert await passes_as_our_own(proxy, make_flow(child))
     for forged in ("", "forged", "f\xf6rged"):
         assert is_bridged(await proxy.request(make_flow({**KEYED, CHILD_HEADER: forged})))

@@ -49,12 +49,12 @@ def break_origins(proxy: Proxy) -> None:
 
 
 def break_gateway(proxy: Proxy) -> None:
-    assert proxy.addon._detours is not None
-    proxy.addon._detours._gateway = Broken()  # type: ignore[assignment]
+    assert proxy.addon._rerouting is not None
+    proxy.addon._rerouting._loopback = Broken()  # type: ignore[assignment]
 
 
 def break_store(proxy: Proxy) -> None:
-    proxy.addon._service.store = Broken()  # type: ignore[assignment]
+    proxy.addon._runtime.store = Broken()  # type: ignore[assignment]
 
 
 def break_settings(proxy: Proxy) -> None:
@@ -74,7 +74,7 @@ async def test_each_part_may_fail(
     streaming: bool,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    store = proxy.addon._service.store
+    store = proxy.addon._runtime.store
     if streaming:
         proxy.set(stream_large_bodies="1k")
     broken(proxy)
@@ -97,7 +97,7 @@ async def test_each_part_may_fail(
         assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
         told = repr(error)
     assert SECRET not in caplog.text + told
-    proxy.addon._service.store = store
+    proxy.addon._runtime.store = store
 
 
 async def test_the_other_apis_shape(proxy: Proxy) -> None:
@@ -165,8 +165,8 @@ async def test_started_with_a_bad_option_it_refuses(
             status, error = refusal(flow)
             assert status == 500 and option in error["error"]["message"]
         addon.done()
-        assert addon._gateway is not None
-        await addon._gateway.close()
+        assert addon._loopback is not None
+        await addon._loopback.close()
 
 
 async def test_before_it_is_configured_it_refuses() -> None:
@@ -176,14 +176,14 @@ async def test_before_it_is_configured_it_refuses() -> None:
         flow = make_flow(KEYED)
         await addon.request(flow)
         assert refusal(flow)[0] == 500
-        assert addon._gateway is not None
-        await addon._gateway.close()
+        assert addon._loopback is not None
+        await addon._loopback.close()
 
 
 async def test_a_locked_database_is_an_error_not_a_stranger(proxy: Proxy) -> None:
     """Taken for a stranger's, a request of our own child would be bridged again, for ever."""
-    assert proxy.addon._service.store is not None and proxy.addon._settings is not None
-    await proxy.addon._service.store.issued("x")
+    assert proxy.addon._runtime.store is not None and proxy.addon._settings is not None
+    await proxy.addon._runtime.store.issued("x")
     with closing(sqlite3.connect(proxy.addon._settings.database)) as db:
         db.execute("ALTER TABLE turns RENAME TO elsewhere")
         db.commit()

@@ -30,24 +30,24 @@ async def test_the_mapper_switch(
 ) -> None:
     monkeypatch.setenv("SESSIONBRIDGE_MAPPER", value)
     proxy.set(sessionbridge_retries=1)
-    assert proxy.addon._service.store is None
+    assert proxy.addon._runtime.store is None
     flow = make_flow({"x-openclaw-session": "chat-1"})
     assert is_bridged(await proxy.request(flow))
     assert os.listdir(tmp_path) == []
 
 
 async def test_settings_that_keep_the_database_keep_turns_under_way(proxy: Proxy) -> None:
-    store, locks = proxy.addon._service.store, proxy.addon._service.locks
+    store, locks = proxy.addon._runtime.store, proxy.addon._runtime.locks
     proxy.set(sessionbridge_strict=True)
     proxy.set(sessionbridge_strict=True)
-    assert proxy.addon._service.store is store and proxy.addon._service.locks is locks
+    assert proxy.addon._runtime.store is store and proxy.addon._runtime.locks is locks
 
 
 async def test_another_home_is_another_database(proxy: Proxy, tmp_path: Path) -> None:
-    before = proxy.addon._service.store
+    before = proxy.addon._runtime.store
     proxy.set(sessionbridge_home=str(tmp_path / "other"))
-    assert proxy.addon._service.store is not None and before is not None
-    assert proxy.addon._service.store.path == tmp_path / "other" / "session_map.db"
+    assert proxy.addon._runtime.store is not None and before is not None
+    assert proxy.addon._runtime.store.path == tmp_path / "other" / "session_map.db"
     with pytest.raises(StoreUnavailable, match="closed"):
         await before.issued("x")
 
@@ -64,11 +64,11 @@ async def test_a_reload_keeps_the_gateway_and_finds_the_store_again(proxy: Proxy
     under_way = await proxy.request(make_flow(KEYED))
     proxy.addon.running()
     addons.remove(proxy.addon)
-    assert proxy.addon._service.store is None and "_latetls" not in addons
+    assert proxy.addon._runtime.store is None and "_latetls" not in addons
     addons.add(proxy.addon)
     proxy.addon.configure(set(proxy.context.options.keys()))
     proxy.addon.running()
-    assert proxy.gateway.ports == ports and proxy.addon._service.store is not None
+    assert proxy.gateway.ports == ports and proxy.addon._runtime.store is not None
     assert is_bridged(await proxy.request(make_flow(KEYED)))
     proxy.addon.error(under_way)
     assert under_way.request.host == "api.anthropic.com"

@@ -44,12 +44,12 @@ class Models:
 @pytest.fixture
 async def local(proxy: Proxy) -> AsyncIterator[Proxy]:
     proxy.set(sessionbridge_upstream=False, mode=["regular", MODE])
-    proxy.addon._service.dispatcher = Models()  # type: ignore[assignment]
+    proxy.addon._runtime.dispatcher = Models()  # type: ignore[assignment]
     yield proxy
 
 
 def asked(proxy: Proxy) -> int:
-    dispatcher: Any = proxy.addon._service.dispatcher
+    dispatcher: Any = proxy.addon._runtime.dispatcher
     return int(dispatcher.asked)
 
 
@@ -124,13 +124,13 @@ async def test_the_guard_is_the_same(local: Proxy) -> None:
 
 
 async def test_our_own_child_cannot_pass_either(local: Proxy) -> None:
-    flow = make_flow({**KEYED, CHILD_HEADER: local.addon._service.secret})
+    flow = make_flow({**KEYED, CHILD_HEADER: local.addon._runtime.secret})
     status, error = refusal(await local.request(flow))
     assert status == 403 and "sessionbridge_upstream" in error["error"]["message"]
 
 
 async def test_a_cli_that_cannot_be_started(local: Proxy) -> None:
-    dispatcher: Any = local.addon._service.dispatcher
+    dispatcher: Any = local.addon._runtime.dispatcher
     dispatcher.fails = ClaudeFailed("The Claude CLI was not found.")
     status, error = refusal(await local.request(reversed_flow("/v1/models", ANTHROPIC)))
     assert (status, error["error"]["type"]) == (502, "api_error")

@@ -57,7 +57,7 @@ async def test_status_counts_what_is_under_way(proxy: Proxy) -> None:
         "turns: 1 running, 3 waiting · Claude processes: 5 and 2 ready for new conversations"
     )
     await proxy.request(make_flow(KEYED))
-    (live,) = proxy.addon._desk.state().turns
+    (live,) = proxy.addon._admin.state().turns
     assert (live.platform, live.external_id, live.api) == ("sessionbridge", "chat-1", "messages")
 
 
@@ -72,7 +72,7 @@ async def test_a_conversation_is_forgotten_with_its_transcript(
     proxy: Proxy, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     store = known(proxy, "chat-1", "chat-2")
-    dispatcher = proxy.addon._service.dispatcher
+    dispatcher = proxy.addon._runtime.dispatcher
     assert dispatcher is not None
     transcript = dispatcher._profile.transcript("s-chat-1")
     transcript.parent.mkdir(parents=True)
@@ -89,7 +89,7 @@ async def test_it_waits_for_the_turn_under_way(
     proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whose commit would bring back what was forgotten."""
-    locks, key = proxy.addon._service.locks, SessionKey("openclaw", "chat-1", "claude")
+    locks, key = proxy.addon._runtime.locks, SessionKey("openclaw", "chat-1", "claude")
     assert locks is not None
     for name in (key_lock(key), "s-chat-1"):
         store = known(proxy, "chat-1")

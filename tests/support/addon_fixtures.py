@@ -14,7 +14,7 @@ from mitmproxy.http import Headers, HTTPFlow
 
 from sessionbridge.proxy.addon import SessionBridge
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Gateway
+from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 
 with warnings.catch_warnings():
     # mitmproxy 12.2 calls pyparsing by names that pyparsing 3.3 deprecates.
@@ -39,15 +39,15 @@ class Proxy:
         self.context.configure(self.addon, **values)
 
     @property
-    def gateway(self) -> Gateway:
-        assert self.addon._gateway is not None
-        return self.addon._gateway
+    def gateway(self) -> Loopback:
+        assert self.addon._loopback is not None
+        return self.addon._loopback
 
     @property
     def exchanges(self) -> list[Exchange]:
         """Those on their way through the gateway."""
-        assert self.addon._detours is not None
-        return self.addon._detours.exchanges
+        assert self.addon._rerouting is not None
+        return self.addon._rerouting.exchanges
 
     async def request(self, flow: HTTPFlow) -> HTTPFlow:
         """The hooks of a request, as far as they lead before the server is connected to."""

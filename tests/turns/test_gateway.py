@@ -13,7 +13,7 @@ import pytest
 
 from sessionbridge.errors import BridgeError
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
-from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Gateway
+from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 
 SECRET = "what nobody may read in a log"
 
@@ -47,14 +47,14 @@ class Walk:
 
 
 @pytest.fixture
-async def gateway() -> AsyncIterator[Gateway]:
-    opened = Gateway()
+async def gateway() -> AsyncIterator[Loopback]:
+    opened = Loopback()
     yield opened
     await opened.close()
 
 
 @pytest.fixture
-def walk(gateway: Gateway) -> Walk:
+def walk(gateway: Loopback) -> Walk:
     gateway.walk = made = Walk(b"one ", b"two ")
     return made
 
@@ -77,12 +77,12 @@ async def send(port: int, data: bytes) -> bytes:
         await writer.wait_closed()
 
 
-async def bridged(gateway: Gateway, body: bytes = b"{}", *headers: str) -> bytes:
+async def bridged(gateway: Loopback, body: bytes = b"{}", *headers: str) -> bytes:
     ticket, port = gateway.expect(Exchange("messages", None))
     return await send(port, request(ticket, body, *headers))
 
 
-async def test_an_answer(gateway: Gateway, walk: Walk) -> None:
+async def test_an_answer(gateway: Loopback, walk: Walk) -> None:
     answer = await bridged(gateway, b'{"a": 1}')
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 201")
@@ -91,7 +91,7 @@ async def test_an_answer(gateway: Gateway, walk: Walk) -> None:
     assert walk.bodies == [b'{"a": 1}']
 
 
-async def test_each_chunk_leaves_at_once(gateway: Gateway, walk: Walk) -> None:
+async def test_each_chunk_leaves_at_once(gateway: Loopback, walk: Walk) -> None:
     walk.gate = asyncio.Event()
     ticket, port = gateway.expect(Exchange("messages", None))
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -104,20 +104,20 @@ async def test_each_chunk_leaves_at_once(gateway: Gateway, walk: Walk) -> None:
 
 @pytest.mark.parametrize("ticket", ["", "wrong", "wr\xf6ng"])
 async def test_without_its_ticket_nobody_is_served(
-    gateway: Gateway, walk: Walk, ticket: str
+    gateway: Loopback, walk: Walk, ticket: str
 ) -> None:
     gateway.expect(Exchange("messages", None))
     assert (await send(gateway.ports[0], request(ticket))).startswith(b"HTTP/1.1 403")
     assert walk.bodies == []
 
 
-async def test_no_bridge_yet(gateway: Gateway) -> None:
+async def test_no_bridge_yet(gateway: Loopback) -> None:
     assert (await bridged(gateway)).startswith(b"HTTP/1.1 403")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
 async def test_whatever_the_method_a_ticket_is_needed(
-    gateway: Gateway, walk: Walk, method: str
+    gateway: Loopback, walk: Walk, method: str
 ) -> None:
     """What is refused before its body is there may be anything."""
     ticket, port = gateway.expect(Exchange("messages", None))
@@ -127,7 +127,7 @@ async def test_whatever_the_method_a_ticket_is_needed(
     assert len(walk.bodies) == 1
 
 
-async def test_forgotten_tickets_are_worth_nothing(gateway: Gateway, walk: Walk) -> None:
+async def test_forgotten_tickets_are_worth_nothing(gateway: Loopback, walk: Walk) -> None:
     ticket, port = gateway.expect(Exchange("messages", None))
     assert gateway.exchange(ticket) is not None
     gateway.forget(ticket)
@@ -136,7 +136,7 @@ async def test_forgotten_tickets_are_worth_nothing(gateway: Gateway, walk: Walk)
     assert (await send(port, request(ticket))).startswith(b"HTTP/1.1 403")
 
 
-async def test_the_ports_share_the_load(gateway: Gateway) -> None:
+async def test_the_ports_share_the_load(gateway: Loopback) -> None:
     expected = [gateway.expect(Exchange("messages", None)) for _ in range(32)]
     assert set(Counter(port for _, port in expected).values()) == {2}
     freed = expected[5]
@@ -145,18 +145,18 @@ async def test_the_ports_share_the_load(gateway: Gateway) -> None:
     assert len({ticket for ticket, _ in expected}) == 32
 
 
-async def test_it_listens_on_this_machine_only(gateway: Gateway) -> None:
+async def test_it_listens_on_this_machine_only(gateway: Loopback) -> None:
     sockets = gateway._server._sockets.values()
     assert {socket.getsockname()[0] for socket in sockets} == {"127.0.0.1"}
 
 
-async def test_chunked_requests(gateway: Gateway, walk: Walk) -> None:
+async def test_chunked_requests(gateway: Loopback, walk: Walk) -> None:
     body = b'2\r\n{"\r\n5\r\na": 1\r\n1\r\n}\r\n0\r\n\r\n'
     answer = await bridged(gateway, body, "Transfer-Encoding: chunked")
     assert answer.startswith(b"HTTP/1.1 201") and walk.bodies == [b'{"a": 1}']
 
 
-async def test_codings_are_undone_from_the_last(gateway: Gateway, walk: Walk) -> None:
+async def test_codings_are_undone_from_the_last(gateway: Loopback, walk: Walk) -> None:
     body = zlib.compress(gzip.compress(b'{"a": 1}'))
     await bridged(gateway, body, "Content-Encoding: x-gzip", "Content-Encoding: deflate")
     assert walk.bodies == [b'{"a": 1}']
@@ -171,21 +171,21 @@ async def test_codings_are_undone_from_the_last(gateway: Gateway, walk: Walk) ->
     ],
 )
 async def test_a_body_that_cannot_be_decoded_is_refused_by_the_walk(
-    gateway: Gateway, walk: Walk, coding: str, status: int, says: str
+    gateway: Loopback, walk: Walk, coding: str, status: int, says: str
 ) -> None:
     await bridged(gateway, b"{}", f"Content-Encoding: {coding}")
     (refused,) = walk.refused
     assert refused is not None and refused.status == status and says in refused.message
 
 
-async def test_a_body_beyond_tornados_own_limit(gateway: Gateway, walk: Walk) -> None:
+async def test_a_body_beyond_tornados_own_limit(gateway: Loopback, walk: Walk) -> None:
     body = bytes(101 * 1024 * 1024)
     assert (await bridged(gateway, body)).startswith(b"HTTP/1.1 201")
     assert [len(body) for body in walk.bodies] == [len(body)]
 
 
 async def test_a_body_beyond_all_limits(
-    gateway: Gateway, walk: Walk, caplog: pytest.LogCaptureFixture
+    gateway: Loopback, walk: Walk, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.CRITICAL, "tornado.general")
     ticket, port = gateway.expect(Exchange("messages", None))
@@ -193,7 +193,7 @@ async def test_a_body_beyond_all_limits(
     assert (await send(port, head)).startswith(b"HTTP/1.1 400") and walk.bodies == []
 
 
-async def test_a_client_that_leaves_ends_the_walk(gateway: Gateway, walk: Walk) -> None:
+async def test_a_client_that_leaves_ends_the_walk(gateway: Loopback, walk: Walk) -> None:
     walk.gate = asyncio.Event()
     ticket, port = gateway.expect(Exchange("messages", None))
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -203,7 +203,7 @@ async def test_a_client_that_leaves_ends_the_walk(gateway: Gateway, walk: Walk) 
     await asyncio.wait_for(walk.ended.wait(), 10)
 
 
-async def test_a_client_that_leaves_before_the_first_byte(gateway: Gateway) -> None:
+async def test_a_client_that_leaves_before_the_first_byte(gateway: Loopback) -> None:
     class Silent(Walk):
         async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
             self.begun.set()
@@ -222,7 +222,7 @@ async def test_a_client_that_leaves_before_the_first_byte(gateway: Gateway) -> N
     await asyncio.wait_for(walk.ended.wait(), 10)
 
 
-async def test_closing_ends_what_is_under_way(walk: Walk, gateway: Gateway) -> None:
+async def test_closing_ends_what_is_under_way(walk: Walk, gateway: Loopback) -> None:
     walk.gate = asyncio.Event()
     ticket, port = gateway.expect(Exchange("messages", None))
     reader, writer = await asyncio.open_connection(HOST, port)
@@ -236,7 +236,7 @@ async def test_closing_ends_what_is_under_way(walk: Walk, gateway: Gateway) -> N
 
 
 async def test_a_fault_of_the_walk_tells_nothing(
-    gateway: Gateway, walk: Walk, caplog: pytest.LogCaptureFixture
+    gateway: Loopback, walk: Walk, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     walk.fails = RuntimeError(SECRET)

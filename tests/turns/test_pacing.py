@@ -22,7 +22,7 @@ from sessionbridge.model import (
     TextDelta,
     Usage,
 )
-from sessionbridge.turns.timeouts import Limits, paced
+from sessionbridge.turns.timeouts import Limits, timed
 
 STARTED = Started("msg_1", "claude-x", Usage())
 TEXT = TextDelta(0, "hi")
@@ -61,14 +61,14 @@ class Producer:
 
 async def test_deltas_pass_in_order() -> None:
     producer = Producer(STARTED, TEXT, FINISHED)
-    assert [delta async for delta in paced(producer.run(), FAR)] == [STARTED, TEXT, FINISHED]
+    assert [delta async for delta in timed(producer.run(), FAR)] == [STARTED, TEXT, FINISHED]
     assert producer.end == "properly"
 
 
 async def test_silence_becomes_pings() -> None:
     producer = Producer(STARTED, None, FINISHED)
     seen: list[Dispatched | Delta | None] = []
-    async for delta in paced(producer.run(), FAR, ping_interval=SHORT):
+    async for delta in timed(producer.run(), FAR, ping_interval=SHORT):
         seen.append(delta)
         if seen.count(None) == 2:
             producer.gate.set()
@@ -79,7 +79,7 @@ async def test_silence_becomes_pings() -> None:
 async def test_no_first_token() -> None:
     producer = Producer(None, FINISHED)
     with pytest.raises(TimedOut, match=r"no first token within 0\.01 s") as caught:
-        async for _ in paced(producer.run(), Limits(first=SHORT, whole=60)):
+        async for _ in timed(producer.run(), Limits(first=SHORT, whole=60)):
             pass
     assert caught.value.status == 504
     assert producer.end == "stopped"
@@ -89,14 +89,14 @@ async def test_a_process_that_has_taken_the_plan_has_not_said_anything() -> None
     plan = Plan("fresh", "first_turn", None, (), Message("user", ({"type": "text", "text": "x"},)))
     producer = Producer(Dispatched(plan, "session", "claude", "new"), None, FINISHED)
     with pytest.raises(TimedOut, match="no first token"):
-        async for _ in paced(producer.run(), Limits(first=SHORT, whole=60)):
+        async for _ in timed(producer.run(), Limits(first=SHORT, whole=60)):
             pass
 
 
 async def test_no_end() -> None:
     producer = Producer(STARTED, None, FINISHED)
     with pytest.raises(TimedOut, match=r"not complete after 0\.02 s"):
-        async for _ in paced(producer.run(), Limits(first=60, whole=2 * SHORT)):
+        async for _ in timed(producer.run(), Limits(first=60, whole=2 * SHORT)):
             pass
     assert producer.end == "stopped"
 
@@ -104,7 +104,7 @@ async def test_no_end() -> None:
 async def test_the_first_token_limit_is_over_once_something_was_said() -> None:
     producer = Producer(STARTED, None, FINISHED)
     seen: list[Dispatched | Delta | None] = []
-    async for delta in paced(producer.run(), Limits(first=SHORT, whole=60), ping_interval=SHORT):
+    async for delta in timed(producer.run(), Limits(first=SHORT, whole=60), ping_interval=SHORT):
         seen.append(delta)
         if seen.count(None) == 3:
             producer.gate.set()
@@ -114,7 +114,7 @@ async def test_the_first_token_limit_is_over_once_something_was_said() -> None:
 async def test_a_slow_reader_loses_nothing() -> None:
     producer = Producer(STARTED, TEXT, FINISHED)
     seen: list[Dispatched | Delta | None] = []
-    async for delta in paced(producer.run(), Limits(first=SHORT, whole=SHORT)):
+    async for delta in timed(producer.run(), Limits(first=SHORT, whole=SHORT)):
         seen.append(delta)
         await asyncio.sleep(3 * SHORT)
     assert seen == [STARTED, TEXT, FINISHED]
@@ -124,7 +124,7 @@ async def test_an_error_comes_after_what_was_said() -> None:
     producer = Producer(STARTED, TEXT, ApiFailed(529, "overloaded"))
     seen: list[Dispatched | Delta | None] = []
     with pytest.raises(ApiFailed):
-        async for delta in paced(producer.run(), FAR):
+        async for delta in timed(producer.run(), FAR):
             seen.append(delta)
     assert seen == [STARTED, TEXT]
 
@@ -132,7 +132,7 @@ async def test_an_error_comes_after_what_was_said() -> None:
 @pytest.mark.parametrize("steps", [(), (STARTED, TEXT)])
 async def test_half_an_answer_does_not_pass_for_a_whole_one(steps: tuple[Delta, ...]) -> None:
     with pytest.raises(ClaudeFailed, match="ended before its answer"):
-        async for _ in paced(Producer(*steps).run(), FAR):
+        async for _ in timed(Producer(*steps).run(), FAR):
             pass
 
 
@@ -142,13 +142,13 @@ async def test_a_producer_cancelled_from_within_is_not_waited_for() -> None:
         raise asyncio.CancelledError
 
     with pytest.raises(ClaudeFailed):
-        async for _ in paced(gives_up(), FAR):
+        async for _ in timed(gives_up(), FAR):
             pass
 
 
 async def test_leaving_stops_the_producer() -> None:
     producer = Producer(STARTED, None, FINISHED)
-    async with aclosing(paced(producer.run(), FAR)) as deltas:
+    async with aclosing(timed(producer.run(), FAR)) as deltas:
         async for _ in deltas:
             await producer.reached.wait()
             break
@@ -159,7 +159,7 @@ async def test_being_cancelled_stops_the_producer() -> None:
     producer = Producer(STARTED, None, FINISHED)
 
     async def read() -> None:
-        async for _ in paced(producer.run(), FAR):
+        async for _ in timed(producer.run(), FAR):
             pass
 
     task = asyncio.create_task(read())
@@ -172,13 +172,13 @@ async def test_being_cancelled_stops_the_producer() -> None:
 
 async def test_never_read_never_begun() -> None:
     producer = Producer(STARTED, FINISHED)
-    await paced(producer.run(), FAR).aclose()
+    await timed(producer.run(), FAR).aclose()
     assert producer.end is None
 
 
 async def test_after_finished_the_producer_ends_properly() -> None:
     producer = Producer(STARTED, FINISHED, None)
-    async with aclosing(paced(producer.run(), FAR)) as deltas:
+    async with aclosing(timed(producer.run(), FAR)) as deltas:
         async for delta in deltas:
             if delta == FINISHED:
                 asyncio.get_running_loop().call_soon(producer.gate.set)
@@ -188,7 +188,7 @@ async def test_after_finished_the_producer_ends_properly() -> None:
 
 async def test_it_ends_properly_though_finished_was_never_read() -> None:
     producer = Producer(STARTED, FINISHED, None)
-    async with aclosing(paced(producer.run(), FAR)) as deltas:
+    async with aclosing(timed(producer.run(), FAR)) as deltas:
         async for delta in deltas:
             assert delta == STARTED
             await producer.reached.wait()
@@ -201,7 +201,7 @@ async def test_after_finished_it_ends_properly_even_while_being_cancelled() -> N
     producer = Producer(STARTED, FINISHED, None)
 
     async def read() -> None:
-        async with aclosing(paced(producer.run(), FAR)) as deltas:
+        async with aclosing(timed(producer.run(), FAR)) as deltas:
             async for delta in deltas:
                 if delta == FINISHED:
                     return

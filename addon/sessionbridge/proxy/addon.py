@@ -1,6 +1,6 @@
 """The hooks and options: what mitmproxy sees of the bridge.
 
-A flow that is ours is sent to the loopback gateway and given its own address back as soon as the
+A flow that is ours is sent to the loopback server and given its own address back as soon as the
 answer begins; every other flow is left byte for byte alone. Nothing that goes wrong here may send
 one of our requests on to the real API: mitmproxy itself would, so each routing hook catches all.
 """
@@ -22,7 +22,7 @@ from sessionbridge.dashboard.pages import Dashboard
 from sessionbridge.errors import BridgeError, Refused, ShuttingDown, presentable
 from sessionbridge.model import Attempt, Origin
 from sessionbridge.proxy import cors, local_api, operator_pages, options
-from sessionbridge.proxy.admin import Desk
+from sessionbridge.proxy.admin import Admin
 from sessionbridge.proxy.console_commands import Commands
 from sessionbridge.proxy.content_view import SessionBridgeView
 from sessionbridge.proxy.direct_responses import answer, refuse
@@ -30,14 +30,14 @@ from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.flow_notes import annotate, keep_stream, note_own
 from sessionbridge.proxy.http_message import is_event_stream, json_body, lowered
 from sessionbridge.proxy.late_tls import LateTls
-from sessionbridge.proxy.passthrough import Watch
-from sessionbridge.proxy.rerouting import Detours
+from sessionbridge.proxy.passthrough import Passthrough
+from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import Routes, is_loopback
 from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.loopback import Gateway
+from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.request_meta import attempt
-from sessionbridge.turns.runtime import Service
+from sessionbridge.turns.runtime import Runtime
 from sessionbridge.turns.shutdown import Shutdown
 
 logger = logging.getLogger(__name__)
@@ -55,12 +55,12 @@ _FOREIGN_PAGE = (
 
 
 class SessionBridge:
-    """The addon. It outlives a reload of the entry file, and so does its gateway."""
+    """The addon. It outlives a reload of the entry file, and so does its loopback server."""
 
     def __init__(self) -> None:
-        self._service = Service()
-        self._gateway: Gateway | None = None
-        self._detours: Detours | None = None
+        self._runtime = Runtime()
+        self._loopback: Loopback | None = None
+        self._rerouting: Rerouting | None = None
         self._settings: config.Settings | None = None
         self._problem = "the addon has not been configured"
         self._unreadable: str | None = None
@@ -68,22 +68,27 @@ class SessionBridge:
         self._origins = Origins.default()
         self._late_tls = LateTls(self.served_here)
         self._upstream = True
-        self._desk = Desk(self._service, lambda: self._detours.exchanges if self._detours else ())
+        self._admin = Admin(
+            self._runtime, lambda: self._rerouting.exchanges if self._rerouting else ()
+        )
         self._dashboard: Dashboard | None = None
         self._errors = Errors()
-        self._watch = Watch(self._service)
+        self._passthrough = Passthrough(self._runtime)
         self._list = FlowList()
-        self.addons = [Commands(self._desk)]
+        self.addons = [Commands(self._admin)]
         self._shutdown: Shutdown | None = None
+
+    def _exchanges(self) -> Sequence[Exchange]:
+        return self._rerouting.exchanges if self._rerouting else ()
 
     # --- life ---------------------------------------------------------------------------------
 
     def load(self, loader: Loader) -> None:
         self._unreadable = options.add(loader)
-        # The proxy accepts connections before `running` is called, so the gateway listens now.
-        if self._gateway is None:
-            self._gateway = Gateway()
-            self._detours = Detours(self._gateway)
+        # The proxy accepts connections before `running` is called, so the loopback server listens now.
+        if self._loopback is None:
+            self._loopback = Loopback()
+            self._rerouting = Rerouting(self._loopback)
         contentviews.add(SessionBridgeView)
 
     def configure(self, updated: set[str]) -> None:
@@ -114,16 +119,16 @@ class SessionBridge:
         patience = settings.timeout + _TCP_TIMEOUT_MARGIN
         if ctx.options.tcp_timeout < patience:
             ctx.options.update(tcp_timeout=patience)
-        assert self._gateway is not None
-        self._gateway.walk = self._service.bridge(settings)
-        reports, desk = self._service.reports, self._desk
-        self._dashboard = Dashboard(reports, desk.state, desk.said, self._errors)
+        assert self._loopback is not None
+        self._loopback.walk = self._runtime.bridge(settings)
+        reports, admin = self._runtime.reports, self._admin
+        self._dashboard = Dashboard(reports, admin.state, admin.said, self._errors)
         self._settings = settings
 
     def running(self) -> None:
         ctx.master.addons.add(self._late_tls)
         if self._shutdown is None:
-            self._shutdown = Shutdown(self._service.finish, ctx.master.shutdown)
+            self._shutdown = Shutdown(self._runtime.finish, ctx.master.shutdown)
             self._shutdown.listen()
         if not ctx.options.listen_host:
             logger.warning(
@@ -134,7 +139,7 @@ class SessionBridge:
     def done(self) -> None:
         if self._late_tls.registered:
             ctx.master.addons.remove(self._late_tls)
-        self._service.close()
+        self._runtime.close()
 
     # --- connections --------------------------------------------------------------------------
 
@@ -159,7 +164,7 @@ class SessionBridge:
             await self._decide(flow, body_is_here=False)
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if self._detours is None or flow not in self._detours:
+        if self._rerouting is None or flow not in self._rerouting:
             await self._decide(flow, body_is_here=True)
 
     async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
@@ -183,11 +188,11 @@ class SessionBridge:
             if body_is_here:
                 self._refuse(flow, api or "messages", error)
             else:
-                self._refuse_at_gateway(flow, api or "messages", error)
+                self._refuse_at_loopback(flow, api or "messages", error)
 
     async def _route(self, flow: http.HTTPFlow, api: str, *, body_is_here: bool) -> None:
         headers = lowered(flow.request.headers)
-        if await self._service.is_our_child(headers):
+        if await self._runtime.is_our_child(headers):
             if self._upstream:
                 note_own(flow)
                 return
@@ -198,7 +203,7 @@ class SessionBridge:
         if self._is_claude_code(headers, origin, settings):
             return
         ours = origin is not None or settings.unkeyed != "passthrough"
-        if ours or await self._service.goes_on(body):
+        if ours or await self._runtime.goes_on(body):
             self._guard(flow, settings)
             self._send_to_gateway(flow, Exchange(api, origin, _attempt(flow, headers)))
 
@@ -248,7 +253,7 @@ class SessionBridge:
         self._errors.count(type(refuse(flow, api, error)).__name__)
         self._share(flow)
 
-    def _refuse_at_gateway(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
+    def _refuse_at_loopback(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
         """A response cannot be given to a request whose body mitmproxy may stream on."""
         try:
             self._send_to_gateway(flow, Exchange(api, None, refused=presentable(error)))
@@ -283,9 +288,9 @@ class SessionBridge:
         settings = self._usable_settings()
         self._guard(flow, settings)
         inquiry = local_api.inquiry(flow.request.method, flow.request.path, headers)
-        assert self._service.dispatcher is not None
+        assert self._runtime.dispatcher is not None
         # The first time a process has to be started for it, which takes most of a second.
-        body = local_api.answer(inquiry, await self._service.dispatcher.models(), settings.models)
+        body = local_api.answer(inquiry, await self._runtime.dispatcher.models(), settings.models)
         answer(flow, 200, body)
         if flow.request.method == "HEAD" and flow.response:
             flow.response.raw_content = b""  # its length stays told
@@ -310,15 +315,15 @@ class SessionBridge:
             raise Refused(_FOREIGN_PAGE)
 
     def _send_to_gateway(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        assert self._detours is not None
-        self._detours.begin(flow, exchange)
+        assert self._rerouting is not None
+        self._rerouting.begin(flow, exchange)
         self._tell_shutdown()
 
     # --- responses ----------------------------------------------------------------------------
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        assert self._detours is not None
-        if self._detours.restore(flow):
+        assert self._rerouting is not None
+        if self._rerouting.restore(flow):
             self._share(flow)
         response = flow.response
         if response is None or response.stream:
@@ -330,22 +335,22 @@ class SessionBridge:
     def response(self, flow: http.HTTPFlow) -> None:
         # mitmproxy calls this for flows from a file as well; those are not live.
         if not self._end(flow) and flow.live and self._settings and self._settings.watch:
-            self._watch.passed(flow)
+            self._passthrough.passed(flow)
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         # None of them is bridged.
         if flow.live and self._settings and self._settings.watch:
-            self._watch.heard(flow)
+            self._passthrough.heard(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
-        assert self._detours is not None
-        self._detours.restore(flow)
+        assert self._rerouting is not None
+        self._rerouting.restore(flow)
         self._end(flow)
 
     def _end(self, flow: http.HTTPFlow) -> bool:
         """Whether it was a bridged one."""
-        assert self._detours is not None
-        exchange = self._detours.end(flow)
+        assert self._rerouting is not None
+        exchange = self._rerouting.end(flow)
         if exchange is None:
             return False
         annotate(flow, exchange)
@@ -357,8 +362,8 @@ class SessionBridge:
         return True
 
     def _tell_shutdown(self) -> None:
-        if self._shutdown is not None and self._detours is not None:
-            self._shutdown.turns(len(self._detours))
+        if self._shutdown is not None and self._rerouting is not None:
+            self._shutdown.turns(len(self._rerouting))
 
 
 def _attempt(flow: http.HTTPFlow, headers: Mapping[str, str]) -> Attempt:

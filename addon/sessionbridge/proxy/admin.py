@@ -1,4 +1,4 @@
-"""The operator's desk: what there is to know of the bridge at this moment, and what one may do."""
+"""What there is to know of the bridge at this moment, and what its operator may do."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.store import SessionStore, SessionSummary
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.runtime import Service
+from sessionbridge.turns.runtime import Runtime
 
 
-class Desk:
+class Admin:
     """`exchanges` tells the requests that are under way."""
 
-    def __init__(self, service: Service, exchanges: Callable[[], Sequence[Exchange]]) -> None:
-        self._service = service
+    def __init__(self, runtime: Runtime, exchanges: Callable[[], Sequence[Exchange]]) -> None:
+        self._runtime = runtime
         self._exchanges = exchanges
 
     def state(self) -> State:
-        dispatcher, admission = self._service.dispatcher, self._service.admission
+        dispatcher, admission = self._runtime.dispatcher, self._runtime.admission
         live, spares = dispatcher.processes if dispatcher else (0, 0)
         return State(
             turns=[_live_turn(exchange) for exchange in self._exchanges()],
@@ -34,8 +34,8 @@ class Desk:
 
     async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         """See `claude.dispatcher.Dispatcher.said`."""
-        assert self._service.dispatcher is not None
-        return await self._service.dispatcher.said(internal_id, upto, after)
+        assert self._runtime.dispatcher is not None
+        return await self._runtime.dispatcher.said(internal_id, upto, after)
 
     async def sessions(self) -> list[SessionSummary]:
         """Every mapped key, the one used last first. Raises `StoreUnavailable`."""
@@ -50,20 +50,20 @@ class Desk:
             return found
         (key,) = found
         known = await self._reports.ask(lambda store: store.holdings(key))
-        assert self._service.locks is not None
+        assert self._runtime.locks is not None
         # The commit of a turn under way would bring back what is forgotten.
-        async with self._service.locks.hold_all([key_lock(key), *known.sessions]):
+        async with self._runtime.locks.hold_all([key_lock(key), *known.sessions]):
             held = await self._reports.ask(lambda store: store.delete(key))
             for session in held.sessions if held else ():
-                assert self._service.dispatcher is not None
-                await self._service.dispatcher.discard(session)
+                assert self._runtime.dispatcher is not None
+                await self._runtime.dispatcher.discard(session)
         return found if held else []
 
     @property
     def _reports(self) -> StoreThread:
-        if self._service.reports is None:
+        if self._runtime.reports is None:
             raise StoreUnavailable("No sessions are kept: the session map is switched off.")
-        return self._service.reports
+        return self._runtime.reports
 
 
 def _live_turn(exchange: Exchange) -> LiveTurn:

@@ -40,15 +40,15 @@ class Operator(Protocol):
 class Commands:
     """The commands, for mitmproxy to find."""
 
-    def __init__(self, desk: Operator) -> None:
-        self._desk = desk
+    def __init__(self, admin: Operator) -> None:
+        self._admin = admin
         self._telling: set[asyncio.Task[None]] = set()
 
     # mitmproxy's decorator has no types of its own.
     @command.command("sessionbridge.status")  # type: ignore[untyped-decorator]
     def status(self) -> str:
         """Say how many turns run and wait, and how many Claude processes there are."""
-        return status(self._desk.state())
+        return status(self._admin.state())
 
     @command.command("sessionbridge.sessions")  # type: ignore[untyped-decorator]
     def sessions(self) -> None:
@@ -73,7 +73,7 @@ class Commands:
             logger.error("%s", presentable(error).message)
 
     async def _sessions(self) -> str:
-        known = await self._desk.sessions()
+        known = await self._admin.sessions()
         if not known:
             return "No conversation is known yet."
         lines = [session_line(one) for one in known[:_MOST_SESSIONS]]
@@ -82,7 +82,7 @@ class Commands:
         return "\n".join(lines)
 
     async def _forget(self, name: str) -> str:
-        found = await self._desk.forget(name)
+        found = await self._admin.forget(name)
         titles = [f"{key.scope}/{key.external_id}" for key in found]
         if not titles:
             return f"No conversation is called {name}."

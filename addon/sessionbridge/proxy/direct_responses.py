@@ -1,4 +1,4 @@
-"""Answers that the addon gives itself, without the gateway: short ones, and refusals."""
+"""Answers that the addon gives itself, without the loopback server: short ones, and refusals."""
 
 from __future__ import annotations
 

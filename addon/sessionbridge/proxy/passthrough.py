@@ -25,7 +25,7 @@ from sessionbridge.proxy.flow_notes import note_own, note_passed
 from sessionbridge.proxy.http_message import decoded, lowered
 from sessionbridge.sessions.store.passed import PassedTurn
 from sessionbridge.traffic.reading import Reading, api_of, read
-from sessionbridge.turns.runtime import Service
+from sessionbridge.turns.runtime import Runtime
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ _ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"'
 """The types of the events that end an answer of the Responses API."""
 
 
-class Watch:
-    def __init__(self, service: Service) -> None:
-        self._service = service
+class Passthrough:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
         self._reading: set[asyncio.Task[None]] = set()
 
     def passed(self, flow: http.HTTPFlow) -> None:
@@ -79,7 +79,7 @@ class Watch:
         self, flow: http.HTTPFlow, read: Callable[[], Reading | None], started_at: float
     ) -> None:
         ended_at = time.time()
-        if await self._service.is_our_child(lowered(flow.request.headers)):
+        if await self._runtime.is_our_child(lowered(flow.request.headers)):
             note_own(flow)  # and is counted in the turn that made it
             return
         reading = await asyncio.to_thread(read)
@@ -87,8 +87,8 @@ class Watch:
             return
         turn = _turn(flow, reading, reading.usage, (started_at, ended_at))
         note_passed(flow, turn)
-        if self._service.store is not None:
-            await self._service.store.ask(lambda held: held.passed(turn))
+        if self._runtime.store is not None:
+            await self._runtime.store.ask(lambda held: held.passed(turn))
 
 
 def _read(flow: http.HTTPFlow, api: str) -> Reading | None:

@@ -1,5 +1,5 @@
-"""The way of a flow through the gateway: its address is changed there, and is its own again as soon
-as the answer begins."""
+"""The way of a flow through the loopback server: its address is changed there, and is its own again
+as soon as the answer begins."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from mitmproxy import connection, http
 
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Gateway
+from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 
 
 @dataclass(frozen=True, slots=True)
-class _Detour:
+class _Way:
     """The address is the one that the flow was really for."""
 
     exchange: Exchange
@@ -22,12 +22,12 @@ class _Detour:
     port: int
 
 
-class Detours:
+class Rerouting:
     """The flows that are on their way, by id."""
 
-    def __init__(self, gateway: Gateway) -> None:
-        self._gateway = gateway
-        self._under_way: dict[str, _Detour] = {}
+    def __init__(self, loopback: Loopback) -> None:
+        self._loopback = loopback
+        self._under_way: dict[str, _Way] = {}
 
     def __contains__(self, flow: http.HTTPFlow) -> bool:
         return flow.id in self._under_way
@@ -38,17 +38,17 @@ class Detours:
     @property
     def exchanges(self) -> list[Exchange]:
         """In the order they came."""
-        return [detour.exchange for detour in self._under_way.values()]
+        return [way.exchange for way in self._under_way.values()]
 
     def begin(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         request, data = flow.request, flow.request.data
-        ticket, port = self._gateway.expect(exchange)
-        self._under_way[flow.id] = _Detour(exchange, ticket, data.scheme, data.host, data.port)
+        ticket, port = self._loopback.expect(exchange)
+        self._under_way[flow.id] = _Way(exchange, ticket, data.scheme, data.host, data.port)
         request.headers[TICKET_HEADER] = ticket
         if "transfer-encoding" in request.headers:
             pass  # mitmproxy cuts the body into chunks again; a length beside them is refused
         elif request.raw_content is not None:
-            # HTTP/2 requests may lack it, and would reach the gateway without a body.
+            # HTTP/2 requests may lack it, and would reach the loopback server without a body.
             request.headers["content-length"] = str(len(request.raw_content))
         elif "content-length" not in request.headers:
             request.headers["transfer-encoding"] = "chunked"
@@ -60,18 +60,18 @@ class Detours:
     def restore(self, flow: http.HTTPFlow) -> bool:
         """The saved flow shows where the client wanted to go, and keeps no secret. Whether it was
         one of these."""
-        detour = self._under_way.get(flow.id)
-        if detour is None:
+        way = self._under_way.get(flow.id)
+        if way is None:
             return False
         data = flow.request.data
-        data.scheme, data.host, data.port = detour.scheme, detour.host, detour.port
+        data.scheme, data.host, data.port = way.scheme, way.host, way.port
         flow.request.headers.pop(TICKET_HEADER, None)
         return True
 
     def end(self, flow: http.HTTPFlow) -> Exchange | None:
         """What became of the flow, if it was one of these."""
-        detour = self._under_way.pop(flow.id, None)
-        if detour is None:
+        way = self._under_way.pop(flow.id, None)
+        if way is None:
             return None
-        self._gateway.forget(detour.ticket)
-        return detour.exchange
+        self._loopback.forget(way.ticket)
+        return way.exchange

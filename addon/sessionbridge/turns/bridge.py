@@ -46,7 +46,7 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.sessions.store.unkept import UnkeptTurn
 from sessionbridge.turns.admission import Admission, Place
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
-from sessionbridge.turns.timeouts import Limits, paced
+from sessionbridge.turns.timeouts import Limits, timed
 
 logger = logging.getLogger(__name__)
 
@@ -231,7 +231,7 @@ class Bridge:
         running = self._dispatcher.run(job)
         async with (
             self._counted(job, memory, exchange),
-            aclosing(paced(running, self._limits)) as deltas,
+            aclosing(timed(running, self._limits)) as deltas,
         ):
             async for delta in deltas:
                 if delta is not None:

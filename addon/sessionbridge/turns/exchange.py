@@ -1,4 +1,4 @@
-"""One bridged request as the addon, the gateway and the bridge know it."""
+"""One bridged request as the addon, the loopback server and the bridge know it."""
 
 from __future__ import annotations
 

@@ -48,14 +48,14 @@ class Walk(Protocol):
     def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]: ...
 
 
-class Gateway:
+class Loopback:
     """Listens as soon as it is made, so that no early request finds it missing."""
 
     def __init__(self) -> None:
         self.walk: Walk | None = None
         self._expected: dict[str, tuple[Exchange, int]] = {}
         self._under_way: Counter[int] = Counter()
-        application = web.Application([(".*", _Handler, {"gateway": self})], log_function=_quiet)
+        application = web.Application([(".*", _Handler, {"loopback": self})], log_function=_quiet)
         self._server = HTTPServer(application, max_buffer_size=_MAX_BODY, max_body_size=_MAX_BODY)
         self.ports: list[int] = []
         for _ in range(_PORTS):
@@ -86,16 +86,16 @@ class Gateway:
 
 
 class _Handler(web.RequestHandler):
-    def initialize(self, gateway: Gateway) -> None:
-        self._gateway = gateway
+    def initialize(self, loopback: Loopback) -> None:
+        self._loopback = loopback
         self._task: asyncio.Task[None] | None = None
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
 
     async def post(self) -> None:
-        exchange = self._gateway.exchange(self.request.headers.get(TICKET_HEADER, ""))
-        walk = self._gateway.walk
+        exchange = self._loopback.exchange(self.request.headers.get(TICKET_HEADER, ""))
+        walk = self._loopback.walk
         if exchange is None or walk is None:
             self.set_status(403)
             await self.finish("This port serves the proxy only.\n")

@@ -1,4 +1,5 @@
-"""What stands behind the gateway under the options in force: the store, the processes, the bridge.
+"""What stands behind the loopback server under the options in force: the store, the processes, and
+the bridge.
 
 What the new options leave as it was is kept, because turns are under way that still need it.
 """
@@ -21,7 +22,7 @@ from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.bridge import Bridge
 
 
-class Service:
+class Runtime:
     """`store` is None until the first options, and where the session map is switched off. `reports`
     is the same file on a thread of its own, so that no turn waits for a person's question. `secret`
     is what the CLIs that are started show when they call the API through this proxy."""

@@ -22,7 +22,7 @@ class Limits:
     whole: float
 
 
-async def paced(
+async def timed(
     deltas: AsyncGenerator[Dispatched | Delta],
     limits: Limits,
     ping_interval: float = PING_INTERVAL,

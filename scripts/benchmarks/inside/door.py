@@ -3,8 +3,8 @@ its event loop. The addon makes its dispatcher when it is configured, which is a
 name it imported it by: mypy takes that name for private."""
 
 from scripts.benchmarks.inside.ticking import TickingDispatcher
-from scripts.benchmarks.inside.watch import Watch
+from scripts.benchmarks.inside.watch import Passthrough
 from sessionbridge.proxy import addon
 
 addon.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
-addons = [Watch(), *addon.addons]
+addons = [Passthrough(), *addon.addons]
