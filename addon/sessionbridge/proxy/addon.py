@@ -85,7 +85,7 @@ class SessionBridge:
 
     def load(self, loader: Loader) -> None:
         self._unreadable = options.add(loader)
-        # The proxy accepts connections before `running` is called, so the loopback server listens now.
+        # The proxy accepts connections before `running` is called, so this listens now.
         if self._loopback is None:
             self._loopback = Loopback()
             self._rerouting = Rerouting(self._loopback)
