@@ -135,7 +135,7 @@ def running_proxy(
     `options` are `sessionbridge_…` ones; further `arguments` are mitmproxy's own."""
     command = [str(TOOLS / tool), *(["-s", str(door)] if door else [])]
     # After the door, because scripts are called in order and it is to see what that one did.
-    command += ["-s", str(ROOT / "tests" / "recorder.py")] if recorded else []
+    command += ["-s", str(ROOT / "tests" / "support" / "recorder.py")] if recorded else []
     command += ["--listen-host", "127.0.0.1", "--set", f"confdir={home / 'mitm'}"]
     if "--mode" not in arguments:
         command += ["--listen-port", "0"]
