@@ -41,7 +41,7 @@ ANYWHERE = {"sqlite3.connect", "time.sleep", "fcntl.flock", "fcntl.lockf"}
 """Whatever they are called with, they wait."""
 
 
-class Passthrough:
+class Watch:
     """Calls that block, made on the thread of the test; files count within `folder` only, because
     Python itself reads modules and the driver reads the device files it needs."""
 
@@ -59,7 +59,7 @@ class Passthrough:
             self.seen.append(f"{event} {arguments[:1]}")
 
 
-WATCH = Passthrough()
+WATCH = Watch()
 sys.addaudithook(WATCH.hook)  # for good: there is no way to take one back
 
 

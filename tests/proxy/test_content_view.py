@@ -127,9 +127,9 @@ def test_watched_passing_traffic_tells_its_estimate() -> None:
 
 
 def test_an_answer_that_is_none_is_shown_as_it_came() -> None:
-    flow = flow_of("chat", json.dumps(ASKED["chat"]).encode(), b"<html>Bad Loopback", 502)
+    flow = flow_of("chat", json.dumps(ASKED["chat"]).encode(), b"<html>Bad Gateway", 502)
     page = answer_text(flow)
-    assert row(page, "Error") == "502" and page.endswith("\n<html>Bad Loopback\n")
+    assert row(page, "Error") == "502" and page.endswith("\n<html>Bad Gateway\n")
     flow = flow_of("chat", json.dumps(ASKED["chat"]).encode(), b"")
     assert row(answer_text(flow), "Ended") == "not at all: the answer is cut off"
 

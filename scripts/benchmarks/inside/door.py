@@ -1,10 +1,11 @@
 """mitmdump's script for the load figures: the addon as it is, but for who answers, and a watch on
-its event loop. The addon makes its dispatcher when it is configured, which is after this, under the
-name it imported it by: mypy takes that name for private."""
+its event loop. The dispatcher is made when the addon is configured, which is after this, under the
+name it was imported by: mypy takes that name for private."""
 
 from scripts.benchmarks.inside.ticking import TickingDispatcher
-from scripts.benchmarks.inside.watch import Passthrough
+from scripts.benchmarks.inside.watch import Watch
 from sessionbridge.proxy import addon
+from sessionbridge.turns import runtime
 
-addon.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
-addons = [Passthrough(), *addon.addons]
+runtime.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
+addons = [Watch(), *addon.addons]

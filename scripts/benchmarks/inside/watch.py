@@ -64,7 +64,7 @@ class Phase:
         }
 
 
-class Passthrough:
+class Watch:
     """The addon. `Handle._run` is the one place all callbacks of asyncio's loops go through; its
     debug mode times them too, but slows everything down."""
 
