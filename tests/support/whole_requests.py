@@ -21,7 +21,7 @@ from functools import cache
 from typing import Any
 
 from sessionbridge.claude.cli.environment import CHILD_HEADER
-from sessionbridge.cli.demo.scripted_api import Body, Call
+from sessionbridge.cli.demo.scripted_api import Body, Call, spoken
 from sessionbridge.cli.demo.scripted_events import Block
 
 Told = list[tuple[str, list[Block]]]
@@ -149,11 +149,7 @@ def messages(call: Call) -> Told:
 
 def conversation(call: Call) -> list[tuple[str, str]]:
     """The (role, text) pairs of it; messages without text are left out."""
-    told = [
-        (role, "\n".join(block["text"] for block in blocks if block["type"] == "text"))
-        for role, blocks in messages(call)
-    ]
-    return [(role, text) for role, text in told if text]
+    return spoken(messages(call))
 
 
 def check(call: Call, said: Container[str] = ()) -> None:

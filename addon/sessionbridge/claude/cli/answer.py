@@ -211,16 +211,10 @@ class AnswerReader:
         return []
 
     def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
+        if place in self._hidden:
+            self._keep_unsaid(delta)
+            return []
         match delta:
-            case {"type": "text_delta", "text": str(text)} if place in self._hidden:
-                before = self._unsaid.get(self._blocks_before, "")
-                self._unsaid[self._blocks_before] = before + text
-                return []
-            case {"type": "input_json_delta", "partial_json": str(text)} if place in self._hidden:
-                self._unsaid_value += text if self._structured else ""
-                return []
-            case _ if place in self._hidden:
-                return []
             case {"type": "text_delta", "text": str(text)}:
                 self._said_in_round |= text != ""
                 self._said[place]["text"].append(text)
@@ -234,6 +228,14 @@ class AnswerReader:
                 self._said[place]["signature"].append(signature)
                 return [ThinkingSignature(place, signature)]
         return []
+
+    def _keep_unsaid(self, delta: dict[str, Any]) -> None:
+        match delta:
+            case {"type": "text_delta", "text": str(text)}:
+                before = self._unsaid.get(self._blocks_before, "")
+                self._unsaid[self._blocks_before] = before + text
+            case {"type": "input_json_delta", "partial_json": str(text)} if self._structured:
+                self._unsaid_value += text
 
     def _close_round(self) -> list[Delta]:
         if self._said_in_round and self._stop_in_round is None:

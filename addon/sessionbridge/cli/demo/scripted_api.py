@@ -172,11 +172,16 @@ def messages(body: Body) -> list[tuple[str, list[Block]]]:
 
 def conversation(body: Body) -> list[tuple[str, str]]:
     """The (role, text) pairs of it; messages without text are left out."""
-    told = [
+    return spoken(messages(body))
+
+
+def spoken(told: Sequence[tuple[str, Sequence[Block]]]) -> list[tuple[str, str]]:
+    """Of each message that has a text, who said it and all of it."""
+    joined = [
         (role, "\n".join(block["text"] for block in blocks if block["type"] == "text"))
-        for role, blocks in messages(body)
+        for role, blocks in told
     ]
-    return [(role, text) for role, text in told if text]
+    return [(role, text) for role, text in joined if text]
 
 
 def text_of(content: str | Sequence[Block]) -> str:
