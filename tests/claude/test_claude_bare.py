@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.cli.demo.scripted_api import Call, Reply
 from sessionbridge.model import Message, Parameters, Tool
 from tests.support.claude_cli import (

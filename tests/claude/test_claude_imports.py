@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.pool.pool import Keep
+from sessionbridge.claude.profile import transcript_path
 from sessionbridge.claude.transcript import imports
-from sessionbridge.claude.transcript.files import transcript_path
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Message
 from tests.support.claude_cli import (

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 from anthropic.types import RefusalStopDetails
 
-from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.model import Message, Parameters, Point, Thinking
 from tests.support.claude_cli import (

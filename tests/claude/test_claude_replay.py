@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import ToolsLost
 from sessionbridge.model import Block, Message, Parameters, Tool

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.pool.dispatcher import Keep
+from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.model import Message, Parameters, Thinking, Tool
 from tests.support.claude_cli import Stage, blocks_of, isolated, job, say, staged_one_way
 

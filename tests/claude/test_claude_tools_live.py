@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.pool.live import LiveProcess
 from sessionbridge.claude.pool.pool import Pool
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.model import Message, Parameters, Plan, Point
 from tests.support.claude_cli import USAGE, Stage, answer, say
 from tests.support.live_processes import kind, serving, stage
-from tests.support.stand_in_processes import LONG, ended, process
+from tests.support.stand_in_processes import a_turn, begin, done, ended, pool_of, process
 from tests.support.tool_rounds import (
     LOOK,
     OTHER,
@@ -53,10 +53,6 @@ def test_other_tools_are_not_for_a_process_that_has_none_of_them() -> None:
     assert job.mode != replace(job, parameters=Parameters(tools=(LOOK, described))).mode
 
 
-async def finish(live: LiveProcess) -> None:
-    await live.cli.finish()
-
-
 def bringing(live: LiveProcess, content: str) -> Job:
     """Results of its one call; what is empty no open call can return."""
     base = Point("hash", live.session_id, str(live.tip), 1, is_tip=True, is_open=True)
@@ -73,25 +69,31 @@ def waiting(session: str, call: str = "a") -> LiveProcess:
 
 async def parked(pool: Pool, *processes: LiveProcess) -> None:
     for live in processes:
-        pool.enter(live)
-        await pool.park(live)
+        await a_turn(pool, live)
+
+
+async def elsewhere(pool: Pool, job: Job) -> None:
+    """A turn of the job that another process has had."""
+    other = process("elsewhere")
+    await begin(pool, other, replace(job, session_id="elsewhere"))
+    await pool.release(other, done(other))
 
 
 async def test_a_process_whose_results_went_elsewhere_is_let_go() -> None:
-    pool = Pool(3, LONG, LONG, finish)
+    pool = pool_of(5)
     idle, open_turn, passed_over = process("idle"), waiting("open", "b"), waiting("passed over")
     await parked(pool, idle, open_turn, passed_over)
     job = bringing(passed_over, "")
     assert not pool.holds(job)
-    pool.let_go(replace(job, system="A side call that resends the history."))
-    assert len(pool) == 3
-    pool.let_go(job)
+    await elsewhere(pool, replace(job, system="A side call that resends the history."))
+    assert pool.counts == (4, 0)
+    await elsewhere(pool, job)
     await pool.leave("passed over")
-    assert [ended(live) for live in (idle, open_turn, passed_over)] == [None, None, "finished"]
+    assert [ended(live) for live in (idle, open_turn, passed_over)] == [None, None, "killed"]
 
 
 async def test_a_process_that_can_take_results_after_all_is_kept_as_before() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     idle, open_turn = process("idle"), waiting("open")
     await parked(pool, idle, open_turn)
     assert not pool.holds(bringing(open_turn, ""))
@@ -102,7 +104,7 @@ async def test_a_process_that_can_take_results_after_all_is_kept_as_before() -> 
 
 
 async def test_another_message_does_not_take_the_place_of_one_in_mid_turn() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     idle, open_turn = process("idle"), waiting("open")
     await parked(pool, idle, open_turn)
     brought = bringing(open_turn, "It is here")

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.claude.profile import config_dir, transcript_path
 from sessionbridge.claude.transcript.files import (
-    config_dir,
     cost_at,
     cost_so_far,
     newest_transcript,
-    transcript_path,
 )
 from sessionbridge.errors import SessionLost
 

@@ -14,7 +14,8 @@ import anthropic
 import openai
 import pytest
 
-from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.web_content import WebContent
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import BadRequest

@@ -17,8 +17,8 @@ from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
 from sessionbridge.claude.cli.environment import CHILD_HEADER, FIXED
 from sessionbridge.claude.cli.process import CliProcess, FeedRefused
-from sessionbridge.claude.pool.dispatcher import Keep
-from sessionbridge.claude.transcript.files import transcript_path
+from sessionbridge.claude.pool.pool import Keep
+from sessionbridge.claude.profile import transcript_path
 from sessionbridge.model import Message
 from tests.support.claude_cli import (
     MODEL,

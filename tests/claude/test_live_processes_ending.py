@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.cli.launcher import ClaudeProfile
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.errors import ClaudeFailed, SessionLost
 from sessionbridge.model import TextDelta
 from tests.support.claude_cli import Answer, answer, children, job, until

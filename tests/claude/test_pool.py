@@ -10,12 +10,22 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.pool.live import LiveProcess
-from sessionbridge.claude.pool.pool import Pool
+from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Message, Plan, Point
 from tests.support.claude_cli import nothing_else_runs, say, until
-from tests.support.stand_in_processes import LONG, MODE, ended, fail, process
+from tests.support.stand_in_processes import (
+    MODE,
+    a_turn,
+    begin,
+    cli,
+    done,
+    ended,
+    fail,
+    pool_of,
+    process,
+)
 
 
 def next_turn(live: LiveProcess, **changes: Any) -> Job:
@@ -26,41 +36,43 @@ def next_turn(live: LiveProcess, **changes: Any) -> Job:
     return replace(job, **changes)
 
 
-async def finish(live: LiveProcess) -> None:
-    await live.cli.finish()
+def slow(session: str, *, may_end: asyncio.Event) -> LiveProcess:
+    """Ends no sooner than it may."""
+    live = process(session)
+    cli(live).may_finish = may_end
+    return live
 
 
-class Slowly:
-    """Ends a process no sooner than it may."""
-
-    def __init__(self) -> None:
-        self.may_end = asyncio.Event()
-        self.begun: list[str] = []
-
-    async def __call__(self, live: LiveProcess) -> None:
-        self.begun.append(live.session_id)
-        await self.may_end.wait()
-        await live.cli.finish()
-
-
-async def a_turn(pool: Pool, live: LiveProcess) -> None:
-    pool.enter(live)
-    await pool.park(live)
+def told_to_end(*processes: LiveProcess) -> bool:
+    return all(cli(live).told_to_finish for live in processes)
 
 
 # --- which process goes on with a job ---------------------------------------------------------
 
 
 async def test_the_process_that_waits_at_the_base_takes_the_next_turn() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     one, two = process("one"), process("two")
     await a_turn(pool, one)
     await a_turn(pool, two)
     assert pool.holds(next_turn(one))
-    assert pool.take(next_turn(one)) is one
+    assert await pool.acquire(next_turn(one), "live") is one
     assert not pool.holds(next_turn(one))  # it is in that turn now
-    assert pool.take(next_turn(two)) is two
+    assert await pool.acquire(next_turn(two), "live") is two
     assert (ended(one), ended(two)) == (None, None)
+
+
+async def test_a_job_whose_process_was_taken_in_between_has_to_go_another_way() -> None:
+    pool = pool_of(2, spare=1)
+    live = process()
+    await a_turn(pool, live)
+    first, second = next_turn(live), next_turn(live)
+    assert pool.holds(first) and pool.holds(second)
+    await pool.acquire(first, "live")
+    for way in ("live", "spare"):
+        with pytest.raises(ClaudeFailed):
+            await pool.acquire(second, way)
+    assert ended(live) is None
 
 
 def renamed(job: Job, **changes: Any) -> Job:
@@ -89,7 +101,7 @@ def at(job: Job, **changes: Any) -> Job:
 async def test_a_turn_that_goes_on_elsewhere_or_otherwise_has_no_process(
     changed: Callable[[Job], Job],
 ) -> None:
-    pool = Pool(1, LONG, LONG, finish)
+    pool = pool_of(1)
     live = process()
     await a_turn(pool, live)
     assert pool.holds(next_turn(live))
@@ -97,7 +109,7 @@ async def test_a_turn_that_goes_on_elsewhere_or_otherwise_has_no_process(
 
 
 async def test_a_process_that_died_while_it_waited_takes_no_turn() -> None:
-    pool = Pool(1, LONG, LONG, finish)
+    pool = pool_of(1)
     live = process()
     await a_turn(pool, live)
     fail(live)
@@ -108,11 +120,11 @@ async def test_a_process_that_died_while_it_waited_takes_no_turn() -> None:
 
 
 async def test_the_one_used_longest_ago_makes_room() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     one, two, three = process("one"), process("two"), process("three")
     await a_turn(pool, one)
     await a_turn(pool, two)
-    await pool.park(pool.take(next_turn(one)))
+    await pool.release(await pool.acquire(next_turn(one), "live"), done(one))
     await a_turn(pool, three)
     await pool.leave("two")
     assert [ended(live) for live in (one, two, three)] == [None, "finished", None]
@@ -120,28 +132,28 @@ async def test_the_one_used_longest_ago_makes_room() -> None:
 
 
 async def test_a_turn_that_begins_makes_room_for_its_own_process() -> None:
-    pool = Pool(1, LONG, LONG, finish)
+    pool = pool_of(1)
     one, two = process("one"), process("two")
     await a_turn(pool, one)
-    pool.enter(two)
+    await begin(pool, two)
     await pool.leave("one")
     assert (ended(one), ended(two)) == ("finished", None)
 
 
 async def test_turns_under_way_are_not_ended_however_many_they_are() -> None:
-    pool = Pool(1, LONG, LONG, finish)
+    pool = pool_of(1)
     one, two = process("one"), process("two")
-    pool.enter(one)
-    pool.enter(two)
+    await begin(pool, one)
+    await begin(pool, two)
     assert (ended(one), ended(two)) == (None, None)
-    await pool.park(one)
+    await pool.release(one, done(one))
     assert (ended(one), ended(two)) == ("finished", None)
-    await pool.park(two)
+    await pool.release(two, done(two))
     assert ended(two) is None
 
 
 async def test_with_no_place_to_wait_a_process_has_ended_when_its_turn_has() -> None:
-    pool = Pool(0, LONG, LONG, finish)
+    pool = pool_of(0)
     live = process()
     await a_turn(pool, live)
     assert ended(live) == "finished"
@@ -149,7 +161,7 @@ async def test_with_no_place_to_wait_a_process_has_ended_when_its_turn_has() -> 
 
 @pytest.mark.parametrize("memory", ["none", "continue"])
 async def test_a_process_without_a_session_of_its_own_does_not_wait(memory: Any) -> None:
-    pool = Pool(9, LONG, LONG, finish)
+    pool = pool_of(9)
     live = process(mode=replace(MODE, memory=memory))
     await a_turn(pool, live)
     assert ended(live) == "finished"
@@ -157,17 +169,17 @@ async def test_a_process_without_a_session_of_its_own_does_not_wait(memory: Any)
 
 
 async def test_a_process_that_died_after_its_answer_does_not_wait() -> None:
-    pool = Pool(9, LONG, LONG, finish)
+    pool = pool_of(9)
     live = process()
-    pool.enter(live)
+    await begin(pool, live)
     fail(live)
-    await pool.park(live)
+    await pool.release(live, done(live))
     assert not pool.holds(next_turn(live))
     assert nothing_else_runs()
 
 
 async def test_a_process_ends_when_it_has_waited_long_enough() -> None:
-    pool = Pool(2, 0.01, LONG, finish)
+    pool = pool_of(2, idle=0.01)
     live = process()
     await a_turn(pool, live)
     await until(lambda: ended(live) == "finished")
@@ -175,20 +187,20 @@ async def test_a_process_ends_when_it_has_waited_long_enough() -> None:
 
 
 async def test_waiting_ends_with_the_next_turn() -> None:
-    pool = Pool(2, 0.01, LONG, finish)
+    pool = pool_of(2, idle=0.01)
     busy, clock = process("busy"), process("clock")
     await a_turn(pool, busy)
-    pool.take(next_turn(busy))
+    await pool.acquire(next_turn(busy), "live")
     await a_turn(pool, clock)
     await until(lambda: ended(clock))  # whose time began later
     assert ended(busy) is None
 
 
 async def test_a_process_is_killed_after_a_turn_that_failed() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     live = process()
     await a_turn(pool, live)
-    await pool.drop(pool.take(next_turn(live)))
+    await pool.release(await pool.acquire(next_turn(live), "live"), None)
     assert ended(live) == "killed"
     assert not pool.holds(next_turn(live))
 
@@ -197,91 +209,92 @@ async def test_a_process_is_killed_after_a_turn_that_failed() -> None:
 
 
 async def test_a_session_has_been_left_when_its_process_has_ended() -> None:
-    slowly = Slowly()
-    pool = Pool(2, LONG, LONG, slowly)
-    one, two = process("one"), process("two")
+    may_end = asyncio.Event()
+    pool = pool_of(2)
+    one, two = slow("one", may_end=may_end), process("two")
     await a_turn(pool, one)
     await a_turn(pool, two)
     leaving = asyncio.create_task(pool.leave("one"))
-    await until(lambda: slowly.begun == ["one"])
+    await until(lambda: told_to_end(one))
     assert not pool.holds(next_turn(one)) and pool.holds(next_turn(two))
     await pool.leave("nobody is there")
     assert not leaving.done()
-    slowly.may_end.set()
+    may_end.set()
     await leaving
     assert (ended(one), ended(two)) == ("finished", None)
 
 
 async def test_a_session_is_not_free_while_its_process_ends_for_another_reason() -> None:
-    slowly = Slowly()
-    pool = Pool(1, LONG, LONG, slowly)
-    live = process("one")
+    may_end = asyncio.Event()
+    pool = pool_of(1)
+    live = slow("one", may_end=may_end)
     await a_turn(pool, live)
-    pool.enter(process("two"))
+    await begin(pool, process("two"))
     leaving = asyncio.create_task(pool.leave("one"))
-    await until(lambda: slowly.begun == ["one"])
+    await until(lambda: told_to_end(live))
     assert not leaving.done()
-    slowly.may_end.set()
+    may_end.set()
     await leaving
     assert ended(live) == "finished"
 
 
 @pytest.mark.parametrize("size", [0, 1], ids=["as its turn ends", "as its session is left"])
 async def test_a_process_that_is_ending_ends_whoever_gives_up_waiting_for_that(size: int) -> None:
-    slowly = Slowly()
-    pool = Pool(size, LONG, LONG, slowly)
-    live = process("one")
-    pool.enter(live)
-    parking = asyncio.create_task(pool.park(live))
+    may_end = asyncio.Event()
+    pool = pool_of(size)
+    live = slow("one", may_end=may_end)
+    await begin(pool, live)
+    parking = asyncio.create_task(pool.release(live, done(live)))
     if size:
         await parking
         parking = asyncio.create_task(pool.leave("one"))
-    await until(lambda: slowly.begun == ["one"])
+    await until(lambda: told_to_end(live))
     parking.cancel()
     await asyncio.wait([parking])
     assert parking.cancelled()
-    slowly.may_end.set()
+    may_end.set()
     await pool.leave("one")
     assert ended(live) == "finished"
 
 
 async def test_closing_ends_those_that_wait_and_lets_turns_end() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     waits, busy = process("waits"), process("busy")
     await a_turn(pool, waits)
-    pool.enter(busy)
+    await begin(pool, busy)
     await pool.close()
     assert (ended(waits), ended(busy)) == ("finished", None)
-    await pool.park(busy)
+    await pool.release(busy, done(busy))
     assert ended(busy) == "finished"
 
 
 async def test_closing_waits_for_those_that_are_ending_already() -> None:
-    slowly = Slowly()
-    pool = Pool(1, LONG, LONG, slowly)
-    one, two = process("one"), process("two")
+    may_end = asyncio.Event()
+    pool = pool_of(1)
+    one, two = slow("one", may_end=may_end), slow("two", may_end=may_end)
     await a_turn(pool, one)
     await a_turn(pool, two)
     closing = asyncio.create_task(pool.close())
-    await until(lambda: slowly.begun == ["one", "two"])
+    await until(lambda: told_to_end(one, two))
     assert not closing.done()
-    slowly.may_end.set()
+    may_end.set()
     await closing
     assert (ended(one), ended(two)) == ("finished", "finished")
     assert nothing_else_runs()
 
 
 async def test_killing_ends_all_at_once_whatever_they_do() -> None:
-    slowly = Slowly()
-    pool = Pool(2, LONG, LONG, slowly)
-    ending, waits, busy = process("ending"), process("waits"), process("busy")
+    may_end = asyncio.Event()
+    pool = pool_of(2)
+    ending = slow("ending", may_end=may_end)
+    waits, busy = process("waits"), process("busy")
     for live in (ending, waits):
         await a_turn(pool, live)
-    pool.enter(busy)  # there is no room for the first any more
-    await until(lambda: slowly.begun == ["ending"])
+    await begin(pool, busy)  # there is no room for the first any more
+    await until(lambda: told_to_end(ending))
     pool.kill()
     assert [ended(live) for live in (ending, waits, busy)] == ["killed"] * 3
-    slowly.may_end.set()
+    may_end.set()
     await pool.close()
 
 
@@ -300,7 +313,7 @@ def bringing(live: LiveProcess, *calls: str) -> Job:
 
 
 async def test_a_process_in_mid_turn_takes_the_results_of_all_its_calls() -> None:
-    pool = Pool(1, LONG, LONG, finish)
+    pool = pool_of(1)
     live = waiting("one")
     await a_turn(pool, live)
     assert pool.holds(bringing(live, "a", "b")) and pool.holds(bringing(live, "b", "a"))
@@ -309,7 +322,7 @@ async def test_a_process_in_mid_turn_takes_the_results_of_all_its_calls() -> Non
 
 
 async def test_a_process_in_mid_turn_makes_room_last() -> None:
-    pool = Pool(2, LONG, LONG, finish)
+    pool = pool_of(2)
     open_turn, idle, newest = waiting("one"), process("two"), process("three")
     await a_turn(pool, open_turn)
     await a_turn(pool, idle)
@@ -320,18 +333,18 @@ async def test_a_process_in_mid_turn_makes_room_last() -> None:
     await a_turn(pool, second)
     await a_turn(pool, third)
     await pool.leave("one")
-    assert [ended(live) for live in (open_turn, newest)] == ["finished", "finished"]
+    assert [ended(live) for live in (open_turn, newest)] == ["killed", "finished"]
     assert [ended(live) for live in (second, third)] == [None, None]
 
 
 async def test_a_process_in_mid_turn_waits_as_long_as_tools_may_take() -> None:
-    pool = Pool(2, LONG, 0.01, finish)
+    pool = pool_of(2, tool_wait=0.01)
     open_turn, idle = waiting("one"), process("two")
     await a_turn(pool, open_turn)
     await a_turn(pool, idle)
-    await until(lambda: ended(open_turn) == "finished")
+    await until(lambda: ended(open_turn) == "killed")
     assert ended(idle) is None
-    patient = Pool(2, 0.01, LONG, finish)
+    patient = pool_of(2, idle=0.01)
     other, clock = waiting("one"), process("two")
     await a_turn(patient, other)
     await a_turn(patient, clock)

@@ -9,12 +9,21 @@ from functools import partial
 
 import pytest
 
+from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.job import Mode
-from sessionbridge.claude.pool.live import LiveProcess
-from sessionbridge.claude.pool.spares import Spares
+from sessionbridge.claude.pool.pool import Pool
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from tests.support.claude_cli import nothing_else_runs, until
-from tests.support.stand_in_processes import LONG, MODE, cli, ended, fail, process
+from tests.support.stand_in_processes import (
+    LONG,
+    MODE,
+    cli,
+    ended,
+    fail,
+    first_turn,
+    pool_of,
+    process,
+)
 
 OTHER = replace(MODE, system="Be long.")
 
@@ -54,11 +63,15 @@ def starts() -> Starts:
     return Starts()
 
 
-def spares(starts: Starts, size: int = 1, idle: float = LONG, room: bool = True) -> Spares:
-    return Spares(size, idle, starts, lambda: room)
+def spares(starts: Starts, size: int = 1, idle: float = LONG, room: bool = True) -> Pool:
+    return pool_of(9, idle, spare=size, start=starts, room=room)
 
 
-async def prepared(spares: Spares, starts: Starts, *modes: Mode) -> None:
+async def take(pool: Pool, mode: Mode) -> LiveProcess:
+    return await pool.acquire(first_turn(process(mode=mode)), "spare")
+
+
+async def prepared(spares: Pool, starts: Starts, *modes: Mode) -> None:
     for mode in modes:
         count = len(starts.made) + 1
         spares.prepare(mode)
@@ -67,12 +80,12 @@ async def prepared(spares: Spares, starts: Starts, *modes: Mode) -> None:
 
 async def test_a_spare_is_there_for_the_mode_it_was_prepared_for(starts: Starts) -> None:
     ahead = spares(starts)
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
     await prepared(ahead, starts, MODE)
-    assert ahead.fits(MODE)
-    assert not ahead.fits(OTHER)
-    assert await ahead.take(MODE) is starts.made[0]
-    assert not ahead.fits(MODE)  # each is taken once
+    assert ahead.has_spare(MODE)
+    assert not ahead.has_spare(OTHER)
+    assert await take(ahead, MODE) is starts.made[0]
+    assert not ahead.has_spare(MODE)  # each is taken once
     await ahead.close()
     assert ended(starts.made[0]) is None  # it belongs to whoever took it
 
@@ -90,7 +103,7 @@ async def test_one_spare_is_enough_for_a_mode(starts: Starts) -> None:
 async def test_no_spare_is_started(starts: Starts, size: int, room: bool) -> None:
     ahead = spares(starts, size, room=room)
     ahead.prepare(MODE)
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
     assert nothing_else_runs()
 
 
@@ -100,7 +113,7 @@ async def test_the_oldest_spare_makes_room_for_another_mode(starts: Starts) -> N
     await prepared(ahead, starts, MODE, OTHER, third)
     await until(lambda: len(starts.running()) == 2)
     assert ended(starts.made[0]) == "finished"
-    assert [ahead.fits(mode) for mode in (MODE, OTHER, third)] == [False, True, True]
+    assert [ahead.has_spare(mode) for mode in (MODE, OTHER, third)] == [False, True, True]
     await ahead.close()
 
 
@@ -108,9 +121,9 @@ async def test_a_spare_that_died_is_not_used_and_another_is_prepared(starts: Sta
     ahead = spares(starts)
     await prepared(ahead, starts, MODE)
     fail(starts.made[0])
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
     await prepared(ahead, starts, MODE)
-    assert await ahead.take(MODE) is starts.made[1]
+    assert await take(ahead, MODE) is starts.made[1]
     await ahead.close()
 
 
@@ -118,13 +131,13 @@ async def test_a_spare_ends_when_it_has_waited_long_enough(starts: Starts) -> No
     ahead = spares(starts, idle=0.01)
     await prepared(ahead, starts, MODE)
     await until(lambda: ended(starts.made[0]) == "finished")
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
 
 
 async def test_a_spare_that_was_taken_does_not_end_with_its_time(starts: Starts) -> None:
     ahead = spares(starts, idle=0.01)
     ahead.prepare(MODE)
-    taken = await ahead.take(MODE)
+    taken = await take(ahead, MODE)
     await prepared(ahead, starts, MODE)
     await until(lambda: ended(starts.made[1]))  # whose time began later
     assert ended(taken) is None
@@ -135,7 +148,7 @@ async def test_a_spare_that_takes_too_long_to_start_is_given_up(starts: Starts) 
     ahead = spares(starts, idle=0.01)
     ahead.prepare(MODE)
     await until(lambda: starts.given_up == 1)
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
     await until(nothing_else_runs)
 
 
@@ -143,8 +156,8 @@ async def test_whoever_takes_a_spare_waits_until_it_has_started(starts: Starts) 
     starts.may_start.clear()
     ahead = spares(starts)
     ahead.prepare(MODE)
-    assert ahead.fits(MODE)
-    taking = asyncio.create_task(ahead.take(MODE))
+    assert ahead.has_spare(MODE)
+    taking = asyncio.create_task(take(ahead, MODE))
     await until(lambda: starts.begun)
     assert not taking.done()
     starts.may_start.set()
@@ -156,7 +169,7 @@ async def test_a_spare_that_nobody_waits_for_any_more_ends(starts: Starts, start
     starts.may_start.clear()
     ahead = spares(starts)
     ahead.prepare(MODE)
-    taking = asyncio.create_task(ahead.take(MODE))
+    taking = asyncio.create_task(take(ahead, MODE))
     await until(lambda: starts.begun)
     if started:
         starts.may_start.set()
@@ -185,7 +198,7 @@ async def test_a_spare_that_fails_to_start_leaves_its_taker_to_another_way(
     starts.fails_with = failure
     ahead = spares(starts)
     ahead.prepare(MODE)
-    taking = asyncio.create_task(ahead.take(MODE))
+    taking = asyncio.create_task(take(ahead, MODE))
     await until(lambda: starts.begun)
     starts.may_start.set()
     with pytest.raises(ClaudeFailed):
@@ -199,10 +212,10 @@ async def test_a_spare_that_failed_to_start_is_told_once_and_not_used(
     starts.fails_with = failure
     ahead = spares(starts)
     ahead.prepare(MODE)
-    await until(lambda: not ahead.fits(MODE))
+    await until(lambda: not ahead.has_spare(MODE))
     starts.fails_with = None
     await prepared(ahead, starts, MODE)
-    assert await ahead.take(MODE) is starts.made[0]
+    assert await take(ahead, MODE) is starts.made[0]
     await ahead.close()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
@@ -217,7 +230,7 @@ async def test_closing_ends_all_spares_and_none_is_started_after(starts: Starts)
     assert (starts.given_up, ended(starts.made[0])) == (1, "finished")
     starts.may_start.set()
     ahead.prepare(MODE)
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
     assert nothing_else_runs()
 
 
@@ -231,6 +244,6 @@ async def test_killing_ends_all_spares_at_once_and_none_is_started_after(starts:
     ahead.kill()
     assert [ended(live) for live in starts.made] == ["killed"] * 3
     ahead.prepare(MODE)
-    assert not ahead.fits(MODE)
+    assert not ahead.has_spare(MODE)
     cli(starts.made[0]).may_finish.set()
     await ahead.close()

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.cli.launcher import ClaudeProfile
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.model import Dispatched, Finished, Message, TextDelta
 from tests.support.claude_cli import (
     Stage,

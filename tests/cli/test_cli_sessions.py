@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from sessionbridge.claude.transcript.files import transcript_path
+from sessionbridge.claude.profile import transcript_path
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.reports.sums import ALTERED

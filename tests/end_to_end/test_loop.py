@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.model import Origin
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.store.locks import Locks

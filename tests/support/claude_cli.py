@@ -14,9 +14,10 @@ from uuid import uuid4
 
 import pytest
 
-from sessionbridge.claude.cli.launcher import ClaudeProfile
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.pool.pool import Keep
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.cli.demo.scripted_api import (
     Body,
     Failure,

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.cli.launcher import ClaudeProfile
-from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.pool.pool import Keep
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.model import Usage
 from tests.support.claude_cli import (
     Answer,

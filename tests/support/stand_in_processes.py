@@ -1,14 +1,21 @@
-"""Live processes whose CLI is none, for tests of who keeps which."""
+"""A pool whose processes have no CLI, for tests of who keeps which."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
 
+from sessionbridge.claude.cli.live_process import LiveProcess, Outcome
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.job import Mode
-from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.pool.pool import Keep, Pool
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools.client_tools import ClientTools
-from tests.support.claude_cli import MODEL
+from sessionbridge.claude.transcript.transcripts import Transcripts
+from sessionbridge.model import Finished, Plan, Usage
+from tests.support.claude_cli import MODEL, say
 
 MODE = Mode("Be brief.", MODEL, "session", compaction=False)
 LONG = 3600.0
@@ -19,6 +26,7 @@ class StandIn(CliProcess):
 
     def __init__(self) -> None:
         self.ended: str | None = None
+        self.told_to_finish = False
         self.may_finish = asyncio.Event()
         self.may_finish.set()
 
@@ -27,6 +35,7 @@ class StandIn(CliProcess):
         return self.ended is None
 
     async def finish(self) -> None:
+        self.told_to_finish = True
         await self.may_finish.wait()
         self.ended = self.ended or "finished"
 
@@ -35,6 +44,19 @@ class StandIn(CliProcess):
 
     def kill_now(self) -> None:
         self.ended = self.ended or "killed"
+
+
+class NoTranscripts(Transcripts):
+    """Of sessions that write none."""
+
+    def __init__(self) -> None:
+        super().__init__(ClaudeProfile(Path(), None, {}, 0, "", {}))
+
+    async def version(self, session_id: str) -> None:
+        return None
+
+    async def written(self, session_id: str, entry: str | None) -> None:
+        pass
 
 
 def process(session: str = "S", mode: Mode = MODE) -> LiveProcess:
@@ -53,5 +75,48 @@ def ended(live: LiveProcess) -> str | None:
 
 
 def fail(live: LiveProcess) -> None:
-    """It dies, and nobody here has ended it."""
-    cli(live).ended = "died"
+    cli(live).ended = "failed"
+
+
+def pool_of(
+    live: int = 0,
+    idle: float = LONG,
+    tool_wait: float = LONG,
+    *,
+    spare: int = 0,
+    start: Callable[[Mode], Awaitable[LiveProcess]] | None = None,
+    room: bool = True,
+) -> Pool:
+    """It gets what `start` returns, or by default the process that was handed to `begin`."""
+
+    async def started(mode: Mode, session_id: str, *_: Any, **__: Any) -> LiveProcess:
+        return await start(mode) if start else _HANDED.pop(session_id)
+
+    return Pool(started, NoTranscripts(), Keep(live, spare, idle, tool_wait), lambda: room)
+
+
+_HANDED: dict[str, LiveProcess] = {}
+
+
+def first_turn(live: LiveProcess) -> Job:
+    mode = live.mode
+    plan = Plan("fresh", "test", None, (), say("First"))
+    return Job(plan, live.session_id, mode.system, mode.model, mode.memory, mode.compaction)
+
+
+async def begin(pool: Pool, live: LiveProcess, job: Job | None = None) -> None:
+    """This process is in a turn now."""
+    job = job or first_turn(live)
+    _HANDED[job.session_id] = live
+    assert await pool.acquire(job, "new") is live
+
+
+def done(live: LiveProcess) -> Outcome:
+    """Its turn has ended well."""
+    end = Finished(live.session_id, (live.tip,), "end_turn", Usage(), 0.0)
+    return Outcome(end, None, holds_it=True, goes_on=True)
+
+
+async def a_turn(pool: Pool, live: LiveProcess) -> None:
+    await begin(pool, live)
+    await pool.release(live, done(live))

@@ -12,7 +12,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from sessionbridge.claude.transcript.files import config_dir
+from sessionbridge.claude.profile import config_dir
 from sessionbridge.cli.checks.claude_settings import check_settings
 from sessionbridge.cli.checks.database import check_database
 from sessionbridge.cli.checks.finding import Finding

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessionbridge.claude.transcript.files import delete, transcript_path
+from sessionbridge.claude.profile import transcript_path
+from sessionbridge.claude.transcript.files import delete
 from sessionbridge.config import locks_folder
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock

@@ -13,8 +13,9 @@ from typing import Any
 
 from sessionbridge.apis.openai_responses.answer import answered
 from sessionbridge.claude.cli.environment import CHILD_HEADER
-from sessionbridge.claude.cli.launcher import ClaudeProfile
-from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher, Keep
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.pool.pool import Keep
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import Settings
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread

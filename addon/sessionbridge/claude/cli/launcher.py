@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -30,20 +28,19 @@ from claude_agent_sdk.types import (
 from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli import image_files
 from sessionbridge.claude.cli.environment import child_environment
+from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.job import Mode
-from sessionbridge.claude.pool.live import LiveProcess
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import SERVER, ClientTools
 from sessionbridge.claude.transcript.disk import on_thread, private
 from sessionbridge.claude.transcript.files import (
-    config_dir,
     cost_at,
     cost_so_far,
     newest_transcript,
-    transcript_path,
 )
-from sessionbridge.model import Effort, MemoryKind, Point, Thinking
+from sessionbridge.model import Effort, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024
 
@@ -52,47 +49,6 @@ _EFFORT: Effort = "high"
 
 _BARE = {"CLAUDE_CODE_ATTRIBUTION_HEADER": "0"}
 """Or a line about the version stands before the system prompt."""
-
-
-@dataclass(frozen=True)
-class ClaudeProfile:
-    """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is where its working directories are; `secret` marks its requests."""
-
-    home: Path
-    cli: Path | None
-    extra: Mapping[str, str]
-    retries: int
-    secret: str
-    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
-
-    @property
-    def bare(self) -> bool:
-        """Bare, the CLI reads no login; it needs an API key. That is the one it would use in any
-        case, and a token, a cloud's switch or a header beside it have the effect they have without
-        (measured with 2.1.332)."""
-        return bool(self.extra.get("ANTHROPIC_API_KEY"))
-
-    def work_dir(self, memory: MemoryKind) -> Path:
-        """Transcripts belong to a working directory, so each kind of memory has its own."""
-        return self.home / "work" / ("continue" if memory == "continue" else "claude")
-
-    @cached_property
-    def config_dir(self) -> Path:
-        return config_dir({**self.inherited, **self.extra})
-
-    @property
-    def temporary_dir(self) -> Path:
-        return self.home / "tmp"
-
-    def transcript(self, internal_id: str) -> Path:
-        return self.transcripts / f"{internal_id}.jsonl"
-
-    @cached_property
-    def transcripts(self) -> Path:
-        """Their folder. Resolves links in the path, which takes longer than all else that is done
-        with it."""
-        return transcript_path(self.config_dir, self.work_dir("session"), "any").parent
 
 
 class Launcher:

@@ -1,138 +1,337 @@
-"""The processes that wait for their session's next turn.
+"""All Claude processes there are, from their start to their end.
 
 A start costs most of a second of one core, a process that waits costs some 200 MB and no time
-(measured): how many there are is bounded, and so is for how long each waits.
+(measured with CLI 2.1.332): how many there are is bounded, and so is for how long each waits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import uuid4
 
-from sessionbridge.claude.job import Job
-from sessionbridge.claude.pool.live import LiveProcess
-from sessionbridge.model import Plan
+from sessionbridge.claude.cli.live_process import LiveProcess, Outcome
+from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.pool.machine import has_room
+from sessionbridge.claude.pool.state import Event, State, after
+from sessionbridge.claude.transcript import imports
+from sessionbridge.claude.transcript.transcripts import Transcripts
+from sessionbridge.errors import BridgeError, ClaudeFailed
+from sessionbridge.model import Plan, Point, Process
+
+logger = logging.getLogger(__name__)
+
+_IN_USE = (State.BUSY, State.IDLE, State.WAITING)
+_SPARES = (State.STARTING, State.SPARE)
+_AT_REST = (State.IDLE, State.WAITING)
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How many processes there may be, how many spares beside them, and how many seconds each may
+    wait for its next turn, or within one for the results of the client's tools. A conversation that
+    a new process has to be given whole is imported as a file from `long` messages on."""
+
+    live: int = 0
+    spare: int = 0
+    idle: float = 600.0
+    tool_wait: float = 600.0
+    long: int = imports.LONG
+
+
+class Start(Protocol):
+    async def __call__(
+        self, mode: Mode, session_id: str, base: Point | None = None, *, fork: bool = False
+    ) -> LiveProcess:
+        """Returns when it is ready to be asked. Raises `BridgeError` and OSError."""
+
+
+@dataclass(eq=False, slots=True)
+class _Member:
+    """A process, from the moment its start is decided on. `job` is the one it has, or had last."""
+
+    mode: Mode
+    start: asyncio.Task[LiveProcess]
+    state: State = State.STARTING
+    job: Job | None = None
+    alarm: asyncio.TimerHandle | None = None
+    end: asyncio.Task[None] | None = None
+
+    @property
+    def process(self) -> LiveProcess | None:
+        """None until it has started, and where it never will."""
+        failed = not self.start.done() or self.start.cancelled() or self.start.exception()
+        return None if failed else self.start.result()
+
+    @property
+    def session_id(self) -> str | None:
+        return self.process.session_id if self.process else None
+
+    @property
+    def waits_for(self) -> frozenset[str]:
+        return self.process.waits_for if self.process else frozenset()
+
+    @property
+    def usable(self) -> bool:
+        """Also while it starts: waiting for that takes no longer than a start of one's own."""
+        return not self.start.done() or (self.process is not None and self.process.cli.alive)
 
 
 class Pool:
-    """At most `size` processes, those in a turn included; each waits for `idle` seconds at most, or
-    for `tool_wait` in the middle of a turn. `retire` ends one that waits."""
+    """Every turn acquires a process here and releases it. At most `keep.live` are in a turn or
+    wait for one, unless more turns run at the same time; spares come on top, and none is started
+    while there is no `room` for one."""
 
     def __init__(
         self,
-        size: int,
-        idle: float,
-        tool_wait: float,
-        retire: Callable[[LiveProcess], Awaitable[None]],
+        start: Start,
+        transcripts: Transcripts,
+        keep: Keep,
+        room: Callable[[], bool] = has_room,
     ) -> None:
-        self._size = size
-        self._idle = idle
-        self._tool_wait = tool_wait
-        self._retire = retire
-        self._busy: set[LiveProcess] = set()
-        self._waiting: dict[str, LiveProcess] = {}
-        """By session, the one that was used longest ago first."""
-        self._alarms: dict[str, asyncio.TimerHandle] = {}
-        self._ending: dict[asyncio.Future[None], LiveProcess] = {}
-        """Their sessions are not free until then."""
+        self._start = start
+        self._transcripts = transcripts
+        self._keep = keep
+        self._room = room
+        self._members: list[_Member] = []
+        """The one that was used longest ago first."""
         self._closed = False
 
-    def __len__(self) -> int:
-        return len(self._busy) + len(self._waiting)
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Those that answer or wait for the next turn of their session, and the spares."""
+        return len(self._in(*_IN_USE)), len(self._in(*_SPARES))
+
+    # --- a turn's process ---------------------------------------------------------------------
 
     def holds(self, job: Job) -> bool:
-        base = job.plan.base
-        if base is None or job.plan.name != "resume":
-            return False
-        waiting = self._waiting.get(base.internal_id)
-        return waiting is not None and waiting.goes_on_with(job)
+        """Whether a process waits where the job goes on."""
+        return self._waiting_for(job) is not None
 
-    def take(self, job: Job) -> LiveProcess:
-        """The process that `holds` the job's session."""
-        assert job.plan.base is not None
-        process = self._removed(job.plan.base.internal_id)
-        self._busy.add(process)
+    def has_spare(self, mode: Mode) -> bool:
+        return self._spare_for(mode) is not None
+
+    async def acquire(self, job: Job, way: Process) -> LiveProcess:
+        """The process that takes the job's turn; one that is `new` starts at the base of its plan.
+        Raises `ClaudeFailed` where there is none of this kind any more, or its start came to
+        nothing, and `SessionLost` where the base is gone."""
+        match way:
+            case "live":
+                member = self._waiting_for(job)
+            case "spare":
+                member = self._spare_for(job.mode)
+            case "new":
+                member = self._begun(job)
+        if member is None:
+            raise ClaudeFailed("The Claude process for this turn was taken by another or ended.")
+        self._move(member, Event.ACQUIRED)
+        member.job = job
+        self._shrink()
+        try:
+            process = await asyncio.shield(member.start)
+            if way == "live":
+                await self._check_transcript(process)
+        except BaseException:
+            await self._drop(member)
+            raise
         return process
 
-    def make_room(self) -> None:
-        """Before one more is started."""
-        self._shrink(self._size - 1)
+    async def release(self, process: LiveProcess, outcome: Outcome | None) -> None:
+        """After its turn, whose `outcome` is None where it failed or was left. The process stays
+        for the next turn, or has ended when this returns; what it said is in its transcript."""
+        member = next(member for member in self._members if member.process is process)
+        stays = outcome is not None and outcome.goes_on
+        try:
+            # Another process may have to go on from there, and one in the middle of its turn may
+            # take its time to write.
+            if outcome and process.cli.alive and (process.waits_for or not stays):
+                await self._transcripts.written(process.session_id, process.tip)
+            if stays:
+                process.transcript = await self._transcripts.version(process.session_id)
+        except BaseException:
+            await self._drop(member)
+            raise
+        if stays:
+            await self._park(member)
+        else:
+            await self._drop(member)
+        if outcome and member.job:
+            self._retire_passed_over(member.job)
 
-    def enter(self, process: LiveProcess) -> None:
-        """One that was started for a turn, or as a spare, and is now in use."""
-        self._busy.add(process)
-        self._shrink(self._size)
-
-    async def park(self, process: LiveProcess) -> None:
-        """After a turn that succeeded."""
-        self._busy.discard(process)
-        if process.mode.memory != "session" or self._closed or not process.cli.alive:
-            await self._retire(process)
+    def prepare(self, mode: Mode) -> None:
+        """Starts a spare in the background, unless there is one."""
+        if self._closed or not self._keep.spare or self.has_spare(mode) or not self._room():
             return
-        session = process.session_id
-        self._waiting[session] = process
-        patience = self._tool_wait if process.waits_for else self._idle
-        self._alarms[session] = asyncio.get_running_loop().call_later(patience, self._end, session)
-        self._shrink(self._size)
-        await self.ended(session)
+        spares = self._in(*_SPARES)
+        while len(spares) >= self._keep.spare:
+            self._retire(spares.pop(0))
+        member = self._add(mode, self._ahead(mode))
+        self._wake_after(self._keep.idle, member)
 
-    def let_go(self, job: Job) -> None:
-        """Ends those that wait for results which the job's turn has had: they came in a way that
-        their process could not take, and nobody will bring them again."""
-        waiting = {
-            session: process
-            for session, process in self._waiting.items()
-            if process.waits_for and process.mode == job.mode
-        }
-        if waiting:
-            had = _results(job.plan)
-            for session, process in waiting.items():
-                if not had.isdisjoint(process.waits_for):
-                    self._end(session)
-
-    async def drop(self, process: LiveProcess) -> None:
-        """After any other turn: it holds more than was committed."""
-        self._busy.discard(process)
-        await process.cli.kill()
+    # --- ends ---------------------------------------------------------------------------------
 
     async def leave(self, session_id: str) -> None:
         """Returns when no process waits in this session any more: two would silently fork it."""
-        if session_id in self._waiting:
-            self._end(session_id)
-        await self.ended(session_id)
+        self._retire_in(session_id)
+        await self._ended(session_id)
 
     async def close(self) -> None:
         """Ends all that wait; those in a turn end with it."""
         self._closed = True
-        for session in list(self._waiting):
-            self._end(session)
-        if self._ending:
-            await asyncio.wait(self._ending)
+        for member in self._in(*_AT_REST, *_SPARES):
+            self._retire(member)
+        await _all(member.end for member in self._members)
 
     def kill(self) -> None:
-        """Ends all of them now, whatever they do."""
+        """Ends all of them now, whatever they do; one that is just starting ends with its start."""
         self._closed = True
-        for process in (*self._busy, *self._waiting.values(), *self._ending.values()):
-            process.cli.kill_now()
+        for member in self._members:
+            if member.process is not None:
+                member.process.cli.kill_now()
+            elif member.state is not State.BUSY:
+                member.start.cancel()
 
-    def _shrink(self, size: int) -> None:
-        while self._waiting and len(self) > size:
-            self._end(min(self._waiting, key=lambda session: _worth(self._waiting[session])))
+    # --- who takes a job ----------------------------------------------------------------------
 
-    def _end(self, session_id: str) -> None:
-        process = self._removed(session_id)
-        ending = asyncio.ensure_future(self._retire(process))
-        self._ending[ending] = process
-        ending.add_done_callback(self._ending.pop)
+    def _waiting_for(self, job: Job) -> _Member | None:
+        if job.plan.name != "resume":
+            return None
+        at_rest = ((member, member.process) for member in self._in(*_AT_REST))
+        return next((m for m, process in at_rest if process and process.goes_on_with(job)), None)
 
-    def _removed(self, session_id: str) -> LiveProcess:
-        self._alarms.pop(session_id).cancel()
-        return self._waiting.pop(session_id)
+    def _spare_for(self, mode: Mode) -> _Member | None:
+        return next((m for m in self._in(*_SPARES) if m.mode == mode and m.usable), None)
 
-    async def ended(self, session_id: str) -> None:
+    def _begun(self, job: Job) -> _Member:
+        self._retire_in(job.session_id)
+        return self._add(job.mode, self._started(job))
+
+    async def _started(self, job: Job) -> LiveProcess:
+        base = job.plan.base
+        await self._ended(job.session_id)
+        if base is not None:
+            # As it ends it writes what the session has cost, and a fork starts from that.
+            await self._ended(base.internal_id)
+        forks = base is not None and base.internal_id != job.session_id
+        return await self._start(job.mode, job.session_id, base, fork=forks)
+
+    async def _ahead(self, mode: Mode) -> LiveProcess:
+        try:
+            return await self._start(mode, str(uuid4()))
+        except (BridgeError, OSError) as error:
+            logger.warning("a spare process was not started: %s", error)
+            raise ClaudeFailed(str(error)) from error
+
+    async def _check_transcript(self, process: LiveProcess) -> None:
+        """A session must outlive its process: what is written to a deleted file is not kept."""
+        if process.waits_for:
+            return  # in the middle of a turn the CLI may still be writing
+        if await self._transcripts.version(process.session_id) != process.transcript:
+            raise ClaudeFailed("The transcript of this Claude session is gone.")
+
+    # --- from state to state ------------------------------------------------------------------
+
+    def _in(self, *states: State) -> list[_Member]:
+        return [member for member in self._members if member.state in states]
+
+    def _add(self, mode: Mode, starting: Coroutine[Any, Any, LiveProcess]) -> _Member:
+        member = _Member(mode, asyncio.create_task(starting))
+        self._members.append(member)
+        member.start.add_done_callback(lambda _: self._has_started(member))
+        return member
+
+    def _has_started(self, member: _Member) -> None:
+        if member.state is State.STARTING:
+            self._move(member, Event.STARTED if member.process else Event.ENDED)
+
+    def _move(self, member: _Member, event: Event) -> None:
+        member.state = after(member.state, event)
+        if member.alarm is not None and event is not Event.STARTED:
+            member.alarm.cancel()
+        if member.state is State.DEAD:
+            self._members.remove(member)
+
+    async def _park(self, member: _Member) -> None:
+        open_turn = bool(member.waits_for)
+        self._move(member, Event.CALLED if open_turn else Event.ANSWERED)
+        self._members.remove(member)
+        self._members.append(member)
+        if member.mode.memory != "session" or self._closed or not member.usable:
+            self._retire(member)
+        else:
+            self._wake_after(self._keep.tool_wait if open_turn else self._keep.idle, member)
+            self._shrink()
+        await _all([member.end])
+
+    def _wake_after(self, seconds: float, member: _Member) -> None:
+        member.alarm = asyncio.get_running_loop().call_later(seconds, self._retire, member)
+
+    def _shrink(self) -> None:
+        while (at_rest := self._in(*_AT_REST)) and len(self._in(*_IN_USE)) > self._keep.live:
+            # In the middle of a turn most worth: without its process that costs more than a start.
+            self._retire(min(at_rest, key=lambda member: member.state is State.WAITING))
+
+    def _retire_in(self, session_id: str) -> None:
+        for member in self._in(*_AT_REST):
+            if member.session_id == session_id:
+                self._retire(member)
+
+    def _retire_passed_over(self, job: Job) -> None:
+        """Those that wait for results which the job's turn has had: they came in a way that their
+        process could not take, and nobody will bring them again."""
+        waiting = [m for m in self._in(State.WAITING) if m.mode == job.mode]
+        had = _results(job.plan) if waiting else set()
+        for member in waiting:
+            if not had.isdisjoint(member.waits_for):
+                self._retire(member)
+
+    async def _drop(self, member: _Member) -> None:
+        """It holds more than was committed."""
+        if member.process is not None:
+            member.process.cli.kill_now()  # first of all, for what follows can be cancelled
+        self._retire(member, at_once=True)
+        await _all([member.end])
+
+    def _retire(self, member: _Member, *, at_once: bool = False) -> None:
+        self._move(member, Event.RETIRED)
+        # A task of its own: it ends whoever gives up waiting for that.
+        member.end = asyncio.create_task(self._end(member, at_once=at_once))
+
+    async def _end(self, member: _Member, *, at_once: bool) -> None:
+        member.start.cancel()  # has no effect on one that has started
+        try:
+            with suppress(BridgeError, OSError, asyncio.CancelledError):
+                process = await member.start
+                try:
+                    if not at_once and await self._may_finish(process):
+                        await process.cli.finish()
+                finally:
+                    await process.cli.kill()
+        finally:
+            self._move(member, Event.ENDED)
+
+    async def _may_finish(self, process: LiveProcess) -> bool:
+        """A CLI that ends adds to its transcript: it would make one anew that was deleted, and hide
+        from the next resume what another proxy has added since (measured with CLI 2.1.332)."""
+        if process.waits_for:
+            return False
+        version = process.transcript
+        return version is None or await self._transcripts.version(process.session_id) == version
+
+    async def _ended(self, session_id: str) -> None:
         """Returns when no process is ending in this session."""
-        if ending := [task for task, p in self._ending.items() if p.session_id == session_id]:
-            await asyncio.wait(ending)
+        ending = [m.end for m in self._in(State.ENDING) if m.session_id == session_id]
+        await _all(ending)
+
+
+async def _all(ends: Iterable[asyncio.Task[None] | None]) -> None:
+    """Waits for those there are."""
+    if waiting := [end for end in ends if end is not None]:
+        await asyncio.wait(waiting)
 
 
 def _results(plan: Plan) -> set[str]:
@@ -140,8 +339,3 @@ def _results(plan: Plan) -> set[str]:
     messages = (*(plan.whole or ()), *plan.feed, plan.ask)
     blocks = (block for message in messages for block in message.blocks)
     return {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
-
-
-def _worth(process: LiveProcess) -> bool:
-    """In the middle of a turn most: without its process that costs more than a new one."""
-    return bool(process.waits_for)

@@ -1,7 +1,7 @@
-"""The CLI's transcript files: where one is, and what its session had cost when it was last left.
+"""What the CLI's transcript files tell: what was said, and what a session has cost.
 
-A transcript is `<config dir>/projects/<slug of the working directory>/<session id>.jsonl`, one JSON
-entry a line. The CLI restores its running cost from the last `cost-state` entry (measured).
+A transcript holds one JSON entry a line. The CLI restores its running cost from the last
+`cost-state` entry (measured).
 """
 
 from __future__ import annotations
@@ -14,28 +14,14 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from sessionbridge.claude.profile import transcript_path
 from sessionbridge.claude.transcript.instructions import instructions_path
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message
 
+Version = tuple[int, ...]
+
 _ROOT = re.compile(rb'"parentUuid":\s*null')
-
-
-def config_dir(environment: Mapping[str, str]) -> Path:
-    """Where a CLI with this environment keeps its files."""
-    named = environment.get("CLAUDE_CONFIG_DIR")
-    return Path(named) if named else Path(environment.get("HOME") or Path.home()) / ".claude"
-
-
-def transcript_path(config: Path, cwd: Path, internal_id: str) -> Path:
-    return _project(config, cwd) / f"{internal_id}.jsonl"
-
-
-def _project(config: Path, cwd: Path) -> Path:
-    # Imported late: it takes more than a second, and most commands never ask for a transcript.
-    from claude_agent_sdk import project_key_for_directory
-
-    return config / "projects" / project_key_for_directory(cwd)
 
 
 def folder_of(transcript: Path) -> Path:
@@ -55,11 +41,11 @@ def delete(transcript: Path) -> None:
 
 def newest_transcript(config: Path, cwd: Path) -> Path | None:
     """The session `--continue` would go on with."""
-    found = _project(config, cwd).glob("*.jsonl")
+    found = transcript_path(config, cwd, "any").parent.glob("*.jsonl")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 
-def file_id(transcript: Path) -> tuple[int, ...] | None:
+def version(transcript: Path) -> Version | None:
     """Tells whether a file is the same and as long as before; None where there is none."""
     try:
         status = transcript.stat()
@@ -79,7 +65,7 @@ def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
     """The messages that end in the entry `upto` and follow the entry `after`, or the beginning.
     Raises `SessionLost` where they are not all there."""
     try:
-        entries = _entries(transcript, file_id(transcript))
+        entries = _entries(transcript, version(transcript))
     except FileNotFoundError as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
     told: set[str] = set()
@@ -101,8 +87,8 @@ def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
 
 
 @lru_cache(maxsize=2)  # whoever looks at a conversation asks for one turn after another
-def _entries(transcript: Path, version: tuple[int, ...] | None) -> Mapping[str, Mapping[str, Any]]:
-    """Those with an id, by it; `version` is the file's `file_id`."""
+def _entries(transcript: Path, _: Version | None) -> Mapping[str, Mapping[str, Any]]:
+    """Those with an id, by it; of another `version` of the file they are others."""
     lines = transcript.read_bytes().splitlines()
     return {entry["uuid"]: entry for entry in map(_entry, lines) if "uuid" in entry}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 
@@ -18,7 +18,20 @@ from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.tools.replay import Replay
 from sessionbridge.claude.tools.values import OwnValues
+from sessionbridge.claude.transcript.files import Version
 from sessionbridge.model import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended. `said` is the answer as the client got it, None where that is nothing to be
+    seen; `holds_it` says whether the CLI shows the model that answer as the client got it. Where
+    the process `goes_on`, it can take the turn that follows."""
+
+    end: Finished
+    said: Message | None
+    holds_it: bool
+    goes_on: bool
 
 
 class LiveProcess:
@@ -33,16 +46,10 @@ class LiveProcess:
         self.mode = mode
         self.session_id = session_id
         self.tip: str | None = None
-        self.transcript: tuple[int, ...] | None = None
-        """The file it writes to (`file_id`) as its last turn left it; None before the first."""
+        self.transcript: Version | None = None
+        """The version of it that its last turn left; None before the first."""
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
-        self.said: Message | None = None
-        """Its last answer as the client got it; None where that is nothing to be seen."""
-        self.holds_what_it_said = True
-        """Whether the CLI shows the model that answer as the client got it."""
-        self.astray = False
-        """Whether it goes on without us: its turn had not ended when the answer had."""
         self._tools = tools
         self._values = OwnValues(mode.parameters.tools)
         self._cost, self._estimated = cost_before, 0.0
@@ -66,9 +73,9 @@ class LiveProcess:
         stop: Sequence[str] = (),
         meter: Meter | None = None,
         patience: float = math.inf,
-    ) -> AsyncGenerator[Delta]:
+    ) -> AsyncGenerator[Delta | Outcome]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
-        yet to be given before it is asked."""
+        yet to be given before it is asked. What comes last is the `Outcome`."""
         structured = self.mode.parameters.schema is not None
         self.cli.stop_at(AnswerEnd(structured=structured, tools=self._tools.names))
         results: Iterator[Block] = iter(())
@@ -108,8 +115,7 @@ class LiveProcess:
                         continue
                     replay.given(delta)
                     if isinstance(delta, Finished):
-                        self._end(answer, delta, replay)
-                        yield delta
+                        yield self._outcome(answer, delta, replay)
                         return
                     yield delta
 
@@ -129,17 +135,17 @@ class LiveProcess:
         if (result := next(results, None)) is not None:
             self._tools.give(result)
 
-    def _end(self, answer: AnswerReader, end: Finished, replay: Replay) -> None:
+    def _outcome(self, answer: AnswerReader, end: Finished, replay: Replay) -> Outcome:
         self.tip, self.session_id = end.tip, end.internal_id
         self._cost, self._estimated = answer.cost, answer.estimated
-        calls = end.stop_reason == "tool_use"
-        self.said = _message(_as_told(answer, end, replay))
+        said = _message(_as_told(answer, end, replay))
         known = bool(answer.calls) and self._tools.names.issuperset(answer.calls.values())
-        if calls and known and replay.has_true_calls:
+        if end.stop_reason == "tool_use" and known and replay.has_true_calls:
             self.waits_for = frozenset(answer.calls)
-            return
-        self.astray = answer.cut
-        self.holds_what_it_said = end.exact and not answer.calls
+            return Outcome(end, said, holds_it=True, goes_on=True)
+        holds_it = end.exact and not answer.calls
+        # An answer that was cut has ended before its turn: the process goes on without us.
+        return Outcome(end, said, holds_it, goes_on=holds_it and not answer.cut)
 
 
 def _as_told(answer: AnswerReader, end: Finished, replay: Replay) -> Mapping[int, Block]:

@@ -1,0 +1,66 @@
+"""Which Claude CLI, where it works, and where it keeps its transcripts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from sessionbridge.model import MemoryKind
+
+
+def config_dir(environment: Mapping[str, str]) -> Path:
+    """Where a CLI with this environment keeps its files."""
+    named = environment.get("CLAUDE_CONFIG_DIR")
+    return Path(named) if named else Path(environment.get("HOME") or Path.home()) / ".claude"
+
+
+def transcript_path(config: Path, cwd: Path, internal_id: str) -> Path:
+    """`<config>/projects/<slug of the working directory>/<session id>.jsonl`."""
+    # Imported late: it takes more than a second, and most commands never ask for a transcript.
+    from claude_agent_sdk import project_key_for_directory
+
+    return config / "projects" / project_key_for_directory(cwd) / f"{internal_id}.jsonl"
+
+
+@dataclass(frozen=True)
+class ClaudeProfile:
+    """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
+    environment; `home` is where its working directories are; `secret` marks its requests."""
+
+    home: Path
+    cli: Path | None
+    extra: Mapping[str, str]
+    retries: int
+    secret: str
+    inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    @property
+    def bare(self) -> bool:
+        """Bare, the CLI reads no login; it needs an API key. That is the one it would use in any
+        case, and a token, a cloud's switch or a header beside it have the effect they have without
+        (measured with 2.1.332)."""
+        return bool(self.extra.get("ANTHROPIC_API_KEY"))
+
+    def work_dir(self, memory: MemoryKind) -> Path:
+        """Transcripts belong to a working directory, so each kind of memory has its own."""
+        return self.home / "work" / ("continue" if memory == "continue" else "claude")
+
+    @cached_property
+    def config_dir(self) -> Path:
+        return config_dir({**self.inherited, **self.extra})
+
+    @property
+    def temporary_dir(self) -> Path:
+        return self.home / "tmp"
+
+    def transcript(self, internal_id: str) -> Path:
+        return self.transcripts / f"{internal_id}.jsonl"
+
+    @cached_property
+    def transcripts(self) -> Path:
+        """Their folder. Resolves links in the path, which takes longer than all else that is done
+        with it."""
+        return transcript_path(self.config_dir, self.work_dir("session"), "any").parent
