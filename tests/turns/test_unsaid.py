@@ -47,6 +47,18 @@ async def test_a_history_kept_here_goes_on_before_them(silent: House, restarts: 
     assert_same(silent.dispatcher.seen[-1], (*seen, WELL, one))
 
 
+async def test_a_history_kept_here_does_not_need_the_session_it_followed(silent: House) -> None:
+    """Each session holds all of its conversation: what it was forked from may be gone."""
+    for said in (user("One"), user("Hm"), user("Hm")):
+        await send(silent, said, origin=SERVER_HELD)
+    first, *_, last = (job.session_id for job in silent.dispatcher.jobs)
+    assert first != last
+    silent.dispatcher.lose(first)
+    answer = await send(silent, user("More"), origin=SERVER_HELD)
+    assert reason(answer) == "imported"
+    assert_same(silent.dispatcher.seen[-1], (user("One"), WELL, user("Hm", "Hm", "More")))
+
+
 async def test_it_may_be_the_first(silent: House) -> None:
     await send(silent, user("Hm"), origin=SERVER_HELD)
     assert_same(await shown(silent, user("More"), origin=SERVER_HELD), (user("Hm", "More"),))

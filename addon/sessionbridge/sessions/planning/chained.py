@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
-from sessionbridge.errors import ResponseNotFound, SessionLost
+from sessionbridge.errors import ResponseNotFound
 from sessionbridge.model import Attempt, Plan
 from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
@@ -52,9 +51,8 @@ class Chained(Remembered):
 
     async def plan_again(self, lost: Plan) -> Plan:
         assert lost.base is not None
-        if lost.base.is_open:
-            with suppress(SessionLost):
-                return await self._plan_without_process(lost.base, self._links)
+        if plan := await self._brought_in(lost, self._links):
+            return plan
         await self._store.forget_session(lost.base.internal_id, unmap=False)
         raise gone()
 

@@ -221,9 +221,8 @@ class Remembered:
         return f"{self._links[-1].hash}@{turn_id}"
 
     async def plan_again(self, lost: Plan) -> Plan:
-        if lost.base is not None and lost.base.is_open:
-            with suppress(SessionLost):
-                return await self._plan_without_process(lost.base, self._links[-1:])
+        if plan := await self._brought_in(lost, self._links[-1:]):
+            return plan
         alone = len(self._links) == 1
         refuse = alone and self._refuse_loss
         if lost.base is not None:
@@ -235,13 +234,27 @@ class Remembered:
             )
         return plan_unknown(self._links, "memory_lost" if alone else None)
 
-    async def _plan_without_process(self, open_turn: Point, new: Sequence[Link]) -> Plan:
+    async def _brought_in(self, lost: Plan, new: Sequence[Link]) -> Plan | None:
+        """How an open turn is gone on from without what is lost: its process, or then the session
+        that it followed, which its own one holds all of. Where the history is kept here, `new` is
+        what is not part of it yet. None where it is no longer known either."""
+        process_is_lost = lost.base is not None and lost.base.is_open
+        open_turn = lost.base if process_is_lost else self._answers
+        if open_turn is None:
+            return None
+        with suppress(SessionLost):
+            return await self._plan_without_process(open_turn, new, follows=process_is_lost)
+        return None
+
+    async def _plan_without_process(
+        self, open_turn: Point, new: Sequence[Link], *, follows: bool
+    ) -> Plan:
         """What is new is brought in, with all that was said since the last turn that can be gone on
-        from. Where the history is kept here, `new` is what is not part of it yet."""
+        from, or from the beginning unless it `follows` that."""
         if self._history == "client":
             lineage = await self._without_tip()
             return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
-        base = await self._store.last_ended(open_turn.turn_id)
+        base = await self._store.last_ended(open_turn.turn_id) if follows else None
         after = base.entry_uuid if base else None
         said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
         *earlier, ask = chain([*said, *(link.message for link in new)])
