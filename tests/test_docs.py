@@ -1,4 +1,4 @@
-"""What the README shows is run here, and what it lists is what there is."""
+"""What README and `docs/` show is run here, what they list is there, and links lead somewhere."""
 
 from __future__ import annotations
 
@@ -20,15 +20,9 @@ from openai import DefaultHttpxClient, OpenAI
 from sessionbridge.config import ConfigFile
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
+from tests.support.documents import DOCUMENTS, README, anchors, blocks, local_links
 from tests.support.proxy import ROOT, Proxy, environment, free_port, running_proxy
 from tests.support.scripted_api import ScriptedServer
-
-README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("certs/*.md"), *ROOT.glob("addon/*.md")]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +50,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (shown,) = blocks("text")
+    (shown,) = blocks(README, "text")
     assert _without_chance(done.stdout) == _without_chance(shown)
 
 
@@ -68,7 +62,7 @@ def _without_chance(text: str) -> list[str]:
 
 @pytest.mark.acceptance(34)
 def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
-    (snippet,) = blocks("python")
+    (snippet,) = blocks(README, "python")
     variables = environment(tmp_path) | {"LLM_BASE_URL": f"http://127.0.0.1:{reverse.ports[1]}/v1"}
     done = subprocess.run(
         [sys.executable, "-c", snippet], env=variables, capture_output=True, text=True, check=False
@@ -78,7 +72,7 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
 
 
 def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
-    (example,) = [block for block in blocks("sh") if block.startswith("curl")]
+    (example,) = [block for block in blocks(README, "sh") if block.startswith("curl")]
     done = subprocess.run(
         shlex.split(at_home(reverse, example).replace("\\\n", " ")),
         env=environment(tmp_path),
@@ -90,7 +84,7 @@ def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
 
 
 def test_the_configuration_example_is_valid() -> None:
-    (example,) = [block for block in blocks("toml") if "[[origins]]" in block]
+    (example,) = [block for block in blocks(README, "toml") if "[[origins]]" in block]
     config = ConfigFile.model_validate(tomllib.loads(example))
     origin = Origins.default(config.origins).detect(
         {}, {"system": "You help.\nConversation: abc", "messages": []}
@@ -102,8 +96,10 @@ def test_the_configuration_example_is_valid() -> None:
 
 def test_the_local_server_example_lists_its_models(tmp_path: Path, api: ScriptedServer) -> None:
     """Its own arguments, at a free port."""
-    (command,) = [block for block in blocks("sh") if "sessionbridge_upstream=false" in block]
-    (table,) = [block for block in blocks("toml") if "[models]" in block]
+    (command,) = [
+        block for block in blocks(README, "sh") if "sessionbridge_upstream=false" in block
+    ]
+    (table,) = [block for block in blocks(README, "toml") if "[models]" in block]
     (tmp_path / "models.toml").write_text(table)
     words = shlex.split(command.replace("\\\n", " "))
     shown = words[words.index("--mode") :]
@@ -126,7 +122,11 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
 
 
 def test_every_option_is_documented_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", README, re.M))
+    rows = dict(
+        re.findall(
+            r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", README.read_text("utf-8"), re.M
+        )
+    )
     with taddons.context() as context:
         options.add(Loader(context.master))
         listed = {
@@ -143,8 +143,12 @@ def test_every_option_is_documented_with_its_default() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", document.read_text("utf-8")):
-        assert (document.parent / target).exists(), target
+    links = local_links(document)
+    assert links or document.name == "CHANGELOG.md"
+    for path, anchor in links:
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
 
 def test_no_document_names_a_machine() -> None:
