@@ -20,7 +20,7 @@ from openai import DefaultHttpxClient, OpenAI
 from sessionbridge.config import ConfigFile
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
-from tests.support.documents import DOCUMENTS, README, anchors, blocks, local_links
+from tests.support.documents import DOCS, DOCUMENTS, README, anchors, blocks, local_links
 from tests.support.proxy import ROOT, Proxy, environment, free_port, running_proxy
 from tests.support.scripted_api import ScriptedServer
 
@@ -62,7 +62,7 @@ def _without_chance(text: str) -> list[str]:
 
 @pytest.mark.acceptance(34)
 def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
-    (snippet,) = blocks(README, "python")
+    (snippet,) = blocks(DOCS / "teams-bot.md", "python")
     variables = environment(tmp_path) | {"LLM_BASE_URL": f"http://127.0.0.1:{reverse.ports[1]}/v1"}
     done = subprocess.run(
         [sys.executable, "-c", snippet], env=variables, capture_output=True, text=True, check=False
@@ -96,10 +96,9 @@ def test_the_configuration_example_is_valid() -> None:
 
 def test_the_local_server_example_lists_its_models(tmp_path: Path, api: ScriptedServer) -> None:
     """Its own arguments, at a free port."""
-    (command,) = [
-        block for block in blocks(README, "sh") if "sessionbridge_upstream=false" in block
-    ]
-    (table,) = [block for block in blocks(README, "toml") if "[models]" in block]
+    page = DOCS / "local-api-server.md"
+    (command,) = [block for block in blocks(page, "sh") if "sessionbridge_upstream=false" in block]
+    (table,) = [block for block in blocks(page, "toml") if "[models]" in block]
     (tmp_path / "models.toml").write_text(table)
     words = shlex.split(command.replace("\\\n", " "))
     shown = words[words.index("--mode") :]
@@ -122,11 +121,8 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
 
 
 def test_every_option_is_documented_with_its_default() -> None:
-    rows = dict(
-        re.findall(
-            r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", README.read_text("utf-8"), re.M
-        )
-    )
+    page = (DOCS / "options.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", page, re.M))
     with taddons.context() as context:
         options.add(Loader(context.master))
         listed = {
@@ -149,6 +145,11 @@ def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {path for path, _ in local_links(README)}
+    assert linked >= {f"docs/{page.name}" for page in DOCS.glob("*.md")}
 
 
 def test_no_document_names_a_machine() -> None:

@@ -21,13 +21,14 @@ from sessionbridge.config import ConfigFile
 from sessionbridge.model import History, Origin
 from sessionbridge.sessions.origins.table import Origins
 from tests.support.bridge_fixtures import House, ask, body, house
-from tests.support.documents import PLATFORMS, README, blocks
+from tests.support.documents import DOCS, PLATFORMS, blocks
 from tests.support.proxy import environment, free_port, running_proxy
 from tests.support.scripted_api import ScriptedServer
 
 __all__ = ["house"]
 
 INDEX = PLATFORMS / "README.md"
+TABLE = (DOCS / "platforms.md").read_text("utf-8")
 PAGES = sorted(path for path in PLATFORMS.glob("*.md") if path != INDEX)
 ORIGINS = Origins.default()
 HISTORY: dict[str, History] = {
@@ -115,11 +116,11 @@ def test_the_index_names_every_page_and_no_other() -> None:
     assert sorted(rows) == [page.name for page in PAGES]
 
 
-def test_the_readmes_table_leads_to_the_pages() -> None:
-    table = "\n".join(re.findall(r"^\|.*$", README.read_text("utf-8"), re.M))
-    linked = set(re.findall(r"\]\(addon/platforms/([\w-]+\.md)\)", table))
+def test_the_table_of_platforms_leads_to_the_pages() -> None:
+    rows = "\n".join(re.findall(r"^\|.*$", TABLE, re.M))
+    linked = set(re.findall(r"\]\(\.\./addon/platforms/([\w-]+\.md)\)", rows))
     assert linked >= {page.name for page in PAGES}
-    assert "(addon/platforms/README.md)" in README.read_text("utf-8").partition("| platform |")[0]
+    assert "(../addon/platforms/README.md)" in TABLE.partition("| platform |")[0]
 
 
 @each_page
@@ -241,8 +242,8 @@ def test_rules_of_ones_own_are_valid_and_win(block: str) -> None:
 
 
 @pytest.mark.parametrize("page", [INDEX, *PAGES], ids=lambda path: path.stem)
-def test_addresses_are_those_of_the_readme(page: Path) -> None:
-    named = dict(re.findall(r"\*\*([MC])\*\* = `([^`]+)`", README.read_text("utf-8")))
+def test_addresses_are_those_of_the_table(page: Path) -> None:
+    named = dict(re.findall(r"\*\*([MC])\*\* = `([^`]+)`", TABLE))
     allowed = {named["M"], f"{named['M']}/v1", named["C"]}
     paths = ("/chat/completions", "/messages")
     for address in _LOCAL.findall(page.read_text("utf-8")):

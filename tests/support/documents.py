@@ -10,13 +10,13 @@ from pathlib import Path
 from tests.support.proxy import ROOT
 
 README = ROOT / "README.md"
-DOCS = sorted((ROOT / "docs").glob("*.md"))
+DOCS = ROOT / "docs"
 PLATFORMS = ROOT / "addon" / "platforms"
 DOCUMENTS = sorted(
     path
     for folder in (
         ROOT,
-        ROOT / "docs",
+        DOCS,
         ROOT / "addon",
         PLATFORMS,
         ROOT / "certs",
