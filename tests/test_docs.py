@@ -84,7 +84,8 @@ def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
 
 
 def test_the_configuration_example_is_valid() -> None:
-    (example,) = [block for block in blocks(README, "toml") if "[[origins]]" in block]
+    page = DOCS / "conversations.md"
+    (example,) = [block for block in blocks(page, "toml") if "[[origins]]" in block]
     config = ConfigFile.model_validate(tomllib.loads(example))
     origin = Origins.default(config.origins).detect(
         {}, {"system": "You help.\nConversation: abc", "messages": []}
