@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,9 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.test import taddons
 from openai import DefaultHttpxClient, OpenAI
 
+from scripts.benchmarks.figures import Figure
+from scripts.benchmarks.page import PAGE as SPEED
+from scripts.benchmarks.page import write
 from sessionbridge.config import ConfigFile
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
@@ -119,6 +123,17 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
         completion = client.chat.completions.create(model="gpt-4.1", messages=hello)
         assert completion.choices[0].message.content == "Nice to meet you, Ivy!"
         assert "sonnet" in completion.model
+
+
+def test_the_benchmarks_keep_their_result_on_the_page_about_speed(tmp_path: Path) -> None:
+    before, _, rest = SPEED.read_text("utf-8").partition("<!-- scripts/bench -->\n")
+    after = rest.partition("<!-- end -->")[2]
+    copy = tmp_path / SPEED.name
+    shutil.copy(SPEED, copy)
+    write([Figure("a turn", {"p50_ms": 1.5}, "≤ 2 ms", True)], {"cores": 2}, copy)
+    kept = copy.read_text("utf-8")
+    assert "| a turn | p50 ms 1.5 | ≤ 2 ms | yes |\n\nMachine: cores 2.\n" in kept
+    assert kept.startswith(before) and kept.endswith(after) and before and after
 
 
 def test_every_option_is_documented_with_its_default() -> None:
