@@ -283,6 +283,7 @@ def fill_as_the_page_tells(home: Path) -> None:
     )
 
 
+@pytest.mark.acceptance(15, 18)
 def test_the_page_on_cost_shows_what_cost_and_savings_print(home: Path) -> None:
     shown = [one for one in shown_on_the_page() if one[0].split()[1] in ("cost", "savings")]
     assert len(shown) == 2
