@@ -1,18 +1,32 @@
-"""Each promise of the two systems this project follows is named by the tests that show it."""
+"""docs/acceptance.md and the tests name the same numbers: what the product must do is shown by a
+test, and each number in a test has its sentence."""
 
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
-PROMISES = set(range(1, 35))
+from tests.support.documents import DOCS
+
+TESTS = Path(__file__).parent
 
 
-def test_every_promise_is_shown_by_a_test() -> None:
-    here = Path(__file__).parent
-    files = *here.glob("test_*.py"), *here.glob("*/test_*.py")
+def listed() -> list[int]:
+    page = (DOCS / "acceptance.md").read_text("utf-8")
+    return [int(number) for number in re.findall(r"^(\d+)\. \S", page, re.M)]
+
+
+def test_the_list_is_numbered_without_a_gap() -> None:
+    numbers = listed()
+    assert len(numbers) >= 34
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def test_every_number_of_the_list_is_in_a_test_and_no_other() -> None:
+    files = *TESTS.glob("test_*.py"), *TESTS.glob("*/test_*.py")
     shown = {row for file in files for row in _rows(file)}
-    assert shown == PROMISES, f"not shown: {sorted(PROMISES - shown)}"
+    assert shown == set(listed())
 
 
 def _rows(file: Path) -> set[int]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.benchmarks import latency, load, readme, store
+from scripts.benchmarks import latency, load, page, store
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
 
@@ -28,7 +28,7 @@ BENCHMARKS: dict[str, Benchmark] = latency.BENCHMARKS | load.BENCHMARKS | store.
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine.")
 @click.option("--only", multiple=True, metavar="NAME", help="Run this one; may be repeated.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Of each benchmark that has rounds.")
-@click.option("--readme", "keep", is_flag=True, help="Keep the result in README.md.")
+@click.option("--keep", is_flag=True, help="Keep the result in docs/speed.md.")
 @click.option("--list", "list_names", is_flag=True, help="Print the names and stop.")
 def main(
     as_json: bool, only: tuple[str, ...], rounds: int | None, keep: bool, list_names: bool
@@ -49,7 +49,7 @@ def main(
     else:
         Console().print(table(figures, before))
     if keep:
-        readme.write(figures, before)
+        page.write(figures, before)
     sys.exit(not all(figure.reached for figure in figures))
 
 

@@ -266,6 +266,7 @@ async def test_two_sessions_at_once_do_not_meet(stage: Stage) -> None:
     ]
 
 
+@pytest.mark.acceptance(7)
 def test_the_command_shown_to_people_is_the_one_it_equals() -> None:
     fresh = job("Hi", session_id="U")
     start = f"claude --print --model {MODEL}"

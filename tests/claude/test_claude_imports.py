@@ -174,7 +174,7 @@ async def stage(
     assert list((tmp_path / "home").glob("run/*")) == []
 
 
-@pytest.mark.acceptance(14)
+@pytest.mark.acceptance(22)
 async def test_the_model_sees_what_was_written_word_for_word(stage: Stage) -> None:
     whole = await stage.answer(job("Who am I?", "import", feed=SIXTY))
     assert stage.blocks == blocks_of(*SIXTY, say("Who am I?"))

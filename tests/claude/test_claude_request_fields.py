@@ -1,5 +1,5 @@
 """Every field of the request that the model gets, beside the conversation (real CLI): each is the
-client's, the API's default, or one of the CLI's own that the README lists."""
+client's, the API's default, or one of the CLI's own that docs/what-the-model-sees.md lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every command and option of `sessionbridge` has help, and the README names every command."""
+"""Every command and option of `sessionbridge` has help, and the documentation names each."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 
 from sessionbridge.cli.main import cli
-from tests.support.proxy import ROOT
+from tests.support.documents import DOCS, README
 
-README = (ROOT / "README.md").read_text("utf-8")
+PAGES = "\n".join(page.read_text("utf-8") for page in (README, *sorted(DOCS.glob("*.md"))))
 
 
 def commands(
@@ -90,13 +90,13 @@ def test_commands_come_in_the_order_people_need_them() -> None:
 
 
 @pytest.mark.parametrize("path", LEAVES, ids=name)
-def test_the_readme_names_every_command(path: tuple[str, ...]) -> None:
+def test_the_documentation_names_every_command(path: tuple[str, ...]) -> None:
     as_script = rf"scripts/run --{path[0]}\b" if path == ("demo",) else rf"scripts/{path[0]}\b"
-    assert re.search(rf"\b{name(path)}\b", README) or re.search(as_script, README), path
+    assert re.search(rf"\b{name(path)}\b", PAGES) or re.search(as_script, PAGES), path
 
 
-@pytest.mark.parametrize("section", re.findall(r"^sessionbridge .*$", README, re.M))
-def test_the_readmes_own_lines_are_commands_with_such_options(section: str) -> None:
+@pytest.mark.parametrize("section", re.findall(r"^sessionbridge .*$", PAGES, re.M))
+def test_the_lines_it_shows_are_commands_with_such_options(section: str) -> None:
     words = shlex.split(section, comments=True)[1:]
     words = words[: words.index(">")] if ">" in words else words
     path = tuple(word for word in words if word in {part for path in NAMED for part in path})

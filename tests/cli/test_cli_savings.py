@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
 import shlex
 import time
 from contextlib import closing
@@ -24,7 +23,7 @@ from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store.passed import PassedTurn
 from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.support.dashboard_fixtures import Change, keep, passing
-from tests.support.proxy import ROOT
+from tests.support.documents import DOCS, blocks
 from tests.support.turn_records import GROUPS
 
 SONNET = "claude-sonnet-4-5"
@@ -260,17 +259,17 @@ def test_a_list_price_is_the_librarys_for_prompt_and_answer(model: str) -> None:
     assert list_price(model, usage) == pytest.approx(float(total))
 
 
-# -- the README -----------------------------------------------------------------------------------
+# -- the page on cost ------------------------------------------------------------------------------
 
 
-def shown_in_readme() -> list[tuple[str, list[str]]]:
+def shown_on_the_page() -> list[tuple[str, list[str]]]:
     """The commands of its console blocks, and what each prints."""
-    readme = (ROOT / "README.md").read_text("utf-8")
-    blocks = re.findall(r"^```console\n\$ (sessionbridge [^\n]+)\n(.*?)^```", readme, re.M | re.S)
-    return [(command, output.splitlines()) for command, output in blocks]
+    shown = [block.splitlines() for block in blocks(DOCS / "cost.md", "console")]
+    assert all(command.startswith("$ sessionbridge ") for command, *_ in shown)
+    return [(command.removeprefix("$ "), output) for command, *output in shown]
 
 
-def fill_as_the_readme_tells(home: Path) -> None:
+def fill_as_the_page_tells(home: Path) -> None:
     """Three turns of each platform, one of them by a model without a price."""
     talk: dict[str, Any] = {"key": OPENCLAW, "internal_id": "session-2"}
     fill(
@@ -284,10 +283,11 @@ def fill_as_the_readme_tells(home: Path) -> None:
     )
 
 
-def test_the_readme_shows_what_cost_and_savings_print(home: Path) -> None:
-    shown = [one for one in shown_in_readme() if one[0].split()[1] in ("cost", "savings")]
+@pytest.mark.acceptance(15, 18)
+def test_the_page_on_cost_shows_what_cost_and_savings_print(home: Path) -> None:
+    shown = [one for one in shown_on_the_page() if one[0].split()[1] in ("cost", "savings")]
     assert len(shown) == 2
-    fill_as_the_readme_tells(home)
+    fill_as_the_page_tells(home)
     for command, lines in shown:
         words = shlex.split(command)[1:]
         result = CliRunner().invoke(cli, ["--home", str(home), *words], catch_exceptions=False)

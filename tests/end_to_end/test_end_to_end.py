@@ -228,7 +228,6 @@ def rows(proxy: Proxy, sql: str, *values: object) -> list[Any]:
         return [dict(row) for row in db.execute(sql, values)]
 
 
-@pytest.mark.acceptance(27)
 def test_nothing_said_is_in_the_database_or_the_log(proxy: Proxy) -> None:
     secret = "xylophone-4711"
     messages_json(proxy, {"X-OpenClaw-Session": "quiet"}, False)([user(f"Keep {secret}.")])

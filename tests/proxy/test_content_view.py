@@ -31,12 +31,11 @@ from tests.support.content_view_fixtures import (
     row,
     sections,
 )
+from tests.support.documents import DOCS
 from tests.support.spoken import user
 from tests.support.traffic_fixtures import ASKED, confused, encoded
 
 __all__ = ["house", "registered"]
-
-README = Path(__file__).parent.parent.parent / "README.md"
 
 
 def bridged(asked: bytes, answer: Answer) -> HTTPFlow:
@@ -194,8 +193,9 @@ def test_other_views_stay_a_click_away() -> None:
     assert contentviews.registry.available_views().count("session bridge") == 1
 
 
-def test_every_reason_the_readme_names_is_explained() -> None:
-    table = README.read_text().partition("| when you |")[2].partition("\n\n")[0]
+def test_every_reason_the_documentation_names_is_explained() -> None:
+    page = (DOCS / "what-the-model-sees.md").read_text("utf-8")
+    table = page.partition("| when you |")[2].partition("\n\n")[0]
     cells = [line.rsplit("|", 2)[1] for line in table.splitlines() if line.count("|") >= 3]
     named = {word for cell in cells for word in re.findall(r"`(\w+)`", cell)} - set(PLANS)
     assert {"continued", "mapper_off"} <= named <= set(REASONS)

@@ -76,6 +76,7 @@ def crashed(path: Path) -> bytes:
     return path.with_name("session_map.db-wal").read_bytes()
 
 
+@pytest.mark.acceptance(5)
 def test_the_sidecars_move_too(path: Path) -> None:
     wal = crashed(path)
     path.write_bytes(b"garbage " * 1000)

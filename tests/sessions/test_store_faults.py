@@ -133,6 +133,7 @@ def test_a_writer_waits_for_another_within_the_timeout(path: Path) -> None:
 # -- read-only, full, unusable --------------------------------------------------------------------
 
 
+@pytest.mark.acceptance(5)
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
 @pytest.mark.parametrize(
     ("folder_mode", "file_mode"), [(0o555, 0o666), (0o777, 0o444), (0o555, 0o444)]
@@ -157,6 +158,7 @@ def test_read_only_is_an_error(tmp_path: Path, folder_mode: int, file_mode: int)
             assert store.count() == 1
 
 
+@pytest.mark.acceptance(5)
 def test_full_is_an_error_and_leaves_no_half_turn(path: Path) -> None:
     with closing(SessionStore.open(path)) as store:
         # SQLite's own limit, as small as the file is now; it answers as a full disk does.

@@ -53,7 +53,7 @@ def _how_to(mitm: Mitm) -> str:
         f"  export SSL_CERT_FILE={mitm.ca}        # Python, Go, curl",
         f"  export NODE_EXTRA_CA_CERTS={mitm.ca}  # Node",
         "and give it a session header, for example X-OpenClaw-Session: my-first-chat",
-        "More clients: certs/README.md and the table of platforms in README.md",
+        "More clients: docs/platforms.md and certs/README.md",
     ]
     return "\n".join(lines)
 

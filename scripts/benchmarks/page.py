@@ -1,4 +1,4 @@
-"""Keeps the last result where people look: between two marks in README.md."""
+"""Keeps the last result where people look: between two marks in docs/speed.md."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from pathlib import Path
 
 from scripts.benchmarks.figures import Figure, Measured
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "speed.md"
 _PLACE = re.compile(r"(<!-- scripts/bench -->\n).*?(<!-- end -->)", re.S)
 
 
-def write(figures: Sequence[Figure], machine: Mapping[str, object]) -> None:
-    text = README.read_text("utf-8")
+def write(figures: Sequence[Figure], machine: Mapping[str, object], page: Path = PAGE) -> None:
+    text = page.read_text("utf-8")
     if not _PLACE.search(text):
-        raise ValueError(f"{README} has no place for the result: <!-- scripts/bench --> … ")
+        raise ValueError(f"{page} has no place for the result: <!-- scripts/bench --> … ")
     shown = f"{_table(figures)}\nMachine: {_named(machine)}.\n"
-    README.write_text(_PLACE.sub(lambda place: place[1] + shown + place[2], text), "utf-8")
+    page.write_text(_PLACE.sub(lambda place: place[1] + shown + place[2], text), "utf-8")
 
 
 def _table(figures: Sequence[Figure]) -> str:

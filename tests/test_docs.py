@@ -1,10 +1,11 @@
-"""What the README shows is run here, and what it lists is what there is."""
+"""What README and `docs/` show is run here, what they list is there, and links lead somewhere."""
 
 from __future__ import annotations
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,19 +18,15 @@ from mitmproxy.addonmanager import Loader
 from mitmproxy.test import taddons
 from openai import DefaultHttpxClient, OpenAI
 
-from sessionbridge.cli.main import cli
+from scripts.benchmarks.figures import Figure
+from scripts.benchmarks.page import PAGE as SPEED
+from scripts.benchmarks.page import write
 from sessionbridge.config import ConfigFile
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
+from tests.support.documents import DOCS, DOCUMENTS, README, anchors, blocks, local_links
 from tests.support.proxy import ROOT, Proxy, environment, free_port, running_proxy
 from tests.support.scripted_api import ScriptedServer
-
-README = (ROOT / "README.md").read_text("utf-8")
-DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("certs/*.md"), *ROOT.glob("addon/*.md")]
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +54,7 @@ def test_the_demo_prints_what_the_readme_shows(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    (shown,) = blocks("text")
+    (shown,) = blocks(README, "text")
     assert _without_chance(done.stdout) == _without_chance(shown)
 
 
@@ -69,7 +66,7 @@ def _without_chance(text: str) -> list[str]:
 
 @pytest.mark.acceptance(34)
 def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
-    (snippet,) = blocks("python")
+    (snippet,) = blocks(DOCS / "teams-bot.md", "python")
     variables = environment(tmp_path) | {"LLM_BASE_URL": f"http://127.0.0.1:{reverse.ports[1]}/v1"}
     done = subprocess.run(
         [sys.executable, "-c", snippet], env=variables, capture_output=True, text=True, check=False
@@ -79,7 +76,7 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
 
 
 def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
-    (example,) = [block for block in blocks("sh") if block.startswith("curl")]
+    (example,) = [block for block in blocks(README, "sh") if block.startswith("curl")]
     done = subprocess.run(
         shlex.split(at_home(reverse, example).replace("\\\n", " ")),
         env=environment(tmp_path),
@@ -91,7 +88,8 @@ def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
 
 
 def test_the_configuration_example_is_valid() -> None:
-    (example,) = [block for block in blocks("toml") if "[[origins]]" in block]
+    page = DOCS / "conversations.md"
+    (example,) = [block for block in blocks(page, "toml") if "[[origins]]" in block]
     config = ConfigFile.model_validate(tomllib.loads(example))
     origin = Origins.default(config.origins).detect(
         {}, {"system": "You help.\nConversation: abc", "messages": []}
@@ -103,8 +101,9 @@ def test_the_configuration_example_is_valid() -> None:
 
 def test_the_local_server_example_lists_its_models(tmp_path: Path, api: ScriptedServer) -> None:
     """Its own arguments, at a free port."""
-    (command,) = [block for block in blocks("sh") if "sessionbridge_upstream=false" in block]
-    (table,) = [block for block in blocks("toml") if "[models]" in block]
+    page = DOCS / "local-api-server.md"
+    (command,) = [block for block in blocks(page, "sh") if "sessionbridge_upstream=false" in block]
+    (table,) = [block for block in blocks(page, "toml") if "[models]" in block]
     (tmp_path / "models.toml").write_text(table)
     words = shlex.split(command.replace("\\\n", " "))
     shown = words[words.index("--mode") :]
@@ -126,8 +125,20 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
         assert "sonnet" in completion.model
 
 
+def test_the_benchmarks_keep_their_result_on_the_page_about_speed(tmp_path: Path) -> None:
+    before, _, rest = SPEED.read_text("utf-8").partition("<!-- scripts/bench -->\n")
+    after = rest.partition("<!-- end -->")[2]
+    copy = tmp_path / SPEED.name
+    shutil.copy(SPEED, copy)
+    write([Figure("a turn", {"p50_ms": 1.5}, "≤ 2 ms", True)], {"cores": 2}, copy)
+    kept = copy.read_text("utf-8")
+    assert "| a turn | p50 ms 1.5 | ≤ 2 ms | yes |\n\nMachine: cores 2.\n" in kept
+    assert kept.startswith(before) and kept.endswith(after) and before and after
+
+
 def test_every_option_is_documented_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", README, re.M))
+    page = (DOCS / "options.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(sessionbridge_\w+)` \| *`?([^`|]*?)`? *\|", page, re.M))
     with taddons.context() as context:
         options.add(Loader(context.master))
         listed = {
@@ -142,18 +153,19 @@ def test_every_option_is_documented_with_its_default() -> None:
         assert rows[name] == written, name
 
 
-def test_every_command_has_help_and_is_documented() -> None:
-    for name, command in cli.commands.items():
-        assert command.help, name
-        assert re.search(rf"(sessionbridge|--){name}\b|(run|sessionbridge) {name}\b", README) or (
-            f"scripts/{name}" in README or f"--{name}" in README
-        ), name
-
-
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_inside_the_repository_lead_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[\w-]+)?\)", document.read_text("utf-8")):
-        assert (document.parent / target).exists(), target
+    links = local_links(document)
+    assert links or document.name == "CHANGELOG.md"
+    for path, anchor in links:
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), path
+        assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    linked = {path for path, _ in local_links(README)}
+    assert linked >= {f"docs/{page.name}" for page in DOCS.glob("*.md")}
 
 
 def test_no_document_names_a_machine() -> None:
