@@ -318,6 +318,15 @@ class ToolInput:
 
 
 @dataclass(frozen=True, slots=True)
+class WholeBlock:
+    """A block in one piece, which may still grow. The bridge's answers have none: it is what others
+    tell of theirs, such as the result of a tool that has run at the API."""
+
+    block: int
+    value: Block
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """The model has finished; the last delta of every answer that succeeded.
 

@@ -23,7 +23,16 @@ from openai.types.responses import Response, ResponseCompletedEvent, ResponseInc
 from sessionbridge.apis import SHAPES
 from sessionbridge.claude.cli.stops import CutAnswer
 from sessionbridge.cli.demo.scripted_api import Reply
-from sessionbridge.model import Finished, Parameters, Said, Started, TextDelta, Turn, Usage
+from sessionbridge.model import (
+    Finished,
+    Parameters,
+    Said,
+    Started,
+    TextDelta,
+    Thinking,
+    Turn,
+    Usage,
+)
 from tests.claude.test_claude_answer import block, event, finished, read, result, said, start, text
 from tests.support.claude_cli import USAGE, isolated, job, staged
 from tests.support.wire import wired
@@ -60,13 +69,28 @@ def end(stop_reason: str = "end_turn", told: dict[str, Any] = TOLD, **more: Any)
     return Finished("sid", ("e1",), stop_reason, Usage(**COUNTS), None, told=told, **more)
 
 
-def sent(api: str, deltas: list[Said], last: Finished, *, stream: bool) -> list[bytes]:
-    encoder = SHAPES[api].encoder(Turn("m", "", (), stream=stream, include_usage=True))
+def sent(
+    api: str,
+    deltas: list[Said],
+    last: Finished,
+    *,
+    stream: bool,
+    thinking: Thinking | None = None,
+) -> list[bytes]:
+    parameters = Parameters(thinking=thinking)
+    encoder = SHAPES[api].encoder(Turn("m", "", (), stream, parameters, include_usage=True))
     return [*map(encoder.delta, [STARTED, *deltas]), encoder.close(last)]
 
 
-def read_by_client(api: str, deltas: list[Said], last: Finished, *, stream: bool) -> Answer:
-    chunks = sent(api, deltas, last, stream=stream)
+def read_by_client(
+    api: str,
+    deltas: list[Said],
+    last: Finished,
+    *,
+    stream: bool,
+    thinking: Thinking | None = None,
+) -> Answer:
+    chunks = sent(api, deltas, last, stream=stream, thinking=thinking)
     wire = wired(chunks, "text/event-stream" if stream else "application/json")
     user: Any = [{"role": "user", "content": "Hi"}]
     if api == "messages":

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sessionbridge.answer import Answer
 from sessionbridge.apis.common.arguments import read_arguments
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import (
@@ -20,9 +21,6 @@ from sessionbridge.model import (
     Process,
     Spent,
     Started,
-    TextDelta,
-    ToolCall,
-    ToolInput,
     Usage,
 )
 
@@ -76,14 +74,13 @@ class Outcome:
     error: str | None = None
     call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
     """How the client will tell the input of a call, by the tool's name and what was written."""
-    _texts: list[str] = field(default_factory=list)
-    _calls: list[tuple[ToolCall, list[str]]] = field(default_factory=list)
+    _answer: Answer = field(default_factory=Answer)
     _begun: float = field(default_factory=time.monotonic)
 
     @property
     def text(self) -> str:
         """The answer's text so far."""
-        return "".join(self._texts)
+        return self._answer.text
 
     @property
     def answer(self) -> Message:
@@ -93,26 +90,22 @@ class Outcome:
                 "type": "tool_use",
                 "id": call.id,
                 "name": call.name,
-                "input": self.call_input(call.name, "".join(pieces)),
+                "input": self.call_input(call.name, call.written),
             }
-            for call, pieces in self._calls
+            for call in self._answer.calls
         ]
         return Message("assistant", ({"type": "text", "text": self.text}, *calls))
 
     def hear(self, delta: Dispatched | Delta) -> None:
+        if isinstance(delta, Dispatched):
+            self.session, self.command = delta.session_id, delta.command
+            self.process = delta.process
+            return
+        self._answer.hear(delta)
         match delta:
-            case Dispatched():
-                self.session, self.command = delta.session_id, delta.command
-                self.process = delta.process
             case Started():
                 self.response_id, self.model = delta.message_id, delta.model
                 self.ttft_ms = self._elapsed_ms()
-            case TextDelta():
-                self._texts.append(delta.text)
-            case ToolCall():
-                self._calls.append((delta, []))
-            case ToolInput():
-                self._calls[-1][1].append(delta.json)
             case Finished():
                 self.session = delta.internal_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd

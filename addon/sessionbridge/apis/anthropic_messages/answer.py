@@ -1,6 +1,6 @@
 """What the Messages API sends: the events of a stream, one JSON document, errors.
 
-The document is the fold of the stream's events, so both forms of an answer come from one place.
+Both tell one answer, with the same fields; a document tells it whole.
 """
 
 from __future__ import annotations
@@ -11,14 +11,17 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from sessionbridge.answer import Answer, Call
 from sessionbridge.apis.common import sse
 from sessionbridge.apis.common.arguments import UNREADABLE, read_arguments
 from sessionbridge.apis.common.body import check_values
 from sessionbridge.errors import BridgeError, ThreadsUnsupported
 from sessionbridge.model import (
+    Block,
     Delta,
     Finished,
     RedactedThinking,
+    Said,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -42,15 +45,16 @@ ERROR_TYPES = {
 }
 
 
-# Each kind of delta: its field that holds the piece, and the field of the block it is a piece of.
+# Each kind of delta, and its field that holds the piece.
 PIECES = {
-    "text_delta": ("text", "text"),
-    "thinking_delta": ("thinking", "thinking"),
-    "signature_delta": ("signature", "signature"),
-    "input_json_delta": ("partial_json", "input"),
+    "text_delta": "text",
+    "thinking_delta": "thinking",
+    "signature_delta": "signature",
+    "input_json_delta": "partial_json",
 }
 EMPTY_TEXT = {"type": "text", "text": ""}
 EMPTY_THINKING = {"type": "thinking", "thinking": "", "signature": ""}
+_EMPTY = {"text": EMPTY_TEXT, "thinking": EMPTY_THINKING}
 
 
 class _Events:
@@ -107,7 +111,7 @@ class _Events:
         if not piece:
             return  # an empty block would be refused when the client sends it back
         yield from self._open(block, empty)
-        change = {"type": kind, PIECES[kind][0]: piece}
+        change = {"type": kind, PIECES[kind]: piece}
         yield {"type": "content_block_delta", "index": self._index, "delta": change}
 
     def _open(self, block: int, empty: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -146,52 +150,38 @@ class DocumentEncoder:
     content_type = "application/json"
 
     def __init__(self, shows_thinking: bool) -> None:
-        self._events = _Events(shows_thinking)
-        self._message: dict[str, Any] = {}
-        self._blocks: list[_Block] = []
+        self._shows_thinking = shows_thinking
+        self._answer = Answer()
 
-    def delta(self, delta: Delta) -> bytes:
-        for event in self._events.of(delta):
-            match event["type"]:
-                case "message_start":
-                    self._message = event["message"]
-                case "content_block_start":
-                    self._blocks.append(_Block(event["content_block"]))
-                case "content_block_delta":
-                    self._blocks[event["index"]].add(event["delta"])
-                case "message_delta":
-                    usage = self._message["usage"] | event["usage"]
-                    self._message |= event["delta"] | {"usage": usage}
+    def delta(self, delta: Said) -> bytes:
+        self._answer.hear(delta)
         return b""
 
     def ping(self) -> bytes:
         return b""
 
     def close(self, finished: Finished) -> bytes:
-        self.delta(finished)
-        content = [block.whole() for block in self._blocks]
-        return json.dumps(self._message | {"content": content}).encode()
+        started = self._answer.started
+        assert started is not None
+        told = {**started.told, **finished.told}
+        end = _end(finished) | {"usage": _usage(finished.usage) | told}
+        return json.dumps(_message(started) | {"content": self._content()} | end).encode()
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
 
+    def _content(self) -> list[Block]:
+        blocks = self._answer.blocks(_input).values()
+        shown = [block for block in blocks if self._shows_thinking or not _is_thought(block)]
+        return [{**_EMPTY.get(block["type"], {}), **block} for block in shown]
 
-class _Block:
-    """A block as it began, and the pieces that were added to it."""
 
-    def __init__(self, empty: dict[str, Any]) -> None:
-        self._empty = empty
-        self._pieces: dict[str, list[str]] = {}
+def _is_thought(block: Block) -> bool:
+    return block["type"] in ("thinking", "redacted_thinking")
 
-    def add(self, change: dict[str, Any]) -> None:
-        piece, field = PIECES[change["type"]]
-        self._pieces.setdefault(field, []).append(change[piece])
 
-    def whole(self) -> dict[str, Any]:
-        fields: dict[str, Any] = {field: "".join(p) for field, p in self._pieces.items()}
-        if "input" in fields:
-            fields["input"] = read_input(fields["input"])
-        return self._empty | fields
+def _input(call: Call) -> dict[str, Any]:
+    return read_input(call.written) if call.written else {}
 
 
 def read_input(text: str) -> dict[str, Any]:

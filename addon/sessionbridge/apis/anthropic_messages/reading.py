@@ -6,8 +6,9 @@ Tools that run at the API have call and result in one answer; they are read like
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from sessionbridge.answer import Answer
 from sessionbridge.apis.anthropic_messages.answer import PIECES
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, words
 from sessionbridge.apis.common.reading import (
@@ -23,10 +24,27 @@ from sessionbridge.apis.common.reading import (
     text,
     thinking,
 )
-from sessionbridge.model import Block, Message, Usage
+from sessionbridge.model import (
+    Block,
+    Message,
+    Said,
+    TextDelta,
+    ThinkingDelta,
+    ToolInput,
+    Usage,
+    WholeBlock,
+)
 
 _CALLS = ("tool_use", "server_tool_use", "mcp_tool_use")
 _SILENT = ("content_block_stop", "message_stop", "ping")
+# All but the signatures, which are nothing to read.
+_DELTAS: Mapping[str, Callable[[int, str], Said]] = {
+    "text_delta": TextDelta,
+    "thinking_delta": ThinkingDelta,
+    "input_json_delta": ToolInput,
+}
+# There are servers that leave out what is empty at the beginning.
+_EMPTY: Mapping[str, Fields] = {"text": {"text": ""}, "thinking": {"thinking": ""}}
 
 
 def request(body: Fields, unread: Unread) -> Asked:
@@ -50,26 +68,28 @@ def document(body: Fields, unread: Unread) -> Told:
     answer.begin(body)
     answer.end(body, body)
     answer.error = error_of(body)
-    return answer.told(blocks(body.get("content"), unread))
+    for block in blocks(body.get("content"), unread):
+        answer.add(block)
+    return answer.told()
 
 
 def stream(events: Iterable[Fields], unread: Unread) -> Told:
     answer = _Answer(unread)
     for event in events:
         answer.hear(event)
-    return answer.told(answer.blocks())
+    return answer.told()
 
 
 class _Answer:
-    """The fold of the events of one answer. What is told later replaces what was told before."""
+    """What the events of one answer tell. What is told later replaces what was told before."""
 
     def __init__(self, unread: Unread) -> None:
         self._unread = unread
         self._head: Fields = {}
         self._stop = ""
         self._usage: dict[str, object] = {}
-        self._blocks: list[_Growing] = []
-        self._ended = False
+        self._answer = Answer()
+        self._blocks = 0
         self.error: str | None = None
 
     def hear(self, event: Fields) -> None:
@@ -77,7 +97,9 @@ class _Answer:
             case "message_start":
                 self.begin(fields(event.get("message")))
             case "content_block_start":
-                self._blocks.append(_Growing(fields(event.get("content_block"))))
+                start = fields(event.get("content_block"))
+                empty = _EMPTY.get(words(start.get("type")), {})
+                self.add(_block({**empty, **start}, self._unread))
             case "content_block_delta":
                 self._grow(event.get("index"), fields(event.get("delta")))
             case "message_delta":
@@ -104,38 +126,23 @@ class _Answer:
             any(counts) or name == "output_tokens" or name not in self._usage
         )
 
+    def add(self, block: Block) -> None:
+        self._answer.hear(WholeBlock(self._blocks, block))
+        self._blocks += 1
+
     def _grow(self, index: object, delta: Fields) -> None:
         kind = words(delta.get("type"))
         if kind not in PIECES or not self._blocks:
             self._unread.name("delta", kind)
             return
-        place = count(index)
-        block = self._blocks[place if place < len(self._blocks) else -1]
-        piece, field = PIECES[kind]
-        block.pieces.setdefault(field, []).append(words(delta.get(piece)))
+        piece = words(delta.get(PIECES[kind]))
+        if kind in _DELTAS:
+            self._answer.hear(_DELTAS[kind](min(count(index), self._blocks - 1), piece))
 
-    def blocks(self) -> tuple[Block, ...]:
-        return tuple(_block(growing.whole(), self._unread) for growing in self._blocks)
-
-    def told(self, answer: tuple[Block, ...]) -> Told:
+    def told(self) -> Told:
         model = words(self._head.get("model"))
-        return Told(answer, model, self._stop, _usage(self._usage), self.error)
-
-
-class _Growing:
-    """A block as it began, and the pieces that were added to it."""
-
-    def __init__(self, start: Fields) -> None:
-        self._start = start
-        self.pieces: dict[str, list[str]] = {}
-
-    def whole(self) -> Fields:
-        grown: dict[str, object] = {
-            name: words(self._start.get(name)) + "".join(some) for name, some in self.pieces.items()
-        }
-        if "input" in grown:
-            grown["input"] = arguments(words(grown["input"]))
-        return {**self._start, **grown}
+        answer = self._answer.blocks(lambda call: arguments(call.written)).values()
+        return Told(tuple(answer), model, self._stop, _usage(self._usage), self.error)
 
 
 def blocks(content: object, unread: Unread) -> tuple[Block, ...]:

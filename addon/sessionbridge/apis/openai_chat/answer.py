@@ -1,6 +1,6 @@
 """What the Chat Completions API sends: the chunks of a stream, one JSON document, errors.
 
-The document is the fold of the stream's chunks, so both forms of an answer come from one place.
+Both tell one answer, with the same fields; a document tells it whole.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from sessionbridge.answer import Answer, Call
 from sessionbridge.apis.common import free_text, sse
 from sessionbridge.apis.common.openai_errors import error_body, error_document
 from sessionbridge.errors import BridgeError, ClaudeFailed
 from sessionbridge.model import (
     Delta,
     Finished,
+    Said,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -77,12 +79,7 @@ class _Chunks:
     def of(self, delta: Delta) -> Iterator[dict[str, Any]]:
         match delta:
             case Started():
-                self._head = {
-                    "id": "chatcmpl-" + delta.message_id.removeprefix("msg_"),
-                    "object": "chat.completion.chunk",
-                    "created": int(self._clock()),
-                    "model": delta.model,
-                }
+                self._head = _head(delta, self._clock)
                 yield self._chunk({"role": "assistant", "content": ""})
             case TextDelta() | ThinkingDelta():
                 yield from self._words(delta)
@@ -109,7 +106,7 @@ class _Chunks:
     def _finish(self, finished: Finished) -> Iterator[dict[str, Any]]:
         if finished.explanation:
             yield self._chunk({"refusal": finished.explanation})
-        yield self._chunk({}, self._finish_reason(finished.stop_reason))
+        yield self._chunk({}, _finish_reason(finished.stop_reason, self._form))
         if self._include_usage:
             yield {**self._head, "choices": [], "usage": _usage(finished)}
 
@@ -123,9 +120,7 @@ class _Chunks:
         if not self._form.older:
             yield self._call({"id": call.id, "type": "function", "function": function})
             return
-        if self._calls > 1:
-            sentence = "The model called several functions at once, which function_call cannot"
-            raise ClaudeFailed(f"{sentence} tell; send the functions as tools.")
+        _check_older(self._calls)
         yield self._chunk({"function_call": function})
 
     def _end_call(self) -> Iterator[dict[str, Any]]:
@@ -134,9 +129,8 @@ class _Chunks:
             yield self._arguments("{}")
         if self._text_call is not None:
             (call, pieces), self._text_call = self._text_call, None
-            custom = {"name": call.name, "input": free_text.written("".join(pieces))}
             # In one piece: the official client for JavaScript does not join the parts of one.
-            yield self._call({"id": call.id, "type": "custom", "custom": custom})
+            yield self._call(_custom(call.id, call.name, "".join(pieces)))
 
     def _arguments(self, piece: str) -> dict[str, Any]:
         function = {"arguments": piece}
@@ -146,11 +140,6 @@ class _Chunks:
 
     def _call(self, change: dict[str, Any]) -> dict[str, Any]:
         return self._chunk({"tool_calls": [{"index": self._calls - 1, **change}]})
-
-    def _finish_reason(self, stop_reason: str) -> str:
-        if self._form.older and stop_reason == "tool_use":
-            return "function_call"
-        return FINISH_REASONS.get(stop_reason, "stop")
 
     def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
@@ -182,78 +171,80 @@ class DocumentEncoder:
     content_type = "application/json"
 
     def __init__(self, clock: Callable[[], float], form: Form) -> None:
-        self._chunks = _Chunks(clock, form, include_usage=True)
-        self._folded: dict[str, Any] = {}
-        self._message = _Message()
-        self._finish_reason: str | None = None
+        self._clock = clock
+        self._form = form
+        self._head: dict[str, Any] = {}
+        self._answer = Answer()
 
-    def delta(self, delta: Delta) -> bytes:
-        for chunk in self._chunks.of(delta):
-            self._folded = chunk
-            for choice in chunk["choices"]:
-                self._message.add(choice["delta"])
-                self._finish_reason = choice["finish_reason"]
+    def delta(self, delta: Said) -> bytes:
+        self._answer.hear(delta)
+        if isinstance(delta, Started):
+            self._head = _head(delta, self._clock)
+        if isinstance(delta, ToolCall) and self._form.older:
+            _check_older(len(self._answer.calls))  # at once: what follows is of no use
         return b""
 
     def ping(self) -> bytes:
         return b""
 
     def close(self, finished: Finished) -> bytes:
-        self.delta(finished)
         choice = {
             "index": 0,
-            "message": self._message.whole(),
+            "message": self._message(finished),
             "logprobs": None,
-            "finish_reason": self._finish_reason,
+            "finish_reason": _finish_reason(finished.stop_reason, self._form),
         }
-        # The last chunk is the one with the usage; only its object and choices differ.
-        whole = {**self._folded, "object": "chat.completion", "choices": [choice]}
-        return json.dumps(whole).encode()
+        head = self._head | {"object": "chat.completion"}
+        return json.dumps({**head, "choices": [choice], "usage": _usage(finished)}).encode()
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
 
-
-class _Message:
-    """The fold of the deltas of one answer."""
-
-    def __init__(self) -> None:
-        self._texts: list[str] = []
-        self._thoughts: list[str] = []
-        self._refusal: str | None = None
-        self._calls: list[dict[str, Any]] = []
-        self._arguments: list[list[str]] = []
-
-    def add(self, delta: dict[str, Any]) -> None:
-        self._texts.append(delta.get("content", ""))
-        self._thoughts.append(delta.get(THOUGHTS, ""))
-        self._refusal = delta.get("refusal", self._refusal)
-        if "function_call" in delta:
-            self._add_call({"function": delta["function_call"]})
-        for call in delta.get("tool_calls", ()):
-            self._add_call({field: call[field] for field in call if field != "index"})
-
-    def _add_call(self, call: dict[str, Any]) -> None:
-        if "custom" in call or "name" in call["function"]:
-            self._calls.append(call)
-            self._arguments.append([])
-        if "function" in call:
-            self._arguments[-1].append(call["function"]["arguments"])
-
-    def whole(self) -> dict[str, Any]:
-        for call, pieces in zip(self._calls, self._arguments, strict=True):
-            if "function" in call:
-                call["function"]["arguments"] = "".join(pieces)
-        text = "".join(self._texts)
-        message = {"role": "assistant", "content": text, "refusal": self._refusal}
-        if thoughts := "".join(self._thoughts):
+    def _message(self, finished: Finished) -> dict[str, Any]:
+        text, calls = self._answer.text, self._answer.calls
+        refusal = finished.explanation or None
+        message = {"role": "assistant", "content": text, "refusal": refusal}
+        if self._form.thoughts and (thoughts := self._answer.thoughts):
             message[THOUGHTS] = thoughts
-        if not self._calls:
+        if not calls:
             return message
         message["content"] = text or None
-        if "id" not in self._calls[0]:
-            return message | {"function_call": self._calls[0]["function"]}
-        return message | {"tool_calls": self._calls}
+        told = [self._call(call) for call in calls]
+        if self._form.older and "function" in told[0]:
+            return message | {"function_call": told[0]["function"]}
+        return message | {"tool_calls": told}
+
+    def _call(self, call: Call) -> dict[str, Any]:
+        if call.name in self._form.custom:
+            return _custom(call.id, call.name, call.written)
+        function = {"name": call.name, "arguments": call.written or "{}"}
+        return {"id": call.id, "type": "function", "function": function}
+
+
+def _head(started: Started, clock: Callable[[], float]) -> dict[str, Any]:
+    return {
+        "id": "chatcmpl-" + started.message_id.removeprefix("msg_"),
+        "object": "chat.completion.chunk",
+        "created": int(clock()),
+        "model": started.model,
+    }
+
+
+def _custom(id_: str, name: str, written: str) -> dict[str, Any]:
+    custom = {"name": name, "input": free_text.written(written)}
+    return {"id": id_, "type": "custom", "custom": custom}
+
+
+def _check_older(calls: int) -> None:
+    if calls > 1:
+        sentence = "The model called several functions at once, which function_call cannot"
+        raise ClaudeFailed(f"{sentence} tell; send the functions as tools.")
+
+
+def _finish_reason(stop_reason: str, form: Form) -> str:
+    if form.older and stop_reason == "tool_use":
+        return "function_call"
+    return FINISH_REASONS.get(stop_reason, "stop")
 
 
 def _usage(finished: Finished) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from itertools import count as numbers
 
+from sessionbridge.answer import Answer, Call
 from sessionbridge.apis.common.json_values import Fields, fields, items, words
 from sessionbridge.apis.common.reading import (
     Asked,
@@ -29,10 +30,20 @@ from sessionbridge.apis.common.reading import (
     upload,
 )
 from sessionbridge.apis.common.tools import allowed
-from sessionbridge.model import Block, Message
+from sessionbridge.model import (
+    Block,
+    Message,
+    TextDelta,
+    ThinkingDelta,
+    ToolCall,
+    ToolInput,
+    WholeBlock,
+)
 
 _THOUGHTS = ("reasoning_content", "reasoning")
 _WRITTEN = {"function": "arguments", "custom": "input"}
+# The places of an answer's blocks: the API tells no order.
+_THOUGHT, _TEXT, _OTHERS, _CALLS = 0, 1, 2, 1_000_000
 
 
 def request(body: Fields, unread: Unread) -> Asked:
@@ -99,7 +110,7 @@ class _History:
 
 
 class _Answer:
-    """The fold of the deltas of one answer; a document's message is the one delta of it."""
+    """What the pieces of one answer tell; a document's message is the one piece of it."""
 
     def __init__(self, unread: Unread) -> None:
         self._unread = unread
@@ -107,10 +118,9 @@ class _Answer:
         self._stop = ""
         self._usage: object = None
         self._error: str | None = None
-        self._thoughts: list[str] = []
-        self._texts: list[str] = []
-        self._others: list[Block] = []
-        self._calls: dict[int, _Growing] = {}
+        self._answer = Answer()
+        self._others = numbers(_OTHERS)
+        self._calls: dict[int, _Call] = {}
 
     def hear(self, chunk: Fields, field: str) -> None:
         """`field` is what the API calls a piece of the answer here."""
@@ -130,13 +140,13 @@ class _Answer:
     def _add(self, delta: Fields) -> None:
         # Some servers give the same thought under both names.
         thoughts = filter(None, (words(delta.get(name)) for name in _THOUGHTS))
-        self._thoughts += [next(thoughts, "")]
+        self._answer.hear(ThinkingDelta(_THOUGHT, next(thoughts, "")))
         for block in blocks_of(delta.get("content"), self._unread, _block):
             if block["type"] == "text":
-                self._texts.append(block["text"])
+                self._answer.hear(TextDelta(_TEXT, block["text"]))
             else:
-                self._others.append(block)
-        self._texts.append(words(delta.get("refusal")))
+                self._answer.hear(WholeBlock(next(self._others), block))
+        self._answer.hear(TextDelta(_TEXT, words(delta.get("refusal"))))
         for call_piece in map(fields, items(delta.get("tool_calls"))):
             self._grow(call_piece)
         if older := fields(delta.get("function_call")):
@@ -148,41 +158,40 @@ class _Answer:
         index = piece.get("index")
         if not isinstance(index, int):  # servers that send a call in one piece may leave it out
             index = len(self._calls) if piece.get("id") else max(self._calls, default=0)
-        self._calls.setdefault(index, _Growing()).add(piece)
+        known = self._calls.setdefault(index, _Call(_CALLS + index))
+        made = known.hear(piece)
+        self._answer.hear(ToolCall(known.block, known.id, known.name))
+        self._answer.hear(ToolInput(known.block, made))
 
     def told(self) -> Told:
-        thoughts, texts = "".join(self._thoughts), "".join(self._texts)
-        said = [thinking(thoughts)] if thoughts else []
-        said += [text(texts)] if texts else []
-        said += self._others
-        said += [made.whole(self._unread) for made in self._calls.values()]
         return Told(
-            tuple(said),
+            tuple(self._answer.blocks(self._input).values()),
             words(self._head.get("model")),
             self._stop,
             openai_usage(self._usage, "prompt_tokens", "completion_tokens"),
             self._error,
         )
 
+    def _input(self, call: Call) -> object:
+        custom = self._calls[call.block - _CALLS].kind == "custom"
+        return call.written if custom else arguments(call.written)
 
-class _Growing:
-    """A call, in pieces."""
 
-    def __init__(self) -> None:
-        self._id = self._name = ""
-        self._kind = "function"
-        self._pieces: list[str] = []
+class _Call:
+    """What is known of a call. Some servers tell its id or name with a later piece."""
 
-    def add(self, piece: Fields) -> None:
-        self._id = self._id or allowed(words(piece.get("id")))
-        self._kind = "custom" if "custom" in piece else self._kind
-        made = fields(piece.get(self._kind))
-        self._name = self._name or words(made.get("name"))
-        self._pieces.append(words(made.get(_WRITTEN[self._kind])))
+    def __init__(self, block: int) -> None:
+        self.block = block
+        self.id = self.name = ""
+        self.kind = "function"
 
-    def whole(self, unread: Unread) -> Block:
-        made = {"name": self._name, _WRITTEN[self._kind]: "".join(self._pieces)}
-        return _call(self._id, {self._kind: made}, unread)
+    def hear(self, piece: Fields) -> str:
+        """More of what it was made with."""
+        self.id = self.id or allowed(words(piece.get("id")))
+        self.kind = "custom" if "custom" in piece else self.kind
+        made = fields(piece.get(self.kind))
+        self.name = self.name or words(made.get("name"))
+        return words(made.get(_WRITTEN[self.kind]))
 
 
 def _call(id_: str, made: Fields, unread: Unread) -> Block:

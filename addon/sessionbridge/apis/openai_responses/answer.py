@@ -13,6 +13,7 @@ from functools import partial
 from itertools import count
 from typing import Any
 
+from sessionbridge.answer import Answer
 from sessionbridge.apis.common import sse
 from sessionbridge.apis.common.openai_errors import error_body
 from sessionbridge.apis.openai_responses.output import (
@@ -101,6 +102,7 @@ class _Events:
         # An error may come before anything is known of the answer.
         self._response = _response(turn, int(clock()))
         self._tail = ""
+        self._answer = Answer()
         self._output: list[dict[str, Any]] = []
         self._item: Item | None = None
         self._block: int | None = None
@@ -127,6 +129,7 @@ class _Events:
         return {**event, "sequence_number": next(self._numbers)}
 
     def _of(self, delta: Delta) -> Iterator[Event]:
+        self._answer.hear(delta)
         match delta:
             case Started():
                 self._tail = delta.message_id.removeprefix("msg_")
@@ -140,7 +143,7 @@ class _Events:
             case ToolCall():
                 yield from self._call(delta)
             case ToolInput(json=piece) if piece and self._item:
-                yield from self._item.more(piece)
+                yield from self._item.grown(piece)
             case Finished():
                 yield from self._finish(delta)
             case TextDelta() | ThinkingDelta() | ToolInput():
@@ -152,17 +155,17 @@ class _Events:
         if block != self._block:
             yield from self._open(block, kind)
         if self._item:
-            yield from self._item.more(piece)
+            yield from self._item.grown(piece)
 
     def _call(self, call: ToolCall) -> Iterator[Event]:
         tool = self._tools.get(call.name) or Tool(call.name, "", {})
         kind = CustomToolCallItem if tool.takes_text else FunctionCallItem
         yield from self._open(call.block, partial(kind, call_id=call.id, tool=tool))
 
-    def _open(self, block: int, make: Callable[[str, int, int], Item]) -> Iterator[Event]:
+    def _open(self, block: int, make: Callable[[Answer, str, int, int], Item]) -> Iterator[Event]:
         yield from self._close("completed")
         self._block = block
-        self._item = make(self._tail, block, len(self._output))
+        self._item = make(self._answer, self._tail, block, len(self._output))
         yield from self._item.added()
 
     def _close(self, status: Status) -> Iterator[Event]:
@@ -175,8 +178,9 @@ class _Events:
         reason = INCOMPLETE.get(finished.stop_reason)
         yield from self._close("incomplete" if reason else "completed")
         if finished.explanation:
-            after = 0 if self._block is None else self._block + 1
-            yield from self._more(after, finished.explanation, RefusalItem)
+            why = TextDelta(0 if self._block is None else self._block + 1, finished.explanation)
+            self._answer.hear(why)
+            yield from self._more(why.block, why.text, RefusalItem)
             yield from self._close("completed")
         usage = _usage(finished)
         if reason:

@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import Any, Literal
 
+from sessionbridge.answer import Answer
 from sessionbridge.apis.common import free_text
 from sessionbridge.model import Tool
 
@@ -19,23 +20,20 @@ Status = Literal["in_progress", "completed", "incomplete"]
 
 
 class Item(ABC):
-    """One item. Its id is made of the answer's `tail` and `block`; `index` is its place in the
-    output."""
+    """One item, whose content is a block of the `answer`. Its id is made of the answer's `tail` and
+    the block; `index` is its place in the output."""
 
     prefix: str
 
-    def __init__(self, tail: str, block: int, index: int) -> None:
+    def __init__(self, answer: Answer, tail: str, block: int, index: int) -> None:
+        self._answer = answer
+        self._block = block
         self._id = f"{self.prefix}_{tail}_{block}"
         self._index = index
-        self._pieces: list[str] = []
 
     def added(self) -> Iterator[Event]:
         item = self.value("in_progress")
         yield {"type": "response.output_item.added", "output_index": self._index, "item": item}
-
-    def more(self, piece: str) -> Iterator[Event]:
-        self._pieces.append(piece)
-        yield from self._grown(piece)
 
     def done(self, status: Status) -> Iterator[Event]:
         yield from self._whole()
@@ -47,7 +45,7 @@ class Item(ABC):
         """The item as the API tells it, without a content while that still grows."""
 
     @abstractmethod
-    def _grown(self, piece: str) -> Iterator[Event]:
+    def grown(self, piece: str) -> Iterator[Event]:
         """What is told of one more piece."""
 
     @abstractmethod
@@ -56,7 +54,7 @@ class Item(ABC):
 
     @property
     def _text(self) -> str:
-        return "".join(self._pieces)
+        return self._answer.written(self._block)
 
     def _event(self, name: str, **fields: Any) -> Event:
         place = {"item_id": self._id, "output_index": self._index}
@@ -88,7 +86,7 @@ class SaidItem(Item):
 class MessageItem(SaidItem):
     """What the model has said."""
 
-    def _grown(self, piece: str) -> Iterator[Event]:
+    def grown(self, piece: str) -> Iterator[Event]:
         yield self._event("output_text.delta", content_index=0, delta=piece, logprobs=[])
 
     def _whole(self) -> Iterator[Event]:
@@ -102,7 +100,7 @@ class MessageItem(SaidItem):
 class RefusalItem(SaidItem):
     """Why the API has refused to go on."""
 
-    def _grown(self, piece: str) -> Iterator[Event]:
+    def grown(self, piece: str) -> Iterator[Event]:
         yield self._event("refusal.delta", content_index=0, delta=piece)
 
     def _whole(self) -> Iterator[Event]:
@@ -126,7 +124,7 @@ class ReasoningItem(Item):
         summary = [] if status == "in_progress" else [_summary_text(self._text)]
         return {"id": self._id, "type": "reasoning", "summary": summary}
 
-    def _grown(self, piece: str) -> Iterator[Event]:
+    def grown(self, piece: str) -> Iterator[Event]:
         yield self._event("reasoning_summary_text.delta", summary_index=0, delta=piece)
 
     def _whole(self) -> Iterator[Event]:
@@ -138,8 +136,10 @@ class ReasoningItem(Item):
 class CallItem(Item):
     """A call of a tool."""
 
-    def __init__(self, tail: str, block: int, index: int, call_id: str, tool: Tool) -> None:
-        super().__init__(tail, block, index)
+    def __init__(
+        self, answer: Answer, tail: str, block: int, index: int, call_id: str, tool: Tool
+    ) -> None:
+        super().__init__(answer, tail, block, index)
         namespace = {} if tool.namespace is None else {"namespace": tool.namespace}
         self._call = {"call_id": call_id, "name": tool.called or tool.name, **namespace}
 
@@ -151,15 +151,20 @@ class FunctionCallItem(CallItem):
     prefix = "fc"
 
     def value(self, status: Status) -> dict[str, Any]:
-        return {**self._head("function_call", status), "arguments": self._text}
+        text = self._text if status == "in_progress" else self._arguments
+        return {**self._head("function_call", status), "arguments": text}
 
-    def _grown(self, piece: str) -> Iterator[Event]:
+    def grown(self, piece: str) -> Iterator[Event]:
         yield self._event("function_call_arguments.delta", delta=piece)
 
     def _whole(self) -> Iterator[Event]:
         if not self._text:
-            yield from self.more("{}")  # clients parse what they are given, and "" is no JSON
-        yield self._event("function_call_arguments.done", arguments=self._text)
+            yield from self.grown(self._arguments)
+        yield self._event("function_call_arguments.done", arguments=self._arguments)
+
+    @property
+    def _arguments(self) -> str:
+        return self._text or "{}"  # clients parse what they are given, and "" is no JSON
 
 
 class CustomToolCallItem(CallItem):
@@ -171,7 +176,7 @@ class CustomToolCallItem(CallItem):
         text = "" if status == "in_progress" else free_text.written(self._text)
         return {**self._head("custom_tool_call", status), "input": text}
 
-    def _grown(self, piece: str) -> Iterator[Event]:
+    def grown(self, piece: str) -> Iterator[Event]:
         yield from ()
 
     def _whole(self) -> Iterator[Event]:

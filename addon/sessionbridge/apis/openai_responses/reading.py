@@ -8,8 +8,10 @@ it does not come, the items that were done and the pieces of those that were not
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
+from sessionbridge.answer import Answer, Call
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, words
 from sessionbridge.apis.common.reading import (
     Asked,
@@ -30,19 +32,29 @@ from sessionbridge.apis.common.reading import (
 )
 from sessionbridge.apis.common.tools import allowed
 from sessionbridge.apis.openai_responses.tools import tool_name
-from sessionbridge.model import Block, Message
+from sessionbridge.model import (
+    Block,
+    Message,
+    Said,
+    TextDelta,
+    ThinkingDelta,
+    ToolInput,
+    WholeBlock,
+)
 
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 # What the delta events bring pieces of; the last part of their name, without `.delta`.
-_PIECES = {
-    "output_text": "text",
-    "refusal": "text",
-    "reasoning_summary_text": "text",
-    "reasoning_text": "text",
-    "function_call_arguments": "arguments",
-    "mcp_call_arguments": "arguments",
-    "custom_tool_call_input": "input",
+_PIECES: Mapping[str, Callable[[int, str], Said]] = {
+    "output_text": TextDelta,
+    "refusal": TextDelta,
+    "reasoning_summary_text": ThinkingDelta,
+    "reasoning_text": ThinkingDelta,
+    "function_call_arguments": ToolInput,
+    "mcp_call_arguments": ToolInput,
+    "custom_tool_call_input": ToolInput,
 }
+_CUSTOM = "custom_tool_call"
+_PARTS = 1000  # more than an item has
 # An item's own life, told again by `output_item.done`.
 _STATES = ("added", "done", "in_progress", "searching", "interpreting", "generating", "completed")
 _NOT_GIVEN = ("type", "id", "call_id", "status", "output", "result", "results")
@@ -77,12 +89,13 @@ def stream(events: Iterable[Fields], unread: Unread) -> Told:
 
 
 class _Answer:
-    """The fold of the events of one answer."""
+    """What the events of one answer tell."""
 
     def __init__(self, unread: Unread) -> None:
         self._unread = unread
         self._response: Fields = {}
-        self._items: dict[int, _Growing] = {}
+        self._answer = Answer()
+        self._items: dict[int, _Item] = {}
         self._error: str | None = None
 
     def hear(self, event: Fields) -> None:
@@ -92,15 +105,27 @@ class _Answer:
         if "response" in event:
             self.end(fields(event.get("response")))
         elif name == "output_item":
-            self._items.setdefault(place, _Growing()).item = fields(event.get("item"))
+            self._begin(place, fields(event.get("item")))
         elif what == "delta" and name in _PIECES:
-            growing = self._items.setdefault(place, _Growing())
-            growing.pieces.setdefault(_PIECES[name], []).append(words(event.get("delta")))
+            self._grow(place, name, words(event.get("delta")))
         elif kind == "error":
             flat = {"type": event.get("code"), "message": event.get("message")}
             self._error = error_of(event) or error_of({"error": flat})
         elif what not in _STATES:
             self._unread.name("event", kind)
+
+    def _begin(self, place: int, item: Fields) -> None:
+        """One that is done tells all of itself, unless it was cut off."""
+        known = self._items.setdefault(place, _Item())
+        if known.grows and item.get("status") != "completed":
+            return
+        known.kind = words(item.get("type"))
+        for number, block in enumerate(_said(item, self._unread)[1]):
+            self._answer.hear(WholeBlock(place * _PARTS + number, block))
+
+    def _grow(self, place: int, name: str, piece: str) -> None:
+        self._items.setdefault(place, _Item()).grows = True
+        self._answer.hear(_PIECES[name](place * _PARTS, piece))
 
     def end(self, response: Fields) -> None:
         """Takes the response as it is now; later ones replace it."""
@@ -109,35 +134,31 @@ class _Answer:
 
     def told(self) -> Told:
         response = self._response
-        grown = [self._items[place].whole() for place in sorted(self._items)]
         output = items(response.get("output"))
-        if len(output) < len(grown):  # one that failed leaves out what was not done
-            output = grown
+        if len(output) >= len(self._items):  # one that failed leaves out what was not done
+            said = [block for item in output for block in _said(fields(item), self._unread)[1]]
+        else:
+            said = [*self._answer.blocks(self._input).values()]
         details = fields(response.get("incomplete_details"))
         return Told(
-            tuple(block for item in output for block in _said(fields(item), self._unread)[1]),
+            tuple(said),
             words(response.get("model")),
             words(details.get("reason")) or words(response.get("status")),
             openai_usage(response.get("usage"), "input_tokens", "output_tokens"),
             self._error,
         )
 
+    def _input(self, call: Call) -> object:
+        kind = self._items[call.block // _PARTS].kind
+        return {"input": call.written} if kind == _CUSTOM else arguments(call.written)
 
-class _Growing:
-    """An item as it was told last, and the pieces that were added to it."""
 
-    def __init__(self) -> None:
-        self.item: Fields = {}
-        self.pieces: dict[str, list[str]] = {}
+@dataclass(slots=True)
+class _Item:
+    """What is known of an item: whether pieces of it have come."""
 
-    def whole(self) -> Fields:
-        if self.item.get("status") == "completed" or not self.pieces:
-            return self.item
-        grown: dict[str, object] = {name: "".join(some) for name, some in self.pieces.items()}
-        if said := grown.pop("text", None):
-            field = "summary" if self.item.get("type") == "reasoning" else "content"
-            grown[field] = [{"type": "text", "text": said}]
-        return {"type": "message", "role": "assistant", **self.item, **grown}
+    kind: str = "message"
+    grows: bool = False
 
 
 def _said(item: Fields, unread: Unread) -> tuple[str, tuple[Block, ...]]:
@@ -180,7 +201,7 @@ def _given(kind: str, item: Fields) -> object:
     if "arguments" in item:
         written = item["arguments"]
         return arguments(written) if isinstance(written, str) else written
-    if kind == "custom_tool_call":
+    if kind == _CUSTOM:
         return {"input": words(item.get("input"))}
     return {name: value for name, value in item.items() if name not in _NOT_GIVEN}
 

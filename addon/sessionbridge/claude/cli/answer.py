@@ -19,7 +19,6 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections import defaultdict
 from collections.abc import Container, Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from claude_agent_sdk import (
 )
 from claude_agent_sdk import Message as CliMessage
 
+from sessionbridge.answer import Answer
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.failures import from_result, still_waiting
 from sessionbridge.claude.cli.limits import limit_headers
@@ -96,9 +96,8 @@ class AnswerReader:
         self._said_in_round = False
         self._end = AnswerEnd(structured=structured, tools=tools)
         self._ended: str | None = None
-        self._said: defaultdict[int, defaultdict[str, list[str]]] = defaultdict(
-            lambda: defaultdict(list)
-        )
+        self._said = Answer()
+        """The last message of the model, as far as it has come."""
         self._stop_in_round: str | None = None
         self._blocks_before = 0
         self._blocks = 0
@@ -163,9 +162,9 @@ class AnswerReader:
                 return self._open_round(message)
             case {"type": "content_block_start", "index": int(index), "content_block": block}:
                 self._blocks = max(self._blocks, self._blocks_before + index + 1)
-                return self._block(self._blocks_before + index, block)
+                return self._told(self._block(self._blocks_before + index, block))
             case {"type": "content_block_delta", "index": int(index), "delta": delta}:
-                return self._more(self._blocks_before + index, delta)
+                return self._told(self._more(self._blocks_before + index, delta))
             case {"type": "message_delta", "delta": {"stop_reason": str(reason)} as end}:
                 self._stop_reason = self._stop_in_round = reason
                 self._stop_details = end.get("stop_details")
@@ -176,12 +175,17 @@ class AnswerReader:
                 return self._close_round()
         return []
 
+    def _told(self, deltas: list[Delta]) -> list[Delta]:
+        for delta in deltas:
+            self._said.hear(delta)
+        return deltas
+
     def _open_round(self, message: dict[str, Any]) -> list[Delta]:
         if self._ended is not None and not self._structured:
             return [self._finish_early(self._ended)]  # the CLI asks again all the same
         self._close_round()
         self._blocks_before = self._blocks
-        self._said.clear()
+        self._said = Answer()
         self._unsaid_value = ""
         self._usage_told = {}
         self._count(message.get("usage"))
@@ -200,7 +204,6 @@ class AnswerReader:
                 self.calls[call] = name
                 return [ToolCall(place, call, name)]
             case {"type": "redacted_thinking", "data": str(data)}:
-                self._said[place]["data"].append(data)
                 return [RedactedThinking(place, data)]
             case {"type": "text"} if self._structured:
                 self._hidden.add(place)
@@ -217,15 +220,12 @@ class AnswerReader:
         match delta:
             case {"type": "text_delta", "text": str(text)}:
                 self._said_in_round |= text != ""
-                self._said[place]["text"].append(text)
                 return [TextDelta(place, text)]
             case {"type": "input_json_delta", "partial_json": str(text)}:
                 return [ToolInput(place, text)] if text else []
             case {"type": "thinking_delta", "thinking": str(text)}:
-                self._said[place]["thinking"].append(text)
                 return [ThinkingDelta(place, text)]
             case {"type": "signature_delta", "signature": str(signature)}:
-                self._said[place]["signature"].append(signature)
                 return [ThinkingSignature(place, signature)]
         return []
 
@@ -270,12 +270,8 @@ class AnswerReader:
     @property
     def said(self) -> dict[int, Block]:
         """What the model said in its last message, but for calls, by the place of each block."""
-        kinds = {"text": "text", "thinking": "thinking", "signature": "thinking"}
-        return {
-            place: {"type": kinds.get(next(iter(told)), "redacted_thinking")}
-            | {name: "".join(pieces) for name, pieces in told.items()}
-            for place, told in self._said.items()
-        }
+        blocks = self._said.blocks(lambda call: call.written)
+        return {place: block for place, block in blocks.items() if block["type"] != "tool_use"}
 
     def _cut_here(self, reason: str) -> list[Delta]:
         if not self._end.spoke:

@@ -12,32 +12,24 @@ brought in.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from typing import Any
 
 from claude_agent_sdk import AssistantMessage, ToolUseBlock
 
-from sessionbridge.model import Block, Delta, TextDelta, ToolCall, ToolInput
+from sessionbridge.answer import Answer, Call
+from sessionbridge.model import Block, Delta
 
 
 class Replay:
     """Hears one answer from both sides."""
 
     def __init__(self) -> None:
-        self._calls: dict[int, ToolCall] = {}
-        self._inputs: defaultdict[int, list[str]] = defaultdict(list)
-        self._texts: defaultdict[int, list[str]] = defaultdict(list)
+        self._given = Answer()
         self._held: dict[str, Any] = {}
 
     def given(self, delta: Delta) -> None:
         """As the client gets it."""
-        match delta:
-            case ToolCall(block=place):
-                self._calls[place] = delta
-            case ToolInput(block=place, json=text):
-                self._inputs[place].append(text)
-            case TextDelta(block=place, text=text) if text:
-                self._texts[place].append(text)
+        self._given.hear(delta)
 
     def held(self, message: AssistantMessage) -> None:
         """As the CLI holds it."""
@@ -47,34 +39,31 @@ class Replay:
     @property
     def has_true_calls(self) -> bool:
         """Whether the CLI has the calls as the client has them."""
-        return all(self._is_held(place) for place in self._calls)
+        return all(map(self._is_held, self._given.calls))
 
     @property
     def texts(self) -> dict[int, Block]:
         """What the client got to read, by the place of each block."""
-        told = {place: "".join(pieces) for place, pieces in self._texts.items()}
-        return {place: {"type": "text", "text": text} for place, text in told.items()}
+        return self._of("text")
 
     @property
     def calls(self) -> dict[int, Block]:
         """With their inputs as the client got them."""
-        return {
-            place: {"type": "tool_use", "id": call.id, "name": call.name} | self._input(place)
-            for place, call in self._calls.items()
-        }
+        return self._of("tool_use")
 
-    def _input(self, place: int) -> dict[str, Any]:
-        """What is no object is kept as the text it is."""
-        text = self._text(place)
-        return {"input": {"arguments": text} if _form(text) is None else json.loads(text)}
+    def _of(self, kind: str) -> dict[int, Block]:
+        blocks = self._given.blocks(_input)
+        return {place: block for place, block in blocks.items() if block["type"] == kind}
 
-    def _is_held(self, place: int) -> bool:
-        given, held = _form(self._text(place)), self._held.get(self._calls[place].id)
+    def _is_held(self, call: Call) -> bool:
+        given, held = _form(call.written or "{}"), self._held.get(call.id)
         return given is not None and given == _form(json.dumps(held))
 
-    def _text(self, place: int) -> str:
-        """A call without input has an empty one."""
-        return "".join(self._inputs[place]) or "{}"
+
+def _input(call: Call) -> dict[str, Any]:
+    """What is no object is kept as the text it is; a call without input has an empty one."""
+    written = call.written or "{}"
+    return {"arguments": written} if _form(written) is None else json.loads(written)
 
 
 def _form(text: str) -> str | None:

@@ -1,0 +1,124 @@
+"""What the deltas of one answer add up to. Whoever needs an answer whole has it from here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sessionbridge.model import (
+    Block,
+    Delta,
+    Finished,
+    RedactedThinking,
+    Started,
+    TextDelta,
+    ThinkingDelta,
+    ThinkingSignature,
+    ToolCall,
+    ToolInput,
+    WholeBlock,
+)
+
+_WORDS = {"text": "text", "thinking": "thinking", "tool_use": "input"}
+"""The field of each kind of block that grows as it is written."""
+
+
+class Call(NamedTuple):
+    """A call of a tool; `written` is the text the model wrote as its input, which may be empty."""
+
+    block: int
+    id: str
+    name: str
+    written: str
+
+
+@dataclass(slots=True)
+class _Growing:
+    """A block as it began, and the pieces that were added to its fields."""
+
+    start: Mapping[str, Any] = field(default_factory=dict)
+    pieces: dict[str, list[str]] = field(default_factory=dict)
+
+    def text(self, name: str) -> str:
+        began = self.start.get(name)
+        return (began if isinstance(began, str) else "") + "".join(self.pieces.get(name, ()))
+
+
+class Answer:
+    """The fold of one answer. Nothing is known of it but what was heard so far: one that was cut
+    off is what came of it."""
+
+    def __init__(self) -> None:
+        self.started: Started | None = None
+        self.finished: Finished | None = None
+        self._blocks: dict[int, _Growing] = {}
+
+    def hear(self, delta: Delta | WholeBlock) -> None:
+        """An empty piece begins no block: the API refuses one that a client sends back."""
+        match delta:
+            case TextDelta(place, piece):
+                self._add(place, {"type": "text"}, "text", piece)
+            case ThinkingDelta(place, piece):
+                self._add(place, {"type": "thinking"}, "thinking", piece)
+            case ThinkingSignature(place, piece):
+                self._add(place, {"type": "thinking", "thinking": ""}, "signature", piece)
+            case ToolInput(place, piece):
+                self._add(place, {}, "input", piece)
+            case ToolCall(place, id_, name):
+                call = {"type": "tool_use", "id": id_, "name": name}
+                self._blocks.setdefault(place, _Growing()).start = call
+            case RedactedThinking(place, data):
+                self._blocks[place] = _Growing({"type": "redacted_thinking", "data": data})
+            case WholeBlock(place, block):
+                self._blocks[place] = _Growing(block)
+            case Started():
+                self.started = delta
+            case Finished():
+                self.finished = delta
+
+    def _add(self, place: int, start: Mapping[str, Any], name: str, piece: str) -> None:
+        if piece:
+            growing = self._blocks.setdefault(place, _Growing(start))
+            growing.pieces.setdefault(name, []).append(piece)
+
+    @property
+    def text(self) -> str:
+        """All that was said, without what was thought and called."""
+        return "".join(block.text("text") for _, block in self._of("text"))
+
+    @property
+    def thoughts(self) -> str:
+        return "".join(block.text("thinking") for _, block in self._of("thinking"))
+
+    @property
+    def calls(self) -> tuple[Call, ...]:
+        return tuple(_call(place, block) for place, block in self._of("tool_use"))
+
+    def written(self, place: int) -> str:
+        """The words of one block: said, thought, or the input of a call."""
+        block = self._blocks.get(place, _Growing())
+        return block.text(_WORDS.get(block.start.get("type", ""), ""))
+
+    def blocks(self, read_input: Callable[[Call], Any]) -> dict[int, Block]:
+        """All blocks by their places, in order. What a call's input is, each API says its own
+        way."""
+        return {
+            place: _whole(place, block, read_input)
+            for place, block in sorted(self._blocks.items())
+            if "type" in block.start  # pieces of a call that nobody has begun are none
+        }
+
+    def _of(self, kind: str) -> Iterator[tuple[int, _Growing]]:
+        return (it for it in sorted(self._blocks.items()) if it[1].start.get("type") == kind)
+
+
+def _call(place: int, block: _Growing) -> Call:
+    return Call(place, block.start["id"], block.start["name"], block.text("input"))
+
+
+def _whole(place: int, block: _Growing, read_input: Callable[[Call], Any]) -> Block:
+    grown: dict[str, Any] = {name: block.text(name) for name in block.pieces}
+    if block.start["type"] == "tool_use" and ("input" in grown or "input" not in block.start):
+        grown["input"] = read_input(_call(place, block))
+    return {**block.start, **grown}
