@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import wraps
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Concatenate, cast
 
 from sqlite_utils import Database
 
@@ -85,6 +87,37 @@ _POINT_SQL = """
 """
 
 
+def _reads[**P, T](
+    method: Callable[Concatenate[SessionStore, Database, P], T],
+) -> Callable[Concatenate[SessionStore, P], T]:
+    """Asked without a database, the method is given the file's. What it reads is of one moment,
+    however many questions that takes; it needs no lock and waits for nobody."""
+    return _in_transaction(method, Database.atomic)
+
+
+def _writes[**P, T](
+    method: Callable[Concatenate[SessionStore, Database, P], T],
+) -> Callable[Concatenate[SessionStore, P], T]:
+    """Asked without a database, the method is given the file's. All that it writes is there, or
+    nothing."""
+    return _in_transaction(method, writing)
+
+
+def _in_transaction[**P, T](
+    method: Callable[Concatenate[SessionStore, Database, P], T],
+    transaction: Callable[[Database], AbstractContextManager[object]],
+) -> Callable[Concatenate[SessionStore, P], T]:
+    @wraps(method)
+    def ask(store: SessionStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        def work(db: Database) -> T:
+            with transaction(db):
+                return method(store, db, *args, **kwargs)
+
+        return store._file.call(work)
+
+    return ask
+
+
 class SessionStore:
     """The session map, the lineage and the ledger. Open one with `open`, per process."""
 
@@ -106,73 +139,60 @@ class SessionStore:
 
     # -- the map ----------------------------------------------------------------------------------
 
-    def get(self, key: SessionKey) -> str | None:
+    @_writes
+    def get(self, db: Database, key: SessionKey) -> str | None:
         """The key's internal id; counts as a use of it."""
         sql = f"UPDATE session_map SET last_used_at = :now WHERE {KEY_IS} RETURNING internal_id"
+        rows = list(db.query(sql, {**named(key), "now": self._clock()}))
+        return rows[0]["internal_id"] if rows else None
 
-        def work(db: Database) -> str | None:
-            with writing(db):
-                rows = list(db.query(sql, {**named(key), "now": self._clock()}))
-            return rows[0]["internal_id"] if rows else None
-
-        return self._file.call(work)
-
+    @_writes
     def set(
-        self, key: SessionKey, internal_id: str, metadata: Mapping[str, Any] | None = None
+        self,
+        db: Database,
+        key: SessionKey,
+        internal_id: str,
+        metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Keeps `created_at` of a known key and merges its metadata."""
+        self._upsert(db, key, internal_id, metadata or {})
 
-        def work(db: Database) -> None:
-            with writing(db):
-                self._upsert(db, key, internal_id, metadata or {})
-
-        self._file.call(work)
-
-    def delete(self, key: SessionKey, unused_for: float | None = None) -> Holdings | None:
+    @_writes
+    def delete(
+        self, db: Database, key: SessionKey, unused_for: float | None = None
+    ) -> Holdings | None:
         """Forget the key and its points; its turns stay in the ledger. Returns what it had, or None
         where there was nothing to forget, or it was used within the last `unused_for` seconds."""
+        before = None if unused_for is None else self._clock() - unused_for
+        return upkeep.forget(db, key, before)
 
-        def work(db: Database) -> Holdings | None:
-            before = None if unused_for is None else self._clock() - unused_for
-            with writing(db):
-                return upkeep.forget(db, key, before)
-
-        return self._file.call(work)
-
-    def forget_session(self, internal_id: str, *, unmap: bool) -> None:
+    @_writes
+    def forget_session(self, db: Database, internal_id: str, *, unmap: bool) -> None:
         """Nothing is continued from this session again: the CLI has lost its transcript.
 
         Points that the same key has in other sessions stay; so do the turns, in the ledger. Without
         `unmap` the key stays mapped to it until a turn takes its place: should that turn fail, the
         loss is still to be told, and what was learnt of the key is still known.
         """
+        upkeep.forget_session(db, internal_id, unmap=unmap)
 
-        def work(db: Database) -> None:
-            with writing(db):
-                upkeep.forget_session(db, internal_id, unmap=unmap)
-
-        self._file.call(work)
-
-    def replaced_import(self, key: SessionKey, turn_id: int) -> str | None:
+    @_writes
+    def replaced_import(self, db: Database, key: SessionKey, turn_id: int) -> str | None:
         """The session that nothing will continue now that this turn brought in the whole
         conversation once more: the one that the key's turn before it was an import to, if nothing
         came of it. It is forgotten; its transcript is left to the caller."""
+        return upkeep.forget_replaced(db, key, turn_id)
 
-        def work(db: Database) -> str | None:
-            with writing(db):
-                return upkeep.forget_replaced(db, key, turn_id)
-
-        return self._file.call(work)
-
-    def count(self) -> int:
-        return self._file.call(
-            lambda db: int(_one(db, "SELECT count(*) AS n FROM session_map")["n"])
-        )
+    @_reads
+    def count(self, db: Database) -> int:
+        return int(_one(db, "SELECT count(*) AS n FROM session_map")["n"])
 
     # -- the lineage ------------------------------------------------------------------------------
 
+    @_reads
     def lineage(
         self,
+        db: Database,
         key: SessionKey,
         hashes: Sequence[str],
         *,
@@ -185,123 +205,111 @@ class SessionStore:
         `asked_so` it is the newest of those that were asked in this manner, with `waits` rather one
         that waits for results.
 
-        One question however many they are. Never writes, so it needs no lock and waits for nobody.
-        """
-        return self._snapshot(
-            lambda db: queries.lineage(db, key, hashes, tip=tip, asked_so=asked_so, waits=waits)
-        )
+        One question however many they are."""
+        return queries.lineage(db, key, hashes, tip=tip, asked_so=asked_so, waits=waits)
 
-    def last_ended(self, turn_id: int) -> Point | None:
+    @_reads
+    def last_ended(self, db: Database, turn_id: int) -> Point | None:
         """Where the newest turn ended that this one goes on from and that was no open one."""
-        return self._file.call(lambda db: queries.last_ended(db, turn_id))
+        return queries.last_ended(db, turn_id)
 
-    def response(self, response_id: str) -> Response | None:
+    @_reads
+    def response(self, db: Database, response_id: str) -> Response | None:
         """What a response that the bridge has given is about. Raises `StoreUnavailable` only."""
-        return self._file.call(lambda db: queries.response(db, response_id))
+        return queries.response(db, response_id)
 
-    def commit(self, record: TurnRecord) -> int:
+    @_writes
+    def commit(self, db: Database, record: TurnRecord) -> int:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""
+        known = map_row(db, record.key)
+        keeps = known is not None and queries.keeps_its_session(db, known, record)
+        session = known.internal_id if known and keeps else record.internal_id
+        self._upsert(db, record.key, session, record.metadata)
+        turn_id = cast(int, db.table("turns").insert(turn_row(record)).last_pk)
+        place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
+        db.conn.executemany(
+            _POINT_SQL,
+            ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points),
+        )
+        return turn_id
 
-        def work(db: Database) -> int:
-            with writing(db):
-                known = map_row(db, record.key)
-                keeps = known is not None and queries.keeps_its_session(db, known, record)
-                session = known.internal_id if known and keeps else record.internal_id
-                self._upsert(db, record.key, session, record.metadata)
-                turn_id = cast(int, db.table("turns").insert(turn_row(record)).last_pk)
-                place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
-                db.conn.executemany(
-                    _POINT_SQL,
-                    ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points),
-                )
-            return turn_id
-
-        return self._file.call(work)
-
-    def passed(self, turn: PassedTurn) -> None:
+    @_writes
+    def passed(self, db: Database, turn: PassedTurn) -> None:
         """Keeps what an answer used that only passed through."""
+        db.table("turns").insert(passed_row(turn))
 
-        def work(db: Database) -> None:
-            with writing(db):
-                db.table("turns").insert(passed_row(turn))
-
-        self._file.call(work)
-
-    def count_unkept(self, key: SessionKey, turn: UnkeptTurn) -> int:
+    @_writes
+    def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
         """Keeps what a turn used that came to nothing, and changes nothing else. Returns its id."""
+        return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
 
-        def work(db: Database) -> int:
-            with writing(db):
-                return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
-
-        return self._file.call(work)
-
-    def issued(self, internal_id: str) -> bool:
+    @_reads
+    def issued(self, db: Database, internal_id: str) -> bool:
         """Whether this session id is in the map or the ledger, and so is one of ours."""
         sql = """
             SELECT EXISTS (SELECT 1 FROM session_map WHERE internal_id = :id)
                 OR EXISTS (SELECT 1 FROM turns WHERE internal_id = :id) AS ours
         """
-        return self._file.call(lambda db: bool(_one(db, sql, {"id": internal_id})["ours"]))
+        return bool(_one(db, sql, {"id": internal_id})["ours"])
 
     # -- the keys ----------------------------------------------------------------------------------
 
-    def find(self, name: str) -> list[SessionKey]:
+    @_reads
+    def find(self, db: Database, name: str) -> list[SessionKey]:
         """The keys called so: by external id, else as `scope/external id`, else by a session."""
-        return self._file.call(lambda db: upkeep.find(db, name))
+        return upkeep.find(db, name)
 
-    def stale(self, unused_for: float) -> list[SessionKey]:
+    @_reads
+    def stale(self, db: Database, unused_for: float) -> list[SessionKey]:
         """The keys not used for that many seconds, the one that was used longest ago first."""
-        return self._file.call(lambda db: upkeep.stale(db, self._clock() - unused_for))
+        return upkeep.stale(db, self._clock() - unused_for)
 
-    def holdings(self, key: SessionKey) -> Holdings:
-        return self._snapshot(lambda db: upkeep.holdings(db, key))
+    @_reads
+    def holdings(self, db: Database, key: SessionKey) -> Holdings:
+        return upkeep.holdings(db, key)
 
-    def turns(self, key: SessionKey) -> list[LedgerTurn]:
+    @_reads
+    def turns(self, db: Database, key: SessionKey) -> list[LedgerTurn]:
         """Every turn of the key, the oldest first."""
         sql = f"SELECT * FROM turns WHERE {KEY_IS} ORDER BY id"
-        return self._file.call(lambda db: [ledger_turn(row) for row in db.query(sql, named(key))])
+        return [ledger_turn(row) for row in db.query(sql, named(key))]
 
     # -- the reports ------------------------------------------------------------------------------
 
-    def sessions(self) -> list[SessionSummary]:
+    @_reads
+    def sessions(self, db: Database) -> list[SessionSummary]:
         """Every mapped key, the one used last first."""
-        return self._file.call(lambda db: [session_summary(row) for row in db.query(SESSIONS_SQL)])
+        return [session_summary(row) for row in db.query(SESSIONS_SQL)]
 
-    def costs(self, by: By, since: float | None = None) -> list[CostRow]:
+    @_reads
+    def costs(self, db: Database, by: By, since: float | None = None) -> list[CostRow]:
         """Turns that started at `since` (epoch seconds) or later; all of them for None."""
         bounds = {"since": 0.0 if since is None else since}
-        return self._file.call(
-            lambda db: [cost_row(by, row) for row in db.query(costs_sql(by), bounds)]
-        )
+        return [cost_row(by, row) for row in db.query(costs_sql(by), bounds)]
 
-    def savings(self, by: By, since: float | None, rates: CacheRates) -> list[SavingsRow]:
+    @_reads
+    def savings(
+        self, db: Database, by: By, since: float | None, rates: CacheRates
+    ) -> list[SavingsRow]:
         """Of the same turns as `costs`; `rates` says what a cached token is worth."""
         bounds = {"since": 0.0 if since is None else since}
-        questions = savings_sql(by), cached_sql(by)
-        groups, cached = self._snapshot(lambda db: [list(db.query(q, bounds)) for q in questions])
+        groups, cached = (list(db.query(sql, bounds)) for sql in (savings_sql(by), cached_sql(by)))
         return savings_rows(by, groups, cached, rates)
 
-    def activity(self, since: float | None = None) -> Activity:
+    @_reads
+    def activity(self, db: Database, since: float | None = None) -> Activity:
         """What happened from `since` (epoch seconds) until now, over time."""
-        return self._snapshot(lambda db: activity.activity(db, since, self._clock()))
+        return activity.activity(db, since, self._clock())
 
-    def figures(self) -> Figures:
+    @_reads
+    def figures(self, db: Database) -> Figures:
         """What the whole ledger comes to."""
-        return self._snapshot(activity.figures)
+        return activity.figures(db)
 
-    def places(self, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
+    @_reads
+    def places(self, db: Database, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
         """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
-        return self._file.call(lambda db: queries.places(db, key))
-
-    def _snapshot[T](self, read: Callable[[Database], T]) -> T:
-        """What is read is of one moment, however many questions that takes."""
-
-        def work(db: Database) -> T:
-            with db.atomic():
-                return read(db)
-
-        return self._file.call(work)
+        return queries.places(db, key)
 
     def _upsert(
         self, db: Database, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]

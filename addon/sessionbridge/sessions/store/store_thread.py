@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.model import Point, SessionKey
-from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.store.ledger import Lineage, Response, TurnRecord
 from sessionbridge.sessions.store.store import SessionStore
-from sessionbridge.sessions.store.unkept import UnkeptTurn
+
+
+def _asked[**P, T](
+    question: Callable[Concatenate[SessionStore, P], T],
+) -> Callable[Concatenate[StoreThread, P], Coroutine[Any, Any, T]]:
+    """The same question, to the store on its thread."""
+
+    @wraps(question)
+    async def ask(thread: StoreThread, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await thread.ask(lambda store: question(store, *args, **kwargs))
+
+    return ask
 
 
 class StoreThread:
@@ -27,42 +36,15 @@ class StoreThread:
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
 
-    async def lineage(
-        self,
-        key: SessionKey,
-        hashes: Sequence[str],
-        *,
-        tip: bool = True,
-        asked_so: Manner | None = None,
-        waits: bool = False,
-    ) -> Lineage:
-        return await self.ask(
-            lambda s: s.lineage(key, hashes, tip=tip, asked_so=asked_so, waits=waits)
-        )
-
-    async def last_ended(self, turn_id: int) -> Point | None:
-        return await self.ask(lambda store: store.last_ended(turn_id))
-
-    async def response(self, response_id: str) -> Response | None:
-        return await self.ask(lambda store: store.response(response_id))
-
-    async def commit(self, record: TurnRecord) -> int:
-        return await self.ask(lambda store: store.commit(record))
-
-    async def count_unkept(self, key: SessionKey, turn: UnkeptTurn) -> int:
-        return await self.ask(lambda store: store.count_unkept(key, turn))
-
-    async def note(self, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]) -> None:
-        await self.ask(lambda store: store.set(key, internal_id, metadata))
-
-    async def forget_session(self, internal_id: str, *, unmap: bool) -> None:
-        await self.ask(lambda store: store.forget_session(internal_id, unmap=unmap))
-
-    async def replaced_import(self, key: SessionKey, turn_id: int) -> str | None:
-        return await self.ask(lambda store: store.replaced_import(key, turn_id))
-
-    async def issued(self, internal_id: str) -> bool:
-        return await self.ask(lambda store: store.issued(internal_id))
+    lineage = _asked(SessionStore.lineage)
+    last_ended = _asked(SessionStore.last_ended)
+    response = _asked(SessionStore.response)
+    commit = _asked(SessionStore.commit)
+    count_unkept = _asked(SessionStore.count_unkept)
+    note = _asked(SessionStore.set)
+    forget_session = _asked(SessionStore.forget_session)
+    replaced_import = _asked(SessionStore.replaced_import)
+    issued = _asked(SessionStore.issued)
 
     def close(self) -> None:
         """Waits for what has begun."""
