@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from sessionbridge.claude.prices import cache_rates, list_price
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey, Usage
-from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.ledger import PassedTurn
 from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from tests.support.dashboard_fixtures import Change, keep, passing
 from tests.support.documents import DOCS, blocks

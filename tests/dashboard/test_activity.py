@@ -14,7 +14,7 @@ import pytest
 
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.activity import DAY, HOUR, Activity, Counted
-from sessionbridge.sessions.store.passed import PASSED
+from sessionbridge.sessions.store.ledger import PASSED
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.dashboard_fixtures import keep, mixed_turns, passing
 from tests.support.turn_records import KEY, turn, turn_named

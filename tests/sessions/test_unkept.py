@@ -21,8 +21,8 @@ from sessionbridge.cli.main import cli
 from sessionbridge.errors import ApiFailed, BridgeError, ClaudeFailed, StoreUnavailable
 from sessionbridge.model import Attempt, Message, Plan, SessionKey, Spent, Usage
 from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.store.ledger import UnkeptTurn
 from sessionbridge.sessions.store.store import DATABASE_NAME, LedgerTurn, SessionStore
-from sessionbridge.sessions.store.unkept import UnkeptTurn
 from sessionbridge.turns.exchange import Exchange
 from tests.support.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, House, body, house
 from tests.support.claude_cli import USAGE, Stage, job

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.model import SessionKey, Usage
-from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.ledger import PassedTurn
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.turn_records import KEY, turn

@@ -18,7 +18,7 @@ from sessionbridge.dashboard.pages import Dashboard, Page
 from sessionbridge.dashboard.state import LiveTurn, State
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message, Origin, SessionKey, Usage
-from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.ledger import PassedTurn
 from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.bridge_fixtures import CLIENT_HELD, Answer, House, ask

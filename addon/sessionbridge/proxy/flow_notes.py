@@ -8,7 +8,7 @@ from typing import Any
 from mitmproxy import http
 
 from sessionbridge.model import Usage
-from sessionbridge.sessions.store.passed import PASSED, PassedTurn
+from sessionbridge.sessions.store.ledger import PASSED, PassedTurn
 from sessionbridge.turns.exchange import Exchange
 
 MARKER = ":link:"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sessionbridge.apis.common.json_values import count, fields, items, words
 from sessionbridge.model import Message, Usage
 from sessionbridge.proxy.reasons import explained
-from sessionbridge.sessions.store.passed import PASSED
+from sessionbridge.sessions.store.ledger import PASSED
 from sessionbridge.traffic.conversation_text import conversation, folded, heading, joined
 from sessionbridge.traffic.reading import Reading
 

@@ -23,7 +23,7 @@ from sessionbridge.errors import BridgeError
 from sessionbridge.model import Usage
 from sessionbridge.proxy.flow_notes import note_own, note_passed
 from sessionbridge.proxy.http_message import decoded, lowered
-from sessionbridge.sessions.store.passed import PassedTurn
+from sessionbridge.sessions.store.ledger import PassedTurn
 from sessionbridge.traffic.reading import Reading, api_of, read
 from sessionbridge.turns.runtime import Runtime
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sessionbridge.proxy.flow_notes import OWN
-from sessionbridge.sessions.store.passed import PASSED
+from sessionbridge.sessions.store.ledger import PASSED
 
 PLANS = {
     "fresh": "a new session",

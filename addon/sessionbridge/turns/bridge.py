@@ -41,9 +41,9 @@ from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.planning.references import References, refers
+from sessionbridge.sessions.store.ledger import UnkeptTurn
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
-from sessionbridge.sessions.store.unkept import UnkeptTurn
 from sessionbridge.turns.admission import Admission, Place
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.timeouts import Limits, timed

@@ -12,7 +12,7 @@ from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import Remembered, Said
 from sessionbridge.sessions.planning.plan import plan_after
-from sessionbridge.sessions.store.ledger import Response
+from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 

@@ -31,9 +31,9 @@ from sessionbridge.sessions.planning.plan import (
     plan_unknown,
     resolve_history,
 )
-from sessionbridge.sessions.store.ledger import Lineage, TurnRecord
+from sessionbridge.sessions.store.ledger import TurnRecord, UnkeptTurn
+from sessionbridge.sessions.store.queries import Lineage
 from sessionbridge.sessions.store.store_thread import StoreThread
-from sessionbridge.sessions.store.unkept import UnkeptTurn
 
 
 @dataclass(frozen=True, slots=True)

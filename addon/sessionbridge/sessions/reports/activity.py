@@ -15,9 +15,7 @@ from sqlite_utils import Database
 
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import SUMS, By, CostRow, cost_row, costs_sql, total_cost
-from sessionbridge.sessions.store.ledger import WARM, usage
-from sessionbridge.sessions.store.passed import BRIDGED, PASSED
-from sessionbridge.sessions.store.unkept import KEPT
+from sessionbridge.sessions.store.ledger import BRIDGED, KEPT, PASSED, WARM, usage
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -14,8 +14,7 @@ from typing import Any, Protocol
 
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import GROUPS, SUMS, By, known_sum, names_sql
-from sessionbridge.sessions.store.ledger import WARM, usage
-from sessionbridge.sessions.store.passed import BRIDGED
+from sessionbridge.sessions.store.ledger import BRIDGED, WARM, usage
 
 
 class CacheRates(Protocol):

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sessionbridge.model import SessionKey, Usage
-from sessionbridge.sessions.store.ledger import usage
-from sessionbridge.sessions.store.unkept import KEPT
+from sessionbridge.sessions.store.ledger import KEPT, usage
 
 By = Literal["day", "platform", "user", "session", "model"]
 

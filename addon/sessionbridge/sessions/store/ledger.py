@@ -1,4 +1,11 @@
-"""What is kept about each key and turn. Never prompt or answer text."""
+"""The rows of the ledger, one for each turn. Never prompt or answer text.
+
+Beside the turns that a conversation can go on from there are two kinds that count only what was
+used: those that failed, were refused or left by their client after the model had begun to answer,
+and LLM traffic that passed through. Such a row has no session, no hashes, no ids and no turn before
+it, so that no look-up by any of these takes it for one to go on from. Look-ups by the key alone say
+`KEPT`.
+"""
 
 from __future__ import annotations
 
@@ -6,66 +13,19 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from sessionbridge.model import Origin, Point, Process, SessionKey, Usage
+from sessionbridge.model import Process, SessionKey, Usage
 
 WARM: tuple[Process, ...] = ("live", "spare")
 """The kinds of process that were there before the turn: it avoided a start."""
 
+KEPT = "internal_id <> ''"
+"""SQL that is true of the turns that a conversation can go on from. None has passed through."""
 
-@dataclass(frozen=True, slots=True)
-class MapRow:
-    """What the session map holds for a key. Times are epoch seconds."""
+PASSED = "passthrough"
+"""Its platform and its plan."""
 
-    key: SessionKey
-    internal_id: str
-    created_at: float
-    last_used_at: float
-    metadata: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Holdings:
-    """What the bridge has of a key: its map row, and the Claude sessions that are its alone, the
-    oldest first. A session that another key also uses is not among them."""
-
-    key: SessionKey
-    row: MapRow | None
-    sessions: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """Everything one read tells about a key.
-
-    `tip` is where the newest committed turn of `row.internal_id` ended, or of those that were asked
-    in one manner. `points` are those of the
-    longest known beginning of the conversation, and of the whole of it; newest turn first.
-    `open_turn` ended before the last message, with calls of the client's tools. `asked` is the hash
-    of what that newest turn was asked and `request` its idempotency key; `before` is where it had
-    continued from, None where it began a session.
-    """
-
-    row: MapRow | None
-    tip: Point | None
-    points: tuple[Point, ...]
-    open_turn: Point | None = None
-    asked: str | None = None
-    request: str | None = None
-    before: Point | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A response by its id: the key and the end of its turn, and where that had begun."""
-
-    id: str
-    key: SessionKey
-    end: Point
-    before: Point | None
-
-    @property
-    def origin(self) -> Origin:
-        return Origin(self.key.scope, self.key.external_id, "conversation", "server")
+BRIDGED = f"plan <> '{PASSED}'"
+"""SQL that is true of the turns the bridge has answered itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +73,46 @@ class TurnRecord(_Turn):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerTurn(_Turn):
-    """A turn as it is read back; one that is not `kept` is of no session (see `unkept`)."""
+    """A turn as it is read back; one that is not `kept` is of no session."""
 
     id: int
 
     @property
     def kept(self) -> bool:
         return self.internal_id != ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnkeptTurn:
+    """`status` says what became of it: `failed`, `timed_out`, `left` or `refusal`. `usage` is as
+    far as the API told, `cost_usd` an estimate; times are epoch seconds and milliseconds."""
+
+    plan: str
+    reason: str
+    process: Process | None
+    status: str
+    api: str
+    model: str
+    usage: Usage
+    cost_usd: float | None
+    started_at: float
+    ttft_ms: int | None
+    duration_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class PassedTurn:
+    """One answer of another server. `status` is the API's own word for its end, `cost_usd` by list
+    prices; times are epoch seconds and milliseconds."""
+
+    host: str
+    api: str
+    model: str
+    status: str
+    usage: Usage
+    cost_usd: float | None
+    started_at: float
+    duration_ms: int
 
 
 _PLAIN = tuple(field.name for field in fields(_Turn) if field.name != "usage")
@@ -133,6 +126,34 @@ def key_document(key: SessionKey) -> dict[str, str]:
 def turn_row(record: TurnRecord) -> dict[str, Any]:
     plain = {name: getattr(record, name) for name in _PLAIN}
     return {**asdict(record.key), **plain, **asdict(record.usage)}
+
+
+def unkept_row(key: SessionKey, turn: UnkeptTurn) -> dict[str, Any]:
+    columns = asdict(turn)
+    used = columns.pop("usage")
+    nothing = dict.fromkeys(("internal_id", "ask_hash", "history_hash", "tip_uuid"), "")
+    return {**asdict(key), **nothing, **columns, **used}
+
+
+def passed_row(turn: PassedTurn) -> dict[str, Any]:
+    return {
+        "scope": PASSED,
+        "external_id": turn.host,
+        "provider": turn.host,
+        "internal_id": "",
+        "ask_hash": "",
+        "history_hash": "",
+        "tip_uuid": "",
+        "plan": PASSED,
+        "reason": "watched",
+        "status": turn.status,
+        "api": turn.api,
+        "model": turn.model,
+        **asdict(turn.usage),
+        "cost_usd": turn.cost_usd,
+        "started_at": turn.started_at,
+        "duration_ms": turn.duration_ms,
+    }
 
 
 def ledger_turn(row: Mapping[str, Any]) -> LedgerTurn:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
 
-from sessionbridge.model import Point, SessionKey
+from sessionbridge.model import Origin, Point, SessionKey
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.store.ledger import Lineage, MapRow, Response, TurnRecord
-from sessionbridge.sessions.store.unkept import KEPT
+from sessionbridge.sessions.store.ledger import KEPT, TurnRecord
 
 _TAKES_OVER = ("started_over", "memory_lost")
 """Reasons of turns after which the session before is not to be gone on with."""
@@ -83,6 +83,52 @@ _LAST_ENDED_SQL = f"""
     {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE NOT is_open)
 """
 _RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
+
+
+@dataclass(frozen=True, slots=True)
+class MapRow:
+    """What the session map holds for a key. Times are epoch seconds."""
+
+    key: SessionKey
+    internal_id: str
+    created_at: float
+    last_used_at: float
+    metadata: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """Everything one read tells about a key.
+
+    `tip` is where the newest committed turn of `row.internal_id` ended, or of those that were asked
+    in one manner. `points` are those of the
+    longest known beginning of the conversation, and of the whole of it; newest turn first.
+    `open_turn` ended before the last message, with calls of the client's tools. `asked` is the hash
+    of what that newest turn was asked and `request` its idempotency key; `before` is where it had
+    continued from, None where it began a session.
+    """
+
+    row: MapRow | None
+    tip: Point | None
+    points: tuple[Point, ...]
+    open_turn: Point | None = None
+    asked: str | None = None
+    request: str | None = None
+    before: Point | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A response by its id: the key and the end of its turn, and where that had begun."""
+
+    id: str
+    key: SessionKey
+    end: Point
+    before: Point | None
+
+    @property
+    def origin(self) -> Origin:
+        return Origin(self.key.scope, self.key.external_id, "conversation", "server")
 
 
 def named(key: SessionKey) -> dict[str, Any]:

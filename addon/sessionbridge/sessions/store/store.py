@@ -39,18 +39,17 @@ from sessionbridge.sessions.reports.sums import (
 from sessionbridge.sessions.store import queries, upkeep
 from sessionbridge.sessions.store.database import SharedDatabase, writing
 from sessionbridge.sessions.store.ledger import (
-    Holdings,
     LedgerTurn,
-    Lineage,
-    MapRow,
-    Response,
+    PassedTurn,
     TurnRecord,
+    UnkeptTurn,
     ledger_turn,
+    passed_row,
     turn_row,
+    unkept_row,
 )
-from sessionbridge.sessions.store.passed import PassedTurn, passed_row
-from sessionbridge.sessions.store.queries import KEY_IS, map_row, named
-from sessionbridge.sessions.store.unkept import UnkeptTurn, unkept_row
+from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, map_row, named
+from sessionbridge.sessions.store.upkeep import Holdings
 
 __all__ = [
     "DATABASE_NAME",

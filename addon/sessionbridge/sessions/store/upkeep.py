@@ -6,15 +6,14 @@ the database's business: whoever forgets a key is told which sessions it had.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlite_utils import Database
 
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.store.ledger import Holdings
-from sessionbridge.sessions.store.passed import BRIDGED
-from sessionbridge.sessions.store.queries import KEY_IS, keys, map_row, named
-from sessionbridge.sessions.store.unkept import KEPT
+from sessionbridge.sessions.store.ledger import BRIDGED, KEPT
+from sessionbridge.sessions.store.queries import KEY_IS, MapRow, keys, map_row, named
 
 _KEYS = "SELECT scope, external_id, provider"
 
@@ -47,6 +46,16 @@ _REPLACED_SQL = f"""
     AND NOT EXISTS (SELECT 1 FROM turns WHERE {KEY_IS} AND parent_id = old.id)
     AND NOT EXISTS (SELECT 1 FROM session_map WHERE internal_id = old.internal_id)
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What the bridge has of a key: its map row, and the Claude sessions that are its alone, the
+    oldest first. A session that another key also uses is not among them."""
+
+    key: SessionKey
+    row: MapRow | None
+    sessions: tuple[str, ...]
 
 
 def find(db: Database, name: str) -> list[SessionKey]:
