@@ -66,7 +66,8 @@ class Job:
 
     @property
     def mode(self) -> Mode:
-        # The CLI shows the model the tools by their names, in whatever order they come (measured).
+        # The CLI shows the model the tools by their names, in whatever order they come (measured
+        # with 2.1.332).
         tools = tuple(sorted(self.parameters.tools, key=lambda tool: tool.name))
         limit = self.parameters.max_tokens
         # Above what any model can give the CLI lowers it to what this one can, so that limits which

@@ -10,8 +10,8 @@ conversation: after a limit, a refusal, a pause, an answer of thoughts alone or 
 with 2.1.332). There the answer ends at once.
 
 Where the CLI compacts the conversation, the model calls it makes for that are not streamed
-(measured): nothing of the summary is in the answer and their tokens are not counted, but the cost
-the CLI reports includes them.
+(measured with 2.1.332): nothing of the summary is in the answer and their tokens are not counted,
+but the cost the CLI reports includes them.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ _SYNTHETIC = "<synthetic>"
 """The model of messages that the CLI writes itself; the API has never heard of them."""
 
 _LEADS_ON = ("tool_use", "end_turn", "stop_sequence")
-"""After these the CLI makes the calls that are in the message (measured)."""
+"""After these the CLI makes the calls that are in the message (measured with 2.1.332)."""
 
 _STRUCTURED = "StructuredOutput"
 """The CLI's own tool, which the model calls with an answer that has to fulfil a schema."""
@@ -240,7 +240,7 @@ class AnswerReader:
     def _close_round(self) -> list[Delta]:
         if self._said_in_round and self._stop_in_round is None:
             # Where a stream breaks the CLI closes the round itself and tries again, but what was
-            # said cannot be taken back (measured).
+            # said cannot be taken back (measured with 2.1.332).
             raise ApiFailed(502, "The API's stream broke off in the middle of the answer.")
         self._usage += Usage(**self._round_usage)
         self._round_usage = {}
@@ -300,7 +300,8 @@ class AnswerReader:
             raise from_result(result, self._assistant_error, self._retry_delay_ms, self._limit)
         self._close_round()
         if not self._model and self._answer_entry is not None:
-            # Whatever it is told, the CLI does without a stream where the API has none (measured).
+            # Whatever it is told, the CLI does without a stream where the API has none (measured
+            # with 2.1.332).
             self._model = self._unstreamed or ""
             self._count(result.usage)
             raise ClaudeFailed("The model's answer could not be had as a stream; try again.")
@@ -314,7 +315,7 @@ class AnswerReader:
             text = json.dumps(result.structured_output, ensure_ascii=False)
             end = self._finished(result.session_id, "end_turn", cost)
             return [TextDelta(self._blocks, text), end]
-        # The CLI has asked for a value once more, in vain (measured).
+        # The CLI has asked for a value once more, in vain (measured with 2.1.332).
         return [*self._words(), self._finished(result.session_id, stop_reason, cost)]
 
     def _settled(self, total: float | None) -> float | None:

@@ -2,7 +2,8 @@
 
 The structured fields decide (`api_error_status`, `terminal_reason`, exception types), never words
 found in a message: "too long: 140123 tokens" is no 401 although it holds those digits. The only
-texts looked for are the CLI's own, for conditions it reports in no other way (measured).
+texts looked for are the CLI's own, for conditions it reports in no other way (measured with
+2.1.332).
 """
 
 from __future__ import annotations

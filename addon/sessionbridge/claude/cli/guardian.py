@@ -4,7 +4,7 @@ A CLI in mid-turn that loses its proxy goes on: it spends the user's tokens unti
 whole, and adds that to its transcript. So one small process (`guardian_program.py`) is told which
 CLIs run. The other end of its standard input is in the proxy only, so that input ends when the
 proxy does, and the guardian kills those it still knows. An idle CLI loses nothing by it: its answer
-is in the transcript before it is announced (measured).
+is in the transcript before it is announced (measured with 2.1.332).
 """
 
 from __future__ import annotations

@@ -122,7 +122,8 @@ class Launcher:
             ),
             model=mode.model,
             system_prompt={"type": "file", "path": str(prompt_file)},
-            # Or a session keeps the system prompt it began with, whatever comes later (measured).
+            # Or a session keeps the system prompt it began with, whatever comes later (measured
+            # with 2.1.332).
             # No skills: the CLI would list them to whoever has a tool that is called Skill.
             extra_args={
                 "system-prompt-snapshot": "off",

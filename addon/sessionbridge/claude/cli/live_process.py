@@ -126,7 +126,8 @@ class LiveProcess:
 
     @property
     def _shows_thoughts(self) -> bool:
-        """The CLI has no word for a client that wants their signature alone (measured)."""
+        """The CLI has no word for a client that wants their signature alone (measured with
+        2.1.332)."""
         thinking = self.mode.parameters.thinking
         return thinking is not None and thinking.display == "summarized"
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 
 PROCESS = 200 * 1024 * 1024
-"""Bytes that a waiting CLI takes (measured)."""
+"""Bytes that a waiting CLI takes (measured with 2.1.332)."""
 
 _ASSUMED = 8 * 1024**3
 _CGROUP = Path("/sys/fs/cgroup")

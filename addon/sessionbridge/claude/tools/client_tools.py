@@ -1,9 +1,9 @@
 """The client's own tools: an MCP server in this process, which the CLI of one session talks to.
 
 The CLI calls a tool while the model's answer is still being streamed, names the call by the model's
-own id for it, and waits (measured). The call is left open: the request ends with `tool_use`, the
-client's next request brings the result, and with it the same turn of the model goes on. So the
-model sees true calls and true results, under the names the client gave its tools
+own id for it, and waits (measured with 2.1.332). The call is left open: the request ends with
+`tool_use`, the client's next request brings the result, and with it the same turn of the model goes
+on. So the model sees true calls and true results, under the names the client gave its tools
 (`CLAUDE_AGENT_SDK_MCP_NO_PREFIX`).
 """
 
@@ -109,7 +109,7 @@ def answers(message: Message, calls: Iterable[str]) -> bool:
 
 def _returnable(block: Block) -> bool:
     """MCP has no documents, the CLI puts words in the place of an empty result, shows text alone of
-    an error, and cuts long results short (measured)."""
+    an error, and cuts long results short (measured with 2.1.332)."""
     if block["type"] != "tool_result":
         return False
     parts = _parts(block)

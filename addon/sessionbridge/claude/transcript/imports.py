@@ -22,10 +22,12 @@ from sessionbridge.claude.transcript.notes import Note
 from sessionbridge.model import Message
 
 LONG = 10
-"""Messages. With fewer, feeding a process that has just been started is as quick (measured)."""
+"""Messages. With fewer, feeding a process that has just been started is as quick (measured
+with 2.1.332)."""
 
 LONG_FOR_A_SPARE = 40
-"""Messages. Feeding as many to a process that is there takes as long as starting one (measured)."""
+"""Messages. Feeding as many to a process that is there takes as long as starting one (measured
+with 2.1.332)."""
 
 
 _THOUGHTS = ("thinking", "redacted_thinking")
@@ -52,7 +54,7 @@ def writable(messages: Sequence[Message], notes: Sequence[Note] = ()) -> int:
     first message alone with the notes that follow it.
 
     The CLI touches any other end: it answers an open `tool_use` ("Tool call interrupted …") and
-    adds "No response requested." to a `tool_result` (measured).
+    adds "No response requested." to a `tool_result` (measured with 2.1.332).
     """
     for count in range(len(messages), 0, -1):
         message = messages[count - 1]
