@@ -22,6 +22,7 @@ from sessionbridge.model import (
     ThinkingSignature,
     ToolCall,
     ToolInput,
+    ToolUseBlock,
     WholeBlock,
 )
 from tests.apis.test_answers_as_told import STARTED, end, read_by_client
@@ -92,7 +93,7 @@ def test_what_deltas_add_up_to(
 
 
 def test_a_whole_call_keeps_its_input_unless_more_of_it_comes() -> None:
-    whole = {"type": "tool_use", "id": "1", "name": "look", "input": {"a": 1}}
+    whole: ToolUseBlock = {"type": "tool_use", "id": "1", "name": "look", "input": {"a": 1}}
     assert folded(WholeBlock(0, whole)) == [whole]
     assert folded(WholeBlock(0, whole), ToolInput(0, "{}")) == [whole | {"input": "{}"}]
 

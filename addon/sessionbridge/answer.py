@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from sessionbridge.model import (
     Block,
@@ -121,4 +121,5 @@ def _whole(place: int, block: _Growing, read_input: Callable[[Call], Any]) -> Bl
     grown: dict[str, Any] = {name: block.text(name) for name in block.pieces}
     if block.start["type"] == "tool_use" and ("input" in grown or "input" not in block.start):
         grown["input"] = read_input(_call(place, block))
-    return {**block.start, **grown}
+    # Its pieces are those of its kind: `hear` has begun it.
+    return cast("Block", {**block.start, **grown})

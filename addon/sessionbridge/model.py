@@ -7,9 +7,9 @@ shape translates into it on the way in and out of `Delta`s on the way out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 Role = Literal["user", "assistant"]
 Kind = Literal["conversation", "user"]
@@ -21,8 +21,119 @@ PlanName = Literal["fresh", "resume", "fork", "import"]
 Process = Literal["live", "spare", "new"]
 """What answered: the process of the turn before, one started ahead, or one started for this."""
 
-Block = Mapping[str, Any]
-"""One content block in the Messages API's form, for example `{"type": "text", "text": "…"}`."""
+
+class TextBlock(TypedDict):
+    type: Literal["text"]
+    text: str
+
+
+class ThinkingBlock(TypedDict):
+    """Empty where the API does not show what was thought."""
+
+    type: Literal["thinking"]
+    thinking: str
+    signature: NotRequired[str]
+
+
+class RedactedThinkingBlock(TypedDict):
+    type: Literal["redacted_thinking"]
+    data: str
+
+
+class FileBlock(TypedDict):
+    """`source` tells where its content is, in the API's own ways."""
+
+    type: Literal["image", "document"]
+    source: Mapping[str, Any]
+    title: NotRequired[str | None]
+    context: NotRequired[str | None]
+
+
+class ToolUseBlock(TypedDict):
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: Any
+
+
+class ToolResultBlock(TypedDict):
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: NotRequired[str | Sequence[Block]]
+    is_error: NotRequired[bool]
+
+
+class SearchResultBlock(TypedDict):
+    """Of the client's own search."""
+
+    type: Literal["search_result"]
+    source: str
+    title: str
+    content: Sequence[Block]
+
+
+class ServerToolUseBlock(TypedDict):
+    """A call of a tool that runs at the API."""
+
+    type: Literal["server_tool_use"]
+    id: str
+    name: str
+    input: Any
+
+
+ServerResult = Literal[
+    "web_search_tool_result",
+    "web_fetch_tool_result",
+    "code_execution_tool_result",
+    "bash_code_execution_tool_result",
+    "text_editor_code_execution_tool_result",
+]
+
+
+class ServerResultBlock(TypedDict):
+    type: ServerResult
+    tool_use_id: str
+    content: Any
+
+
+class ReferenceBlock(TypedDict):
+    """Stands for an item of an answer given before: the block of that number in the response. In
+    what is read of other traffic only its id is known."""
+
+    type: Literal["item_reference"]
+    id: str
+    response: NotRequired[str]
+    block: NotRequired[int]
+
+
+class UnreadBlock(TypedDict):
+    """Stands where other traffic has something that is not understood."""
+
+    type: Literal["unread"]
+    kind: str
+
+
+Block = (
+    TextBlock
+    | ThinkingBlock
+    | RedactedThinkingBlock
+    | FileBlock
+    | ToolUseBlock
+    | ToolResultBlock
+    | SearchResultBlock
+    | ServerToolUseBlock
+    | ServerResultBlock
+    | ReferenceBlock
+    | UnreadBlock
+)
+"""One content block in the Messages API's form (https://docs.anthropic.com/en/api/messages), but
+for the last two kinds."""
+
+
+def parts_of(result: ToolResultBlock) -> Sequence[Block]:
+    """What a result holds; a text by itself is one block of text."""
+    content = result.get("content") or ()
+    return [{"type": "text", "text": content}] if isinstance(content, str) else content
 
 
 @dataclass(frozen=True, slots=True)

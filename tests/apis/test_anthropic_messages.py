@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,14 @@ import pytest
 
 from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message, Turn
+from sessionbridge.model import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock, Turn
 from tests.support.recordings import without_notes
 
 CAPTURED = Path(__file__).parent.parent / "captured"
 SHAPE = MessagesShape()
 PNG = {"type": "base64", "media_type": "image/png", "data": "aGk="}
 PDF = {"type": "base64", "media_type": "application/pdf", "data": "aGk="}
-CALL = {"type": "tool_use", "id": "toolu_1", "name": "double", "input": {"n": 1}}
+CALL: ToolUseBlock = {"type": "tool_use", "id": "toolu_1", "name": "double", "input": {"n": 1}}
 
 
 def body(*messages: dict[str, Any], **fields: Any) -> bytes:
@@ -34,11 +34,11 @@ def assistant(*blocks: Any) -> dict[str, Any]:
     return {"role": "assistant", "content": list(blocks)}
 
 
-def text(words: str, **more: Any) -> dict[str, Any]:
+def text(words: str, **more: Any) -> TextBlock:
     return {"type": "text", "text": words, **more}
 
 
-def result(content: Any, **more: Any) -> dict[str, Any]:
+def result(content: Any, **more: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": "toolu_1", "content": content, **more}
 
 
@@ -101,7 +101,7 @@ def test_system_is_one_text(system: Any, expected: str) -> None:
     assert parse(user(text("Hi")), system=system).system == expected
 
 
-BLOCKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+BLOCKS: dict[str, tuple[Mapping[str, Any], Block]] = {
     "plain": (text("Hi"), text("Hi")),
     "white space stays": (text(" Hi\n"), text(" Hi\n")),
     "cache mark": (text("Hi", cache_control={"type": "ephemeral"}), text("Hi")),
@@ -134,7 +134,7 @@ BLOCKS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("given, expected", BLOCKS.values(), ids=BLOCKS)
-def test_user_blocks_pass_as_they_are(given: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_user_blocks_pass_as_they_are(given: Mapping[str, Any], expected: Block) -> None:
     assert parse(user(given)).messages == (Message("user", (expected,)),)
 
 

@@ -18,12 +18,32 @@ from sessionbridge.apis.anthropic_messages.blocks import (
     THOUGHTS,
     USER_TYPES,
 )
-from sessionbridge.model import Block, Message, Role
+from sessionbridge.model import (
+    Block,
+    Message,
+    Role,
+    SearchResultBlock,
+    ServerResult,
+    ServerResultBlock,
+    ServerToolUseBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from sessionbridge.sessions.planning.lineage import chain
 from tests.apis.test_anthropic_messages import CALL, assistant, parse, result, text, user
 
-FOUND = {"type": "search_result", "source": "https://e.org", "title": "T", "content": [text("x")]}
-SEARCH = {"type": "server_tool_use", "id": "srv_1", "name": "web_search", "input": {"query": "x"}}
+FOUND: SearchResultBlock = {
+    "type": "search_result",
+    "source": "https://e.org",
+    "title": "T",
+    "content": [text("x")],
+}
+SEARCH: ServerToolUseBlock = {
+    "type": "server_tool_use",
+    "id": "srv_1",
+    "name": "web_search",
+    "input": {"query": "x"},
+}
 MCP = {"type": "mcp_tool_use", "id": "m_1", "name": "find", "server_name": "d", "input": {"q": 1}}
 TOLD = {"type": "mcp_tool_result", "tool_use_id": "m_1", "is_error": False}
 ADVICE = {"type": "server_tool_use", "id": "a_1", "name": "advisor", "input": {}}
@@ -48,8 +68,12 @@ def test_every_block_type_of_the_official_package_is_decided() -> None:
 
 
 @pytest.mark.parametrize("kind", SERVER_RESULTS)
-def test_what_tools_at_anthropic_found_stays_as_it_is(kind: str) -> None:
-    found = {"type": kind, "tool_use_id": "srv_1", "content": [{"encrypted_content": "E"}]}
+def test_what_tools_at_anthropic_found_stays_as_it_is(kind: ServerResult) -> None:
+    found: ServerResultBlock = {
+        "type": kind,
+        "tool_use_id": "srv_1",
+        "content": [{"encrypted_content": "E"}],
+    }
     turn = parse(user(text("q")), assistant(SEARCH, found, text("So.")), user(text("and?")))
     assert turn.messages[1] == Message("assistant", (SEARCH, found, text("So.")))
     assert turn.ignored == ()
@@ -65,11 +89,11 @@ def test_search_results_stay_without_their_marks() -> None:
     assert chain(turn.messages)[0].hash != chain(other.messages)[0].hash
 
 
-def use(id_: str, name: str, **given: Any) -> Block:
+def use(id_: str, name: str, **given: Any) -> ToolUseBlock:
     return {"type": "tool_use", "id": id_, "name": name, "input": given}
 
 
-def answer(id_: str, content: Any, **more: Any) -> Block:
+def answer(id_: str, content: Any, **more: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": id_, "content": content, **more}
 
 
@@ -146,7 +170,9 @@ def test_a_tool_that_was_found_is_named_in_words() -> None:
     """The CLI would put a sentence of its own there."""
     reference = {"type": "tool_reference", "tool_name": "look"}
     turn = parse(user(text("q")), assistant(CALL), user(result([reference])))
-    (told,) = turn.messages[2].blocks[0]["content"]
+    (found,) = turn.messages[2].blocks
+    assert found["type"] == "tool_result" and not isinstance(found["content"], str)
+    (told,) = found["content"]
     assert told == text('{"type": "tool_reference", "tool_name": "look"}')
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from sessionbridge.model import Block, Message
+from sessionbridge.model import Message, ToolResultBlock, ToolUseBlock
 from tests.sessions.test_origin_fixtures import captured, detect, with_runtime_line
 from tests.support.bridge_fixtures import Answer, House, ask, held, house
 from tests.support.recordings import without_notes
@@ -233,9 +233,10 @@ WAYS = [
 ]
 
 
-def tool_use(number: int) -> tuple[Block, Block]:
-    call = {"type": "tool_use", "id": f"toolu_{number}", "name": "add", "input": {"b": 1, "a": 2}}
-    return call, {"type": "tool_result", "tool_use_id": call["id"], "content": "3"}
+def tool_use(number: int) -> tuple[ToolUseBlock, ToolResultBlock]:
+    id_ = f"toolu_{number}"
+    call: ToolUseBlock = {"type": "tool_use", "id": id_, "name": "add", "input": {"b": 1, "a": 2}}
+    return call, {"type": "tool_result", "tool_use_id": id_, "content": "3"}
 
 
 def answers_with_white_space(seen: Conversation) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message, Turn
+from sessionbridge.model import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock, Turn
 from tests.support.recordings import without_notes
 
 CAPTURED = Path(__file__).parent.parent / "captured"
@@ -29,7 +29,7 @@ def refusal(*messages: dict[str, Any], **fields: Any) -> BadRequest:
     return caught.value
 
 
-def text(words: str) -> dict[str, Any]:
+def text(words: str) -> TextBlock:
     return {"type": "text", "text": words}
 
 
@@ -45,11 +45,11 @@ def tool(id_: str, content: Any) -> dict[str, Any]:
     return {"role": "tool", "tool_call_id": id_, "content": content}
 
 
-def use(id_: str, name: str = "double", **given: Any) -> dict[str, Any]:
+def use(id_: str, name: str = "double", **given: Any) -> ToolUseBlock:
     return {"type": "tool_use", "id": id_, "name": name, "input": given}
 
 
-def result(id_: str, content: Any) -> dict[str, Any]:
+def result(id_: str, content: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": id_, "content": content}
 
 
@@ -107,7 +107,7 @@ def test_instructions_are_one_system_prompt_wherever_they_stand() -> None:
     assert [message.role for message in turn.messages] == ["user", "assistant", "user"]
 
 
-PARTS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+PARTS: dict[str, tuple[Any, list[Block]]] = {
     "string": ("Hi", [text("Hi")]),
     "text parts": ([text("a"), text(""), text("b")], [text("a"), text("b")]),
     "cache mark": ([{**text("a"), "cache_control": {"type": "ephemeral"}}], [text("a")]),
@@ -163,11 +163,11 @@ PARTS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("content, blocks", PARTS.values(), ids=PARTS)
-def test_user_content_becomes_blocks(content: Any, blocks: list[dict[str, Any]]) -> None:
+def test_user_content_becomes_blocks(content: Any, blocks: list[Block]) -> None:
     assert parse({"role": "user", "content": content}).messages == (Message("user", tuple(blocks)),)
 
 
-SAID: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
+SAID: dict[str, tuple[dict[str, Any], list[Block]]] = {
     "string": ({"content": "Hello"}, [text("Hello")]),
     "parts": (
         {"content": [text("a"), {"type": "refusal", "refusal": "No."}]},
@@ -189,9 +189,7 @@ SAID: dict[str, tuple[dict[str, Any], list[dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("fields, blocks", SAID.values(), ids=SAID)
-def test_answers_in_the_history_become_blocks(
-    fields: dict[str, Any], blocks: list[dict[str, Any]]
-) -> None:
+def test_answers_in_the_history_become_blocks(fields: dict[str, Any], blocks: list[Block]) -> None:
     results = [tool(call["id"], "1") for call in fields.get("tool_calls", ())]
     if "function_call" in fields:
         results = [{"role": "function", "name": "f", "content": "1"}]

@@ -11,7 +11,7 @@ import pytest
 
 from sessionbridge.apis.openai_responses.request import ResponsesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message, Parameters, Thinking, Turn
+from sessionbridge.model import Message, Parameters, TextBlock, Thinking, Turn
 
 CAPTURED = Path(__file__).parent.parent / "captured"
 SHAPE = ResponsesShape()
@@ -28,7 +28,7 @@ def refusal(*items: Any, **fields: Any) -> BadRequest:
     return caught.value
 
 
-def text(words: str) -> dict[str, Any]:
+def text(words: str) -> TextBlock:
     return {"type": "text", "text": words}
 
 

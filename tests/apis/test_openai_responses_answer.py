@@ -25,6 +25,7 @@ from sessionbridge.model import (
     Tool,
     ToolCall,
     ToolInput,
+    ToolUseBlock,
     Turn,
     Usage,
 )
@@ -444,7 +445,7 @@ def test_what_a_client_sends_back_is_what_was_said() -> None:
         ("patch", {"input": "x\n"}),
         ("double", {}),
     ]
-    uses = [
+    uses: list[ToolUseBlock] = [
         {"type": "tool_use", "id": f"toolu_{n}", "name": name, "input": input_}
         for n, (name, input_) in enumerate(given, start=2)
     ]

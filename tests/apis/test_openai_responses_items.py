@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import pytest
 
-from sessionbridge.model import Message
+from sessionbridge.model import (
+    Block,
+    FileBlock,
+    Message,
+    ReferenceBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from tests.apis.test_openai_responses import HI, parse, refusal, text
 
 
-def message(role: str, *content: dict[str, Any]) -> dict[str, Any]:
+def message(role: str, *content: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "message", "role": role, "content": list(content)}
 
 
@@ -33,11 +41,11 @@ def output(id_: str, content: Any, kind: str = "function") -> dict[str, Any]:
     return {"type": f"{kind}_call_output", "call_id": id_, "output": content}
 
 
-def use(id_: str, name: str = "double", **given: Any) -> dict[str, Any]:
+def use(id_: str, name: str = "double", **given: Any) -> ToolUseBlock:
     return {"type": "tool_use", "id": id_, "name": name, "input": given}
 
 
-def result(id_: str, content: Any) -> dict[str, Any]:
+def result(id_: str, content: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": id_, "content": content}
 
 
@@ -45,8 +53,8 @@ def reference(id_: str) -> dict[str, Any]:
     return {"type": "item_reference", "id": id_}
 
 
-def referred(id_: str, response: str, block: int) -> dict[str, Any]:
-    return {**reference(id_), "response": response, "block": block}
+def referred(id_: str, response: str, block: int) -> ReferenceBlock:
+    return {"type": "item_reference", "id": id_, "response": response, "block": block}
 
 
 def test_instructions_are_one_system_prompt_wherever_they_stand() -> None:
@@ -63,7 +71,9 @@ def test_instructions_are_one_system_prompt_wherever_they_stand() -> None:
     assert [message.role for message in turn.messages] == ["user", "assistant", "user"]
 
 
-def b64(kind: str, media_type: str, data: str = "aGk=", **more: Any) -> dict[str, Any]:
+def b64(
+    kind: Literal["image", "document"], media_type: str, data: str = "aGk=", **more: Any
+) -> FileBlock:
     source = {"type": "base64", "media_type": media_type, "data": data}
     return {"type": kind, "source": source, **more}
 
@@ -74,7 +84,7 @@ PDF = {
     "filename": "a.pdf",
     "file_data": "data:application/pdf;base64,aGk=",
 }
-PARTS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
+PARTS: dict[str, tuple[Any, list[Block]]] = {
     "string": ("Hi", [text("Hi")]),
     "texts": (
         [{"type": "input_text", "text": w} for w in ("a", "", "b")],
@@ -94,7 +104,7 @@ PARTS: dict[str, tuple[Any, list[dict[str, Any]]]] = {
 
 
 @pytest.mark.parametrize("content, blocks", PARTS.values(), ids=PARTS)
-def test_user_content_becomes_blocks(content: Any, blocks: list[dict[str, Any]]) -> None:
+def test_user_content_becomes_blocks(content: Any, blocks: list[Block]) -> None:
     assert parse({"role": "user", "content": content}).messages == (Message("user", tuple(blocks)),)
 
 
@@ -112,7 +122,7 @@ def test_outputs_become_results(kind: str) -> None:
         assert turn.messages[2] == Message("user", (result("a", told),))
 
 
-SAID: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
+SAID: dict[str, tuple[list[dict[str, Any]], list[Block]]] = {
     "string": ([{"role": "assistant", "content": "Hello"}], [text("Hello")]),
     "parts": (
         [
@@ -143,14 +153,14 @@ SAID: dict[str, tuple[list[dict[str, Any]], list[dict[str, Any]]]] = {
 
 @pytest.mark.parametrize("items, blocks", SAID.values(), ids=SAID)
 def test_answers_in_the_history_become_blocks(
-    items: list[dict[str, Any]], blocks: list[dict[str, Any]]
+    items: list[dict[str, Any]], blocks: list[Block]
 ) -> None:
     turn = parse(HI, *items, HI)
     assert turn.messages[1:-1] == (Message("assistant", tuple(blocks)),)
     assert turn.ignored == ()
 
 
-CALLED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+CALLED: dict[str, tuple[dict[str, Any], ToolUseBlock]] = {
     "function": (call("c"), use("c", n=1)),
     "without arguments": (call("c", ""), use("c")),
     "id of another model": (call("f.double:0"), use("f_double_0", n=1)),
@@ -167,7 +177,7 @@ CALLED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("item, block", CALLED.values(), ids=CALLED)
-def test_calls_in_the_history_become_blocks(item: dict[str, Any], block: dict[str, Any]) -> None:
+def test_calls_in_the_history_become_blocks(item: dict[str, Any], block: ToolUseBlock) -> None:
     turn = parse(HI, item, output(item["call_id"], "1"))
     assert turn.messages[1:] == (
         Message("assistant", (block,)),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.cli.demo.scripted_api import Reply
-from sessionbridge.model import Block, Message
+from sessionbridge.model import Block, Message, ToolUseBlock
 from tests.support.claude_cli import USAGE, Stage, answer, say
 from tests.support.live_processes import serving, stage
 from tests.support.tool_rounds import (
@@ -27,8 +27,8 @@ __all__ = ["stage"]
 
 DONE = Reply(("Done.",), USAGE)
 WORDS = text("I write.")
-CUT = {**use("toolu_1"), "input": '{"at": "he'}
-THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+CUT: ToolUseBlock = {**use("toolu_1"), "input": '{"at": "he'}
+THOUGHT: Block = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
 
 
 def ending(reason: str, *blocks: Block) -> Reply:
@@ -124,7 +124,7 @@ async def test_an_input_that_nobody_can_send_back_is_kept_as_its_text(
     stage: Stage, written: str
 ) -> None:
     async with serving(stage.profile, live=2) as dispatcher:
-        stage.replies = [calling({**use("toolu_1"), "input": written}), DONE]
+        stage.replies = [calling(use("toolu_1") | {"input": written}), DONE]
         ended = await answer(dispatcher, offering("Look"))
         [_, told] = await dispatcher.said(ended.session_id, ended.tip, None)
     assert told.blocks == ({**use("toolu_1"), "input": {"arguments": written}},)

@@ -19,7 +19,7 @@ import pytest
 from sessionbridge.claude.cli.environment import CHILD_HEADER
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import SessionLost
-from sessionbridge.model import TextDelta
+from sessionbridge.model import Block, TextDelta
 from tests.support.claude_cli import (
     MODEL,
     SECRET,
@@ -224,8 +224,9 @@ def transcripts(tmp_path: Path, session_id: str) -> list[Path]:
 
 
 async def test_blocks_pass_as_they_are(stage: Stage) -> None:
-    use = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "it"}}
-    found = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "It is " + "big " * 9_000}
+    use: Block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "it"}}
+    content = "It is " + "big " * 9_000
+    found: Block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": content}
     feed = (say("Look"), replace(say("", "assistant"), blocks=(use,)))
     ask = replace(say(""), blocks=(found, {"type": "text", "text": "Well?"}))
     await stage.answer(job(ask, feed=feed))
@@ -235,7 +236,7 @@ async def test_blocks_pass_as_they_are(stage: Stage) -> None:
         if isinstance(message["content"], list)
         for block in message["content"]
     ]
-    assert found["content"] in json.dumps(sent)
+    assert content in json.dumps(sent)
     assert [block["input"] for block in sent if block["type"] == "tool_use"] == [{"at": "it"}]
 
 

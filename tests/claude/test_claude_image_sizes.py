@@ -7,20 +7,19 @@ import struct
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from sessionbridge.model import Message, Parameters, Tool
+from sessionbridge.model import Block, Message, Parameters, Tool
 from tests.support.claude_cli import Stage, blocks_of, isolated, job, say, staged
 
 LARGEST = 512_000
 WIDEST = 2_000
 PARAMETERS = Parameters(tools=(Tool("look", "Looks.", {"type": "object"}),))
-CALL = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+CALL: Block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
 
 
-def image(size: int, width: int = 8) -> dict[str, Any]:
+def image(size: int, width: int = 8) -> Block:
     """A PNG of as many bytes and pixels."""
     rows = (b"\0" + b"\x40" * 3 * width) * width
     header = struct.pack(">IIBBBBB", width, width, 8, 2, 0, 0, 0)
@@ -54,7 +53,11 @@ async def test_an_image_of_a_message(stage: Stage, size: int, width: int) -> Non
 
 
 async def test_an_image_in_a_result_may_be_larger(stage: Stage) -> None:
-    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": [image(3_000_000, 2_500)]}
+    result: Block = {
+        "type": "tool_result",
+        "tool_use_id": "toolu_1",
+        "content": [image(3_000_000, 2_500)],
+    }
     feed = (
         say("Look"),
         Message("assistant", (CALL,)),

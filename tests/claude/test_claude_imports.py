@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import transcript_path
 from sessionbridge.claude.transcript import imports
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.model import Message
+from sessionbridge.model import Block, Message, ToolResultBlock
 from tests.support.claude_cli import (
     Answer,
     Stage,
@@ -33,18 +33,18 @@ from tests.support.claude_cli import (
     staged_one_way,
 )
 
-TEXT = {"type": "text", "text": "It says ü𝄞"}
-IMAGE = {
+TEXT: Block = {"type": "text", "text": "It says ü𝄞"}
+IMAGE: Block = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGODlhAQABAAAAACw="},
 }
 
 
-def use(number: int) -> dict[str, Any]:
+def use(number: int) -> Block:
     return {"type": "tool_use", "id": f"toolu_{number}", "name": "look", "input": {"at": "é"}}
 
 
-def found(number: int, content: Any = "it") -> dict[str, Any]:
+def found(number: int, content: str | Sequence[Block] = "it") -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": f"toolu_{number}", "content": content}
 
 

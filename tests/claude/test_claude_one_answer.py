@@ -11,7 +11,7 @@ from anthropic.types import RefusalStopDetails
 
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.cli.demo.scripted_api import Reply
-from sessionbridge.model import Message, Parameters, Point, Thinking
+from sessionbridge.model import Block, Message, Parameters, Point, Thinking
 from tests.support.claude_cli import (
     USAGE,
     Stage,
@@ -24,11 +24,11 @@ from tests.support.claude_cli import (
     staged,
 )
 
-TEXT = {"type": "text", "text": "So far."}
-BLANK = {"type": "text", "text": " \n"}
-THOUGHT = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+TEXT: Block = {"type": "text", "text": "So far."}
+BLANK: Block = {"type": "text", "text": " \n"}
+THOUGHT: Block = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
 
-ENDS: dict[str, tuple[tuple[Any, ...], str]] = {
+ENDS: dict[str, tuple[tuple[Block, ...], str]] = {
     "no word": (({"type": "text", "text": ""},), "end_turn"),
     "blank": ((BLANK,), "end_turn"),
     "thoughts alone": ((THOUGHT,), "end_turn"),
@@ -58,7 +58,7 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
 
 @pytest.mark.parametrize("content, stop", ENDS.values(), ids=ENDS)
 async def test_the_turn_ends_where_the_answer_does(
-    stage: Stage, content: tuple[Any, ...], stop: str
+    stage: Stage, content: tuple[Block, ...], stop: str
 ) -> None:
     parameters = Parameters(thinking=Thinking(), max_tokens=4096)
     stage.replies = [Reply((), USAGE, stop, content)]
@@ -88,7 +88,7 @@ async def test_the_turn_ends_where_the_answer_does(
 @pytest.mark.parametrize("category", _categories())
 @pytest.mark.parametrize("content", [(), (TEXT,)], ids=["nothing", "a text"])
 async def test_a_refusal_is_not_asked_of_another_model(
-    stage: Stage, category: str, content: tuple[Any, ...]
+    stage: Stage, category: str, content: tuple[Block, ...]
 ) -> None:
     """The CLI has one for some categories, and that model's refusal tells none (measured with
     2.1.332, claude-opus-5-5)."""

@@ -9,6 +9,7 @@ import pytest
 
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.model import (
+    Block,
     Effort,
     Parameters,
     RedactedThinking,
@@ -101,7 +102,7 @@ async def test_a_structured_answer_is_one_json_text(stage: Stage) -> None:
     assert shown(stage) == asked + said("user", text("And?"))
 
 
-def structured_use(call: str, value: dict[str, Any]) -> dict[str, Any]:
+def structured_use(call: str, value: dict[str, Any]) -> Block:
     return {"type": "tool_use", "id": call, "name": "StructuredOutput", "input": value}
 
 
@@ -142,7 +143,7 @@ async def test_effort_reaches_the_api(
 
 
 async def test_a_client_may_want_no_more_of_thinking_than_its_signature(stage: Stage) -> None:
-    thought = {"type": "thinking", "thinking": "Let me see", "signature": "c2ln"}
+    thought: Block = {"type": "thinking", "thinking": "Let me see", "signature": "c2ln"}
     stage.replies = [calling(thought, text("Well."))]
     omitted = Parameters(thinking=Thinking(2_000, "omitted"))
     one = await stage.answer(offering("Hi", omitted))
@@ -151,8 +152,8 @@ async def test_a_client_may_want_no_more_of_thinking_than_its_signature(stage: S
 
 
 async def test_what_the_model_thinks_is_passed_on(stage: Stage) -> None:
-    thought = {"type": "thinking", "thinking": "Let me see", "signature": "c2ln"}
-    redacted = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
+    thought: Block = {"type": "thinking", "thinking": "Let me see", "signature": "c2ln"}
+    redacted: Block = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
     stage.replies = [calling(thought, redacted, text("Well."))]
     thinking = Parameters(thinking=Thinking(2_000))
     one = await stage.answer(offering("Hi", thinking))

@@ -85,9 +85,9 @@ async def test_the_results_are_brought_in_with_the_answer_as_the_client_got_it(
 
 def _as_offered(block: Block) -> Block:
     """The model answers what it was offered."""
-    if "size" not in block.get("input", {}):
+    if block["type"] != "tool_use" or "size" not in block["input"]:
         return block
-    return {**block, "input": {"size": "1⁄2 cup"}}
+    return block | {"input": {"size": "1⁄2 cup"}}
 
 
 @pytest.mark.parametrize("blocks", AS_IT_IS.values(), ids=AS_IT_IS)

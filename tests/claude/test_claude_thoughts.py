@@ -7,24 +7,23 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sessionbridge.claude.pool.pool import Keep
-from sessionbridge.model import Message, Parameters, Thinking, Tool
+from sessionbridge.model import Block, Message, Parameters, Thinking, Tool
 from tests.support.claude_cli import Stage, blocks_of, isolated, job, say, staged_one_way
 
 LOOK = Tool("look", "Looks.", {"type": "object", "properties": {}})
 ON = Parameters(thinking=Thinking(), tools=(LOOK,))
-HIDDEN = {"type": "redacted_thinking", "data": "aGlkZGVu"}
+HIDDEN: Block = {"type": "redacted_thinking", "data": "aGlkZGVu"}
 
 
-def thought(words: str) -> dict[str, Any]:
+def thought(words: str) -> Block:
     return {"type": "thinking", "thinking": words, "signature": "c2ln"}
 
 
-def use(number: int) -> dict[str, Any]:
+def use(number: int) -> Block:
     return {"type": "tool_use", "id": f"toolu_{number}", "name": "look", "input": {}}
 
 
@@ -32,7 +31,7 @@ def found(number: int) -> Message:
     return Message("user", ({"type": "tool_result", "tool_use_id": f"toolu_{number}"},))
 
 
-def text(words: str) -> dict[str, Any]:
+def text(words: str) -> Block:
     return {"type": "text", "text": words}
 
 

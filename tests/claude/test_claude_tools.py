@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.cli.demo.scripted_api import Reply
-from sessionbridge.model import Block, Parameters, Tool
+from sessionbridge.model import Parameters, Tool, ToolResultBlock
 from tests.support.claude_cli import USAGE, Answer, Stage, answer
 from tests.support.live_processes import kind, only_child, price, serving, stage
 from tests.support.tool_rounds import (
@@ -75,7 +75,7 @@ async def test_a_turn_goes_on_in_the_process_that_waits(stage: Stage) -> None:
     assert cold.cost == pytest.approx(price(cold.finished.usage))
 
 
-RESULTS: dict[str, tuple[Block, ...]] = {
+RESULTS: dict[str, tuple[ToolResultBlock, ...]] = {
     "out_of_order": (found("2", "two"), found("1", "one")),
     "errors": (found("1", "no such thing", is_error=True), found("2")),
     "texts": (found("1", [text("a"), text("  b\n")]), found("2", " x ")),
@@ -86,7 +86,7 @@ IMAGES = {"images": (found("1", [text("a"), IMAGE, text("b"), IMAGE]), found("2"
 
 @pytest.mark.parametrize("table", [RESULTS, IMAGES], ids=["texts", "images"])
 async def test_the_model_sees_results_as_the_client_sent_them(
-    stage: Stage, table: dict[str, tuple[Block, ...]]
+    stage: Stage, table: dict[str, tuple[ToolResultBlock, ...]]
 ) -> None:
     """In their order and as errors; in the process that waits and in those that resume or fork."""
     told: list[Any] = []
@@ -94,7 +94,7 @@ async def test_the_model_sees_results_as_the_client_sent_them(
     async with serving(stage.profile, live=1) as dispatcher:
         for name, results in table.items():
             calls = (use(f"{name}_1"), use(f"{name}_2", "other"))
-            given = tuple(
+            given: tuple[ToolResultBlock, ...] = tuple(
                 {**result, "tool_use_id": f"{name}_{result['tool_use_id']}"} for result in results
             )
             stage.replies = [calling(*calls), DONE]

@@ -88,7 +88,10 @@ async def test_without_a_place_to_wait_the_turn_ends_with_the_request(stage: Sta
     assert len(stage.api.calls) == 1
     # Where only the bridge holds the conversation, it is brought in again from there.
     told = await dispatcher.said(waits.session_id, waits.tip, None)
-    calls = {"assistant": [use("toolu_1"), use("toolu_2", "other")], "user": [text("Look")]}
+    calls: dict[str, list[Block]] = {
+        "assistant": [use("toolu_1"), use("toolu_2", "other")],
+        "user": [text("Look")],
+    }
     assert [block for m in told for block in m.blocks] == [*calls["user"], *calls["assistant"]]
 
 

@@ -19,7 +19,7 @@ from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.web_content import WebContent
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message
+from sessionbridge.model import Block, Message
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
@@ -168,7 +168,7 @@ async def test_a_branch_is_not_fed_to_a_spare_what_its_transcript_has(
 
 async def test_results_of_tools_may_hold_images_by_url(stage: Stage, web: Web) -> None:
     async with chatting(stage, Keep(live=1)) as chat:
-        call = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+        call: Block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
         stage.replies = [Reply((), USAGE, content=(call,))]
         await chat.say(text("My name is Ann."), tools=[LOOK])
         content = [text("see"), by_url(web.url("/a.png"))]

@@ -11,11 +11,11 @@ import gzip
 import ssl
 import struct
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from cryptography import x509
@@ -25,7 +25,7 @@ from mitmproxy.certs import CertStore
 
 from sessionbridge.claude.web_content import Address, WebContent, in_base64, is_public, with_sources
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message, Plan
+from sessionbridge.model import Block, FileBlock, Message, Plan, ToolResultBlock
 from tests.support.claude_cli import say
 
 MB = 1024 * 1024
@@ -48,6 +48,7 @@ BASE64 = {
     "media_type": "image/png",
     "data": base64.b64encode(PNG).decode(),
 }
+Kind = Literal["image", "document"]
 Page = bytes | Callable[[asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -121,16 +122,16 @@ def at_first(address: Address) -> bool:
     return str(address) == "127.0.0.1"
 
 
-def by_url(url: str, kind: str = "image") -> dict[str, Any]:
+def by_url(url: str, kind: Kind = "image") -> FileBlock:
     return {"type": kind, "source": {"type": "url", "url": url}}
 
 
-def asking(*blocks: Mapping[str, Any], feed: tuple[Message, ...] = ()) -> Plan:
+def asking(*blocks: Block, feed: tuple[Message, ...] = ()) -> Plan:
     return Plan("fresh", "test", None, feed, Message("user", blocks))
 
 
 async def fetched(
-    url: str, kind: str = "image", patience: float = 20.0, allowed: Any = at_first
+    url: str, kind: Kind = "image", patience: float = 20.0, allowed: Any = at_first
 ) -> Any:
     plan = asking(by_url(url, kind))
     sources = await WebContent(allowed, patience).sources(plan)
@@ -163,10 +164,19 @@ async def test_nothing_but_what_is_needed_is_sent(web: Web) -> None:
 async def test_each_url_is_fetched_once_wherever_it_stands(web: Web) -> None:
     image = by_url(web.serve("/a.png", response()))
     pdf = by_url(web.serve("/a.pdf", response(b"%PDF", "application/pdf")), "document")
-    titled = {**pdf, "title": "T", "context": "C"}
-    result = {"type": "tool_result", "tool_use_id": "t", "is_error": True, "content": [image, pdf]}
-    made = {"type": "document", "source": {"type": "content", "content": [image]}, "title": "M"}
-    text = {"type": "text", "text": "see"}
+    titled: FileBlock = {**pdf, "title": "T", "context": "C"}
+    result: ToolResultBlock = {
+        "type": "tool_result",
+        "tool_use_id": "t",
+        "is_error": True,
+        "content": [image, pdf],
+    }
+    made: FileBlock = {
+        "type": "document",
+        "source": {"type": "content", "content": [image]},
+        "title": "M",
+    }
+    text: Block = {"type": "text", "text": "see"}
     plan = asking(text, image, titled, feed=(Message("user", (result, made)),))
 
     told = with_sources(plan, await WebContent(at_first).sources(plan))
@@ -228,7 +238,7 @@ GZIPPED = response(gzip.compress(b"\0" * 20 * MB), Content_Encoding="gzip")
         (b"", "image", "could not be reached"),
     ],
 )
-async def test_what_is_no_such_thing_is_refused(web: Web, page: Page, kind: str, why: str) -> None:
+async def test_what_is_no_such_thing_is_refused(web: Web, page: Page, kind: Kind, why: str) -> None:
     with pytest.raises(BadRequest, match=why) as refused:
         await fetched(web.serve("/secret-path", page) + "?secret=query", kind)
     message = refused.value.message

@@ -19,7 +19,7 @@ from sessionbridge.claude.cli.environment import CHILD_HEADER, FIXED
 from sessionbridge.claude.cli.process import CliProcess, FeedRefused
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import transcript_path
-from sessionbridge.model import Message
+from sessionbridge.model import Block, Message
 from tests.support.claude_cli import (
     MODEL,
     SECRET,
@@ -32,8 +32,8 @@ from tests.support.claude_cli import (
     staged_one_way,
 )
 
-USE = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "é"}}
-BIG = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "big " * 150_000}
+USE: Block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {"at": "é"}}
+BIG: Block = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "big " * 150_000}
 TAKES_OVER = "takes messages over without asking (shouldQuery: false)"
 
 
@@ -91,8 +91,8 @@ async def test_a_tail_of_tool_calls_can_be_fed_whole(stage: Stage) -> None:
     seen = stage.blocks
     assert seen == blocks_of(*head, ask), out("takes an open tool call over as it is")
 
-    again = {"type": "tool_use", "id": "toolu_2", "name": "look", "input": {}}
-    found = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "It"}
+    again: Block = {"type": "tool_use", "id": "toolu_2", "name": "look", "input": {}}
+    found: Block = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "It"}
     more = (
         replace(say("Again", "user")),
         Message("assistant", (again,)),

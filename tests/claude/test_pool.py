@@ -13,7 +13,7 @@ import pytest
 from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.job import Job
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.model import Message, Plan, Point
+from sessionbridge.model import Block, Message, Plan, Point
 from tests.support.claude_cli import nothing_else_runs, say, until
 from tests.support.stand_in_processes import (
     MODE,
@@ -308,8 +308,10 @@ def waiting(session: str) -> LiveProcess:
 
 
 def bringing(live: LiveProcess, *calls: str) -> Job:
-    blocks = tuple({"type": "tool_result", "tool_use_id": call, "content": "it"} for call in calls)
-    return renamed(next_turn(live), ask=Message("user", blocks))
+    blocks: list[Block] = [
+        {"type": "tool_result", "tool_use_id": call, "content": "it"} for call in calls
+    ]
+    return renamed(next_turn(live), ask=Message("user", tuple(blocks)))
 
 
 async def test_a_process_in_mid_turn_takes_the_results_of_all_its_calls() -> None:

@@ -18,7 +18,7 @@ import pytest
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.profile import ClaudeProfile
-from sessionbridge.model import Dispatched, Finished, Message, TextDelta
+from sessionbridge.model import Block, Dispatched, Finished, Message, TextDelta
 from tests.support.claude_cli import (
     Stage,
     answer,
@@ -76,7 +76,7 @@ async def test_a_new_conversation_is_answered_by_a_process_that_was_there_before
 
 
 SIX = tuple(say(f"word {n}", ("user", "assistant")[n % 2]) for n in range(6))
-IMAGE = {
+IMAGE: Block = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGODlhAQABAAAAACw="},
 }

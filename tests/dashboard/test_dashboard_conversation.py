@@ -8,14 +8,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from sessionbridge.claude.job import Job
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard
-from sessionbridge.model import Delta, Dispatched, Message, Origin
+from sessionbridge.model import Block, Delta, Dispatched, Message, Origin
 from tests.support.bridge_fixtures import CLIENT_HELD, SERVER_HELD
 from tests.support.dashboard_fixtures import IDLE, Looking, looking
 from tests.support.scripted_dispatcher import Conversation, ScriptedDispatcher
@@ -198,9 +198,9 @@ async def test_a_result_that_was_brought_twice_is_shown_twice(looking: Looking) 
 async def test_pictures_and_thoughts_are_told_apart_from_words(looking: Looking) -> None:
     paper = {"media_type": "application/pdf", "type": "base64", "data": "A" * 400}
     shown = user("See", image(), {"type": "document", "source": paper})
-    hidden = {"type": "redacted_thinking", "data": "secret"}
-    thought = {"type": "thinking", "thinking": "Hm", "signature": "secret"}
-    strange = {"type": "server_tool_use", "id": "x"}
+    hidden: Block = {"type": "redacted_thinking", "data": "secret"}
+    thought: Block = {"type": "thinking", "thinking": "Hm", "signature": "secret"}
+    strange = cast("Block", {"type": "server_tool_use", "id": "x"})
 
     async def said(session: str, upto: str, after: str | None) -> Sequence[Message]:
         return shown, assistant(thought, hidden, strange, "Yes")

@@ -7,7 +7,7 @@ import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -104,7 +104,10 @@ def assert_seen(api: ScriptedServer, program: Program) -> None:
     """The model was shown what the program has told, reminders of its own among it."""
     told = SHAPES[program.api].parse(json.dumps(program.body).encode()).messages
     api.said.update(b["text"] for m in told for b in m.blocks if b["type"] == "text")
-    shown = [Message(_role(role), tuple(blocks)) for role, blocks in messages(api.calls[-1])]
+    shown = [
+        Message(_role(role), tuple(cast("list[Block]", blocks)))
+        for role, blocks in messages(api.calls[-1])
+    ]
     assert chain(shown)[-1].hash == chain(told)[-1].hash
 
 

@@ -19,7 +19,7 @@ from tests.support.content_view_fixtures import (
     request_text,
     sections,
 )
-from tests.support.spoken import assistant, image, result, text, user
+from tests.support.spoken import assistant, image, text, user
 from tests.support.tool_rounds import found, use
 from tests.support.traffic_fixtures import RECORDED
 
@@ -62,7 +62,7 @@ def test_an_id_that_is_used_again_is_paired_anew() -> None:
     talk = []
     for number in "12":
         talk += [assistant(use("call_0", n=number)), user(found("call_0", f"answer {number}"))]
-    talk.append(user(result({"id": "call_0"}, "of nothing")))
+    talk.append(user(found("call_0", "of nothing")))
     page = request_text(flow_of("messages", messages_body(talk)))
     order = [page.index(said) for said in ('"n": "1"', "answer 1", '"n": "2"', "answer 2")]
     assert order == sorted(order)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.errors import ItemNotFound, ResponseNotFound, SessionLost
-from sessionbridge.model import Attempt, Message
+from sessionbridge.model import Attempt, Block, Message
 from sessionbridge.sessions.planning.chained import Chained
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
@@ -117,7 +117,7 @@ async def test_an_open_turn_whose_transcript_is_gone_is_told_as_that(
 
 
 def named(response: str, block: int) -> Message:
-    reference = {"type": REFERENCE, "id": "item_1", "response": response, "block": block}
+    reference: Block = {"type": REFERENCE, "id": "item_1", "response": response, "block": block}
     return Message("assistant", (reference,))
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import base64
 import json
 from itertools import combinations
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.model import Message
+from sessionbridge.model import Block, Message
 from sessionbridge.sessions.planning.lineage import ROOT, chain, extend
 
 PNG = base64.b64encode(b"\x89PNG picture").decode()
@@ -245,4 +245,4 @@ def test_two_thousand_messages() -> None:
 
 def test_an_unknown_block_is_told_not_dropped() -> None:
     with pytest.raises(ValueError, match="video"):
-        chain([Message("user", ({"type": "video"},))])
+        chain([Message("user", (cast("Block", {"type": "video"}),))])

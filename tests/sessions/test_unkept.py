@@ -19,7 +19,7 @@ from sessionbridge.claude.job import Meter
 from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.cli.main import cli
 from sessionbridge.errors import ApiFailed, BridgeError, ClaudeFailed, StoreUnavailable
-from sessionbridge.model import Attempt, Message, Plan, SessionKey, Spent, Usage
+from sessionbridge.model import Attempt, Block, Message, Plan, SessionKey, Spent, Usage
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.store.ledger import UnkeptTurn
 from sessionbridge.sessions.store.store import DATABASE_NAME, LedgerTurn, SessionStore
@@ -353,7 +353,7 @@ async def test_two_tabs_one_of_which_is_left(house: House) -> None:
 async def test_results_that_were_cut_off_find_their_calls_again(house: House) -> None:
     """The process that waited is gone with the failed turn; the calls are still the open turn."""
     house.dispatcher.spends = SPENT
-    use = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    use: Block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
     house.dispatcher.answer = lambda seen: (
         Message("assistant", (use,)) if len(seen) == 1 else numbered(seen)
     )

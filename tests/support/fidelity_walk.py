@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hypothesis.stateful import RuleBasedStateMachine
 
-from sessionbridge.model import History, Message
+from sessionbridge.model import History, Message, ToolUseBlock
 from sessionbridge.sessions.planning.lineage import chain
 from tests.support.bridge_fixtures import Answer, House, ask, held
 from tests.support.scripted_dispatcher import Conversation, ScriptedDispatcher
@@ -28,7 +28,6 @@ from tests.support.spoken import (
     readable,
 )
 
-ADD = {"name": "add", "input": {"n": [1, 2]}}
 TITLE = "You are a title generator."
 
 
@@ -94,13 +93,14 @@ class Walk(RuleBasedStateMachine):
             "empty": "",
         }
         words = answers[self.manner]
-        made = [{"type": "tool_use", "id": self.call_id(), **ADD} for _ in range(self.calling)]
+        made = [self.call() for _ in range(self.calling)]
         self.calling = 0
         self.said.append(assistant(*filter(None, [words]), *made))
         return assistant(words, *made)
 
-    def call_id(self) -> str:
-        return f"call_{next(self.numbers)}"
+    def call(self) -> ToolUseBlock:
+        id_ = f"call_{next(self.numbers)}"
+        return {"type": "tool_use", "id": id_, "name": "add", "input": {"n": [1, 2]}}
 
     def client_holds(self, sent: Talk) -> bool:
         told = any(role == "assistant" for role, _ in readable(sent))

@@ -6,12 +6,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from random import Random
-from typing import Any
+from typing import Any, cast
 
 from sessionbridge.model import Block
 from tests.support.spoken import text
 
-THOUGHT = {"type": "thinking", "thinking": "Hm: é𝄞?", "signature": "c2lnbmVk"}
+THOUGHT: Block = {"type": "thinking", "thinking": "Hm: é𝄞?", "signature": "c2lnbmVk"}
 THINKING: Mapping[str, Mapping[str, Any]] = {
     "messages": {"thinking": {"type": "enabled", "budget_tokens": 1_024}, "max_tokens": 2_000},
     "chat": {"reasoning_effort": "low"},
@@ -62,7 +62,7 @@ def odd_answer(chance: Random, number: int) -> str:
 
 
 def call(written: str) -> Block:
-    return {"type": "tool_use", "name": "look", "input": written}
+    return cast("Block", {"type": "tool_use", "name": "look", "input": written})
 
 
 def _answer(stop_reason: str, *content: Block, **more: Any) -> dict[str, Any]:

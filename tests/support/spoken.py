@@ -9,12 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic_core import from_json
 
 from sessionbridge.apis.common.arguments import UNREADABLE
-from sessionbridge.model import Block, Message, Role
+from sessionbridge.model import (
+    Block,
+    FileBlock,
+    Message,
+    Role,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from sessionbridge.sessions.planning.lineage import chain
 
 Talk = tuple[Message, ...]
@@ -115,7 +123,7 @@ def _place(block: Block) -> tuple[bool, str]:
     return (False, block["tool_use_id"]) if block["type"] == "tool_result" else (True, "")
 
 
-def calls(message: Message) -> list[Block]:
+def calls(message: Message) -> list[ToolUseBlock]:
     return [block for block in message.blocks if block["type"] == "tool_use"]
 
 
@@ -128,7 +136,7 @@ def questions(talk: Sequence[Message]) -> list[int]:
     ]
 
 
-def result(call: Block, content: str | list[Block] = "", **fields: Any) -> Block:
+def result(call: ToolUseBlock, content: str | list[Block] = "", **fields: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": call["id"], "content": content, **fields}
 
 
@@ -203,14 +211,14 @@ class Way:
             if b["type"] == "tool_result"
         ]
         made = [_call(block) for block in calls(message)]
-        said = [b for b in message.blocks if b["type"] in ("text", "image")]
+        said = [b for b in message.blocks if b["type"] == "text" or b["type"] == "image"]
         if said or not told:
             content = self._content([_chat_part(b) for b in said])
             with_calls = {"tool_calls": made} if made else {}
             told.append({"role": message.role, "content": content, **with_calls})
         return told
 
-    def _content(self, blocks: Sequence[Block]) -> Any:
+    def _content(self, blocks: Sequence[Mapping[str, Any]]) -> Any:
         only = blocks[0] if len(blocks) == 1 else None
         if not blocks:
             return ""
@@ -238,16 +246,16 @@ def _blocks(events: Iterable[Mapping[str, Any]]) -> list[Block]:
             inputs[-1] += delta.get("partial_json", "")
             if "text" in delta:
                 begun[-1]["text"] += delta["text"]
-    return [
-        {**block, "input": _part_of(given or "{}")} if block["type"] == "tool_use" else block
-        for block, given in zip(begun, inputs, strict=True)
-    ]
+    for block, given in zip(begun, inputs, strict=True):
+        if block["type"] == "tool_use":
+            block["input"] = _part_of(given or "{}")
+    return cast("list[Block]", begun)
 
 
 def _chat_blocks(choices: Iterable[Mapping[str, Any]]) -> list[Block]:
     """The blocks in one choice, or in those of a stream."""
     said: list[str] = []
-    begun: list[Block] = []
+    begun: list[tuple[str, str]] = []
     inputs: list[str] = []
     for choice in choices:
         told = choice.get("message") or choice["delta"]
@@ -255,11 +263,14 @@ def _chat_blocks(choices: Iterable[Mapping[str, Any]]) -> list[Block]:
         for call in told.get("tool_calls") or ():
             function = call["function"]
             if "id" in call:
-                begun.append({"type": "tool_use", "id": call["id"], "name": function["name"]})
+                begun.append((call["id"], function["name"]))
                 inputs.append("")
             inputs[-1] += function["arguments"]
-    made = zip(begun, inputs, strict=True)
-    return [text("".join(said)), *({**call, "input": _read(given)} for call, given in made)]
+    made: list[ToolUseBlock] = [
+        {"type": "tool_use", "id": id_, "name": name, "input": _read(given)}
+        for (id_, name), given in zip(begun, inputs, strict=True)
+    ]
+    return [text("".join(said)), *made]
 
 
 def _part_of(given: str) -> Any:
@@ -282,12 +293,12 @@ def _split(message: Message) -> list[Message]:
     return [Message("user", (block,)) for block in message.blocks]
 
 
-def _call(block: Block) -> dict[str, Any]:
+def _call(block: ToolUseBlock) -> dict[str, Any]:
     function = {"name": block["name"], "arguments": json.dumps(block["input"])}
     return {"id": block["id"], "type": "function", "function": function}
 
 
-def _chat_part(block: Block) -> Block:
+def _chat_part(block: TextBlock | FileBlock) -> Mapping[str, Any]:
     if block["type"] == "text":
         return block
     source = block["source"]

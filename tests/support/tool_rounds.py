@@ -9,13 +9,24 @@ from typing import Any
 from sessionbridge.claude.job import Job
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.cli.demo.scripted_api import Usage as ScriptedUsage
-from sessionbridge.model import Block, Message, Parameters, Plan, Point, Tool, ToolCall, ToolInput
+from sessionbridge.model import (
+    Block,
+    Message,
+    Parameters,
+    Plan,
+    Point,
+    Tool,
+    ToolCall,
+    ToolInput,
+    ToolResultBlock,
+    ToolUseBlock,
+)
 from tests.support.claude_cli import USAGE, Answer, Stage, job
 
 LOOK = Tool("look", "Looks at a thing.", {"type": "object", "properties": {"at": {}}})
 OTHER = Tool("other", "Does another thing.", {"type": "object"})
 OFFERED = Parameters(tools=(LOOK, OTHER))
-IMAGE = {
+IMAGE: Block = {
     "type": "image",
     "source": {"type": "base64", "media_type": "image/gif", "data": "R0lGODlhAQABAAAAACw="},
 }
@@ -25,11 +36,11 @@ def text(words: str) -> Block:
     return {"type": "text", "text": words}
 
 
-def use(call: str, name: str = "look", **given: Any) -> Block:
+def use(call: str, name: str = "look", **given: Any) -> ToolUseBlock:
     return {"type": "tool_use", "id": call, "name": name, "input": given}
 
 
-def found(call: str, content: Any = "It is here", **fields: Any) -> Block:
+def found(call: str, content: Any = "It is here", **fields: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": call, "content": content, **fields}
 
 

@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
-from sessionbridge.model import Block, Message
+from sessionbridge.model import Block, Message, ToolUseBlock
 from tests.support.odd_answers import THINKING, odd_answer, wants_thoughts
 from tests.support.proxy import Proxy
 from tests.support.scripted_api import ScriptedServer
@@ -242,7 +242,7 @@ class Walk:
         beside = self._words().blocks if self._chance.random() < 0.1 else ()
         return user(*results, *beside)
 
-    def _result(self, call: Block, more: str) -> Block:
+    def _result(self, call: ToolUseBlock, more: str) -> Block:
         words = f"Found. ({self._marker()}){more}"
         if more or self._chance.random() < 0.5:
             return result(call, words)
@@ -300,7 +300,7 @@ def _talk(seen: Shown) -> Talk:
     """Without what the model thought, which these clients do not send."""
     told = [(r, [b for b in blocks if b["type"] != "thinking"]) for r, blocks in seen.messages]
     return tuple(
-        Message("user" if role == "user" else "assistant", tuple(blocks))
+        Message("user" if role == "user" else "assistant", tuple(cast("list[Block]", blocks)))
         for role, blocks in told
         if blocks
     )

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.model import TextDelta, Usage
+from sessionbridge.model import TextDelta, Usage, parts_of
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.traffic.conversation_text import conversation, folded
 from sessionbridge.traffic.reading import Reading, api_of, read
@@ -277,4 +277,6 @@ def test_results_within_results_are_none() -> None:
         block = {"type": "tool_result", "tool_use_id": "t", "content": [block]}
     request = json.dumps({"messages": [{"role": "user", "content": [block]}]}).encode()
     (message,) = read("messages", request, None, "").messages
-    assert [part["type"] for part in message.blocks[0]["content"]] == ["unread"]
+    told = message.blocks[0]
+    assert told["type"] == "tool_result"
+    assert [part["type"] for part in parts_of(told)] == ["unread"]

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.model import Block, Message
+from sessionbridge.model import Block, Message, ToolResultBlock, ToolUseBlock
 from sessionbridge.turns.exchange import Exchange
 from tests.support.bridge_fixtures import held
-from tests.support.fidelity_walk import ADD, TITLE, Walk
+from tests.support.fidelity_walk import TITLE, Walk
 from tests.support.spoken import (
     Way,
     assistant,
@@ -44,7 +44,7 @@ WAYS = st.builds(
     st.booleans(),
     st.sampled_from(["strings", "blocks", "split"]),
 )
-RESULTS: dict[str, Callable[[Block], Block]] = {
+RESULTS: dict[str, Callable[[ToolUseBlock], ToolResultBlock]] = {
     "text": lambda call: result(call, "3"),
     "empty": lambda call: result(call),
     "blocks": lambda call: result(call, [text("3"), text("4")]),
@@ -152,7 +152,7 @@ class Client(Walk):
     @precondition(lambda self: not self.waits)
     @rule()
     def a_tool_was_used_elsewhere(self) -> None:
-        call = {"type": "tool_use", "id": self.call_id(), **ADD}
+        call = self.call()
         returned = user(result(call, "3"))
         used = user("use it"), assistant("I will.", call), returned, assistant("Done.")
         self.talk = (*self.talk, *used)

@@ -12,7 +12,7 @@ import pytest
 
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.claude.transcript.instructions import instructions_path, keep, kept
-from sessionbridge.model import Message, Origin, Turn
+from sessionbridge.model import Block, Message, Origin, Turn
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
 from tests.support.bridge_fixtures import (
     CLIENT_HELD,
@@ -131,7 +131,7 @@ async def test_items_hold_in_a_conversation_that_is_kept_here(house: House) -> N
 async def test_items_hold_in_the_round_of_a_tool_and_where_its_process_is_lost(
     house: House,
 ) -> None:
-    use = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
+    use: Block = {"type": "tool_use", "id": "toolu_1", "name": "look", "input": {}}
     house.dispatcher.answer = lambda seen: (
         Message("assistant", (use,)) if len(seen) == 1 else numbered(seen)
     )

@@ -16,6 +16,7 @@ import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from typing import Any, cast
 from urllib.parse import quote, urljoin, urlsplit
 
 import httpcore2
@@ -30,7 +31,8 @@ Address = IPv4Address | IPv6Address
 Given = tuple[str, str]
 """An image or a document, and its URL."""
 
-Sources = Mapping[Given, Block]
+Source = Mapping[str, str]
+Sources = Mapping[Given, Source]
 """What to give the model in the place of the URLs."""
 
 _MB = 1024 * 1024
@@ -156,7 +158,7 @@ class WebContent:
             raise failed.exceptions[0] from None
         return {given: task.result() for given, task in zip(wanted, fetching, strict=True)}
 
-    async def _source(self, given: Given, places: asyncio.Semaphore, room: _Room) -> Block:
+    async def _source(self, given: Given, places: asyncio.Semaphore, room: _Room) -> Source:
         kind, url = given
         try:
             async with places, asyncio.timeout(self._patience):
@@ -251,13 +253,20 @@ def _message(message: Message, sources: Sources) -> Message:
 def _block(block: Block, sources: Sources) -> Block:
     match block:
         case {"type": "image" | "document" as kind, "source": {"type": "url", "url": str(url)}}:
-            return {**block, "source": sources[kind, url]}
+            return _with(block, source=sources[kind, url])
         case {"type": "tool_result", "content": list(parts)}:
-            return {**block, "content": [_block(part, sources) for part in parts]}
-        case {"type": "document", "source": {"type": "content", "content": list(parts)} as source}:
+            return _with(block, content=[_block(part, sources) for part in parts])
+        case {
+            "type": "document",
+            "source": {"type": "content", "content": list(parts), **more},
+        }:
             inner = [_block(part, sources) for part in parts]
-            return {**block, "source": {**source, "content": inner}}
+            return _with(block, source={"type": "content", "content": inner, **more})
     return block
+
+
+def _with(block: Block, **news: Any) -> Block:
+    return cast("Block", {**block, **news})
 
 
 def _checked(url: str) -> str:

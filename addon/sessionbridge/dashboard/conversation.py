@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from sessionbridge.errors import SessionLost
-from sessionbridge.model import Block, Message, SessionKey
+from sessionbridge.model import Block, Message, SessionKey, ToolResultBlock, ToolUseBlock, parts_of
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.memory import Said
 from sessionbridge.sessions.store.ledger import key_document
@@ -129,7 +129,7 @@ def _told(
 
 
 def _block(block: Block) -> Document:
-    match block.get("type"):
+    match block["type"]:
         case "text":
             return {"type": "text", "text": str(block.get("text", ""))}
         case "thinking":
@@ -146,7 +146,7 @@ def _block(block: Block) -> Document:
             return {"type": "other", "kind": str(kind)}
 
 
-def _call(block: Block) -> Document:
+def _call(block: ToolUseBlock) -> Document:
     given = json.dumps(block.get("input"), indent=2, ensure_ascii=False)
     return {
         "type": "call",
@@ -157,15 +157,12 @@ def _call(block: Block) -> Document:
     }
 
 
-def _result(block: Block) -> Document:
-    content = block.get("content") or ()
-    if isinstance(content, str):
-        content = ({"type": "text", "text": content},)
+def _result(block: ToolResultBlock) -> Document:
     return {
         "type": "result",
         "id": str(block.get("tool_use_id")),
         "error": bool(block.get("is_error")),
-        "blocks": [_block(part) for part in content],
+        "blocks": [_block(part) for part in parts_of(block)],
     }
 
 

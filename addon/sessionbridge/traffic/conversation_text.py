@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from sessionbridge.apis.common.json_values import Fields, fields, words
-from sessionbridge.model import Block, Message
+from sessionbridge.model import Block, Message, parts_of
 from sessionbridge.sessions.planning.lineage import alternating, is_blank
 
 Place = tuple[int, int]
@@ -100,7 +100,7 @@ def _shown(block: Block) -> str:
             return f"-> call {block['name']} ({block['id']})\n{_quoted(_given(block['input']))}"
         case "tool_result":
             failed = " (the tool failed)" if block["is_error"] else ""
-            content = "\n".join(map(_shown, block["content"])) or "(empty)"
+            content = "\n".join(map(_shown, parts_of(block))) or "(empty)"
             return f"<- result{failed}\n{_quoted(content)}"
         case _:
             return _placeholder(block)
@@ -142,8 +142,10 @@ def _placeholder(block: Block) -> str:
             return f"[{', '.join(filter(None, told))}]"
         case "item_reference":
             return f"[an earlier item of the conversation, {block['id']}]"
-        case _:
+        case "unread":
             return f"[{block['kind']}, not read here]"
+        case kind:
+            return f"[{kind}]"
 
 
 def _file(kind: str, source: Fields) -> str:
@@ -170,7 +172,7 @@ def _brief(block: Block) -> str:
         case "tool_use":
             return f"-> {block['name']}"
         case "tool_result":
-            return f"<- {' '.join(map(_brief, block['content'][:1]))}"
+            return f"<- {' '.join(map(_brief, parts_of(block)[:1]))}"
         case _:
             return _placeholder(block)
 

@@ -12,6 +12,7 @@ from sessionbridge.apis.common.arguments import read_arguments
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import (
     Attempt,
+    Block,
     Delta,
     Dispatched,
     Finished,
@@ -85,7 +86,7 @@ class Outcome:
     @property
     def answer(self) -> Message:
         """What the client will send back as its answer: the text, then the calls."""
-        calls = [
+        calls: list[Block] = [
             {
                 "type": "tool_use",
                 "id": call.id,

@@ -170,7 +170,7 @@ class DocumentEncoder:
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
 
-    def _content(self) -> list[Block]:
+    def _content(self) -> list[Mapping[str, Any]]:
         blocks = self._answer.blocks(_input).values()
         shown = [block for block in blocks if self._shows_thinking or not _is_thought(block)]
         return [{**_EMPTY.get(block["type"], {}), **block} for block in shown]

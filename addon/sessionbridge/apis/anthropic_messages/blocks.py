@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast, get_args
 
 from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown
 from sessionbridge.apis.common.content import Part, parts, text_of, unknown
 from sessionbridge.apis.common.conversation import is_blank
-from sessionbridge.model import Block, Role
+from sessionbridge.model import Block, Role, ServerResult, ToolResultBlock
 
 
 class _Sourced(Fields):
@@ -83,13 +83,7 @@ SOURCES: dict[str, dict[str, type[Fields]]] = {
 }
 THOUGHTS: dict[str, type[Fields]] = {"thinking": _Thinking, "redacted_thinking": _Redacted}
 PLAIN_TYPES = ("text", "image", "document", "search_result")
-SERVER_RESULTS = (
-    "web_search_tool_result",
-    "web_fetch_tool_result",
-    "code_execution_tool_result",
-    "bash_code_execution_tool_result",
-    "text_editor_code_execution_tool_result",
-)
+SERVER_RESULTS: tuple[ServerResult, ...] = get_args(ServerResult)
 SERVER = ("server_tool_use", *SERVER_RESULTS)
 """Measured with CLI 2.1.332: these reach the model as they are."""
 TOLD_AS_RESULTS = ("mcp_tool_result", "advisor_tool_result", "tool_search_tool_result")
@@ -199,8 +193,14 @@ def _as_result(part: Part) -> Block:
             content = _plain_blocks(content, f"{part.field}.content")
         else:
             content = json.dumps(content, ensure_ascii=False)
-    error = {"is_error": True} if result.is_error else {}
-    return {"type": "tool_result", "tool_use_id": result.tool_use_id, "content": content, **error}
+    told: ToolResultBlock = {
+        "type": "tool_result",
+        "tool_use_id": result.tool_use_id,
+        "content": content,
+    }
+    if result.is_error:
+        told["is_error"] = True
+    return told
 
 
 def _is_signed(part: Part) -> bool:
@@ -230,7 +230,7 @@ def _block(part: Part) -> Block:
             block["content"] = _plain_blocks(found.content, f"{part.field}.content")
         case kind if kind in SERVER_RESULTS:
             check(_ServerResult, block, part.field)
-    return block
+    return cast("Block", block)  # its fields were checked, and it may have more of them
 
 
 def _plain_blocks(content: object, field: str, known: tuple[str, ...] = PLAIN_TYPES) -> list[Block]:

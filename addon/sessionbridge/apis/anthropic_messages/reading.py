@@ -7,6 +7,7 @@ Tools that run at the API have call and result in one answer; they are read like
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import cast
 
 from sessionbridge.answer import Answer
 from sessionbridge.apis.anthropic_messages.answer import PIECES
@@ -168,7 +169,7 @@ def _part(part: Fields, unread: Unread) -> Block:
         case {"type": "redacted_thinking"}:
             return thinking("")
         case {"type": "image" | "document", "source": dict()}:
-            return {name: part[name] for name in _FILE if name in part}
+            return cast("Block", {name: part[name] for name in _FILE if name in part})
         case {"type": kind, "id": str(id_), "name": str(name)} if kind in _CALLS:
             return call(id_, name, part.get("input"))
         case _:

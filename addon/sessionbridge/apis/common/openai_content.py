@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 
 from sessionbridge.apis.common.arguments import read_arguments
 from sessionbridge.apis.common.body import refused
@@ -49,8 +50,13 @@ def document(url: str | None, filename: str | None, field: str) -> Block:
         source = {"type": "text", "media_type": "text/plain", "data": _decoded(data, field)}
     else:
         raise refused(field, f"must hold a PDF or a text (text/…, {', '.join(TEXT_TYPES)})")
-    title = {"title": filename} if filename else {}
-    return {"type": "document", "source": source, **title}
+    return titled(source, filename)
+
+
+def titled(source: Mapping[str, str], title: str | None) -> Block:
+    if not title:
+        return {"type": "document", "source": source}
+    return {"type": "document", "source": source, "title": title}
 
 
 def tool_use(id_: str, name: str, arguments: str) -> Block:

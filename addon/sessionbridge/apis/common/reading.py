@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from sessionbridge.apis.common.body import shown
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, load_cut, words
@@ -84,7 +85,7 @@ def document_of(url: str, title: str) -> Block:
     return {"type": "document", "source": _source(url), "title": title or None}
 
 
-def upload(kind: str, file_id: str) -> Block:
+def upload(kind: Literal["image", "document"], file_id: str) -> Block:
     """An image or document that the API keeps."""
     return {"type": kind, "source": {"type": "file", "file_id": file_id}}
 

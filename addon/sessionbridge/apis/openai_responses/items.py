@@ -11,7 +11,7 @@ from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, sho
 from sessionbridge.apis.common.calls import CallWords
 from sessionbridge.apis.common.content import Part, parts, text_of, unknown
 from sessionbridge.apis.common.conversation import Conversation, is_blank
-from sessionbridge.apis.common.openai_content import document, image, text, tool_use
+from sessionbridge.apis.common.openai_content import document, image, text, titled, tool_use
 from sessionbridge.apis.openai_responses import hosted
 from sessionbridge.apis.openai_responses.answer import reference
 from sessionbridge.apis.openai_responses.tools import Offers
@@ -172,7 +172,7 @@ class Items:
         call = check(_CustomCall, value, field)
         name = self._offers.name(call.name, call.namespace)
         given = free_text.given(call.input)
-        use = {"type": "tool_use", "id": call.call_id, "name": name, "input": given}
+        use: Block = {"type": "tool_use", "id": call.call_id, "name": name, "input": given}
         self._note(call)
         self._join("assistant", [use], field)
 
@@ -185,7 +185,7 @@ class Items:
         else:
             told = self._user_blocks(output.output, f"{field}.output")
             content = [block for block in told if not is_blank(block)]
-        result = {"type": "tool_result", "tool_use_id": output.call_id, "content": content}
+        result: Block = {"type": "tool_result", "tool_use_id": output.call_id, "content": content}
         self._join("user", [result], field)
 
     def _hosted_call(self, kind: str, value: dict[str, Any], field: str) -> None:
@@ -219,8 +219,13 @@ class Items:
         if not id_.startswith("rs_"):
             # An id that is none of ours is looked up all the same, and not found.
             response, block = reference(id_) or (id_, 0)
-            place = {"response": response, "block": block}
-            self._join("assistant", [{"type": "item_reference", "id": id_, **place}], field)
+            referred: Block = {
+                "type": "item_reference",
+                "id": id_,
+                "response": response,
+                "block": block,
+            }
+            self._join("assistant", [referred], field)
 
     def _join(self, role: Role, blocks: Iterable[Block], field: str) -> None:
         if role != self._role:
@@ -285,6 +290,5 @@ def _document(part: Part) -> Block:
         field = f"{part.field}.file_url"
         if not given.file_url.lower().startswith(("https://", "http://")):
             raise refused(field, "must be an http(s) URL")
-        title = {"title": given.filename} if given.filename else {}
-        return {"type": "document", "source": {"type": "url", "url": given.file_url}, **title}
+        return titled({"type": "url", "url": given.file_url}, given.filename)
     return document(given.file_data, given.filename, f"{part.field}.file_data")

@@ -174,7 +174,7 @@ def _said(item: Fields, unread: Unread) -> tuple[str, tuple[Block, ...]]:
         texts = [words(fields(part).get("text")) for part in thoughts]
         return "assistant", (thinking("\n\n".join(filter(None, texts))),)
     if kind == "item_reference":
-        return "assistant", ({"type": kind, "id": words(item.get("id"))},)
+        return "assistant", ({"type": "item_reference", "id": words(item.get("id"))},)
     if kind.endswith("_call_output"):
         content = [*blocks_of(item.get("output"), unread, _block)]
         return "user", (result(allowed(words(item.get("call_id"))), content),)

@@ -19,7 +19,15 @@ from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.tools.replay import Replay
 from sessionbridge.claude.tools.values import OwnValues
 from sessionbridge.claude.transcript.files import Version
-from sessionbridge.model import Block, Delta, Finished, Message, ThinkingDelta, ToolCall
+from sessionbridge.model import (
+    Block,
+    Delta,
+    Finished,
+    Message,
+    ThinkingDelta,
+    ToolCall,
+    ToolResultBlock,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +86,12 @@ class LiveProcess:
         yet to be given before it is asked. What comes last is the `Outcome`."""
         structured = self.mode.parameters.schema is not None
         self.cli.stop_at(AnswerEnd(structured=structured, tools=self._tools.names))
-        results: Iterator[Block] = iter(())
+        results: Iterator[ToolResultBlock] = iter(())
         entries: list[str | None] = [*written]
         if self.waits_for:
             # The entries of results are the CLI's; a fork between them would not hold them all.
-            results, self.waits_for = iter(ask.blocks), frozenset()
+            results = (block for block in ask.blocks if block["type"] == "tool_result")
+            self.waits_for = frozenset()
             entries.append(None)
             self._give(results)
         else:
@@ -131,7 +140,7 @@ class LiveProcess:
         thinking = self.mode.parameters.thinking
         return thinking is not None and thinking.display == "summarized"
 
-    def _give(self, results: Iterator[Block]) -> None:
+    def _give(self, results: Iterator[ToolResultBlock]) -> None:
         """One at a time, each when the CLI has taken the one before: so they keep their order."""
         if (result := next(results, None)) is not None:
             self._tools.give(result)

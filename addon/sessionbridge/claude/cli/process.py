@@ -270,8 +270,8 @@ class CliProcess:
 
 
 def _is_short(message: Message) -> bool:
-    texts = [block.get("text") for block in message.blocks]
-    return sum(len(text) if text else _PAUSE_AFTER for text in texts) < _PAUSE_AFTER
+    texts = [block["text"] for block in message.blocks if block["type"] == "text"]
+    return len(texts) == len(message.blocks) and sum(map(len, texts)) < _PAUSE_AFTER
 
 
 async def _serialised(line: dict[str, Any]) -> str:

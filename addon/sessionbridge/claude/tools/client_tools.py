@@ -21,7 +21,7 @@ from mcp.server.lowlevel import Server
 
 from sessionbridge.claude.tools.schemas import dropped_rule, taken_schema
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Block, Message, Tool
+from sessionbridge.model import Block, Message, Tool, ToolResultBlock, parts_of
 
 SERVER = "client"
 
@@ -70,7 +70,7 @@ class ClientTools:
         server = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
         self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=server)
 
-    def give(self, result: Block) -> None:
+    def give(self, result: ToolResultBlock) -> None:
         """The result of a call, whether the CLI has already made that or is about to."""
         self._results[result["tool_use_id"]].set_result(_given(result))
 
@@ -102,17 +102,15 @@ class ClientTools:
 def answers(message: Message, calls: Iterable[str]) -> bool:
     """Whether this is the results of exactly these calls, in a form that open calls can return so
     that the model sees them unchanged."""
-    results = [block for block in message.blocks if _returnable(block)]
+    results = [b for b in message.blocks if b["type"] == "tool_result" and _returnable(b)]
     found = [block["tool_use_id"] for block in results]
     return len(results) == len(message.blocks) and sorted(found) == sorted(calls)
 
 
-def _returnable(block: Block) -> bool:
+def _returnable(block: ToolResultBlock) -> bool:
     """MCP has no documents, the CLI puts words in the place of an empty result, shows text alone of
     an error, and cuts long results short (measured with 2.1.332)."""
-    if block["type"] != "tool_result":
-        return False
-    parts = _parts(block)
+    parts = parts_of(block)
     if any(part["type"] not in ("text", "image") for part in parts):
         return False
     texts = [part["text"] for part in parts if part["type"] == "text"]
@@ -124,21 +122,15 @@ def _returnable(block: Block) -> bool:
     return says_something and short and all(kind == "base64" for kind in images)
 
 
-def _parts(result: Block) -> list[Mapping[str, Any]]:
-    content = result.get("content")
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return list(content or [])
-
-
-def _given(result: Block) -> types.CallToolResult:
-    content = [_content(part) for part in _parts(result)]
+def _given(result: ToolResultBlock) -> types.CallToolResult:
+    content = [_content(part) for part in parts_of(result)]
     return types.CallToolResult(content=content, is_error=bool(result.get("is_error")))
 
 
-def _content(part: Mapping[str, Any]) -> types.ContentBlock:
+def _content(part: Block) -> types.ContentBlock:
     if part["type"] == "text":
         return types.TextContent(text=part["text"])
+    assert part["type"] == "image", "`answers` lets no other be given"
     source = part["source"]
     return types.ImageContent(data=source["data"], mime_type=source["media_type"])
 

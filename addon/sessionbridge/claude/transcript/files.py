@@ -119,8 +119,9 @@ def _is_result(entry: Mapping[str, Any], called: set[str]) -> bool:
 
 def _message(entry: Mapping[str, Any]) -> Message:
     content = entry["message"]["content"]
-    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return Message(entry["type"], tuple(blocks))
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    return Message(entry["type"], tuple(content))
 
 
 def cost_at(transcript: Path, entry: str) -> float:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from sessionbridge.model import Block, Message, Role
+from sessionbridge.model import Block, Message, Role, parts_of
 
 ROOT = ""
 """The hash of a conversation in which nothing has been said."""
@@ -103,12 +103,12 @@ def _canonical_block(block: Block) -> list[Any] | None:
         case "tool_use":
             return ["tool_use", block["id"], block["name"], block["input"]]
         case "tool_result":
-            content = _result_content(block.get("content"))
+            content = _parts(parts_of(block))
             return ["tool_result", block["tool_use_id"], content, bool(block.get("is_error"))]
         case "thinking" | "redacted_thinking":
             return None  # the API leaves it out of later turns, and clients may
         case "search_result":
-            found = _result_content(block["content"])
+            found = _parts(block["content"])
             return ["search_result", block["source"], block["title"], found]
         case kind if kind == "server_tool_use" or kind.endswith("_tool_result"):
             # What tools at Anthropic were asked, and have found.
@@ -117,14 +117,11 @@ def _canonical_block(block: Block) -> list[Any] | None:
             raise ValueError(f"a {kind!r} block has no canonical form")
 
 
-def _result_content(content: object) -> list[Any]:
-    if isinstance(content, str):
-        content = [{"type": "text", "text": content}]
-    blocks = content if isinstance(content, list) else []
+def _parts(blocks: Iterable[Block]) -> list[Any]:
     return [form for block in blocks if (form := _canonical_block(block)) is not None]
 
 
-def _source(source: Block) -> list[Any]:
+def _source(source: Mapping[str, Any]) -> list[Any]:
     """Images and documents by what they are, not by how the bytes were written down."""
     if source.get("type") != "base64":
         return ["source", dict(source)]

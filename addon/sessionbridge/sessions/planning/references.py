@@ -4,13 +4,14 @@ Responses API): found again in the transcript of the turn."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Block, Message
 from sessionbridge.sessions.planning.memory import Said
 from sessionbridge.sessions.store.store_thread import StoreThread
 
-REFERENCE = "item_reference"
+REFERENCE: Final = "item_reference"
 
 
 def refers(message: Message) -> bool:
