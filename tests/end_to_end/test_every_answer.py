@@ -199,7 +199,9 @@ def test_every_answer(
 
     def alone(row: str, client: str) -> Talk:
         talk = Talk(api, row, client, "alone")
-        with running_proxy(tmp_path / talk.name.replace(" ", "-"), api.url) as proxy:
+        home = tmp_path / talk.name.replace(" ", "-")
+        home.mkdir()
+        with running_proxy(home, api.url) as proxy:
             talk.take(proxy, (1, 2, 3))
         return talk
 
