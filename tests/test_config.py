@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -12,37 +11,11 @@ import pytest
 from sessionbridge.config import Settings, load
 
 
-@dataclass
-class Options:
-    """The options, with the defaults mitmproxy would give them."""
-
-    sessionbridge_home: str = ""
-    sessionbridge_config: str = ""
-    sessionbridge_unkeyed: str = "passthrough"
-    sessionbridge_claude: str = ""
-    sessionbridge_claude_env: Sequence[str] = field(default_factory=list)
-    sessionbridge_live: int | None = None
-    sessionbridge_idle: int = 600
-    sessionbridge_spare: int = 1
-    sessionbridge_concurrency: int | None = None
-    sessionbridge_queue: int = 100
-    sessionbridge_timeout: int = 1800
-    sessionbridge_first_token_timeout: int = 180
-    sessionbridge_tool_wait: int = 600
-    sessionbridge_retries: int = 2
-    sessionbridge_memory_lost: str = "fresh"
-    sessionbridge_unknown_model: str = "default"
-    sessionbridge_upstream: bool = True
-    sessionbridge_watch: bool = False
-    sessionbridge_keep_flows: int | None = None
-    sessionbridge_claude_code: bool = False
-    sessionbridge_allow_remote: bool = False
-    sessionbridge_allow_origins: Sequence[str] = field(default_factory=list)
-    sessionbridge_strict: bool = False
+SECRET = "sk-ant-secret"
 
 
 def loaded(environment: dict[str, str] | None = None, **options: Any) -> Settings:
-    return load(Options(**options), environment or {})
+    return load(options, environment or {})
 
 
 @pytest.fixture
@@ -168,6 +141,13 @@ def test_a_bad_file_is_named(toml: Path, content: bytes, problem: str) -> None:
 def test_a_bad_option_is_named(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):
         loaded(**{option: value})
+
+
+def test_nothing_that_an_option_holds_is_told_but_what_is_wrong() -> None:
+    """mitmproxy logs an error with all that it was raised from."""
+    with pytest.raises(ValueError) as caught:
+        loaded(sessionbridge_claude_env=[f"ANTHROPIC_API_KEY={SECRET}", "=value"])
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

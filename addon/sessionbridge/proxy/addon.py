@@ -110,7 +110,7 @@ class SessionBridge:
         self._routes = Routes((), reverse)
         if self._unreadable:
             raise ValueError(self._unreadable)
-        settings = config.load(ctx.options)
+        settings = config.load(options.values())
         self._routes = Routes(settings.endpoints, reverse)
         self._origins = Origins.default(settings.origins)
         if not all(isinstance(mode, mode_specs.RegularMode) for mode in modes):
