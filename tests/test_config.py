@@ -10,7 +10,6 @@ import pytest
 
 from sessionbridge.config import Settings, load
 
-
 SECRET = "sk-ant-secret"
 
 
@@ -141,6 +140,30 @@ def test_a_bad_file_is_named(toml: Path, content: bytes, problem: str) -> None:
 def test_a_bad_option_is_named(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):
         loaded(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("live", -1, "sessionbridge_live=-1 is too small."),
+        ("concurrency", 0, "sessionbridge_concurrency=0 is too small."),
+        ("keep_flows", -1, "sessionbridge_keep_flows=-1 is too small."),
+        (
+            "memory_lost",
+            "never",
+            "sessionbridge_memory_lost='never' is not one of fresh, error.",
+        ),
+        (
+            "claude_env",
+            ["=value"],
+            "sessionbridge_claude_env: '' is not the name of a variable.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(option: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        loaded(**{f"sessionbridge_{option}": value})
+    assert str(caught.value) == sentence
 
 
 def test_nothing_that_an_option_holds_is_told_but_what_is_wrong() -> None:

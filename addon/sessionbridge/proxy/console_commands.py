@@ -46,6 +46,8 @@ def _command[F: Callable[..., object]](name: str) -> Callable[[F], F]:
 class Commands:
     """The commands, for mitmproxy to find."""
 
+    name = "sessionbridge.commands"
+
     def __init__(self, admin: Operator) -> None:
         self._admin = admin
         self._telling: set[asyncio.Task[None]] = set()

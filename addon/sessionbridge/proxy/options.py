@@ -1,5 +1,5 @@
-"""The `sessionbridge_…` options as mitmproxy lists them; `config` declares them and checks their
-values."""
+"""The `sessionbridge_…` options as mitmproxy has them: registered, and read whenever they change.
+`config` declares them and checks their values."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ from typing import Any
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import mode_specs
 
-from sessionbridge.config import OPTIONS, PREFIX
+from sessionbridge import config
+from sessionbridge.errors import BridgeError
+from sessionbridge.proxy.routing import Routes
+from sessionbridge.sessions.origins.table import Origins
 
 _TYPES: dict[type, Any] = {
     str: str,
@@ -20,7 +24,78 @@ _TYPES: dict[type, Any] = {
     list: Sequence[str],
     type(None): int | None,
 }
-"""mitmproxy's word for an option of this type, by that of its default."""
+"""mitmproxy's word for the type of an option, by that of its default."""
+
+
+class Options:
+    """What is in force. `settings` is None while the options are wrong; also then `routes` and
+    `upstream` say whose requests are for us to refuse, and whether there is an API at all."""
+
+    # mitmproxy does not load a second addon of one name, and what users write may well be called
+    # as a class here is; so all have names of their own.
+    name = "sessionbridge.options"
+
+    def __init__(self) -> None:
+        self.settings: config.Settings | None = None
+        self.routes = Routes(())
+        self.origins = Origins.default()
+        self.upstream = True
+        self._problem = "the addon has not been configured"
+        self._unreadable: str | None = None
+
+    def load(self, loader: Loader) -> None:
+        self._unreadable = add(loader)
+
+    def configure(self, updated: set[str]) -> None:
+        if not concern_us(updated):
+            return
+        try:
+            self._read()
+        except ValueError as error:
+            # A script whose options are wrong stays loaded: from now on it refuses to bridge.
+            self.settings, self._problem = None, str(error)
+            raise exceptions.OptionsError(str(error)) from error
+
+    def usable(self) -> config.Settings:
+        """Raises `BridgeError` while the options are wrong."""
+        if self.settings is None:
+            raise BridgeError(f"sessionbridge is not configured: {self._problem}")
+        return self.settings
+
+    @property
+    def allow_origins(self) -> Sequence[str]:
+        return self.settings.allow_origins if self.settings else ()
+
+    @property
+    def keep_flows(self) -> int | None:
+        return self.settings.keep_flows if self.settings else None
+
+    @property
+    def watch(self) -> bool:
+        return self.settings is not None and self.settings.watch
+
+    def _read(self) -> None:
+        # Known first, as the routes are: where there is no API, errors must not reach one either.
+        self.upstream = ctx.options.sessionbridge_upstream
+        reverse = [mode.address[0] for mode in modes() if isinstance(mode, mode_specs.ReverseMode)]
+        # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
+        self.routes = Routes((), reverse)
+        if self._unreadable:
+            raise ValueError(self._unreadable)
+        values = {option.name: getattr(ctx.options, option.name) for option in config.OPTIONS}
+        settings = config.load(values)
+        self.routes = Routes(settings.endpoints, reverse)
+        self.origins = Origins.default(settings.origins)
+        self.settings = settings
+
+
+def concern_us(updated: set[str]) -> bool:
+    return any(name.startswith(config.PREFIX) or name == "mode" for name in updated)
+
+
+def modes() -> list[mode_specs.ProxyMode]:
+    """How the proxy is reached."""
+    return [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
 
 
 def add(loader: Loader) -> str | None:
@@ -29,18 +104,13 @@ def add(loader: Loader) -> str | None:
     mitmproxy would read those values only after `load`, and drop the addon without a word when one
     cannot be read (`--set sessionbridge_retries=x`): everything would pass on to the real API.
     """
-    for option in OPTIONS:
+    for option in config.OPTIONS:
         kind = _TYPES[type(option.default)]
         loader.add_option(option.name, kind, option.default, option.help, option.choices)
     try:
         ctx.options.process_deferred()
     except exceptions.OptionsError as error:
-        for name in [name for name in ctx.options.deferred if name.startswith(PREFIX)]:
+        for name in [name for name in ctx.options.deferred if name.startswith(config.PREFIX)]:
             del ctx.options.deferred[name]
         return str(error)
     return None
-
-
-def values() -> dict[str, Any]:
-    """As they are now, by name."""
-    return {option.name: getattr(ctx.options, option.name) for option in OPTIONS}
