@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -11,38 +10,11 @@ import pytest
 
 from sessionbridge.config import Settings, load
 
-
-@dataclass
-class Options:
-    """The options, with the defaults mitmproxy would give them."""
-
-    sessionbridge_home: str = ""
-    sessionbridge_config: str = ""
-    sessionbridge_unkeyed: str = "passthrough"
-    sessionbridge_claude: str = ""
-    sessionbridge_claude_env: Sequence[str] = field(default_factory=list)
-    sessionbridge_live: int | None = None
-    sessionbridge_idle: int = 600
-    sessionbridge_spare: int = 1
-    sessionbridge_concurrency: int | None = None
-    sessionbridge_queue: int = 100
-    sessionbridge_timeout: int = 1800
-    sessionbridge_first_token_timeout: int = 180
-    sessionbridge_tool_wait: int = 600
-    sessionbridge_retries: int = 2
-    sessionbridge_memory_lost: str = "fresh"
-    sessionbridge_unknown_model: str = "default"
-    sessionbridge_upstream: bool = True
-    sessionbridge_watch: bool = False
-    sessionbridge_keep_flows: int | None = None
-    sessionbridge_claude_code: bool = False
-    sessionbridge_allow_remote: bool = False
-    sessionbridge_allow_origins: Sequence[str] = field(default_factory=list)
-    sessionbridge_strict: bool = False
+SECRET = "sk-ant-secret"
 
 
 def loaded(environment: dict[str, str] | None = None, **options: Any) -> Settings:
-    return load(Options(**options), environment or {})
+    return load(options, environment or {})
 
 
 @pytest.fixture
@@ -168,6 +140,37 @@ def test_a_bad_file_is_named(toml: Path, content: bytes, problem: str) -> None:
 def test_a_bad_option_is_named(option: str, value: Any) -> None:
     with pytest.raises(ValueError, match=option):
         loaded(**{option: value})
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("live", -1, "sessionbridge_live=-1 is too small."),
+        ("concurrency", 0, "sessionbridge_concurrency=0 is too small."),
+        ("keep_flows", -1, "sessionbridge_keep_flows=-1 is too small."),
+        (
+            "memory_lost",
+            "never",
+            "sessionbridge_memory_lost='never' is not one of fresh, error.",
+        ),
+        (
+            "claude_env",
+            ["=value"],
+            "sessionbridge_claude_env: '' is not the name of a variable.",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(option: str, value: Any, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        loaded(**{f"sessionbridge_{option}": value})
+    assert str(caught.value) == sentence
+
+
+def test_nothing_that_an_option_holds_is_told_but_what_is_wrong() -> None:
+    """mitmproxy logs an error with all that it was raised from."""
+    with pytest.raises(ValueError) as caught:
+        loaded(sessionbridge_claude_env=[f"ANTHROPIC_API_KEY={SECRET}", "=value"])
+    assert SECRET not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

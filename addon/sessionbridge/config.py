@@ -1,4 +1,9 @@
-"""Settings, validated once: from mitmproxy's options, the environment and a TOML file."""
+"""Settings, validated once: from mitmproxy's options, the environment and a TOML file.
+
+An option is declared in one place, as a field of `Settings`: name, type, default, bounds or
+choices, and help. What mitmproxy registers is derived from that (`OPTIONS`), and a test holds the
+table that people read to it.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +12,18 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+)
+from pydantic.fields import FieldInfo
 
 from sessionbridge.claude.cli.environment import parse_extra
 from sessionbridge.claude.models import Unknown, check_table
@@ -19,26 +33,13 @@ from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.sessions.store.store import DATABASE_NAME
 
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
-UNKEYED: tuple[Unkeyed, ...] = get_args(Unkeyed)
 WhenLost = Literal["fresh", "error"]
-WHEN_LOST: tuple[WhenLost, ...] = get_args(WhenLost)
-UNKNOWN_MODEL: tuple[Unknown, ...] = get_args(Unknown)
 Api = Literal["messages", "chat", "responses"]
+PREFIX = "sessionbridge_"
 PROVIDER = "claude"
 """The one Claude profile there is; part of every session key, so that accounts never mix."""
 
-_LEAST = {
-    "live": 0,
-    "idle": 1,
-    "spare": 0,
-    "concurrency": 1,
-    "queue": 0,
-    "timeout": 1,
-    "first_token_timeout": 1,
-    "tool_wait": 1,
-    "retries": 0,
-    "keep_flows": 0,
-}
+_Default = str | bool | int | list[str] | None
 _OFF = {"0", "false", "no", "off"}
 
 
@@ -70,68 +71,202 @@ class ConfigFile(BaseModel):
     models: Mapping[str, str] = {}
 
 
-class Options(Protocol):
-    """The `sessionbridge_…` options as mitmproxy holds them."""
-
-    sessionbridge_home: str
-    sessionbridge_config: str
-    sessionbridge_unkeyed: str
-    sessionbridge_claude: str
-    sessionbridge_claude_env: Sequence[str]
-    sessionbridge_live: int | None
-    sessionbridge_idle: int
-    sessionbridge_spare: int
-    sessionbridge_concurrency: int | None
-    sessionbridge_queue: int
-    sessionbridge_timeout: int
-    sessionbridge_first_token_timeout: int
-    sessionbridge_tool_wait: int
-    sessionbridge_retries: int
-    sessionbridge_memory_lost: str
-    sessionbridge_unknown_model: str
-    sessionbridge_upstream: bool
-    sessionbridge_watch: bool
-    sessionbridge_keep_flows: int | None
-    sessionbridge_claude_code: bool
-    sessionbridge_allow_remote: bool
-    sessionbridge_allow_origins: Sequence[str]
-    sessionbridge_strict: bool
+def _path(name: str, info: ValidationInfo) -> Path:
+    try:
+        return Path(name).expanduser().absolute()
+    except RuntimeError as error:  # "~" or "~name" of somebody without a home folder
+        raise ValueError(f"{PREFIX}{info.field_name}={name!r}: {error}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """`idle`, `timeout`, `first_token_timeout` and `tool_wait` are seconds. `mapper` is False when
-    the environment switches the session map off for the whole process. `models` are the rows that
-    say what runs for a name, in order. Without `upstream` there is no API to pass anything on to.
-    `keep_flows` is None for all of them. `allow_origins` are patterns of web origins.
-    """
+def _home(named: str, info: ValidationInfo) -> Path:
+    """The option, else `SESSIONBRIDGE_HOME`, else `~/.sessionbridge`."""
+    environment = _environment(info)
+    return _path(named or environment.get("SESSIONBRIDGE_HOME") or "~/.sessionbridge", info)
 
-    home: Path
+
+def _claude(named: str, info: ValidationInfo) -> Path | None:
+    return _path(named, info) if named else None
+
+
+def _claude_env(entries: Sequence[str], info: ValidationInfo) -> dict[str, str]:
+    try:
+        return parse_extra(entries, _environment(info))
+    except ValueError as error:
+        raise ValueError(f"{PREFIX}{info.field_name}: {error}.") from error
+
+
+def _environment(info: ValidationInfo) -> Mapping[str, str]:
+    return info.context or {}
+
+
+def _by_memory(number: int | None) -> int:
+    return machine.processes() if number is None else number
+
+
+def _only_with_an_api(unkeyed: Unkeyed, info: ValidationInfo) -> Unkeyed:
+    if unkeyed == "passthrough" and not info.data.get("upstream", True):
+        return "stateless"
+    return unkeyed
+
+
+def _file(name: str, info: ValidationInfo) -> ConfigFile:
+    if not name:
+        return ConfigFile()
+    path = _path(name, info)
+    option = f"{PREFIX}{info.field_name}={name!r}"
+    try:
+        file = ConfigFile.model_validate(tomllib.loads(path.read_bytes().decode()))
+        Origins.default(file.origins)
+        check_table(tuple(file.models.items()))
+        return file
+    except OSError as error:
+        why = error.strerror
+        raise ValueError(f"{option} cannot be read: {why}.") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{option} is not UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{option} is not TOML: {error}.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{option}, {where}: {first['msg']}.") from error
+    except ValueError as error:  # of the origins or the models, which names the row
+        raise ValueError(f"{option}: {error}.") from error
+
+
+def _option(default: _Default, help: str, *, least: int | None = None) -> Any:
+    """The field of an option. mitmproxy holds `default`, or a value of its type; what the field is
+    made of it is for the field's type to say."""
+    return Field(default, validate_default=True, description=help, ge=least)
+
+
+class Settings(BaseModel):
+    """Every option is declared here and nowhere else. `mapper` alone is none: it is False when the
+    environment switches the session map off for the whole process."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
     mapper: bool
-    unkeyed: Unkeyed
-    endpoints: tuple[Endpoint, ...]
-    origins: tuple[OriginRule, ...]
-    models: tuple[tuple[str, str], ...]
-    claude: Path | None
-    claude_env: Mapping[str, str]
-    live: int
-    idle: int
-    spare: int
-    concurrency: int
-    queue: int
-    timeout: int
-    first_token_timeout: int
-    tool_wait: int
-    retries: int
-    memory_lost: WhenLost
-    unknown_model: Unknown
-    upstream: bool
-    watch: bool
-    keep_flows: int | None
-    claude_code: bool
-    allow_remote: bool
-    allow_origins: tuple[str, ...]
-    strict: bool
+    home: Annotated[Path, BeforeValidator(_home)] = _option(
+        "",
+        "Folder of the session map and the bridge's working directories "
+        "(default: $SESSIONBRIDGE_HOME or ~/.sessionbridge).",
+    )
+    config: Annotated[ConfigFile, BeforeValidator(_file)] = _option(
+        "",
+        "TOML file with further origins ([[origins]]), endpoints ([[endpoints]]) and names of "
+        "models ([models]).",
+    )
+    upstream: bool = _option(
+        True,
+        "Whether there is an API to pass other requests on to. Without one the proxy is a local "
+        "API server: it lists the models itself, answers 404 for the rest, and bridges requests "
+        "without a conversation as stateless ones.",
+    )
+    unkeyed: Annotated[Unkeyed, AfterValidator(_only_with_an_api)] = _option(
+        "passthrough",
+        "Requests that name no conversation: passthrough to the real API, stateless (Claude "
+        "answers and forgets), continue (all go to Claude's most recent session), or fingerprint "
+        "(known by their first message).",
+    )
+    claude: Annotated[Path | None, BeforeValidator(_claude)] = _option(
+        "", "Path of the Claude CLI (default: the one that comes with claude-agent-sdk)."
+    )
+    claude_env: Annotated[Mapping[str, str], BeforeValidator(_claude_env)] = _option(
+        [],
+        "Environment of the Claude CLI beyond the few names it gets: NAME=VALUE, or NAME to pass "
+        "the proxy's own value on. Give the option once for each.",
+    )
+    live: Annotated[int, BeforeValidator(_by_memory)] = _option(
+        None,
+        "Claude processes kept for the next turn of their sessions, some 200 MB each; 0 starts one "
+        "for each turn (default: a quarter of the memory, at least 2).",
+        least=0,
+    )
+    idle: int = _option(
+        600, "Seconds such a process waits for its next turn before it is ended.", least=1
+    )
+    spare: int = _option(
+        1,
+        "Processes started ahead for new conversations that begin like one before; 0 for none.",
+        least=0,
+    )
+    concurrency: Annotated[int, BeforeValidator(_by_memory)] = _option(
+        None,
+        "Turns that run at the same time; others wait (default: as many as there may be processes "
+        "by memory).",
+        least=1,
+    )
+    queue: int = _option(
+        100,
+        "Turns that may wait, for the one before in their conversation or for their place; more "
+        "are refused, to be tried again later.",
+        least=0,
+    )
+    timeout: int = _option(1800, "Seconds a whole turn may take before it is stopped.", least=1)
+    first_token_timeout: int = _option(
+        180, "Seconds a turn may take until Claude's first token.", least=1
+    )
+    tool_wait: int = _option(
+        600,
+        "Seconds a Claude process waits for the results of the client's tools; those that come "
+        "later are brought in.",
+        least=1,
+    )
+    retries: int = _option(
+        2,
+        "How often the Claude CLI asks again when the API fails before the client is told.",
+        least=0,
+    )
+    memory_lost: WhenLost = _option(
+        "fresh",
+        "When a conversation that only the bridge held is gone: begin anew and say so (fresh), or "
+        "refuse with 409 (error).",
+    )
+    unknown_model: Unknown = _option(
+        "default",
+        "For model names that are neither Claude's nor in [models]: the default model of your plan "
+        "answers (default), the name goes to the Claude CLI as it is (pass), or 404 (refuse).",
+    )
+    watch: bool = _option(
+        False,
+        "Count LLM requests that pass through too, to any host, in the ledger as `passthrough`.",
+    )
+    keep_flows: int | None = _option(
+        None,
+        "How many bridged flows mitmweb and mitmproxy keep, the newest ones (default: all).",
+        least=0,
+    )
+    claude_code: bool = _option(
+        False, "Bridge Claude Code itself too. It remembers its sessions, so its requests pass on."
+    )
+    allow_origins: tuple[str, ...] = _option(
+        [],
+        "Origins of web pages and extensions that may use the bridge, beside this machine's own; "
+        "* stands for anything (app://obsidian.md, vscode-webview://*). Give the option once for "
+        "each.",
+    )
+    allow_remote: bool = _option(
+        False, "Bridge requests from other machines too. They use this machine's Claude login."
+    )
+    strict: bool = _option(
+        False,
+        "Refuse parameters that have no effect through the bridge (400) instead of naming them in "
+        "x-sessionbridge-ignored.",
+    )
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        return self.config.endpoints
+
+    @property
+    def origins(self) -> tuple[OriginRule, ...]:
+        return self.config.origins
+
+    @property
+    def models(self) -> tuple[tuple[str, str], ...]:
+        """The rows that say what runs for a name, in order."""
+        return tuple(self.config.models.items())
 
     @property
     def database(self) -> Path:
@@ -142,99 +277,55 @@ class Settings:
         return locks_folder(self.home)
 
 
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One as mitmproxy lists it: of the type of its default, where None stands for no number."""
+
+    name: str
+    default: _Default
+    help: str
+    choices: tuple[str, ...] | None
+
+    @classmethod
+    def of(cls, name: str, field: FieldInfo) -> Option:
+        choices = get_args(field.annotation) if get_origin(field.annotation) is Literal else None
+        return cls(f"{PREFIX}{name}", field.default, field.description or "", choices)
+
+
+OPTIONS = tuple(
+    Option.of(name, field)
+    for name, field in Settings.model_fields.items()
+    if field.description is not None
+)
+
+
 def locks_folder(home: Path) -> Path:
     return home / "locks"
 
 
-def home_dir(named: str, environment: Mapping[str, str]) -> Path:
-    """The option, else `SESSIONBRIDGE_HOME`, else `~/.sessionbridge`."""
-    name = named or environment.get("SESSIONBRIDGE_HOME") or "~/.sessionbridge"
-    return _path("sessionbridge_home", name)
-
-
-def load(options: Options, environment: Mapping[str, str] = os.environ) -> Settings:
-    """Raises ValueError with a sentence that names the option and its value."""
-    for name, least in _LEAST.items():
-        value = getattr(options, f"sessionbridge_{name}")
-        if value is not None and value < least:
-            raise ValueError(f"sessionbridge_{name}={value} is too small.")
-    unkeyed = _one_of(UNKEYED, "unkeyed", options.sessionbridge_unkeyed)
-    if unkeyed == "passthrough" and not options.sessionbridge_upstream:
-        unkeyed = "stateless"
-    memory_lost = _one_of(WHEN_LOST, "memory_lost", options.sessionbridge_memory_lost)
-    unknown_model = _one_of(UNKNOWN_MODEL, "unknown_model", options.sessionbridge_unknown_model)
+def load(options: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> Settings:
+    """From values of `OPTIONS` by name; one that is left out has its default. Raises ValueError
+    with a sentence that names the option and its value."""
+    given = {name.removeprefix(PREFIX): value for name, value in options.items()}
+    mapper = environment.get("SESSIONBRIDGE_MAPPER", "1").strip().lower() not in _OFF
     try:
-        claude_env = parse_extra(options.sessionbridge_claude_env, environment)
-    except ValueError as error:
-        raise ValueError(f"sessionbridge_claude_env: {error}.") from error
-    file = _read_config(options.sessionbridge_config)
-    claude = options.sessionbridge_claude
-    return Settings(
-        home=home_dir(options.sessionbridge_home, environment),
-        mapper=environment.get("SESSIONBRIDGE_MAPPER", "1").strip().lower() not in _OFF,
-        unkeyed=unkeyed,
-        endpoints=file.endpoints,
-        origins=file.origins,
-        models=tuple(file.models.items()),
-        claude=_path("sessionbridge_claude", claude) if claude else None,
-        claude_env=claude_env,
-        live=_or(options.sessionbridge_live, machine.processes()),
-        idle=options.sessionbridge_idle,
-        spare=options.sessionbridge_spare,
-        concurrency=_or(options.sessionbridge_concurrency, machine.processes()),
-        queue=options.sessionbridge_queue,
-        timeout=options.sessionbridge_timeout,
-        first_token_timeout=options.sessionbridge_first_token_timeout,
-        tool_wait=options.sessionbridge_tool_wait,
-        retries=options.sessionbridge_retries,
-        memory_lost=memory_lost,
-        unknown_model=unknown_model,
-        upstream=options.sessionbridge_upstream,
-        watch=options.sessionbridge_watch,
-        keep_flows=options.sessionbridge_keep_flows,
-        claude_code=options.sessionbridge_claude_code,
-        allow_remote=options.sessionbridge_allow_remote,
-        allow_origins=tuple(options.sessionbridge_allow_origins),
-        strict=options.sessionbridge_strict,
-    )
-
-
-def _or(value: int | None, default: int) -> int:
-    return default if value is None else value
-
-
-def _one_of[T: str](choices: tuple[T, ...], name: str, value: str) -> T:
-    if value not in choices:
-        raise ValueError(f"sessionbridge_{name}={value!r} is not one of {', '.join(choices)}.")
-    return value
-
-
-def _read_config(name: str) -> ConfigFile:
-    if not name:
-        return ConfigFile()
-    path = _path("sessionbridge_config", name)
-    try:
-        file = ConfigFile.model_validate(tomllib.loads(path.read_bytes().decode()))
-        Origins.default(file.origins)
-        check_table(tuple(file.models.items()))
-        return file
-    except OSError as error:
-        why = error.strerror
-        raise ValueError(f"sessionbridge_config={name!r} cannot be read: {why}.") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"sessionbridge_config={name!r} is not UTF-8.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ValueError(f"sessionbridge_config={name!r} is not TOML: {error}.") from error
+        return Settings.model_validate({**given, "mapper": mapper}, context=environment)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise ValueError(f"sessionbridge_config={name!r}, {where}: {first['msg']}.") from error
-    except ValueError as error:  # of the origins or the models, which names the row
-        raise ValueError(f"sessionbridge_config={name!r}: {error}.") from error
+        sentence = _sentence(error)
+    # Raised outside the handler: the pydantic error quotes the values, keys among them, and
+    # mitmproxy writes what an error was raised from into its log.
+    raise ValueError(sentence)
 
 
-def _path(option: str, name: str) -> Path:
-    try:
-        return Path(name).expanduser().absolute()
-    except RuntimeError as error:  # "~" or "~name" of somebody without a home folder
-        raise ValueError(f"{option}={name!r}: {error}") from error
+def _sentence(error: ValidationError) -> str:
+    first = error.errors(include_url=False)[0]
+    option, value = f"{PREFIX}{first['loc'][0]}", first["input"]
+    match first["type"]:
+        case "value_error":  # a validator's of this file, whose sentence is whole
+            return str(first["ctx"]["error"])
+        case "greater_than_equal":
+            return f"{option}={value} is too small."
+        case "literal_error":
+            (choices,) = (one.choices for one in OPTIONS if one.name == option)
+            return f"{option}={value!r} is not one of {', '.join(choices or ())}."
+    return f"{option}={value!r}: {first['msg']}."

@@ -51,7 +51,7 @@ class Chat:
 
     def __init__(self, stage: Stage, store: StoreThread, keep: Keep) -> None:
         self._stage, self._store = stage, store
-        self._settings = replace(SETTINGS, home=stage.profile.home)
+        self._settings = SETTINGS.model_copy(update={"home": stage.profile.home})
         self.messages: list[Any] = []
         self.last: Answer
         self.start(keep)

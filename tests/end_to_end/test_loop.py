@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -88,7 +87,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
 
 async def test_turns_touch_no_file_on_the_loop(stage: Stage, tmp_path: Path) -> None:
     """A first turn, one on the live process, a long import as a file and a first one on a spare."""
-    settings = replace(SETTINGS, home=stage.profile.home)
+    settings = SETTINGS.model_copy(update={"home": stage.profile.home})
     store, locks = StoreThread(settings.database), Locks(settings.locks)
     dispatcher = ClaudeDispatcher(stage.profile, Keep(live=2, spare=1))
     bridge = Bridge(settings, store, dispatcher, locks, Admission(10, 10))

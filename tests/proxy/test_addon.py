@@ -53,8 +53,7 @@ async def through_the_gateway(flow: HTTPFlow) -> bytes:
 
 def scripted(proxy: Proxy) -> ScriptedDispatcher:
     dispatcher = ScriptedDispatcher()
-    assert proxy.addon._settings is not None
-    proxy.gateway.walk = bridge(proxy.addon._settings, proxy.addon._runtime.store, dispatcher)
+    proxy.gateway.walk = bridge(proxy.settings, proxy.addon.runtime.store, dispatcher)
     return dispatcher
 
 
@@ -66,10 +65,10 @@ async def test_there_and_back(proxy: Proxy) -> None:
     answer = await through_the_gateway(flow)
     assert answer.startswith(b"HTTP/1.1 200") and b'"1: hi"' in answer
     flow.response = Response.make(200, answer.partition(b"\r\n\r\n")[2])
-    proxy.addon.responseheaders(flow)
+    proxy.responseheaders(flow)
     assert flow.request.url == "https://api.anthropic.com/v1/messages"
     assert TICKET_HEADER not in flow.request.headers
-    proxy.addon.response(flow)
+    proxy.response(flow)
     assert flow.marked == ":link:" and flow.comment.startswith("fresh first_turn · sessionbridge")
     assert HTTPFlow.from_state(flow.get_state()).metadata["sessionbridge"]["turn"] == 1
     assert proxy.gateway._expected == {} and proxy.exchanges == []
@@ -78,7 +77,7 @@ async def test_there_and_back(proxy: Proxy) -> None:
 async def test_a_flow_that_ends_in_an_error_is_restored_too(proxy: Proxy) -> None:
     flow = await proxy.request(make_flow(KEYED))
     ticket = flow.request.headers[TICKET_HEADER]
-    proxy.addon.error(flow)
+    proxy.error(flow)
     assert flow.request.url == "https://api.anthropic.com/v1/messages"
     assert TICKET_HEADER not in flow.request.headers and ticket not in repr(flow.get_state())
     assert proxy.gateway._expected == {} and sum(proxy.gateway._under_way.values()) == 0
@@ -121,15 +120,14 @@ async def test_unkeyed_by_option(proxy: Proxy) -> None:
 
 
 async def test_our_own_child_reaches_the_api(proxy: Proxy) -> None:
-    child = {**KEYED, CHILD_HEADER: proxy.addon._runtime.secret}
+    child = {**KEYED, CHILD_HEADER: proxy.addon.runtime.secret}
     assert await passes_as_our_own(proxy, make_flow(child))
     for forged in ("", "forged", "f\xf6rged"):
         assert is_bridged(await proxy.request(make_flow({**KEYED, CHILD_HEADER: forged})))
 
 
 async def test_a_session_we_issued_reaches_the_api(proxy: Proxy) -> None:
-    assert proxy.addon._settings is not None
-    store = SessionStore.open(proxy.addon._settings.database)
+    store = SessionStore.open(proxy.settings.database)
     store.set(SessionKey("p", "id", "claude"), "issued-1")
     store.close()
     assert await passes_as_our_own(proxy, make_flow({"x-claude-code-session-id": "issued-1"}))
@@ -229,12 +227,12 @@ def streamed(headers: dict[str, str], length: int | None) -> HTTPFlow:
 async def test_bodies_that_mitmproxy_streams(proxy: Proxy, length: int | None) -> None:
     proxy.set(stream_large_bodies="1k")
     flow = streamed(KEYED, length)
-    await proxy.addon.requestheaders(flow)
+    await proxy.requestheaders(flow)
     assert is_bridged(flow)
     form = "content-length" if length else "transfer-encoding"
     assert flow.request.headers[form] == (str(length) if length else "chunked")
     before = flow.get_state()
-    await proxy.addon.request(flow)
+    await proxy.requested(flow)
     assert flow.get_state() == before
 
 
@@ -242,11 +240,11 @@ async def test_small_bodies_are_read_before_deciding(proxy: Proxy) -> None:
     """A session named in the body counts, though larger bodies would be streamed."""
     proxy.set(stream_large_bodies="1k", sessionbridge_unkeyed="stateless")
     flow = streamed({}, 100)
-    await proxy.addon.requestheaders(flow)
+    await proxy.requestheaders(flow)
     assert not is_bridged(flow)
     flow.request.raw_content = HELLO
     flow.request.headers.update(KEYED)
-    await proxy.addon.request(flow)
+    await proxy.requested(flow)
     assert is_bridged(flow)
     (exchange,) = proxy.exchanges
     assert exchange.origin is not None
@@ -254,7 +252,7 @@ async def test_small_bodies_are_read_before_deciding(proxy: Proxy) -> None:
 
 async def test_without_that_option_nothing_is_decided_early(proxy: Proxy) -> None:
     flow = streamed(KEYED, None)
-    await proxy.addon.requestheaders(flow)
+    await proxy.requestheaders(flow)
     assert not is_bridged(flow)
 
 
@@ -274,26 +272,26 @@ async def test_reverse_mode_with_the_clients_own_host_header(proxy: Proxy) -> No
 
 async def test_tunnels_to_bridged_hosts_need_no_server(proxy: Proxy) -> None:
     flow = make_flow(method=b"CONNECT", content=b"")
-    proxy.addon.http_connect(flow)
+    proxy.http_connect(flow)
     assert flow.response is not None and flow.response.status_code == 200
     assert not flow.response.headers
     refused = make_flow(method=b"CONNECT", content=b"")
     refused.response = Response.make(407)
-    proxy.addon.http_connect(refused)
+    proxy.http_connect(refused)
     assert refused.response.status_code == 407
     other = make_flow(method=b"CONNECT", content=b"", host="example.com")
-    proxy.addon.http_connect(other)
+    proxy.http_connect(other)
     assert other.response is None
 
 
 async def test_event_streams_are_not_held_back(proxy: Proxy) -> None:
     flow = make_flow()
     flow.response = Response.make(200, b"", {"content-type": "text/event-stream; charset=utf-8"})
-    proxy.addon.responseheaders(flow)
+    proxy.responseheaders(flow)
     assert callable(flow.response.stream)
     other = make_flow()
     other.response = Response.make(200, b"{}", {"content-type": "application/json"})
-    proxy.addon.responseheaders(other)
+    proxy.responseheaders(other)
     assert other.response.stream is False
 
 

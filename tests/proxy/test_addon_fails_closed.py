@@ -41,25 +41,24 @@ class Broken:
 
 
 def break_routes(proxy: Proxy) -> None:
-    proxy.addon._routes = Broken()  # type: ignore[assignment]
+    proxy.addon.options.routes = Broken()  # type: ignore[assignment]
 
 
 def break_origins(proxy: Proxy) -> None:
-    proxy.addon._origins = Broken()  # type: ignore[assignment]
+    proxy.addon.options.origins = Broken()  # type: ignore[assignment]
 
 
 def break_gateway(proxy: Proxy) -> None:
-    assert proxy.addon._rerouting is not None
-    proxy.addon._rerouting._loopback = Broken()  # type: ignore[assignment]
+    proxy.addon.rerouting._loopback = Broken()  # type: ignore[assignment]
 
 
 def break_store(proxy: Proxy) -> None:
-    proxy.addon._runtime.store = Broken()  # type: ignore[assignment]
+    proxy.addon.runtime.store = Broken()  # type: ignore[assignment]
 
 
 def break_settings(proxy: Proxy) -> None:
-    proxy.addon._settings = Broken()  # type: ignore[assignment]
-    proxy.addon._guard = Broken().guard  # type: ignore[method-assign]
+    proxy.addon.options.settings = Broken()  # type: ignore[assignment]
+    proxy.addon.decision._guard = Broken()  # type: ignore[assignment]
 
 
 BREAKS = [break_routes, break_origins, break_gateway, break_store, break_settings]
@@ -74,7 +73,7 @@ async def test_each_part_may_fail(
     streaming: bool,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    store = proxy.addon._runtime.store
+    store = proxy.addon.runtime.store
     if streaming:
         proxy.set(stream_large_bodies="1k")
     broken(proxy)
@@ -82,7 +81,7 @@ async def test_each_part_may_fail(
     if streaming:
         flow.request.stream = True
         flow.request.headers.pop("content-length", None)
-        await proxy.addon.requestheaders(flow)
+        await proxy.requestheaders(flow)
     else:
         await proxy.request(flow)
     if streaming and broken is not break_gateway:
@@ -97,7 +96,7 @@ async def test_each_part_may_fail(
         assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
         told = repr(error)
     assert SECRET not in caplog.text + told
-    proxy.addon._runtime.store = store
+    proxy.addon.runtime.store = store
 
 
 async def test_the_other_apis_shape(proxy: Proxy) -> None:
@@ -115,8 +114,7 @@ async def test_an_id_that_cannot_be_one(proxy: Proxy) -> None:
 
 
 async def test_a_database_that_cannot_be_used(proxy: Proxy) -> None:
-    assert proxy.addon._settings is not None
-    proxy.addon._settings.database.mkdir(parents=True)
+    proxy.settings.database.mkdir(parents=True)
     flow = await proxy.request(make_flow({"x-claude-code-session-id": "unknown"}))
     assert refusal(flow)[0] == 503
 
@@ -156,17 +154,17 @@ async def test_started_with_a_bad_option_it_refuses(
     addon = SessionBridge()
     with new_context() as context:
         context.master.addons.register(addon)
+        proxy = Proxy(addon, context)
         context.options.update(mode=["reverse:https://llm.example"], **{option: value})
         with pytest.raises(exceptions.OptionsError, match=option):
-            addon.configure(set(context.options.keys()))
+            proxy.configure(set(context.options.keys()))
         for headers in (KEYED, {}):
             flow = make_flow({**headers, "host": host}, host=host)
-            await addon.request(flow)
+            await proxy.requested(flow)
             status, error = refusal(flow)
             assert status == 500 and option in error["error"]["message"]
-        addon.done()
-        assert addon._loopback is not None
-        await addon._loopback.close()
+        proxy.done()
+        await proxy.gateway.close()
 
 
 async def test_before_it_is_configured_it_refuses() -> None:
@@ -174,17 +172,16 @@ async def test_before_it_is_configured_it_refuses() -> None:
     with new_context() as context:
         context.master.addons.register(addon)
         flow = make_flow(KEYED)
-        await addon.request(flow)
+        await Proxy(addon, context).requested(flow)
         assert refusal(flow)[0] == 500
-        assert addon._loopback is not None
-        await addon._loopback.close()
+        await addon.loopback.close()
 
 
 async def test_a_locked_database_is_an_error_not_a_stranger(proxy: Proxy) -> None:
     """Taken for a stranger's, a request of our own child would be bridged again, for ever."""
-    assert proxy.addon._runtime.store is not None and proxy.addon._settings is not None
-    await proxy.addon._runtime.store.issued("x")
-    with closing(sqlite3.connect(proxy.addon._settings.database)) as db:
+    assert proxy.addon.runtime.store is not None
+    await proxy.addon.runtime.store.issued("x")
+    with closing(sqlite3.connect(proxy.settings.database)) as db:
         db.execute("ALTER TABLE turns RENAME TO elsewhere")
         db.commit()
     flow = await proxy.request(make_flow({"x-claude-code-session-id": "unknown"}))

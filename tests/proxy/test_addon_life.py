@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from mitmproxy.addonmanager import _get_name, traverse
 
 from sessionbridge import config
 from sessionbridge.errors import StoreUnavailable
@@ -30,71 +31,79 @@ async def test_the_mapper_switch(
 ) -> None:
     monkeypatch.setenv("SESSIONBRIDGE_MAPPER", value)
     proxy.set(sessionbridge_retries=1)
-    assert proxy.addon._runtime.store is None
+    assert proxy.addon.runtime.store is None
     flow = make_flow({"x-openclaw-session": "chat-1"})
     assert is_bridged(await proxy.request(flow))
     assert os.listdir(tmp_path) == []
 
 
 async def test_settings_that_keep_the_database_keep_turns_under_way(proxy: Proxy) -> None:
-    store, locks = proxy.addon._runtime.store, proxy.addon._runtime.locks
+    store, locks = proxy.addon.runtime.store, proxy.addon.runtime.locks
     proxy.set(sessionbridge_strict=True)
     proxy.set(sessionbridge_strict=True)
-    assert proxy.addon._runtime.store is store and proxy.addon._runtime.locks is locks
+    assert proxy.addon.runtime.store is store and proxy.addon.runtime.locks is locks
 
 
 async def test_another_home_is_another_database(proxy: Proxy, tmp_path: Path) -> None:
-    before = proxy.addon._runtime.store
+    before = proxy.addon.runtime.store
     proxy.set(sessionbridge_home=str(tmp_path / "other"))
-    assert proxy.addon._runtime.store is not None and before is not None
-    assert proxy.addon._runtime.store.path == tmp_path / "other" / "session_map.db"
+    assert proxy.addon.runtime.store is not None and before is not None
+    assert proxy.addon.runtime.store.path == tmp_path / "other" / "session_map.db"
     with pytest.raises(StoreUnavailable, match="closed"):
         await before.issued("x")
 
 
 async def test_other_options_are_none_of_ours(proxy: Proxy) -> None:
     walk = proxy.gateway.walk
-    proxy.addon.configure({"listen_port"})
-    proxy.addon.configure(set())
+    proxy.configure({"listen_port"})
+    proxy.configure(set())
     assert proxy.gateway.walk is walk
 
 
 async def test_a_reload_keeps_the_gateway_and_finds_the_store_again(proxy: Proxy) -> None:
     ports, addons = proxy.gateway.ports, proxy.context.master.addons
     under_way = await proxy.request(make_flow(KEYED))
-    proxy.addon.running()
+    proxy.running()
     addons.remove(proxy.addon)
-    assert proxy.addon._runtime.store is None and "_latetls" not in addons
+    assert proxy.addon.runtime.store is None and addons.get("sessionbridge.late_tls") is None
     addons.add(proxy.addon)
-    proxy.addon.configure(set(proxy.context.options.keys()))
-    proxy.addon.running()
-    assert proxy.gateway.ports == ports and proxy.addon._runtime.store is not None
+    proxy.configure(set(proxy.context.options.keys()))
+    proxy.running()
+    assert proxy.gateway.ports == ports and proxy.addon.runtime.store is not None
     assert is_bridged(await proxy.request(make_flow(KEYED)))
-    proxy.addon.error(under_way)
+    proxy.error(under_way)
     assert under_way.request.host == "api.anthropic.com"
 
 
 async def test_every_option_is_read(proxy: Proxy) -> None:
     ours = {name for name in proxy.context.options.keys() if name.startswith("sessionbridge_")}  # noqa: SIM118
-    assert ours == set(config.Options.__annotations__)
+    assert ours == {option.name for option in config.OPTIONS}
+
+
+async def test_no_part_is_called_as_an_addon_of_the_users_may_be(proxy: Proxy) -> None:
+    """mitmproxy would not load it, and everything would pass on to the real API."""
+    names = [_get_name(addon) for addon in traverse([proxy.addon])]
+    assert all(name.startswith("sessionbridge") for name in names) and len(names) > 5
+    for name in ("Options", "Commands", "Passthrough", "Connections"):
+        proxy.context.master.addons.add(type(name, (), {})())
 
 
 async def test_done_twice(proxy: Proxy) -> None:
-    proxy.addon.running()
-    proxy.addon.done()
-    proxy.addon.done()
+    proxy.running()
+    proxy.done()
+    proxy.done()
 
 
 async def test_it_says_when_everybody_can_reach_it(
     proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
-    proxy.addon.running()
+    proxy.running()
     assert "listens on all interfaces" in caplog.text
-    proxy.addon.done()
+    proxy.done()
     caplog.clear()
     proxy.context.options.update(listen_host="127.0.0.1")
-    proxy.addon.running()
+    proxy.running()
     assert caplog.text == ""
 
 
@@ -140,5 +149,5 @@ async def test_no_server_is_asked_for_a_certificate_of_bridged_hosts(
         client_hello=SimpleNamespace(sni=sni),
         establish_server_tls_first=True,
     )
-    proxy.addon._late_tls.tls_clienthello(hello)
+    proxy.addon.connections._late_tls.tls_clienthello(hello)
     assert hello.establish_server_tls_first is first

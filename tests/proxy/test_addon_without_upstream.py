@@ -44,12 +44,12 @@ class Models:
 @pytest.fixture
 async def local(proxy: Proxy) -> AsyncIterator[Proxy]:
     proxy.set(sessionbridge_upstream=False, mode=["regular", MODE])
-    proxy.addon._runtime.dispatcher = Models()  # type: ignore[assignment]
+    proxy.addon.runtime.dispatcher = Models()  # type: ignore[assignment]
     yield proxy
 
 
 def asked(proxy: Proxy) -> int:
-    dispatcher: Any = proxy.addon._runtime.dispatcher
+    dispatcher: Any = proxy.addon.runtime.dispatcher
     return int(dispatcher.asked)
 
 
@@ -124,13 +124,13 @@ async def test_the_guard_is_the_same(local: Proxy) -> None:
 
 
 async def test_our_own_child_cannot_pass_either(local: Proxy) -> None:
-    flow = make_flow({**KEYED, CHILD_HEADER: local.addon._runtime.secret})
+    flow = make_flow({**KEYED, CHILD_HEADER: local.addon.runtime.secret})
     status, error = refusal(await local.request(flow))
     assert status == 403 and "sessionbridge_upstream" in error["error"]["message"]
 
 
 async def test_a_cli_that_cannot_be_started(local: Proxy) -> None:
-    dispatcher: Any = local.addon._runtime.dispatcher
+    dispatcher: Any = local.addon.runtime.dispatcher
     dispatcher.fails = ClaudeFailed("The Claude CLI was not found.")
     status, error = refusal(await local.request(reversed_flow("/v1/models", ANTHROPIC)))
     assert (status, error["error"]["type"]) == (502, "api_error")
@@ -142,14 +142,14 @@ async def test_bodies_that_mitmproxy_would_stream_on(local: Proxy) -> None:
     flow.request.raw_content = None
     flow.request.headers["content-length"] = "5000"
     flow.request.stream = True
-    await local.addon.requestheaders(flow)
+    await local.requestheaders(flow)
     # mitmproxy takes no response for a request that it may stream on: the gateway gives it.
     (exchange,) = local.exchanges
     assert exchange.refused is not None and exchange.refused.status == 404
 
 
 async def test_options_that_are_wrong_open_no_way_out(local: Proxy) -> None:
-    local.addon._settings = None
+    local.addon.options.settings = None
     assert refusal(await local.request(reversed_flow("/v1/models")))[0] == 500
     assert refusal(await local.request(reversed_flow("/anything")))[0] == 500
 

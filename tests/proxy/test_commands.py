@@ -28,8 +28,7 @@ def execute(proxy: Proxy, line: str) -> Any:
 
 
 def known(proxy: Proxy, *ids: str, scope: str = "openclaw") -> SessionStore:
-    assert proxy.addon._settings is not None
-    store = SessionStore.open(proxy.addon._settings.database)
+    store = SessionStore.open(proxy.settings.database)
     for id_ in ids:
         store.commit(turn(key=SessionKey(scope, id_, "claude"), internal_id=f"s-{id_}"))
     return store
@@ -40,8 +39,7 @@ async def told(proxy: Proxy, line: str, caplog: pytest.LogCaptureFixture) -> str
     caplog.set_level(logging.INFO)
     caplog.clear()
     assert execute(proxy, line) is None
-    (commands,) = proxy.addon.addons
-    await asyncio.gather(*commands._telling)
+    await asyncio.gather(*proxy.addon.commands._telling)
     return "\n".join(record.getMessage() for record in caplog.records)
 
 
@@ -57,7 +55,7 @@ async def test_status_counts_what_is_under_way(proxy: Proxy) -> None:
         "turns: 1 running, 3 waiting · Claude processes: 5 and 2 ready for new conversations"
     )
     await proxy.request(make_flow(KEYED))
-    (live,) = proxy.addon._admin.state().turns
+    (live,) = proxy.addon.admin.state().turns
     assert (live.platform, live.external_id, live.api) == ("sessionbridge", "chat-1", "messages")
 
 
@@ -72,7 +70,7 @@ async def test_a_conversation_is_forgotten_with_its_transcript(
     proxy: Proxy, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     store = known(proxy, "chat-1", "chat-2")
-    dispatcher = proxy.addon._runtime.dispatcher
+    dispatcher = proxy.addon.runtime.dispatcher
     assert dispatcher is not None
     transcript = dispatcher._profile.transcript("s-chat-1")
     transcript.parent.mkdir(parents=True)
@@ -89,7 +87,7 @@ async def test_it_waits_for_the_turn_under_way(
     proxy: Proxy, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whose commit would bring back what was forgotten."""
-    locks, key = proxy.addon._runtime.locks, SessionKey("openclaw", "chat-1", "claude")
+    locks, key = proxy.addon.runtime.locks, SessionKey("openclaw", "chat-1", "claude")
     assert locks is not None
     for name in (key_lock(key), "s-chat-1"):
         store = known(proxy, "chat-1")

@@ -106,7 +106,7 @@ async def test_answers_and_errors_can_be_read_by_the_page(proxy: Proxy) -> None:
     flow = await proxy.request(make_flow({**KEYED, "origin": PAGE}))
     assert is_bridged(flow)
     flow.response = Response.make(200, b"{}")
-    proxy.addon.responseheaders(flow)
+    proxy.responseheaders(flow)
     assert shared_with(flow.response.headers) == PAGE
     assert flow.response.headers["access-control-expose-headers"] == "*"
     refused = await proxy.request(make_flow({"x-sessionbridge-session": "\x01", "origin": PAGE}))
@@ -117,5 +117,5 @@ async def test_answers_and_errors_can_be_read_by_the_page(proxy: Proxy) -> None:
 async def test_what_passes_through_is_left_alone(proxy: Proxy) -> None:
     flow = make_flow({"origin": PAGE})
     flow.response = Response.make(200, b"{}")
-    proxy.addon.responseheaders(flow)
+    proxy.responseheaders(flow)
     assert shared_with(flow.response.headers) is None

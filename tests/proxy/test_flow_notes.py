@@ -7,7 +7,7 @@ import warnings
 import pytest
 from mitmproxy import flowfilter
 from mitmproxy.http import HTTPFlow
-from mitmproxy.test import tflow, tutils
+from mitmproxy.test import tflow
 
 from sessionbridge.model import Dispatched, Finished, Origin, Plan, Started, TextDelta, Usage
 from sessionbridge.proxy import flow_notes
@@ -83,21 +83,6 @@ def test_nothing_anybody_said() -> None:
     assert exchange.outcome.text == "an answer nobody else reads"
     told = flow_notes.comment(exchange) + repr(flow_notes.metadata(exchange))
     assert "nobody else reads" not in told
-
-
-def test_a_stream_passes_unchanged_and_stays_visible() -> None:
-    flow = tflow.tflow(resp=tutils.tresp(content=None))
-    tap = flow_notes.keep_stream(flow)
-    assert [tap(data) for data in (b"data: 1\n", b"\n", b"")] == [b"data: 1\n", b"\n", b""]
-    assert flow.response is not None and flow.response.raw_content == b"data: 1\n\n"
-
-
-def test_a_very_long_stream_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flow_notes, "_KEPT_BYTES", 4)
-    flow = tflow.tflow(resp=tutils.tresp(content=None))
-    tap = flow_notes.keep_stream(flow)
-    assert [tap(data) for data in (b"123", b"45", b"6", b"")] == [b"123", b"45", b"6", b""]
-    assert flow.response is not None and flow.response.raw_content is None
 
 
 @pytest.mark.parametrize(

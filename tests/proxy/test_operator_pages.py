@@ -95,7 +95,7 @@ async def test_what_another_server_passes_on_is_refused(proxy: Proxy, name: str)
 
 
 async def test_without_usable_options_there_is_none(proxy: Proxy) -> None:
-    proxy.addon._dashboard = None
+    proxy.addon.options.settings = None
     assert await answered(proxy, page("/")) == 500
 
 
@@ -103,7 +103,7 @@ async def test_a_body_of_unknown_length_is_not_read(proxy: Proxy) -> None:
     proxy.set(stream_large_bodies="1k")
     flow = page("/", b"POST", transfer_encoding="chunked")
     flow.request.headers.pop("content-length", None)
-    await proxy.addon.requestheaders(flow)
+    await proxy.requestheaders(flow)
     assert flow.error is not None and flow.response is None
 
 
@@ -119,7 +119,7 @@ async def test_other_machines_are_refused_whatever_may_be_bridged(
 
 async def test_a_tunnel_to_the_page_needs_no_server(proxy: Proxy) -> None:
     flow = make_flow(host=operator_pages.HOST, method=b"CONNECT")
-    proxy.addon.http_connect(flow)
+    proxy.http_connect(flow)
     assert flow.response is not None and flow.response.status_code == 200
 
 
@@ -128,7 +128,7 @@ async def test_what_goes_wrong_is_answered(proxy: Proxy) -> None:
         async def answer(self, path: str, query: object) -> NoReturn:
             raise RuntimeError("secret")
 
-    proxy.addon._dashboard = Broken()  # type: ignore[assignment]
+    proxy.addon.pages._dashboard = Broken  # type: ignore[method-assign, assignment]
     flow = page("/")
     assert await answered(proxy, flow) == 500
     assert flow.response is not None and "secret" not in (flow.response.text or "")

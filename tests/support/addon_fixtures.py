@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import AsyncIterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from mitmproxy.hooks import ConfigureHook, DoneHook, Hook, RunningHook
 from mitmproxy.http import Headers, HTTPFlow
+from mitmproxy.proxy.layers.http import _hooks as http
 
+from sessionbridge.config import Settings
 from sessionbridge.proxy.addon import SessionBridge
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
@@ -40,20 +44,53 @@ class Proxy:
 
     @property
     def gateway(self) -> Loopback:
-        assert self.addon._loopback is not None
-        return self.addon._loopback
+        return self.addon.loopback
+
+    @property
+    def settings(self) -> Settings:
+        return self.addon.options.usable()
 
     @property
     def exchanges(self) -> list[Exchange]:
         """Those on their way through the gateway."""
-        assert self.addon._rerouting is not None
-        return self.addon._rerouting.exchanges
+        return self.addon.rerouting.exchanges()
+
+    def told(self, event: Hook) -> None:
+        """A hook, as mitmproxy calls it: that of each of the addons, in their order."""
+        self.context.master.addons.invoke_addon_sync(self.addon, event)
+
+    def configure(self, updated: AbstractSet[str]) -> None:
+        self.told(ConfigureHook({*updated}))
+
+    def running(self) -> None:
+        self.told(RunningHook())
+
+    def done(self) -> None:
+        self.told(DoneHook())
+
+    def http_connect(self, flow: HTTPFlow) -> None:
+        self.told(http.HttpConnectHook(flow))
 
     async def request(self, flow: HTTPFlow) -> HTTPFlow:
         """The hooks of a request, as far as they lead before the server is connected to."""
-        await self.addon.requestheaders(flow)
-        await self.addon.request(flow)
+        await self.requestheaders(flow)
+        await self.requested(flow)
         return flow
+
+    async def requestheaders(self, flow: HTTPFlow) -> None:
+        await self.context.master.addons.invoke_addon(self.addon, http.HttpRequestHeadersHook(flow))
+
+    async def requested(self, flow: HTTPFlow) -> None:
+        await self.context.master.addons.invoke_addon(self.addon, http.HttpRequestHook(flow))
+
+    def responseheaders(self, flow: HTTPFlow) -> None:
+        self.told(http.HttpResponseHeadersHook(flow))
+
+    def response(self, flow: HTTPFlow) -> None:
+        self.told(http.HttpResponseHook(flow))
+
+    def error(self, flow: HTTPFlow) -> None:
+        self.told(http.HttpErrorHook(flow))
 
 
 def make_flow(
@@ -114,5 +151,5 @@ async def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         made = Proxy(addon, context)
         made.set(sessionbridge_home=str(tmp_path / "home"))
         yield made
-        addon.done()
+        made.done()
         await made.gateway.close()

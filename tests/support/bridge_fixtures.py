@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sessionbridge.config import Settings
+from sessionbridge.config import Settings, load
 from sessionbridge.model import History, Origin
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store import SessionStore
@@ -25,33 +25,20 @@ CLIENT_HELD = Origin("tests", "chat-1", "conversation", "client")
 SERVER_HELD = Origin("goclaw", "agent:main:http:direct:ann", "user", "server")
 LEARNT = Origin("sessionbridge", "chat-1", "conversation", "learn")
 
-SETTINGS = Settings(
-    home=Path("unused"),
-    mapper=True,
-    unkeyed="stateless",
-    endpoints=(),
-    origins=(),
-    models=(),
-    claude=None,
-    claude_env={},
-    live=0,
-    idle=60,
-    spare=0,
-    concurrency=100,
-    queue=100,
-    timeout=60,
-    first_token_timeout=60,
-    tool_wait=60,
-    memory_lost="fresh",
-    unknown_model="default",
-    upstream=True,
-    watch=False,
-    keep_flows=None,
-    retries=0,
-    claude_code=False,
-    allow_remote=False,
-    allow_origins=(),
-    strict=False,
+SETTINGS = load(
+    {
+        "sessionbridge_home": "unused",
+        "sessionbridge_unkeyed": "stateless",
+        "sessionbridge_live": 0,
+        "sessionbridge_idle": 60,
+        "sessionbridge_spare": 0,
+        "sessionbridge_concurrency": 100,
+        "sessionbridge_timeout": 60,
+        "sessionbridge_first_token_timeout": 60,
+        "sessionbridge_tool_wait": 60,
+        "sessionbridge_retries": 0,
+    },
+    {},
 )
 
 
@@ -116,7 +103,7 @@ class House:
     file, as a proxy does that was stopped and started."""
 
     def __init__(self, home: Path, dispatcher: ScriptedDispatcher | None = None) -> None:
-        self.settings = replace(SETTINGS, home=home)
+        self.settings = SETTINGS.model_copy(update={"home": home})
         self.dispatcher = dispatcher or ScriptedDispatcher()
         self.thread = StoreThread(self.settings.database)
         self.bridge = self._bridge()
@@ -125,7 +112,7 @@ class House:
         return bridge(self.settings, self.thread, self.dispatcher)
 
     def change(self, **settings: Any) -> None:
-        self.settings = replace(self.settings, **settings)
+        self.settings = self.settings.model_copy(update=settings)
         self.bridge = self._bridge()
 
     def restart(self) -> None:

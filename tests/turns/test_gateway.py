@@ -49,6 +49,7 @@ class Walk:
 @pytest.fixture
 async def gateway() -> AsyncIterator[Loopback]:
     opened = Loopback()
+    opened.listen()
     yield opened
     await opened.close()
 

@@ -37,25 +37,32 @@ class Operator(Protocol):
         """Forgets the conversation of that name where there is one only; returns all there are."""
 
 
+def _command[F: Callable[..., object]](name: str) -> Callable[[F], F]:
+    """mitmproxy's decorator, which has no types of its own."""
+    decorator: Callable[[F], F] = command.command(name)
+    return decorator
+
+
 class Commands:
     """The commands, for mitmproxy to find."""
+
+    name = "sessionbridge.commands"
 
     def __init__(self, admin: Operator) -> None:
         self._admin = admin
         self._telling: set[asyncio.Task[None]] = set()
 
-    # mitmproxy's decorator has no types of its own.
-    @command.command("sessionbridge.status")  # type: ignore[untyped-decorator]
+    @_command("sessionbridge.status")
     def status(self) -> str:
         """Say how many turns run and wait, and how many Claude processes there are."""
         return status(self._admin.state())
 
-    @command.command("sessionbridge.sessions")  # type: ignore[untyped-decorator]
+    @_command("sessionbridge.sessions")
     def sessions(self) -> None:
         """List the conversations that were used last, with what each has cost, in the event log."""
         self._tell(self._sessions)
 
-    @command.command("sessionbridge.forget")  # type: ignore[untyped-decorator]
+    @_command("sessionbridge.forget")
     def forget(self, name: str) -> None:
         """Forget a conversation, by its id, PLATFORM/ID or Claude session, and delete its
         transcripts. Should it go on, it begins anew."""

@@ -7,6 +7,7 @@ key) away. What is shown is read from the flow each time, so saved flows show it
 from __future__ import annotations
 
 from mitmproxy import contentviews, http
+from mitmproxy.addonmanager import Loader
 
 from sessionbridge.apis.common.json_values import Fields, fields, words
 from sessionbridge.proxy.flow_notes import METADATA
@@ -17,6 +18,13 @@ from sessionbridge.traffic.reading import Reading, api_of, read
 _FIRST = 10.0
 _NOT_OURS = -1.0
 _AS_IT_CAME = 2000
+
+
+class ContentView:
+    name = "sessionbridge.content_view"
+
+    def load(self, loader: Loader) -> None:
+        contentviews.add(SessionBridgeView)
 
 
 class SessionBridgeView(contentviews.Contentview):

@@ -22,9 +22,10 @@ def refuses(headers: Mapping[str, str], listed: Sequence[str]) -> bool:
     return foreign_page(origin, headers.get("sec-fetch-site")) and not _is_listed(origin, listed)
 
 
-def is_preflight(headers: Mapping[str, str]) -> bool:
-    """Of a request with the method OPTIONS."""
-    return "origin" in headers and "access-control-request-method" in headers
+def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
+    return (
+        method == "OPTIONS" and "origin" in headers and "access-control-request-method" in headers
+    )
 
 
 def preflight_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mitmproxy import http
 
 from sessionbridge.apis import SHAPES
 from sessionbridge.errors import BridgeError, presentable
+from sessionbridge.proxy import cors
 
 
 def answer(
@@ -27,3 +28,10 @@ def refuse(flow: http.HTTPFlow, api: str, error: Exception) -> BridgeError:
     answer(flow, status, shape.error_body(failure), after)
     flow.comment = f"refused · {status} {type(failure).__name__}"
     return failure
+
+
+def share(flow: http.HTTPFlow, allow_origins: Sequence[str]) -> None:
+    """Lets a page that may use the bridge read the answer."""
+    headers = flow.request.headers
+    if flow.response and not cors.refuses(headers, allow_origins):
+        flow.response.headers.update(cors.answer_headers(headers))

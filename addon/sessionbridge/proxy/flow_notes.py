@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from mitmproxy import http
@@ -15,8 +14,6 @@ MARKER = ":link:"
 METADATA = "sessionbridge"
 OWN = "own"
 """The plan that is noted of a call by a Claude CLI of ours."""
-
-_KEPT_BYTES = 16 * 1024 * 1024
 
 
 def annotate(flow: http.HTTPFlow, exchange: Exchange) -> None:
@@ -102,23 +99,3 @@ _PLAIN = (
     "turn",
     "error",
 )
-
-
-def keep_stream(flow: http.HTTPFlow) -> Callable[[bytes], bytes]:
-    """A stream function that changes nothing and shows the body in the flow once it has ended;
-    mitmproxy itself drops streamed bodies. Very long ones are not kept."""
-    kept: list[bytes] = []
-    size = 0
-
-    def tap(data: bytes) -> bytes:
-        nonlocal size
-        size += len(data)
-        kept.append(data)
-        if size > _KEPT_BYTES:
-            kept.clear()
-        elif not data and flow.response is not None:
-            flow.response.raw_content = b"".join(kept)
-            kept.clear()
-        return data
-
-    return tap

@@ -12,6 +12,7 @@ class LateTls:
     """mitmproxy's own TLS addon runs after scripts and asks for a server connection first; this one
     is added later still, and has the last word for hosts that are bridged."""
 
+    name = "sessionbridge.late_tls"
     registered = False
 
     def __init__(self, bridged_host: Callable[[str], bool]) -> None:

@@ -10,13 +10,18 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from mitmproxy import http
+from mitmproxy import ctx, http
 from mitmproxy.proxy import mode_specs
 
+from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard
 from sessionbridge.errors import BridgeError, presentable
+from sessionbridge.proxy.admin import Admin
 from sessionbridge.proxy.direct_responses import answer
+from sessionbridge.proxy.flow_list import FlowList
+from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.routing import foreign_page, is_loopback
+from sessionbridge.turns.runtime import Runtime
 
 HOST = "sessionbridge.local"
 PREFIX = "/.sessionbridge"
@@ -41,29 +46,55 @@ def asked(flow: http.HTTPFlow) -> str | None:
     return path if not path or path.startswith("/") else None
 
 
-async def serve(flow: http.HTTPFlow, path: str, dashboard: Dashboard | None) -> None:
-    """Answers the flow, whatever happens: there is nobody else who could. There is no dashboard
-    while the options of the addon are wrong."""
-    try:
-        if refusal := _refusal(flow, path):
+class OperatorPages:
+    def __init__(
+        self,
+        options: Options,
+        runtime: Runtime,
+        admin: Admin,
+        errors: Errors,
+        flow_list: FlowList,
+    ) -> None:
+        self._options = options
+        self._runtime = runtime
+        self._admin = admin
+        self._errors = errors
+        self._list = flow_list
+
+    async def serve(self, flow: http.HTTPFlow, path: str, *, body_is_here: bool) -> None:
+        """Answers the flow, whatever happens: there is nobody else who could."""
+        if not body_is_here and "transfer-encoding" in flow.request.headers:
+            # No page is asked so, and mitmproxy takes no response before it knows how much comes.
+            flow.kill()
+            return
+        try:
+            await self._answer(flow, path)
+        except Exception as error:
+            failure = presentable(error)
+            _text(flow, failure.status, failure.message)
+        self._list.page(flow, ctx.master.addons.get("view"))
+
+    async def _answer(self, flow: http.HTTPFlow, path: str) -> None:
+        if refusal := _refusal(flow):
             _text(flow, 403, refusal)
         elif flow.request.method != ("POST" if path.startswith(_API) else "GET"):
             _text(flow, 405, f"{flow.request.method} is not for this page.")
         elif not path:
             # So that what the page names beside itself is found below the prefix.
             answer(flow, 308, b"", {"location": f"{PREFIX}/"})
-        elif dashboard is None:
+        elif self._options.settings is None:
             raise BridgeError("sessionbridge is not configured: see the proxy's log.")
         else:
-            page = await dashboard.answer(path, dict(flow.request.query))
+            page = await self._dashboard().answer(path, dict(flow.request.query))
             kind = {"content-type": page.content_type}
             answer(flow, page.status, page.body, {**_HEADERS, **kind, **page.headers})
-    except Exception as error:
-        failure = presentable(error)
-        _text(flow, failure.status, failure.message)
+
+    def _dashboard(self) -> Dashboard:
+        reports, admin = self._runtime.reports, self._admin
+        return Dashboard(reports, admin.state, admin.said, self._errors)
 
 
-def _refusal(flow: http.HTTPFlow, path: str) -> str | None:
+def _refusal(flow: http.HTTPFlow) -> str | None:
     peer = flow.client_conn.peername
     if peer is None or not is_loopback(peer[0]):
         return "This page is for programs on the proxy's own machine."

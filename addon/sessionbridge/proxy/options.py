@@ -1,4 +1,5 @@
-"""The `sessionbridge_…` options as mitmproxy lists them; `config` reads and checks their values."""
+"""The `sessionbridge_…` options as mitmproxy has them: registered, and read whenever they change.
+`config` declares them and checks their values."""
 
 from __future__ import annotations
 
@@ -9,10 +10,92 @@ from typing import Any
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
+from mitmproxy.proxy import mode_specs
 
-from sessionbridge.config import UNKEYED, UNKNOWN_MODEL, WHEN_LOST
+from sessionbridge import config
+from sessionbridge.errors import BridgeError
+from sessionbridge.proxy.routing import Routes
+from sessionbridge.sessions.origins.table import Origins
 
-_INT_OR_UNSET: Any = int | None
+_TYPES: dict[type, Any] = {
+    str: str,
+    bool: bool,
+    int: int,
+    list: Sequence[str],
+    type(None): int | None,
+}
+"""mitmproxy's word for the type of an option, by that of its default."""
+
+
+class Options:
+    """What is in force. `settings` is None while the options are wrong; also then `routes` and
+    `upstream` say whose requests are for us to refuse, and whether there is an API at all."""
+
+    # mitmproxy does not load a second addon of one name, and what users write may well be called
+    # as a class here is; so all have names of their own.
+    name = "sessionbridge.options"
+
+    def __init__(self) -> None:
+        self.settings: config.Settings | None = None
+        self.routes = Routes(())
+        self.origins = Origins.default()
+        self.upstream = True
+        self._problem = "the addon has not been configured"
+        self._unreadable: str | None = None
+
+    def load(self, loader: Loader) -> None:
+        self._unreadable = add(loader)
+
+    def configure(self, updated: set[str]) -> None:
+        if not concern_us(updated):
+            return
+        try:
+            self._read()
+        except ValueError as error:
+            # A script whose options are wrong stays loaded: from now on it refuses to bridge.
+            self.settings, self._problem = None, str(error)
+            raise exceptions.OptionsError(str(error)) from error
+
+    def usable(self) -> config.Settings:
+        """Raises `BridgeError` while the options are wrong."""
+        if self.settings is None:
+            raise BridgeError(f"sessionbridge is not configured: {self._problem}")
+        return self.settings
+
+    @property
+    def allow_origins(self) -> Sequence[str]:
+        return self.settings.allow_origins if self.settings else ()
+
+    @property
+    def keep_flows(self) -> int | None:
+        return self.settings.keep_flows if self.settings else None
+
+    @property
+    def watch(self) -> bool:
+        return self.settings is not None and self.settings.watch
+
+    def _read(self) -> None:
+        # Known first, as the routes are: where there is no API, errors must not reach one either.
+        self.upstream = ctx.options.sessionbridge_upstream
+        reverse = [mode.address[0] for mode in modes() if isinstance(mode, mode_specs.ReverseMode)]
+        # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
+        self.routes = Routes((), reverse)
+        if self._unreadable:
+            raise ValueError(self._unreadable)
+        values = {option.name: getattr(ctx.options, option.name) for option in config.OPTIONS}
+        settings = config.load(values)
+        self.routes = Routes(settings.endpoints, reverse)
+        self.origins = Origins.default(settings.origins)
+        self.settings = settings
+
+
+def concern_us(updated: set[str]) -> bool:
+    return any(name.startswith(config.PREFIX) or name == "mode" for name in updated)
+
+
+def modes() -> list[mode_specs.ProxyMode]:
+    """How the proxy is reached."""
+    return [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
 
 
 def add(loader: Loader) -> str | None:
@@ -21,168 +104,13 @@ def add(loader: Loader) -> str | None:
     mitmproxy would read those values only after `load`, and drop the addon without a word when one
     cannot be read (`--set sessionbridge_retries=x`): everything would pass on to the real API.
     """
-    _add_all(loader)
+    for option in config.OPTIONS:
+        kind = _TYPES[type(option.default)]
+        loader.add_option(option.name, kind, option.default, option.help, option.choices)
     try:
         ctx.options.process_deferred()
     except exceptions.OptionsError as error:
-        for name in [name for name in ctx.options.deferred if name.startswith("sessionbridge_")]:
+        for name in [name for name in ctx.options.deferred if name.startswith(config.PREFIX)]:
             del ctx.options.deferred[name]
         return str(error)
     return None
-
-
-def _add_all(loader: Loader) -> None:
-    loader.add_option(
-        "sessionbridge_home",
-        str,
-        "",
-        "Folder of the session map and the bridge's working directories "
-        "(default: $SESSIONBRIDGE_HOME or ~/.sessionbridge).",
-    )
-    loader.add_option(
-        "sessionbridge_config",
-        str,
-        "",
-        "TOML file with further origins ([[origins]]), endpoints ([[endpoints]]) and names of "
-        "models ([models]).",
-    )
-    loader.add_option(
-        "sessionbridge_unkeyed",
-        str,
-        "passthrough",
-        "Requests that name no conversation: passthrough to the real API, stateless (Claude "
-        "answers and forgets), continue (all go to Claude's most recent session), or fingerprint "
-        "(known by their first message).",
-        choices=UNKEYED,
-    )
-    loader.add_option(
-        "sessionbridge_claude",
-        str,
-        "",
-        "Path of the Claude CLI (default: the one that comes with claude-agent-sdk).",
-    )
-    loader.add_option(
-        "sessionbridge_claude_env",
-        Sequence[str],
-        [],
-        "Environment of the Claude CLI beyond the few names it gets: NAME=VALUE, or NAME to pass "
-        "the proxy's own value on. Give the option once for each.",
-    )
-    loader.add_option(
-        "sessionbridge_live",
-        _INT_OR_UNSET,
-        None,
-        "Claude processes kept for the next turn of their sessions, some 200 MB each; 0 starts one "
-        "for each turn (default: a quarter of the memory, at least 2).",
-    )
-    loader.add_option(
-        "sessionbridge_idle",
-        int,
-        600,
-        "Seconds such a process waits for its next turn before it is ended.",
-    )
-    loader.add_option(
-        "sessionbridge_spare",
-        int,
-        1,
-        "Processes started ahead for new conversations that begin like one before; 0 for none.",
-    )
-    loader.add_option(
-        "sessionbridge_concurrency",
-        _INT_OR_UNSET,
-        None,
-        "Turns that run at the same time; others wait (default: as many as there may be processes "
-        "by memory).",
-    )
-    loader.add_option(
-        "sessionbridge_queue",
-        int,
-        100,
-        "Turns that may wait, for the one before in their conversation or for their place; more "
-        "are refused, to be tried again later.",
-    )
-    loader.add_option(
-        "sessionbridge_timeout", int, 1800, "Seconds a whole turn may take before it is stopped."
-    )
-    loader.add_option(
-        "sessionbridge_first_token_timeout",
-        int,
-        180,
-        "Seconds a turn may take until Claude's first token.",
-    )
-    loader.add_option(
-        "sessionbridge_tool_wait",
-        int,
-        600,
-        "Seconds a Claude process waits for the results of the client's tools; those that come "
-        "later are brought in.",
-    )
-    loader.add_option(
-        "sessionbridge_retries",
-        int,
-        2,
-        "How often the Claude CLI asks again when the API fails before the client is told.",
-    )
-    loader.add_option(
-        "sessionbridge_memory_lost",
-        str,
-        "fresh",
-        "When a conversation that only the bridge held is gone: begin anew and say so (fresh), or "
-        "refuse with 409 (error).",
-        choices=WHEN_LOST,
-    )
-    loader.add_option(
-        "sessionbridge_unknown_model",
-        str,
-        "default",
-        "For model names that are neither Claude's nor in [models]: the default model of your plan "
-        "answers (default), the name goes to the Claude CLI as it is (pass), or 404 (refuse).",
-        choices=UNKNOWN_MODEL,
-    )
-    loader.add_option(
-        "sessionbridge_upstream",
-        bool,
-        True,
-        "Whether there is an API to pass other requests on to. Without one the proxy is a local "
-        "API server: it lists the models itself, answers 404 for the rest, and bridges requests "
-        "without a conversation as stateless ones.",
-    )
-    loader.add_option(
-        "sessionbridge_watch",
-        bool,
-        False,
-        "Count LLM requests that pass through too, to any host, in the ledger as `passthrough`.",
-    )
-    loader.add_option(
-        "sessionbridge_keep_flows",
-        _INT_OR_UNSET,
-        None,
-        "How many bridged flows mitmweb and mitmproxy keep, the newest ones (default: all).",
-    )
-    loader.add_option(
-        "sessionbridge_claude_code",
-        bool,
-        False,
-        "Bridge Claude Code itself too. It remembers its sessions, so its requests pass on.",
-    )
-    loader.add_option(
-        "sessionbridge_allow_origins",
-        Sequence[str],
-        [],
-        "Origins of web pages and extensions that may use the bridge, beside this machine's own; "
-        "* stands for anything (app://obsidian.md, vscode-webview://*). Give the option once for "
-        "each.",
-    )
-    loader.add_option(
-        "sessionbridge_allow_remote",
-        bool,
-        False,
-        "Bridge requests from other machines too. They use this machine's Claude login.",
-    )
-    loader.add_option(
-        "sessionbridge_strict",
-        bool,
-        False,
-        "Refuse parameters that have no effect through the bridge (400) instead of naming them in "
-        "x-sessionbridge-ignored.",
-    )

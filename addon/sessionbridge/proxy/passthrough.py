@@ -23,6 +23,8 @@ from sessionbridge.errors import BridgeError
 from sessionbridge.model import Usage
 from sessionbridge.proxy.flow_notes import note_own, note_passed
 from sessionbridge.proxy.http_message import decoded, lowered
+from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.sessions.store.ledger import PassedTurn
 from sessionbridge.traffic.reading import Reading, api_of, read
 from sessionbridge.turns.runtime import Runtime
@@ -39,19 +41,27 @@ _ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"'
 
 
 class Passthrough:
-    def __init__(self, runtime: Runtime) -> None:
+    name = "sessionbridge.passthrough"
+
+    def __init__(self, options: Options, runtime: Runtime, rerouting: Rerouting) -> None:
+        self._options = options
         self._runtime = runtime
+        self._rerouting = rerouting
         self._reading: set[asyncio.Task[None]] = set()
 
-    def passed(self, flow: http.HTTPFlow) -> None:
-        """To be called once the whole answer is there, for every flow that was left alone."""
+    def response(self, flow: http.HTTPFlow) -> None:
+        # mitmproxy calls this for flows from a file as well; those are not live.
+        if flow in self._rerouting or not flow.live or not self._options.watch:
+            return
         if flow.request.method != "POST" or (api := api_of(flow.request.path)) is None:
             return
         self._begin(self._count(flow, partial(_read, flow, api), flow.request.timestamp_start))
 
-    def heard(self, flow: http.HTTPFlow) -> None:
-        """To be called for each message of a WebSocket that was left alone. An answer of the
-        Responses API is whole with the message that ends it, and there are many on one of them."""
+    def websocket_message(self, flow: http.HTTPFlow) -> None:
+        """No WebSocket is bridged. An answer of the Responses API is whole with the message that
+        ends it, and there are many on one of them."""
+        if not flow.live or not self._options.watch:
+            return
         if flow.websocket is None or api_of(flow.request.path) != "responses":
             return
         *before, message = flow.websocket.messages

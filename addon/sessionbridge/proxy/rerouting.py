@@ -1,14 +1,18 @@
-"""The way of a flow through the loopback server: its address is changed there, and is its own again
-as soon as the answer begins."""
+"""The way of a flow to the loopback server and back: its address is changed there, and is its own
+again as soon as the answer begins."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mitmproxy import connection, http
 
+from sessionbridge.proxy.direct_responses import share
+from sessionbridge.proxy.options import Options
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
+from sessionbridge.turns.shutdown import Shutdown
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,21 +27,28 @@ class _Way:
 
 
 class Rerouting:
-    """The flows that are on their way, by id."""
+    """`ended` is told of each flow when it is over, with what became of it."""
 
-    def __init__(self, loopback: Loopback) -> None:
+    name = "sessionbridge.rerouting"
+
+    def __init__(
+        self,
+        options: Options,
+        loopback: Loopback,
+        shutdown: Shutdown,
+        ended: Callable[[http.HTTPFlow, Exchange], None],
+    ) -> None:
+        self._options = options
         self._loopback = loopback
+        self._shutdown = shutdown
+        self._ended = ended
         self._under_way: dict[str, _Way] = {}
 
     def __contains__(self, flow: http.HTTPFlow) -> bool:
         return flow.id in self._under_way
 
-    def __len__(self) -> int:
-        return len(self._under_way)
-
-    @property
     def exchanges(self) -> list[Exchange]:
-        """In the order they came."""
+        """Those under way, in the order they came."""
         return [way.exchange for way in self._under_way.values()]
 
     def begin(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
@@ -56,8 +67,20 @@ class Rerouting:
         data.scheme, data.host, data.port = b"http", HOST, port
         # A new connection: in upstream mode the old one leads through the upstream proxy.
         flow.server_conn = connection.Server(address=(HOST, port))
+        self._shutdown.turns(len(self._under_way))
 
-    def restore(self, flow: http.HTTPFlow) -> bool:
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        if self._restore(flow):
+            share(flow, self._options.allow_origins)
+
+    def response(self, flow: http.HTTPFlow) -> None:
+        self._end(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._restore(flow)
+        self._end(flow)
+
+    def _restore(self, flow: http.HTTPFlow) -> bool:
         """The saved flow shows where the client wanted to go, and keeps no secret. Whether it was
         one of these."""
         way = self._under_way.get(flow.id)
@@ -68,10 +91,10 @@ class Rerouting:
         flow.request.headers.pop(TICKET_HEADER, None)
         return True
 
-    def end(self, flow: http.HTTPFlow) -> Exchange | None:
-        """What became of the flow, if it was one of these."""
+    def _end(self, flow: http.HTTPFlow) -> None:
         way = self._under_way.pop(flow.id, None)
         if way is None:
-            return None
+            return
         self._loopback.forget(way.ticket)
-        return way.exchange
+        self._shutdown.turns(len(self._under_way))
+        self._ended(flow, way.exchange)

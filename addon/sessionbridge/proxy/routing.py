@@ -7,8 +7,13 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
+from mitmproxy import http
+
 from sessionbridge.addresses import plain_host, plain_path
 from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
+from sessionbridge.model import Origin
+
+_OWN_HEADER = "x-sessionbridge-session"
 
 
 class Routes:
@@ -31,10 +36,34 @@ class Routes:
         """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
         return plain_host(host) in self._named
 
+    def api_of_turn(self, request: http.Request) -> str | None:
+        """The API shape in which a turn is asked for; None for any other request."""
+        return self.api_at(request) if request.method == "POST" else None
+
+    def api_at(self, request: http.Request) -> str | None:
+        """By the host the request would go to, or by the one the client names: in transparent mode
+        the former is a bare address, and in reverse mode with `keep_host_header` it alone is the
+        target's. The path is asked first, and last `pretty_host`, which searches and parses the
+        Host header.
+        """
+        apis = self.apis(request.path)
+        if not apis:
+            return None
+        return apis.get(plain_host(request.host)) or apis.get(plain_host(request.pretty_host))
+
     def apis(self, path: str) -> Mapping[str, str]:
-        """The API shapes spoken under this path, by plain host; empty where no host's are for us.
-        The host is left to the caller, whom it costs more to find out than the path."""
+        """The API shapes spoken under this path, by plain host; empty where no host's are for
+        us."""
         return self._apis.get(path) or self._apis.get(plain_path(path).lower(), {})
+
+
+def is_claude_code(headers: Mapping[str, str], origin: Origin | None) -> bool:
+    """Claude Code remembers by itself. Who gives it our own header wants it bridged. Header names
+    are in lower case."""
+    if _OWN_HEADER in headers:
+        return False
+    named = origin is not None and origin.platform == "claude-code"
+    return named or headers.get("user-agent", "").startswith("claude-cli/")
 
 
 def is_loopback(address: str) -> bool:

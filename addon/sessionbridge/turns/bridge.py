@@ -10,59 +10,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
 from uuid import uuid4
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.apis.common.shape import Encoder, Shape
+from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.claude.job import Job
-from sessionbridge.claude.models import choice
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.errors import (
-    ApiFailed,
     BadRequest,
     BridgeError,
     Overloaded,
     SessionLost,
     StoreUnavailable,
-    TimedOut,
     presentable,
 )
-from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point, Spent, Turn
+from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point, Turn
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
-from sessionbridge.sessions.planning.lineage import Link, chain
-from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
-from sessionbridge.sessions.planning.references import References, refers
-from sessionbridge.sessions.store.ledger import UnkeptTurn
+from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission, Place
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.request_body import Reader, Spoken
+from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
+from sessionbridge.turns.unkept_turns import counted
 
 logger = logging.getLogger(__name__)
-
-_JSON = "application/json"
-_PATIENCE = 5.0
-"""Seconds until what a failed turn used is in the ledger; nobody waits longer to be told of it."""
-
-_LARGE_BODY = 250_000
-"""Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
-
-
-class _Spoken(NamedTuple):
-    """What was said, and how it is asked."""
-
-    links: Sequence[Link]
-    manner: Manner
 
 
 class Bridge:
@@ -82,7 +64,7 @@ class Bridge:
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
-        self._references = References(store, dispatcher.said)
+        self._reader = Reader(settings, References(store, dispatcher.said))
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
@@ -94,7 +76,7 @@ class Bridge:
         try:
             if exchange.refused is not None:
                 raise exchange.refused
-            turn, spoken = await self._parse(shape, body)
+            turn, spoken = await self._reader.read(shape, body)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             async with aclosing(self._answer(turn, spoken, exchange)) as answer:
@@ -103,7 +85,7 @@ class Bridge:
                     data = _encoded(encoder, delta, exchange)
                     if data and not begun:
                         begun = True
-                        yield Head(200, _headers(exchange, encoder.content_type))
+                        yield Head(200, headers(exchange, encoder.content_type))
                     if data:
                         yield Chunk(data, last)
         except Exception as error:
@@ -114,31 +96,11 @@ class Bridge:
             if begun and encoder is not None:
                 yield Chunk(encoder.error(failure), last=True)
             else:
-                yield Head(status, _error_headers(exchange, failure))
+                yield Head(status, error_headers(exchange, failure))
                 yield Chunk(shape.error_body(failure), last=True)
 
-    async def _parse(self, shape: Shape, body: bytes) -> tuple[Turn, _Spoken]:
-        large = len(body) > _LARGE_BODY
-        turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
-        asked = turn.model
-        model = choice(turn.model, self._settings.models, self._settings.unknown_model)
-        ignored = ("model", *turn.ignored) if model.ignored else turn.ignored
-        turn = replace(turn, model=model.model, ignored=ignored)
-        if self._settings.strict and turn.ignored:
-            name = min(turn.ignored)
-            raise BadRequest(
-                f"{name}: this has no effect through the bridge, and sessionbridge_strict is on; "
-                "leave it out or turn that option off.",
-                param=name,
-            )
-        if any(refers(message) for message in turn.messages):
-            turn = replace(turn, messages=await self._references.resolved(turn.messages))
-        return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(
-            turn, asked
-        )
-
     async def _answer(
-        self, turn: Turn, spoken: _Spoken, exchange: Exchange
+        self, turn: Turn, spoken: Spoken, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         exchange.outcome.ignored = turn.ignored
         memory = await self._memory(turn, spoken, exchange)
@@ -189,7 +151,7 @@ class Bridge:
                     return
         yield plan
 
-    async def _memory(self, turn: Turn, spoken: _Spoken, exchange: Exchange) -> Memory:
+    async def _memory(self, turn: Turn, spoken: Spoken, exchange: Exchange) -> Memory:
         links = spoken.links
         if turn.previous is not None:
             return await self._chained(turn.previous, spoken, exchange)
@@ -215,7 +177,7 @@ class Bridge:
             said=self._dispatcher.said,
         )
 
-    async def _chained(self, previous: str, spoken: _Spoken, exchange: Exchange) -> Memory:
+    async def _chained(self, previous: str, spoken: Spoken, exchange: Exchange) -> Memory:
         if self._store is None or (found := await self._store.response(previous)) is None:
             raise gone()
         exchange.outcome.origin = found.origin
@@ -230,7 +192,7 @@ class Bridge:
         job = _job(turn, plan, memory, self._limits.first)
         running = self._dispatcher.run(job)
         async with (
-            self._counted(job, memory, exchange),
+            counted(job.meter, memory, exchange),
             aclosing(timed(running, self._limits)) as deltas,
         ):
             async for delta in deltas:
@@ -249,26 +211,6 @@ class Bridge:
                     outcome.turn = await memory.commit(answered)
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
-
-    @asynccontextmanager
-    async def _counted(self, job: Job, memory: Memory, exchange: Exchange) -> AsyncIterator[None]:
-        """What is spent within it goes into the ledger also when it does not come to its end."""
-        try:
-            yield
-        except BaseException as error:
-            spent = job.meter.read()
-            if spent is not None and not exchange.outcome.committing:
-                exchange.outcome.spend(spent)
-                await self._count(_unkept(spent, error, exchange), memory, exchange)
-            raise
-
-    async def _count(self, turn: UnkeptTurn, memory: Memory, exchange: Exchange) -> None:
-        """Once it is asked the store goes on by itself, whoever no longer waits for it."""
-        try:
-            async with asyncio.timeout(_PATIENCE):
-                exchange.outcome.turn = await memory.count(turn)
-        except (BridgeError, TimeoutError) as error:
-            logger.warning("what a turn has used was not counted: %s", type(error).__name__)
 
     async def _instructed(self, turn: Turn, plan: Plan, memory: Memory) -> Turn:
         """Under what the conversation was told earlier, where the request does not hold that."""
@@ -305,12 +247,6 @@ def _instructions_are(done: str) -> Iterator[None]:
         raise StoreUnavailable(
             f"The instructions of this conversation cannot be {done} ({error.strerror})."
         ) from error
-
-
-def _spoken(turn: Turn, model: str) -> _Spoken:
-    """`model` is the client's own word for it."""
-    links = chain(turn.messages)
-    return _Spoken(links, manner(turn.system, turn.parameters.tools, model, links))
 
 
 def _log_loss(lost: Point, plan: Plan) -> None:
@@ -376,62 +312,3 @@ def _answered(
         duration_ms=outcome.duration_ms,
         place=place,
     )
-
-
-def _unkept(spent: Spent, error: BaseException, exchange: Exchange) -> UnkeptTurn:
-    outcome, plan = exchange.outcome, exchange.outcome.plan
-    assert plan is not None
-    return UnkeptTurn(
-        plan=plan.name,
-        reason=plan.reason,
-        process=outcome.process,
-        status=_became(spent, error, outcome.failure),
-        api=exchange.api,
-        model=spent.model,
-        usage=spent.usage,
-        cost_usd=spent.cost_usd,
-        started_at=outcome.started_at,
-        ttft_ms=outcome.ttft_ms or None,
-        duration_ms=outcome.duration_ms,
-    )
-
-
-def _became(spent: Spent, error: BaseException, noted: BridgeError | None) -> str:
-    """What to call the end of a turn that was given up by `error`."""
-    match error:
-        case TimedOut():
-            return "timed_out"
-        case ApiFailed() if spent.stop_reason == "refusal":
-            return "refusal"
-        case asyncio.CancelledError() | GeneratorExit() if noted is None:
-            return "left"
-    return "failed"
-
-
-def _headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
-    """What the user may know of the turn. A stream's headers leave before its counts are known."""
-    outcome, plan = exchange.outcome, exchange.outcome.plan
-    headers = [("content-type", content_type), ("cache-control", "no-cache")]
-    if plan is not None and outcome.session is not None:
-        headers += [
-            ("x-sessionbridge-session", outcome.session),
-            ("x-sessionbridge-plan", plan.name),
-            ("x-sessionbridge-reason", plan.reason),
-        ]
-    if outcome.ignored:
-        headers.append(("x-sessionbridge-ignored", ", ".join(outcome.ignored)))
-    if outcome.turn is not None:
-        headers.append(("x-sessionbridge-turn", str(outcome.turn)))
-    if outcome.usage is not None:
-        counts = (f"{name}={count}" for name, count in outcome.usage.counts.items())
-        headers.append(("x-sessionbridge-usage", ", ".join(counts)))
-    if outcome.cost_usd is not None:
-        headers.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))
-    return [*headers, *outcome.limits]
-
-
-def _error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:
-    headers = _headers(exchange, _JSON)
-    if failure.retry_after is not None:
-        headers.append(("retry-after", str(failure.retry_after)))
-    return [*headers, *failure.headers]

@@ -49,16 +49,19 @@ class Walk(Protocol):
 
 
 class Loopback:
-    """Listens as soon as it is made, so that no early request finds it missing."""
+    """`ports` are there once it listens, `walk` once the options are known."""
 
     def __init__(self) -> None:
         self.walk: Walk | None = None
+        self.ports: list[int] = []
         self._expected: dict[str, tuple[Exchange, int]] = {}
         self._under_way: Counter[int] = Counter()
         application = web.Application([(".*", _Handler, {"loopback": self})], log_function=_quiet)
         self._server = HTTPServer(application, max_buffer_size=_MAX_BODY, max_body_size=_MAX_BODY)
-        self.ports: list[int] = []
-        for _ in range(_PORTS):
+
+    def listen(self) -> None:
+        """To be called before the first request can come; on the ports it has, if it listens."""
+        while len(self.ports) < _PORTS:
             sockets = bind_sockets(0, HOST)
             self._server.add_sockets(sockets)
             self.ports.append(sockets[0].getsockname()[1])

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sessionbridge.apis.openai_responses.answer import answered
+from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli.environment import CHILD_HEADER
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
@@ -63,6 +64,11 @@ class Runtime:
         if response is None or self.store is None:
             return False
         return await self.store.response(response) is not None
+
+    async def models(self) -> Sequence[Model]:
+        """Those that the Claude CLI offers. To be asked only once there is a bridge."""
+        assert self.dispatcher is not None
+        return await self.dispatcher.models()
 
     async def finish(self) -> None:
         """Ends the processes that wait for a turn."""

@@ -1,0 +1,58 @@
+"""No server is connected to for what is answered here: it may be out of reach, and whoever looks at
+the wire would see a request that is none."""
+
+from __future__ import annotations
+
+import logging
+
+from mitmproxy import ctx, http
+from mitmproxy.proxy import mode_specs
+
+from sessionbridge.proxy import operator_pages
+from sessionbridge.proxy.late_tls import LateTls
+from sessionbridge.proxy.options import Options, concern_us, modes
+
+logger = logging.getLogger(__name__)
+
+_TCP_TIMEOUT_MARGIN = 60
+"""Seconds mitmproxy waits longer for a silent client than a turn may last."""
+
+
+class Connections:
+    name = "sessionbridge.connections"
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._late_tls = LateTls(self._served_here)
+
+    def configure(self, updated: set[str]) -> None:
+        if not concern_us(updated):
+            return
+        if not all(isinstance(mode, mode_specs.RegularMode) for mode in modes()):
+            # All modes but the regular one connect to the server before any hook could say no.
+            ctx.options.update(connection_strategy="lazy")
+        patience = self._options.usable().timeout + _TCP_TIMEOUT_MARGIN
+        if ctx.options.tcp_timeout < patience:
+            ctx.options.update(tcp_timeout=patience)
+
+    def running(self) -> None:
+        ctx.master.addons.add(self._late_tls)
+        if not ctx.options.listen_host:
+            logger.warning(
+                "The proxy listens on all interfaces; --listen-host 127.0.0.1 keeps it to this "
+                "machine."
+            )
+
+    def done(self) -> None:
+        if self._late_tls.registered:
+            ctx.master.addons.remove(self._late_tls)
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Accepts the tunnel without a connection to the server."""
+        if flow.response is None and self._served_here(flow.request.host):
+            flow.response = http.Response.make(200)
+            flow.response.headers.clear()
+
+    def _served_here(self, host: str) -> bool:
+        """Whether what is asked of a host may be answered without it."""
+        return self._options.routes.bridged_host(host) or host == operator_pages.HOST

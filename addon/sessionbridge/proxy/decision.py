@@ -1,0 +1,134 @@
+"""What becomes of a request: it passes on as it is, it is answered here, or it is bridged.
+
+Nothing that goes wrong here may send one of our requests on to the real API: mitmproxy itself
+would, so whatever is raised is answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mitmproxy import ctx, http
+
+from sessionbridge.dashboard.metrics import Errors
+from sessionbridge.errors import Refused, presentable
+from sessionbridge.proxy import cors, local_api, operator_pages
+from sessionbridge.proxy.direct_responses import answer, refuse, share
+from sessionbridge.proxy.flow_notes import note_own
+from sessionbridge.proxy.guard import Guard, page_refused
+from sessionbridge.proxy.http_message import json_body, lowered
+from sessionbridge.proxy.local_server import LocalServer
+from sessionbridge.proxy.operator_pages import OperatorPages
+from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.rerouting import Rerouting
+from sessionbridge.proxy.routing import is_claude_code
+from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.request_meta import attempt
+from sessionbridge.turns.runtime import Runtime
+
+
+class Decision:
+    name = "sessionbridge.decision"
+
+    def __init__(
+        self,
+        options: Options,
+        runtime: Runtime,
+        rerouting: Rerouting,
+        pages: OperatorPages,
+        local: LocalServer,
+        guard: Guard,
+        errors: Errors,
+    ) -> None:
+        self._options = options
+        self._runtime = runtime
+        self._rerouting = rerouting
+        self._pages = pages
+        self._local = local
+        self._guard = guard
+        self._errors = errors
+
+    async def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Only for bodies that mitmproxy may stream on before `request` is called, large ones and
+        those of unknown length: what can be known of them is in their headers."""
+        if not ctx.options.stream_large_bodies:
+            return
+        if flow.request.stream or "content-length" not in flow.request.headers:
+            await self._decide(flow, body_is_here=False)
+
+    async def request(self, flow: http.HTTPFlow) -> None:
+        if flow not in self._rerouting:
+            await self._decide(flow, body_is_here=True)
+
+    async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
+        """What is none of these passes on."""
+        if flow.response or flow.error or not flow.live:
+            return
+        api = None
+        try:
+            if (page := operator_pages.asked(flow)) is not None:
+                await self._pages.serve(flow, page, body_is_here=body_is_here)
+            elif api := self._options.routes.api_of_turn(flow.request):
+                await self._turn(flow, api, body_is_here=body_is_here)
+            elif self._is_preflight(flow):
+                self._answer_preflight(flow)
+            elif self._local.is_meant(flow):
+                headers = lowered(flow.request.headers)
+                api = local_api.spoken(flow.request.path, headers)
+                await self._local.serve(flow, headers)
+        except Exception as error:
+            self._refuse(flow, api or "messages", error, body_is_here=body_is_here)
+
+    async def _turn(self, flow: http.HTTPFlow, api: str, *, body_is_here: bool) -> None:
+        """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
+        alone, and so is one that names no conversation, unless an option says otherwise."""
+        headers = lowered(flow.request.headers)
+        if await self._runtime.is_our_child(headers):
+            return self._pass_our_child(flow)
+        body = await json_body(flow.request, headers) if body_is_here else None
+        origin = self._options.origins.detect(headers, body)
+        settings = self._options.usable()
+        if settings.upstream and not settings.claude_code and is_claude_code(headers, origin):
+            return
+        named = origin is not None or settings.unkeyed != "passthrough"
+        if not named and not await self._runtime.goes_on(body):
+            return
+        self._guard.check(flow, settings)
+        sent = attempt(headers)
+        if flow.is_replay == "request":
+            sent = replace(sent, again=True)  # what somebody replays is a retry of itself
+        self._rerouting.begin(flow, Exchange(api, origin, sent))
+
+    def _pass_our_child(self, flow: http.HTTPFlow) -> None:
+        if not self._options.upstream:
+            raise Refused(local_api.NO_API_FOR_THE_CLI)
+        note_own(flow)
+
+    def _is_preflight(self, flow: http.HTTPFlow) -> bool:
+        """Whether a browser asks what a page may send to where turns are answered."""
+        request, routes = flow.request, self._options.routes
+        return cors.is_preflight(request.method, request.headers) and (
+            self._local.is_meant(flow) or routes.api_at(request) is not None
+        )
+
+    def _answer_preflight(self, flow: http.HTTPFlow) -> None:
+        """A page that may not use the bridge may still have leave to use the API itself."""
+        headers = flow.request.headers
+        if not cors.refuses(headers, self._options.allow_origins):
+            answer(flow, 204, b"", cors.preflight_headers(headers))
+        elif not self._options.upstream:
+            raise page_refused()
+
+    def _refuse(
+        self, flow: http.HTTPFlow, api: str, error: Exception, *, body_is_here: bool
+    ) -> None:
+        """mitmproxy takes no response for a request whose body it may stream on, so that one gets
+        it from the loopback server."""
+        if not body_is_here:
+            try:
+                self._rerouting.begin(flow, Exchange(api, None, refused=presentable(error)))
+                return
+            except Exception as broken:
+                error = broken
+        self._errors.count(type(refuse(flow, api, error)).__name__)
+        share(flow, self._options.allow_origins)

@@ -1,0 +1,36 @@
+"""The loopback server and what stands behind it, from the addon's loading to its end."""
+
+from __future__ import annotations
+
+from mitmproxy.addonmanager import Loader
+
+from sessionbridge.proxy.options import Options, concern_us
+from sessionbridge.turns.loopback import Loopback
+from sessionbridge.turns.runtime import Runtime
+from sessionbridge.turns.shutdown import Shutdown
+
+
+class Lifecycle:
+    name = "sessionbridge.lifecycle"
+
+    def __init__(
+        self, options: Options, runtime: Runtime, loopback: Loopback, shutdown: Shutdown
+    ) -> None:
+        self._options = options
+        self._runtime = runtime
+        self._loopback = loopback
+        self._shutdown = shutdown
+
+    def load(self, loader: Loader) -> None:
+        # The proxy accepts connections before `running` is called.
+        self._loopback.listen()
+
+    def configure(self, updated: set[str]) -> None:
+        if concern_us(updated):
+            self._loopback.walk = self._runtime.bridge(self._options.usable())
+
+    def running(self) -> None:
+        self._shutdown.listen()
+
+    def done(self) -> None:
+        self._runtime.close()

@@ -1,0 +1,44 @@
+"""The proxy as a local API server, where no API is behind it (`sessionbridge_upstream=false`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mitmproxy import http
+from mitmproxy.proxy import mode_specs
+
+from sessionbridge.proxy import local_api
+from sessionbridge.proxy.direct_responses import answer, share
+from sessionbridge.proxy.guard import Guard
+from sessionbridge.proxy.options import Options
+from sessionbridge.turns.runtime import Runtime
+
+
+class LocalServer:
+    def __init__(self, options: Options, runtime: Runtime, guard: Guard) -> None:
+        self._options = options
+        self._runtime = runtime
+        self._guard = guard
+
+    def is_meant(self, flow: http.HTTPFlow) -> bool:
+        """In reverse mode everything is meant for the target, whatever host the client names;
+        elsewhere the target's name is that of some other server."""
+        if self._options.upstream:
+            return False
+        if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+            return True
+        hosts = (flow.request.host, flow.request.pretty_host)
+        return any(map(self._options.routes.bridged_by_name, hosts))
+
+    async def serve(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
+        """Raises `BridgeError` for what it does not answer. Header names are in lower case."""
+        settings = self._options.usable()
+        self._guard.check(flow, settings)
+        inquiry = local_api.inquiry(flow.request.method, flow.request.path, headers)
+        # The first time a process has to be started for it, which takes most of a second.
+        models = await self._runtime.models()
+        answer(flow, 200, local_api.answer(inquiry, models, settings.models))
+        if flow.request.method == "HEAD" and flow.response:
+            flow.response.raw_content = b""  # its length stays told
+        share(flow, self._options.allow_origins)
+        flow.comment = "answered here · models"

@@ -1,0 +1,37 @@
+"""The headers of a response: what the user may know of the turn."""
+
+from __future__ import annotations
+
+from sessionbridge.errors import BridgeError
+from sessionbridge.turns.exchange import Exchange
+
+_JSON = "application/json"
+
+
+def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
+    """A stream's headers leave before its counts are known."""
+    outcome, plan = exchange.outcome, exchange.outcome.plan
+    told = [("content-type", content_type), ("cache-control", "no-cache")]
+    if plan is not None and outcome.session is not None:
+        told += [
+            ("x-sessionbridge-session", outcome.session),
+            ("x-sessionbridge-plan", plan.name),
+            ("x-sessionbridge-reason", plan.reason),
+        ]
+    if outcome.ignored:
+        told.append(("x-sessionbridge-ignored", ", ".join(outcome.ignored)))
+    if outcome.turn is not None:
+        told.append(("x-sessionbridge-turn", str(outcome.turn)))
+    if outcome.usage is not None:
+        counts = (f"{name}={count}" for name, count in outcome.usage.counts.items())
+        told.append(("x-sessionbridge-usage", ", ".join(counts)))
+    if outcome.cost_usd is not None:
+        told.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))
+    return [*told, *outcome.limits]
+
+
+def error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:
+    told = headers(exchange, _JSON)
+    if failure.retry_after is not None:
+        told.append(("retry-after", str(failure.retry_after)))
+    return [*told, *failure.headers]
