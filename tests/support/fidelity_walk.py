@@ -104,7 +104,16 @@ class Walk(RuleBasedStateMachine):
 
     def client_holds(self, sent: Talk) -> bool:
         told = any(role == "assistant" for role, _ in readable(sent))
-        return self.history == "client" or self.history == "learn" and (self.resends or told)
+        resends = self.resends or told or self.shows_what_was_not_answered(sent)
+        return self.history == "client" or self.history == "learn" and resends
+
+    def shows_what_was_not_answered(self, sent: Talk) -> bool:
+        """Where the model has said nothing yet, a client that resends has no answer to show."""
+        shown, kept = readable(sent), readable(self.line.committed)
+        if [role for role, _ in kept] != ["user"]:
+            return False
+        (_, before), (_, now) = kept[0], shown[0]
+        return now[: len(before)] == before and len(now) > len(before)
 
     def expected(self, sent: Talk) -> Talk:
         if self.client_holds(sent) or self.line.tip not in self.dispatcher.sessions:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from sessionbridge.model import Message, Origin
+from sessionbridge.model import Message, Origin, ToolUseBlock
 from tests.support.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, House, house
 from tests.support.scripted_dispatcher import Conversation
-from tests.support.spoken import assert_same, assistant, user
+from tests.support.spoken import assert_same, assistant, result, user
 from tests.turns.test_bridge_tools import reason, send
 
 __all__ = ["house"]
@@ -92,3 +92,28 @@ async def test_a_client_that_does_not_resend_is_known_too(silent: House) -> None
     assert_same(await shown(silent, user("More"), origin=LEARNT), (user("Hm", "More"),))
     expected = user("Hm", "More"), WELL, user("And?")
     assert_same(await shown(silent, user("And?"), origin=LEARNT), expected)
+
+
+@pytest.mark.parametrize("kept", ["another question", "the same results"])
+async def test_results_of_calls_that_the_client_shows_are_no_answer_to_what_is_kept(
+    silent: House, kept: str
+) -> None:
+    """They stand once, behind their calls, where the kept history ends in what nothing was said
+    to."""
+    call: ToolUseBlock = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
+    shown = user("Use it"), assistant("I will.", call), user(result(call, "3"), "Hm")
+    await send(
+        silent, *(shown if kept == "the same results" else (user("Hm"),)), origin=SERVER_HELD
+    )
+    talk = *shown[:-1], user(*shown[-1].blocks, "More")
+    await send(silent, *talk, origin=SERVER_HELD)
+    assert_same(silent.dispatcher.seen[-1], talk)
+
+
+async def test_results_without_calls_are_refused_where_none_waits(silent: House) -> None:
+    await send(silent, user("Hm"), origin=SERVER_HELD)
+    call: ToolUseBlock = {"type": "tool_use", "id": "c", "name": "look", "input": {}}
+    answer = await send(silent, user(result(call, "3")), origin=SERVER_HELD)
+    assert answer.status == 400
+    assert "answer no call that waits here" in answer.body.decode()
+    assert len(silent.dispatcher.seen) == 1

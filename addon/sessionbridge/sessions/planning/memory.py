@@ -258,10 +258,16 @@ class Remembered:
         after = base.entry_uuid if base else None
         said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
         *earlier, ask = chain([*said, *(link.message for link in new)])
-        if earlier and (missing := _unanswered(earlier[-1].message, ask.message)):
+        made, given = _calls(earlier[-1].message) if earlier else [], _results(ask.message)
+        if sorted(made) != sorted(given):
             if _brings_calls(self._links):
                 return plan_unknown(self._links)
-            raise BadRequest(f"No tool output found for function call {missing[0]}.")
+            if missing := [call for call in made if call not in given]:
+                raise BadRequest(f"No tool output found for function call {missing[0]}.")
+            raise BadRequest(
+                "These tool results answer no call that waits here; send the conversation from its "
+                "beginning."
+            )
         self._answers = open_turn
         feed = tuple(link.message for link in earlier)
         reason = "tools_imported" if ask.message.brings_results else "imported"
@@ -380,22 +386,21 @@ def _hashes(answered: Answered) -> list[str]:
     return hashes[1:]
 
 
-def _calls(message: Message) -> bool:
-    """Whether results have to follow: the CLI would put its own there, were it to begin here."""
-    return any(block["type"] == "tool_use" for block in message.blocks)
+def _calls(message: Message) -> list[str]:
+    """The ids of its calls. Results have to follow them: the CLI would put its own there, were it
+    to begin here."""
+    return [block["id"] for block in message.blocks if block["type"] == "tool_use"]
+
+
+def _results(message: Message) -> list[str]:
+    """The ids of the calls that it brings results for."""
+    return [block["tool_use_id"] for block in message.blocks if block["type"] == "tool_result"]
 
 
 def _brings_calls(links: Sequence[Link]) -> bool:
     """Whether the results at the end answer calls that the request shows as well, together with
     how they came about: what begins with the calls is the end of something longer."""
-    return links[0].message.role == "user" and bool(links[1:]) and _calls(links[-2].message)
-
-
-def _unanswered(calls: Message, results: Message) -> list[str]:
-    """The ids of calls that another message brings no result for."""
-    given = {block["tool_use_id"] for block in results.blocks if block["type"] == "tool_result"}
-    made = [block["id"] for block in calls.blocks if block["type"] == "tool_use"]
-    return [call for call in made if call not in given]
+    return links[0].message.role == "user" and bool(links[1:] and _calls(links[-2].message))
 
 
 _TRYING = "trying"
