@@ -57,29 +57,29 @@ class Answer:
     def hear(self, delta: Delta | WholeBlock) -> None:
         """An empty piece begins no block: the API refuses one that a client sends back."""
         match delta:
-            case TextDelta(place, piece):
-                self._add(place, {"type": "text"}, "text", piece)
-            case ThinkingDelta(place, piece):
-                self._add(place, {"type": "thinking"}, "thinking", piece)
-            case ThinkingSignature(place, piece):
-                self._add(place, {"type": "thinking", "thinking": ""}, "signature", piece)
-            case ToolInput(place, piece):
-                self._add(place, {}, "input", piece)
-            case ToolCall(place, id_, name):
+            case TextDelta(index, piece):
+                self._add(index, {"type": "text"}, "text", piece)
+            case ThinkingDelta(index, piece):
+                self._add(index, {"type": "thinking"}, "thinking", piece)
+            case ThinkingSignature(index, piece):
+                self._add(index, {"type": "thinking", "thinking": ""}, "signature", piece)
+            case ToolInput(index, piece):
+                self._add(index, {}, "input", piece)
+            case ToolCall(index, id_, name):
                 call = {"type": "tool_use", "id": id_, "name": name}
-                self._blocks.setdefault(place, _Growing()).start = call
-            case RedactedThinking(place, data):
-                self._blocks[place] = _Growing({"type": "redacted_thinking", "data": data})
-            case WholeBlock(place, block):
-                self._blocks[place] = _Growing(block)
+                self._blocks.setdefault(index, _Growing()).start = call
+            case RedactedThinking(index, data):
+                self._blocks[index] = _Growing({"type": "redacted_thinking", "data": data})
+            case WholeBlock(index, block):
+                self._blocks[index] = _Growing(block)
             case Started():
                 self.started = delta
             case Finished():
                 self.finished = delta
 
-    def _add(self, place: int, start: Mapping[str, Any], name: str, piece: str) -> None:
+    def _add(self, index: int, start: Mapping[str, Any], name: str, piece: str) -> None:
         if piece:
-            growing = self._blocks.setdefault(place, _Growing(start))
+            growing = self._blocks.setdefault(index, _Growing(start))
             growing.pieces.setdefault(name, []).append(piece)
 
     @property
@@ -93,19 +93,19 @@ class Answer:
 
     @property
     def calls(self) -> tuple[Call, ...]:
-        return tuple(_call(place, block) for place, block in self._of("tool_use"))
+        return tuple(_call(index, block) for index, block in self._of("tool_use"))
 
-    def written(self, place: int) -> str:
+    def written(self, index: int) -> str:
         """The words of one block: said, thought, or the input of a call."""
-        block = self._blocks.get(place, _Growing())
+        block = self._blocks.get(index, _Growing())
         return block.text(_WORDS.get(block.start.get("type", ""), ""))
 
     def blocks(self, read_input: Callable[[Call], Any]) -> dict[int, Block]:
-        """All blocks by their places, in order. What a call's input is, each API says its own
+        """All blocks by their indexes, in order. What a call's input is, each API says its own
         way."""
         return {
-            place: _whole(place, block, read_input)
-            for place, block in sorted(self._blocks.items())
+            index: _whole(index, block, read_input)
+            for index, block in sorted(self._blocks.items())
             if "type" in block.start  # pieces of a call that nobody has begun are none
         }
 
@@ -113,13 +113,13 @@ class Answer:
         return (it for it in sorted(self._blocks.items()) if it[1].start.get("type") == kind)
 
 
-def _call(place: int, block: _Growing) -> Call:
-    return Call(place, block.start["id"], block.start["name"], block.text("input"))
+def _call(index: int, block: _Growing) -> Call:
+    return Call(index, block.start["id"], block.start["name"], block.text("input"))
 
 
-def _whole(place: int, block: _Growing, read_input: Callable[[Call], Any]) -> Block:
+def _whole(index: int, block: _Growing, read_input: Callable[[Call], Any]) -> Block:
     grown: dict[str, Any] = {name: block.text(name) for name in block.pieces}
     if block.start["type"] == "tool_use" and ("input" in grown or "input" not in block.start):
-        grown["input"] = read_input(_call(place, block))
+        grown["input"] = read_input(_call(index, block))
     # Its pieces are those of its kind: `hear` has begun it.
     return cast("Block", {**block.start, **grown})

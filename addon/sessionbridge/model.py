@@ -233,7 +233,7 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class TurnRequest:
     """One request, whatever API it came by.
 
     `model` is the name the client wrote, and then the one to run. The answer ends before any of the

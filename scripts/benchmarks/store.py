@@ -201,7 +201,7 @@ def _answered(plan: Plan, session: str) -> Answered:
         started_at=time.time(),
         ttft_ms=300,
         duration_ms=900,
-        place={"cwd": "work", "config_dir": "config"},
+        location={"cwd": "work", "config_dir": "config"},
     )
 
 

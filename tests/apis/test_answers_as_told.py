@@ -30,7 +30,7 @@ from sessionbridge.model import (
     Started,
     TextDelta,
     Thinking,
-    Turn,
+    TurnRequest,
     Usage,
 )
 from tests.claude.test_claude_answer import block, event, finished, read, result, said, start, text
@@ -78,7 +78,7 @@ def sent(
     thinking: Thinking | None = None,
 ) -> list[bytes]:
     parameters = Parameters(thinking=thinking)
-    encoder = SHAPES[api].encoder(Turn("m", "", (), stream, parameters, include_usage=True))
+    encoder = SHAPES[api].encoder(TurnRequest("m", "", (), stream, parameters, include_usage=True))
     return [*map(encoder.delta, [STARTED, *deltas]), encoder.close(last)]
 
 

@@ -11,7 +11,14 @@ import pytest
 
 from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock, Turn
+from sessionbridge.model import (
+    Block,
+    Message,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    TurnRequest,
+)
 from tests.support.recordings import without_notes
 
 CAPTURED = Path(__file__).parent.parent / "captured"
@@ -42,7 +49,7 @@ def result(content: Any, **more: Any) -> ToolResultBlock:
     return {"type": "tool_result", "tool_use_id": "toolu_1", "content": content, **more}
 
 
-def parse(*messages: dict[str, Any], **fields: Any) -> Turn:
+def parse(*messages: dict[str, Any], **fields: Any) -> TurnRequest:
     return SHAPE.parse(body(*messages, **fields))
 
 

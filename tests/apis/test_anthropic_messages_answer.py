@@ -25,7 +25,7 @@ from sessionbridge.model import (
     Started,
     TextDelta,
     Thinking,
-    Turn,
+    TurnRequest,
     Usage,
 )
 from tests.support.wire import wired
@@ -46,7 +46,7 @@ def text(words: str) -> dict[str, Any]:
 def encode(
     *said: Said, stream: bool, stop_reason: str = "end_turn", thinking: Thinking | None = None
 ) -> list[bytes]:
-    encoder = SHAPE.encoder(Turn("m", "", (), stream, Parameters(thinking=thinking)))
+    encoder = SHAPE.encoder(TurnRequest("m", "", (), stream, Parameters(thinking=thinking)))
     sent = [encoder.delta(STARTED), *map(encoder.delta, said)]
     return [*sent, encoder.ping(), encoder.close(finished(stop_reason))]
 
@@ -164,7 +164,7 @@ def test_a_stream_that_ends_early_has_no_stop_reason() -> None:
 
 @pytest.mark.parametrize("texts", [[], [TextDelta(0, "Hello")]])
 def test_an_error_within_the_stream_is_an_error_of_the_client(texts: list[TextDelta]) -> None:
-    encoder = SHAPE.encoder(Turn("m", "", (), stream=True))
+    encoder = SHAPE.encoder(TurnRequest("m", "", (), stream=True))
     sent = [encoder.delta(STARTED), *map(encoder.delta, texts)]
     with pytest.raises(anthropic.APIStatusError) as caught:
         follow([*sent, encoder.error(ApiFailed(529, "The API is busy; try later."))])

@@ -21,7 +21,7 @@ from sessionbridge.model import (
     ThinkingSignature,
     ToolCall,
     ToolInput,
-    Turn,
+    TurnRequest,
     Usage,
 )
 from tests.apis.test_anthropic_messages_answer import SHAPE, STARTED, ask, encode, follow, split
@@ -71,7 +71,7 @@ def test_calls_and_thoughts_are_blocks_of_their_own() -> None:
 
 def test_thoughts_are_shown_to_those_who_asked() -> None:
     assert content(*THOUGHT, *CALLS, thinking=None) == SHOWN_CALLS
-    stream = SHAPE.encoder(Turn("m", "", (), stream=True))
+    stream = SHAPE.encoder(TurnRequest("m", "", (), stream=True))
     assert b"".join(map(stream.delta, THOUGHT)) == b""
 
 
@@ -158,7 +158,7 @@ def test_half_a_character_in_an_input_is_told_as_the_model_wrote_it() -> None:
 
 def test_the_stop_sequence_is_told() -> None:
     end = Finished("sid", (None,), "stop_sequence", Usage(), None, stop_sequence="END")
-    document = SHAPE.encoder(Turn("m", "", (), stream=False))
+    document = SHAPE.encoder(TurnRequest("m", "", (), stream=False))
     document.delta(STARTED)
     told = json.loads(document.close(end))
     assert (told["stop_reason"], told["stop_sequence"]) == ("stop_sequence", "END")

@@ -9,7 +9,7 @@ import pytest
 
 from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message, Parameters, Thinking, Tool, Turn
+from sessionbridge.model import Message, Parameters, Thinking, Tool, TurnRequest
 
 SHAPE = MessagesShape()
 HI = {"role": "user", "content": "Hi"}
@@ -21,7 +21,7 @@ FORMAT = {"type": "json_schema", "schema": SCHEMA}
 TOOL = {"name": "double", "input_schema": SCHEMA}
 
 
-def parse(*messages: dict[str, Any], **fields: Any) -> Turn:
+def parse(*messages: dict[str, Any], **fields: Any) -> TurnRequest:
     request = {"model": "m", "max_tokens": 2000, "messages": [*(messages or [HI])], **fields}
     return SHAPE.parse(json.dumps(request).encode())
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.model import Turn
+from sessionbridge.model import TurnRequest
 
 Said = tuple[str, str]
 RULE, MORE = ("system", "Rule."), ("system", "More.")
@@ -36,7 +36,7 @@ PLACED: dict[str, tuple[list[Said], str, list[Said]]] = {
 }
 
 
-def parse(name: str, told: list[Said], **fields: Any) -> Turn:
+def parse(name: str, told: list[Said], **fields: Any) -> TurnRequest:
     role = "developer" if name == "responses" else "system"
     spoken = [{"role": role if who == "system" else who, "content": words} for who, words in told]
     place = "input" if name == "responses" else "messages"

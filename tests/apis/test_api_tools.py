@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Block, Turn
+from sessionbridge.model import Block, TurnRequest
 
 Said = tuple[str, ...]
 """Who speaks and the words, or `calls` or `results` and their ids."""
@@ -70,7 +70,7 @@ UNCALLED = {
 }
 
 
-def parse(name: str, *told: Said, **fields: Any) -> Turn:
+def parse(name: str, *told: Said, **fields: Any) -> TurnRequest:
     messages = [message for kind, *words in told for message in WRITE[name](kind, tuple(words))]
     request = {"model": "m", "max_tokens": 9, "messages": messages or WRITE[name]("user", ("Hi",))}
     return SHAPES[name].parse(json.dumps(request | fields).encode())
@@ -83,7 +83,7 @@ def refusal(name: str, *told: Said, **fields: Any) -> BadRequest:
     return caught.value
 
 
-def ids(turn: Turn) -> list[str]:
+def ids(turn: TurnRequest) -> list[str]:
     return [block_id(b) for m in turn.messages for b in m.blocks if b["type"] != "text"]
 
 

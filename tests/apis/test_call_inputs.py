@@ -9,7 +9,16 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.model import Finished, Said, Started, TextDelta, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.model import (
+    Finished,
+    Said,
+    Started,
+    TextDelta,
+    ToolCall,
+    ToolInput,
+    TurnRequest,
+    Usage,
+)
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.turns.exchange import Outcome
 
@@ -65,7 +74,7 @@ def sent_back(kind: str, document: Any) -> list[Any]:
 @pytest.mark.parametrize("stop", ["tool_use", "max_tokens"])
 def test_what_is_kept_is_what_comes_back(kind: str, written: str, stop: str) -> None:
     shape = SHAPES[kind.partition(" ")[0]]
-    turn: Turn = shape.parse(request(kind))
+    turn: TurnRequest = shape.parse(request(kind))
     deltas: list[Said | Finished] = [
         Started("msg_1", "claude-x", Usage()),
         TextDelta(0, "Let me see."),

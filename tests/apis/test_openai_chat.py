@@ -11,7 +11,14 @@ import pytest
 
 from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Block, Message, TextBlock, ToolResultBlock, ToolUseBlock, Turn
+from sessionbridge.model import (
+    Block,
+    Message,
+    TextBlock,
+    ToolResultBlock,
+    ToolUseBlock,
+    TurnRequest,
+)
 from tests.support.recordings import without_notes
 
 CAPTURED = Path(__file__).parent.parent / "captured"
@@ -19,7 +26,7 @@ SHAPE = ChatShape()
 HI = {"role": "user", "content": "Hi"}
 
 
-def parse(*messages: dict[str, Any], **fields: Any) -> Turn:
+def parse(*messages: dict[str, Any], **fields: Any) -> TurnRequest:
     return SHAPE.parse(json.dumps({"model": "m", "messages": messages, **fields}).encode())
 
 

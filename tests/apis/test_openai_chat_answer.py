@@ -12,12 +12,12 @@ from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import ApiFailed
-from sessionbridge.model import Finished, Said, Started, TextDelta, Turn, Usage
+from sessionbridge.model import Finished, Said, Started, TextDelta, TurnRequest, Usage
 from tests.support.wire import wired
 
 SHAPE = ChatShape(clock=lambda: 1234.9)
 STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
-ASKED = Turn("m", "", (), stream=False)
+ASKED = TurnRequest("m", "", (), stream=False)
 USAGE = {
     "prompt_tokens": 63,
     "completion_tokens": 7,
@@ -36,7 +36,7 @@ def encode(
     stream: bool,
     usage: bool = False,
     stop_reason: str = "end_turn",
-    asked: Turn = ASKED,
+    asked: TurnRequest = ASKED,
 ) -> list[bytes]:
     encoder = SHAPE.encoder(replace(asked, stream=stream, include_usage=usage))
     sent = [encoder.delta(STARTED), *map(encoder.delta, said)]
@@ -152,7 +152,7 @@ def test_the_chunks_are_those_of_the_reference(usage: bool) -> None:
 
 
 def test_a_ping_is_a_comment() -> None:
-    assert SHAPE.encoder(Turn("m", "", (), stream=True)).ping() == b": ping\n\n"
+    assert SHAPE.encoder(TurnRequest("m", "", (), stream=True)).ping() == b": ping\n\n"
 
 
 def test_a_stream_that_ends_early_has_no_finish_reason() -> None:
@@ -168,7 +168,7 @@ def test_a_stream_that_ends_early_has_no_finish_reason() -> None:
 
 @pytest.mark.parametrize("texts", [[], [TextDelta(0, "Hello")]])
 def test_an_error_within_the_stream_is_an_error_of_the_client(texts: list[TextDelta]) -> None:
-    encoder = SHAPE.encoder(Turn("m", "", (), stream=True))
+    encoder = SHAPE.encoder(TurnRequest("m", "", (), stream=True))
     sent = [encoder.delta(STARTED), *map(encoder.delta, texts)]
     with pytest.raises(openai.APIError, match="The API is busy") as caught:
         follow([*sent, encoder.error(ApiFailed(529, "The API is busy; try later."))])

@@ -20,7 +20,7 @@ from sessionbridge.model import (
     ThinkingSignature,
     ToolCall,
     ToolInput,
-    Turn,
+    TurnRequest,
 )
 from tests.apis.test_openai_chat_answer import ASKED, SHAPE, ask, chunks_of, encode, follow
 
@@ -56,14 +56,14 @@ SHOWN = [
 ]
 
 
-def choice(*said: Said, asked: Turn = ASKED) -> Any:
+def choice(*said: Said, asked: TurnRequest = ASKED) -> Any:
     sent = b"".join(encode(*said, stream=False, stop_reason="tool_use", asked=asked))
     ChatCompletion.model_validate_json(sent)
     (found,) = json.loads(sent)["choices"]
     return found
 
 
-def deltas(*said: Said, asked: Turn = ASKED) -> list[tuple[dict[str, Any], str | None]]:
+def deltas(*said: Said, asked: TurnRequest = ASKED) -> list[tuple[dict[str, Any], str | None]]:
     chunks = chunks_of(encode(*said, stream=True, stop_reason="tool_use", asked=asked))
     for chunk in chunks:
         ChatCompletionChunk.model_validate(chunk)
@@ -124,7 +124,7 @@ def test_two_calls_cannot_be_told_the_older_way() -> None:
 @pytest.mark.parametrize("asked", [ASKED, OLDER], ids=["tools", "functions"])
 @pytest.mark.parametrize("said", [CALL, BARE, [*THOUGHT, TextDelta(2, "So:"), *CALL]], ids=str)
 def test_the_stream_folded_by_the_official_client_is_the_document(
-    said: list[Said], asked: Turn
+    said: list[Said], asked: TurnRequest
 ) -> None:
     document = told(ask(encode(*said, stream=False, stop_reason="tool_use", asked=asked)))
     sent = encode(*said, stream=True, usage=True, stop_reason="tool_use", asked=asked)

@@ -10,7 +10,16 @@ from openai.types.chat import ChatCompletion
 
 from sessionbridge.apis.common import free_text
 from sessionbridge.apis.openai_chat.request import ChatShape
-from sessionbridge.model import Finished, Said, Started, Tool, ToolCall, ToolInput, Turn, Usage
+from sessionbridge.model import (
+    Finished,
+    Said,
+    Started,
+    Tool,
+    ToolCall,
+    ToolInput,
+    TurnRequest,
+    Usage,
+)
 
 SHAPE = ChatShape(clock=lambda: 1.0)
 GRAMMAR = {"type": "grammar", "grammar": {"syntax": "lark", "definition": "start: 'x'"}}
@@ -19,7 +28,7 @@ LOOK = {"type": "function", "function": {"name": "look", "parameters": {"type": 
 HI = {"role": "user", "content": "Hi"}
 
 
-def parse(*messages: Any, **fields: Any) -> Turn:
+def parse(*messages: Any, **fields: Any) -> TurnRequest:
     request = {"model": "m", "messages": list(messages) or [HI], **fields}
     return SHAPE.parse(json.dumps(request).encode())
 

@@ -9,7 +9,7 @@ import pytest
 
 from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Parameters, Thinking, Tool, Turn
+from sessionbridge.model import Parameters, Thinking, Tool, TurnRequest
 
 SHAPE = ChatShape()
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -23,7 +23,7 @@ def tool(function: dict[str, Any], **more: Any) -> dict[str, Any]:
     return {"type": "function", "function": function, **more}
 
 
-def parse(**fields: Any) -> Turn:
+def parse(**fields: Any) -> TurnRequest:
     request = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], **fields}
     return SHAPE.parse(json.dumps(request).encode())
 

@@ -19,7 +19,7 @@ from sessionbridge.model import (
     ThinkingSignature,
     ToolCall,
     ToolInput,
-    Turn,
+    TurnRequest,
 )
 from tests.apis.test_openai_chat_answer import ask, chunks_of, encode, follow
 
@@ -41,7 +41,7 @@ ANSWERS: dict[str, list[Said]] = {
 }
 
 
-def asking(**fields: Any) -> Turn:
+def asking(**fields: Any) -> TurnRequest:
     return ChatShape().parse(json.dumps({"model": "m", "messages": [HI], **fields}).encode())
 
 

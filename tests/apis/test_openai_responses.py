@@ -11,14 +11,14 @@ import pytest
 
 from sessionbridge.apis.openai_responses.request import ResponsesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Message, Parameters, TextBlock, Thinking, Turn
+from sessionbridge.model import Message, Parameters, TextBlock, Thinking, TurnRequest
 
 CAPTURED = Path(__file__).parent.parent / "captured"
 SHAPE = ResponsesShape()
 HI = {"role": "user", "content": "Hi"}
 
 
-def parse(*items: Any, **fields: Any) -> Turn:
+def parse(*items: Any, **fields: Any) -> TurnRequest:
     return SHAPE.parse(json.dumps({"model": "m", "input": items, **fields}).encode())
 
 
@@ -129,7 +129,7 @@ def test_tools_that_were_called_come_back_as_one_message_each_way() -> None:
 
 def test_a_string_is_a_message_of_the_user() -> None:
     turn = SHAPE.parse(b'{"model": "m", "input": "Hi"}')
-    assert turn == Turn(
+    assert turn == TurnRequest(
         "m", "", (Message("user", (text("Hi"),)),), stream=False, echo={}, store=True
     )
 

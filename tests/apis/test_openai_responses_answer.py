@@ -26,7 +26,7 @@ from sessionbridge.model import (
     ToolCall,
     ToolInput,
     ToolUseBlock,
-    Turn,
+    TurnRequest,
     Usage,
 )
 
@@ -93,14 +93,14 @@ def finished(stop_reason: str = "end_turn") -> Finished:
     return Finished("sid", ("e1",), stop_reason, Usage(11, 7, 21, 31), None)
 
 
-def asked(*, stream: bool, display: Any = "summarized", **echo: Any) -> Turn:
+def asked(*, stream: bool, display: Any = "summarized", **echo: Any) -> TurnRequest:
     thinking = Thinking(display=display) if display else None
     parameters = Parameters(tools=OFFERED, thinking=thinking)
     echo = {"tools": TOOLS, **echo}
-    return Turn("m", "", (), stream, parameters=parameters, echo=echo)
+    return TurnRequest("m", "", (), stream, parameters=parameters, echo=echo)
 
 
-def encode(turn: Turn, *deltas: Said, stop_reason: str = "end_turn") -> list[bytes]:
+def encode(turn: TurnRequest, *deltas: Said, stop_reason: str = "end_turn") -> list[bytes]:
     encoder = SHAPE.encoder(turn)
     sent = [encoder.delta(delta) for delta in (STARTED, *deltas)]
     return [*sent, encoder.ping(), encoder.close(finished(stop_reason))]

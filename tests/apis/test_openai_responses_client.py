@@ -15,7 +15,7 @@ from openai.types.responses import (
 from pydantic import BaseModel
 
 from sessionbridge.errors import ApiFailed
-from sessionbridge.model import Said, TextDelta, ThinkingDelta, ToolCall, ToolInput, Turn
+from sessionbridge.model import Said, TextDelta, ThinkingDelta, ToolCall, ToolInput, TurnRequest
 from tests.apis.test_openai_chat_answer import client
 from tests.apis.test_openai_responses_answer import SHAPE, STARTED, asked, encode
 
@@ -129,7 +129,7 @@ def test_a_stream_that_ends_early_has_no_response() -> None:
 
 @pytest.mark.parametrize("deltas", [[], [STARTED], [STARTED, TextDelta(0, "Hello")]])
 def test_an_error_within_the_stream_is_an_error_of_the_client(deltas: list[Said]) -> None:
-    encoder = SHAPE.encoder(Turn("m", "", (), stream=True))
+    encoder = SHAPE.encoder(TurnRequest("m", "", (), stream=True))
     sent = [*map(encoder.delta, deltas), encoder.ping()]
     sent.append(encoder.error(ApiFailed(529, "The API is busy; try later.")))
     for read in (follow, fold):

@@ -9,7 +9,7 @@ import pytest
 
 from sessionbridge.apis.openai_responses.request import ResponsesShape
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Tool, Turn
+from sessionbridge.model import Tool, TurnRequest
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 EMPTY = {"type": "object", "properties": {}}
@@ -28,7 +28,7 @@ def allowed(mode: str, *names: str) -> dict[str, Any]:
     return {"type": "allowed_tools", "mode": mode, "tools": tools}
 
 
-def parse(*tools: Any, **fields: Any) -> Turn:
+def parse(*tools: Any, **fields: Any) -> TurnRequest:
     request = {"model": "m", "input": "Hi", "tools": tools, **fields}
     return ResponsesShape().parse(json.dumps(request).encode())
 

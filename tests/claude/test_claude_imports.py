@@ -100,7 +100,7 @@ def written(path: Path) -> list[dict[str, Any]]:
 def test_each_entry_names_the_one_before_it(tmp_path: Path) -> None:
     half = say("half a \ud800 pair\u2028")
     path = tmp_path / "session.jsonl"
-    entries, tip = imports.write(imports.Place(path, Path("/work"), "x"), (half, *FEW))
+    entries, tip = imports.write(imports.TranscriptFile(path, Path("/work"), "x"), (half, *FEW))
     lines = written(path)
     assert [line["uuid"] for line in lines] == [*entries]
     assert [line["parentUuid"] for line in lines] == [None, *entries[:-1]]
@@ -130,7 +130,7 @@ def test_notes_follow_the_first_message(
     tmp_path: Path, messages: tuple[Message, ...], types: list[str]
 ) -> None:
     path = tmp_path / "session.jsonl"
-    entries, tip = imports.write(imports.Place(path, tmp_path, "x"), messages, [NOTE])
+    entries, tip = imports.write(imports.TranscriptFile(path, tmp_path, "x"), messages, [NOTE])
     lines = written(path)
     assert [line["type"] for line in lines] == types
     assert [line["parentUuid"] for line in lines[1:]] == [line["uuid"] for line in lines[:-1]]
@@ -146,7 +146,7 @@ def test_with_notes_a_file_can_hold_the_first_message_alone() -> None:
 
 
 def test_the_file_is_whole_and_its_owners_only(tmp_path: Path) -> None:
-    place = imports.Place(tmp_path / "projects" / "slug" / "session.jsonl", tmp_path, "x")
+    place = imports.TranscriptFile(tmp_path / "projects" / "slug" / "session.jsonl", tmp_path, "x")
     for _ in range(2):
         entries = imports.write(place, FEW).entries
     assert [line["uuid"] for line in written(place.path)] == list(entries)
@@ -274,7 +274,7 @@ async def test_an_answer_that_breaks_off_is_not_asked_for_again(
 
 
 def _entries(dispatcher: ClaudeDispatcher, answer: Answer) -> list[str]:
-    place = {name: Path(path) for name, path in dispatcher.place.items()}
+    place = {name: Path(path) for name, path in dispatcher.location.items()}
     path = transcript_path(place["config_dir"], place["cwd"], answer.session_id)
     lines = path.read_text().splitlines()
     return [entry for line in lines if (entry := json.loads(line).get("uuid"))]

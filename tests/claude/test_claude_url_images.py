@@ -202,7 +202,7 @@ async def test_what_cannot_be_fetched_costs_no_process(fake: ClaudeDispatcher, w
     wanted = job(Message("user", (by_url(web.url("/none.png")),)))
     with pytest.raises(BadRequest, match="status 404"):
         await answer(fake, wanted)
-    assert "cli_version" not in fake.place, "a CLI was started"
+    assert "cli_version" not in fake.location, "a CLI was started"
     assert len(web.heads) == 1
 
 

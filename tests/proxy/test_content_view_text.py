@@ -10,8 +10,8 @@ import pytest
 from sessionbridge.model import Block, Message
 from sessionbridge.proxy import flow_notes
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.traffic.conversation_text import conversation, joined
 from sessionbridge.traffic.reading import api_of, read
+from sessionbridge.traffic.text import conversation, joined
 from tests.support.content_view_fixtures import (
     flow_of,
     messages_body,

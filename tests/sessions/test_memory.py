@@ -75,7 +75,7 @@ def answered(plan: Plan, text: str, session: str, *entries: str) -> Answered:
         started_at=1.0,
         ttft_ms=1,
         duration_ms=2,
-        place={"cwd": "work"},
+        location={"cwd": "work"},
     )
 
 

@@ -58,7 +58,7 @@ class ScriptedDispatcher:
     or a message that calls tools: `waiting_for_tools` are the sessions whose process waits then."""
 
     def __init__(self, answer: Callable[[Conversation], str | Message] = numbered) -> None:
-        self.place = {"cwd": "work", "config_dir": "config"}
+        self.location = {"cwd": "work", "config_dir": "config"}
         self.answer = answer
         self.jobs: list[Job] = []
         self.seen: list[Conversation] = []

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.claude.cli.live_process import LiveProcess, Outcome
+from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
 from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.pool.pool import Keep, Pool
@@ -111,10 +111,10 @@ async def begin(pool: Pool, live: LiveProcess, job: Job | None = None) -> None:
     assert await pool.acquire(job, "new") is live
 
 
-def done(live: LiveProcess) -> Outcome:
+def done(live: LiveProcess) -> TurnEnd:
     """Its turn has ended well."""
     end = Finished(live.session_id, (live.tip,), "end_turn", Usage(), 0.0)
-    return Outcome(end, None, holds_it=True, goes_on=True)
+    return TurnEnd(end, None, holds_it=True, goes_on=True)
 
 
 async def a_turn(pool: Pool, live: LiveProcess) -> None:

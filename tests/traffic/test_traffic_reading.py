@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sessionbridge.apis import SHAPES
 from sessionbridge.model import TextDelta, Usage, parts_of
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.traffic.conversation_text import conversation, folded
 from sessionbridge.traffic.reading import Reading, api_of, read
+from sessionbridge.traffic.text import conversation, folded
 from tests.apis.test_api_shapes import ERRORS
 from tests.support.recordings import without_notes
 from tests.support.spoken import Way, assistant, calls, image, result, text, user

@@ -12,7 +12,7 @@ import pytest
 
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.claude.transcript.instructions import instructions_path, keep, kept
-from sessionbridge.model import Block, Message, Origin, Turn
+from sessionbridge.model import Block, Message, Origin, TurnRequest
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
 from tests.support.bridge_fixtures import (
     CLIENT_HELD,
@@ -30,11 +30,11 @@ from tests.support.scripted_dispatcher import numbered
 __all__ = ["house"]
 
 
-def turn(system: str, *items: str, previous: str | None = None) -> Turn:
-    return Turn("m", system, (), stream=False, previous=previous, items=items)
+def turn(system: str, *items: str, previous: str | None = None) -> TurnRequest:
+    return TurnRequest("m", system, (), stream=False, previous=previous, items=items)
 
 
-CHAINED: dict[str, tuple[Turn, tuple[str, ...], str, tuple[str, ...]]] = {
+CHAINED: dict[str, tuple[TurnRequest, tuple[str, ...], str, tuple[str, ...]]] = {
     "nothing earlier": (turn("Now.\n\n"), (), "Now.\n\n", ()),
     "only earlier": (turn(""), ("A", "B"), "A\n\nB", ("A", "B")),
     "instructions of this request come first": (turn("Now."), ("A",), "Now.\n\nA", ("A",)),
@@ -52,7 +52,7 @@ CHAINED: dict[str, tuple[Turn, tuple[str, ...], str, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("asked, earlier, system, items", CHAINED.values(), ids=CHAINED)
 def test_items_add_to_those_that_hold(
-    asked: Turn, earlier: tuple[str, ...], system: str, items: tuple[str, ...]
+    asked: TurnRequest, earlier: tuple[str, ...], system: str, items: tuple[str, ...]
 ) -> None:
     told = with_earlier(asked, earlier)
     assert told.system == system
@@ -61,7 +61,7 @@ def test_items_add_to_those_that_hold(
 
 @pytest.mark.parametrize("system, told", [("", "Be kind."), ("Be rude.", "Be rude.")])
 def test_a_system_prompt_takes_the_place_of_the_one_before(system: str, told: str) -> None:
-    asked = with_earlier(Turn("m", system, (), stream=False), ("Be kind.",))
+    asked = with_earlier(TurnRequest("m", system, (), stream=False), ("Be kind.",))
     assert (asked.system, of_conversation(asked)) == (told, (told,))
 
 

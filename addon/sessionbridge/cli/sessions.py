@@ -12,9 +12,9 @@ from rich.progress import track
 
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.ages import age
-from sessionbridge.cli.conversation import document, title, tree
 from sessionbridge.cli.housekeeping import Forgotten
 from sessionbridge.cli.ordered import OrderedGroup
+from sessionbridge.cli.session_views import document, title, tree
 from sessionbridge.cli.tables import (
     SUM_HEADINGS,
     console,

@@ -19,12 +19,12 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from sessionbridge.dashboard import documents
-from sessionbridge.dashboard.conversation import Kept, conversation
 from sessionbridge.dashboard.metrics import Errors, exposition
+from sessionbridge.dashboard.session_page import Kept, conversation
 from sessionbridge.dashboard.state import State
 from sessionbridge.errors import BadRequest, NotFound, presentable
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.planning.memory import Said
+from sessionbridge.sessions.planning.memory import ReadMessages
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 
@@ -85,7 +85,7 @@ class Dashboard:
         self,
         reports: StoreThread | None,
         state: Callable[[], State],
-        said: Said,
+        said: ReadMessages,
         errors: Errors,
     ) -> None:
         self._reports = reports

@@ -12,8 +12,8 @@ from sessionbridge.apis.common.json_values import count, fields, items, words
 from sessionbridge.model import Message, Usage
 from sessionbridge.proxy.reasons import explained
 from sessionbridge.sessions.store.ledger import PASSED
-from sessionbridge.traffic.conversation_text import conversation, folded, heading, joined
 from sessionbridge.traffic.reading import Reading
+from sessionbridge.traffic.text import conversation, folded, heading, joined
 
 Notes = Mapping[str, object]
 

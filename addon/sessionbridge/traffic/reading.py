@@ -12,7 +12,7 @@ from typing import NamedTuple
 from sessionbridge.addresses import plain_path
 from sessionbridge.apis.anthropic_messages import reading as anthropic_messages
 from sessionbridge.apis.common.json_values import Fields, fields, load
-from sessionbridge.apis.common.reading import Asked, Told, Unread
+from sessionbridge.apis.common.reading import AnswerRead, RequestRead, Unread
 from sessionbridge.apis.openai_chat import reading as openai_chat
 from sessionbridge.apis.openai_responses import reading as openai_responses
 from sessionbridge.model import Block, Message, Usage
@@ -43,9 +43,9 @@ class Reading:
 
 class _Api(NamedTuple):
     path: str
-    request: Callable[[Fields, Unread], Asked]
-    document: Callable[[Fields, Unread], Told]
-    stream: Callable[[Iterable[Fields], Unread], Told]
+    request: Callable[[Fields, Unread], RequestRead]
+    document: Callable[[Fields, Unread], AnswerRead]
+    stream: Callable[[Iterable[Fields], Unread], AnswerRead]
 
 
 _APIS = {
@@ -67,7 +67,7 @@ def api_of(path: str) -> str | None:
 def read(api: str, request: bytes | None, response: bytes | None, content_type: str) -> Reading:
     """`content_type` is the response's. An `api` that is none of the three reads nothing."""
     unread = Unread()
-    asked, told = Asked("", "", (), ()), Told()
+    asked, told = RequestRead("", "", (), ()), AnswerRead()
     if known := _APIS.get(api):
         asked = known.request(_request(request, unread), unread)
         told = _answer(known, response, content_type, unread)
@@ -92,15 +92,15 @@ def _request(body: bytes | None, unread: Unread) -> Fields:
     return value
 
 
-def _answer(api: _Api, body: bytes | None, content_type: str, unread: Unread) -> Told:
+def _answer(api: _Api, body: bytes | None, content_type: str, unread: Unread) -> AnswerRead:
     if not body:
-        return Told()
+        return AnswerRead()
     if is_stream(body):
         return api.stream(_values(body, unread), unread)
     value = fields(load(body))
     if not value:
         unread.note(f"the answer: no JSON object ({content_type or 'of no content type'})")
-        return Told()
+        return AnswerRead()
     return api.document(value, unread)
 
 

@@ -3,7 +3,7 @@
 A turn waits up to twice: for its session, then for a slot. From the first of these waits until it
 runs it counts against the queue, and only before the first can it be refused; a turn that need not
 wait is not refused however full the queue is. Slots are given in order of arrival. A turn that ends
-while it waits, because its client has left, gives its place to others at once.
+while it waits, because its client has left, gives its ticket to others at once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Admission:
         self._concurrency = concurrency
         self._queue = queue
         self._slots = asyncio.Semaphore(concurrency)
-        self._waiting: set[Place] = set()
-        self._running: set[Place] = set()
+        self._waiting: set[Ticket] = set()
+        self._running: set[Ticket] = set()
 
     @property
     def running_now(self) -> int:
@@ -34,40 +34,40 @@ class Admission:
         return len(self._waiting)
 
     @contextmanager
-    def turn(self) -> Iterator[Place]:
+    def turn(self) -> Iterator[Ticket]:
         """From a turn's arrival to its end."""
-        place = Place(self)
+        ticket = Ticket(self)
         try:
-            yield place
+            yield ticket
         finally:
-            self._waiting.discard(place)
+            self._waiting.discard(ticket)
 
-    def _queue_up(self, place: Place) -> None:
-        if place not in self._waiting and len(self._waiting) >= self._queue:
+    def _queue_up(self, ticket: Ticket) -> None:
+        if ticket not in self._waiting and len(self._waiting) >= self._queue:
             raise Overloaded(
                 f"The bridge is busy (turns running: {self.running_now} of {self._concurrency}, "
                 f"waiting: {self.waiting_now} of {self._queue}); try again later, or raise "
                 "sessionbridge_concurrency or sessionbridge_queue."
             )
-        self._waiting.add(place)
+        self._waiting.add(ticket)
 
     @asynccontextmanager
-    async def _slot(self, place: Place) -> AsyncIterator[None]:
+    async def _slot(self, ticket: Ticket) -> AsyncIterator[None]:
         if self._slots.locked():
-            self._queue_up(place)
+            self._queue_up(ticket)
         try:
             await self._slots.acquire()
         finally:
-            self._waiting.discard(place)
-        self._running.add(place)
+            self._waiting.discard(ticket)
+        self._running.add(ticket)
         try:
             yield
         finally:
-            self._running.discard(place)
+            self._running.discard(ticket)
             self._slots.release()
 
 
-class Place:
+class Ticket:
     """What a turn that is inside may ask for."""
 
     def __init__(self, admission: Admission) -> None:

@@ -29,7 +29,7 @@ from sessionbridge.errors import (
     StoreUnavailable,
     presentable,
 )
-from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point, Turn
+from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point, TurnRequest
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
@@ -37,7 +37,7 @@ from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
-from sessionbridge.turns.admission import Admission, Place
+from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.request_body import Reader, Spoken
 from sessionbridge.turns.response_headers import error_headers, headers
@@ -100,7 +100,7 @@ class Bridge:
                 yield Chunk(shape.error_body(failure), last=True)
 
     async def _answer(
-        self, turn: Turn, spoken: Spoken, exchange: Exchange
+        self, turn: TurnRequest, spoken: Spoken, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         exchange.outcome.ignored = turn.ignored
         memory = await self._memory(turn, spoken, exchange)
@@ -126,12 +126,12 @@ class Bridge:
     async def _admitted(self, memory: Memory) -> AsyncIterator[Plan]:
         """The plan, once it is this turn's turn in its session, and there is a place for it."""
         limit = self._limits.first
-        with self._admission.turn() as place:
+        with self._admission.turn() as ticket:
             async with AsyncExitStack() as held:
                 try:
                     async with asyncio.timeout(limit):
-                        plan = await held.enter_async_context(self._planned(memory, place))
-                        await held.enter_async_context(place.slot())
+                        plan = await held.enter_async_context(self._planned(memory, ticket))
+                        await held.enter_async_context(ticket.slot())
                 except TimeoutError as error:
                     raise Overloaded(
                         f"This turn has waited {limit:g} s for others to end; try again later."
@@ -139,19 +139,19 @@ class Bridge:
                 yield plan
 
     @asynccontextmanager
-    async def _planned(self, memory: Memory, place: Place) -> AsyncIterator[Plan]:
+    async def _planned(self, memory: Memory, ticket: Ticket) -> AsyncIterator[Plan]:
         """A plan together with the lock it needs, which only the plan can tell. Another process may
         have changed what it rests on before the lock was had, so it is planned once more."""
         plan = await memory.plan()
         while (lock := memory.lock) is not None:
-            async with self._locks.hold(lock, place.queue_up):
+            async with self._locks.hold(lock, ticket.queue_up):
                 plan = await memory.plan()
                 if memory.lock == lock:
                     yield plan
                     return
         yield plan
 
-    async def _memory(self, turn: Turn, spoken: Spoken, exchange: Exchange) -> Memory:
+    async def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
         links = spoken.links
         if turn.previous is not None:
             return await self._chained(turn.previous, spoken, exchange)
@@ -185,7 +185,7 @@ class Bridge:
         return Chained(found, self._store, *asked, said=self._dispatcher.said)
 
     async def _turn(
-        self, turn: Turn, plan: Plan, memory: Memory, exchange: Exchange
+        self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         outcome = exchange.outcome
         outcome.plan = carried_out = plan
@@ -205,14 +205,14 @@ class Bridge:
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
                     await self._keep_instructions(turn, delta, memory)
-                    place = self._dispatcher.place
-                    answered = _answered(plan, carried_out, delta, exchange, place)
+                    location = self._dispatcher.location
+                    answered = _answered(plan, carried_out, delta, exchange, location)
                     outcome.committing = True
                     outcome.turn = await memory.commit(answered)
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
 
-    async def _instructed(self, turn: Turn, plan: Plan, memory: Memory) -> Turn:
+    async def _instructed(self, turn: TurnRequest, plan: Plan, memory: Memory) -> TurnRequest:
         """Under what the conversation was told earlier, where the request does not hold that."""
         if plan.base is None or not memory.holds:
             return turn
@@ -220,7 +220,9 @@ class Bridge:
             base = plan.base.internal_id, plan.base.entry_uuid
             return with_earlier(turn, await self._dispatcher.instructions(*base))
 
-    async def _keep_instructions(self, turn: Turn, finished: Finished, memory: Memory) -> None:
+    async def _keep_instructions(
+        self, turn: TurnRequest, finished: Finished, memory: Memory
+    ) -> None:
         """Before the turn is committed: whoever goes on from it is to find them."""
         tip = finished.tip
         if memory.kind != "session" or not (memory.holds or turn.store) or tip is None:
@@ -278,7 +280,7 @@ def _encoded(encoder: Encoder, delta: Delta | None, exchange: Exchange) -> bytes
         raise exchange.outcome.failure from error
 
 
-def _job(turn: Turn, plan: Plan, memory: Memory, patience: float) -> Job:
+def _job(turn: TurnRequest, plan: Plan, memory: Memory, patience: float) -> Job:
     resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
     return Job(
         plan=plan,
@@ -294,7 +296,11 @@ def _job(turn: Turn, plan: Plan, memory: Memory, patience: float) -> Job:
 
 
 def _answered(
-    plan: Plan, carried_out: Plan, finished: Finished, exchange: Exchange, place: Mapping[str, str]
+    plan: Plan,
+    carried_out: Plan,
+    finished: Finished,
+    exchange: Exchange,
+    location: Mapping[str, str],
 ) -> Answered:
     outcome = exchange.outcome
     return Answered(
@@ -310,5 +316,5 @@ def _answered(
         started_at=outcome.started_at,
         ttft_ms=outcome.ttft_ms,
         duration_ms=outcome.duration_ms,
-        place=place,
+        location=location,
     )

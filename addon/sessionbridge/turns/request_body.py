@@ -11,7 +11,7 @@ from sessionbridge.apis.common.shape import Shape
 from sessionbridge.claude.models import choice
 from sessionbridge.config import Settings
 from sessionbridge.errors import BadRequest
-from sessionbridge.model import Turn
+from sessionbridge.model import TurnRequest
 from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
@@ -34,7 +34,7 @@ class Reader:
         self._settings = settings
         self._references = references
 
-    async def read(self, shape: Shape, body: bytes) -> tuple[Turn, Spoken]:
+    async def read(self, shape: Shape, body: bytes) -> tuple[TurnRequest, Spoken]:
         """Raises `BadRequest` for what cannot be obeyed, and `ModelNotFound`."""
         large = len(body) > _LARGE_BODY
         turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
@@ -59,7 +59,7 @@ def _without_effect(name: str) -> BadRequest:
     )
 
 
-def _spoken(turn: Turn, model: str) -> Spoken:
+def _spoken(turn: TurnRequest, model: str) -> Spoken:
     """`model` is the client's own word for it."""
     links = chain(turn.messages)
     return Spoken(links, manner(turn.system, turn.parameters.tools, model, links))

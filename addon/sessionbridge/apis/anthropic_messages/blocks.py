@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, cast, get_args
 
 from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown
 from sessionbridge.apis.common.content import Part, parts, text_of, unknown
-from sessionbridge.apis.common.conversation import is_blank
+from sessionbridge.apis.common.messages import is_blank
 from sessionbridge.model import Block, Role, ServerResult, ToolResultBlock
 
 
@@ -105,7 +105,7 @@ RESULT_TYPES = (*PLAIN_TYPES, *TOLD_AS_JSON)
 _DROPPED = ("cache_control", "citations", "toolset_name")
 
 
-class Said(NamedTuple):
+class Converted(NamedTuple):
     """What a message becomes: blocks of its own role and, of results within an answer, the
     user's. `ignored` names what was left out."""
 
@@ -113,7 +113,7 @@ class Said(NamedTuple):
     ignored: set[str]
 
 
-def said(content: object, role: Role, field: str, *, thinking: bool) -> Said:
+def said(content: object, role: Role, field: str, *, thinking: bool) -> Converted:
     """The blocks of a message; those of thinking only where this request has `thinking` on."""
     known = USER_TYPES if role == "user" else ASSISTANT_TYPES
     found = list(parts(content, field))
@@ -134,7 +134,7 @@ def said(content: object, role: Role, field: str, *, thinking: bool) -> Said:
     told = _with_results_apart([part for part in kept if part not in given_up], role, results)
     # An answer that was cut while the model thought has said nothing.
     says = any(b["type"] not in THOUGHTS and not is_blank(b) for _, blocks in told for b in blocks)
-    return Said(told if says else [], ignored)
+    return Converted(told if says else [], ignored)
 
 
 def _results(found: list[Part]) -> set[str]:

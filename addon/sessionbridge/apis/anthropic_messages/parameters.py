@@ -61,7 +61,7 @@ class _OutputConfig(Fields):
     format: _Format | None = None
 
 
-class Asked(Fields):
+class ParameterFields(Fields):
     """The fields of a request that are read here."""
 
     max_tokens: Annotated[int, Field(ge=1)]
@@ -73,7 +73,7 @@ class Asked(Fields):
     stop_sequences: list[NotBlank] | None = None
 
 
-def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
+def parameters(asked: ParameterFields) -> tuple[Parameters, set[str]]:
     """The parameters, and the names of those without effect."""
     given = list(_given(asked))
     tools = [Tool(tool.name, tool.description or "", tool.input_schema) for tool in given]
@@ -92,7 +92,7 @@ def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
     return answer, ignored.union(*(_extras(tool, "tools.") for tool in given))
 
 
-def _given(asked: Asked) -> Iterator[_Tool]:
+def _given(asked: ParameterFields) -> Iterator[_Tool]:
     for index, value in enumerate(asked.tools or []):
         field = f"tools.{index}"
         if _is_the_clients(value, field):
@@ -101,7 +101,7 @@ def _given(asked: Asked) -> Iterator[_Tool]:
             yield tool
 
 
-def _not_offered(asked: Asked) -> set[str]:
+def _not_offered(asked: ParameterFields) -> set[str]:
     kinds = {
         tool["type"]: True
         for index, tool in enumerate(asked.tools or [])
@@ -114,7 +114,7 @@ def _is_the_clients(tool: object, field: str) -> bool:
     return check(_Typed, tool, field).type in (None, "custom")
 
 
-def _chosen(tools: tuple[Tool, ...], asked: Asked) -> tuple[Tool, ...]:
+def _chosen(tools: tuple[Tool, ...], asked: ParameterFields) -> tuple[Tool, ...]:
     choice = asked.tool_choice
     if choice is not None and choice.type == "none":
         return ()
@@ -132,7 +132,7 @@ def _choice_without_effect(choice: _ToolChoice | None) -> set[str]:
     return forced | _extras(choice, "tool_choice.")
 
 
-def _thinking(asked: Asked) -> Thinking | None:
+def _thinking(asked: ParameterFields) -> Thinking | None:
     given = asked.thinking
     if given is None or given.type == "disabled":
         return None

@@ -13,8 +13,8 @@ from sessionbridge.answer import Answer
 from sessionbridge.apis.anthropic_messages.answer import PIECES
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, words
 from sessionbridge.apis.common.reading import (
-    Asked,
-    Told,
+    AnswerRead,
+    RequestRead,
     Unread,
     arguments,
     blocks_of,
@@ -48,7 +48,7 @@ _DELTAS: Mapping[str, Callable[[int, str], Said]] = {
 _EMPTY: Mapping[str, Fields] = {"text": {"text": ""}, "thinking": {"thinking": ""}}
 
 
-def request(body: Fields, unread: Unread) -> Asked:
+def request(body: Fields, unread: Unread) -> RequestRead:
     system = [*_texts(body.get("system"), unread)]
     messages: list[Message] = []
     for message in map(fields, items(body.get("messages"))):
@@ -61,10 +61,10 @@ def request(body: Fields, unread: Unread) -> Asked:
             case role:
                 unread.name("message of the role", role)
     tools = names_of(body.get("tools"))
-    return Asked(words(body.get("model")), "\n\n".join(system), tuple(messages), tools)
+    return RequestRead(words(body.get("model")), "\n\n".join(system), tuple(messages), tools)
 
 
-def document(body: Fields, unread: Unread) -> Told:
+def document(body: Fields, unread: Unread) -> AnswerRead:
     answer = _Answer(unread)
     answer.begin(body)
     answer.end(body, body)
@@ -74,7 +74,7 @@ def document(body: Fields, unread: Unread) -> Told:
     return answer.told()
 
 
-def stream(events: Iterable[Fields], unread: Unread) -> Told:
+def stream(events: Iterable[Fields], unread: Unread) -> AnswerRead:
     answer = _Answer(unread)
     for event in events:
         answer.hear(event)
@@ -140,10 +140,10 @@ class _Answer:
         if kind in _DELTAS:
             self._answer.hear(_DELTAS[kind](min(count(index), self._blocks - 1), piece))
 
-    def told(self) -> Told:
+    def told(self) -> AnswerRead:
         model = words(self._head.get("model"))
         answer = self._answer.blocks(lambda call: arguments(call.written)).values()
-        return Told(tuple(answer), model, self._stop, _usage(self._usage), self.error)
+        return AnswerRead(tuple(answer), model, self._stop, _usage(self._usage), self.error)
 
 
 def blocks(content: object, unread: Unread) -> tuple[Block, ...]:

@@ -5,10 +5,10 @@ Its blocks are the neutral form, so they pass as they are, with these exceptions
   an answer cannot be given back to it.
 - `thinking` and `redacted_thinking` blocks are left out unless the request has thinking on: only
   then does the API look at them.
-- blank text is left out (see `conversation`).
+- blank text is left out (see `messages`).
 - a `system` message within `messages`
   (https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages) is added
-  to the system prompt, the one place for instructions the CLI has (see `conversation`).
+  to the system prompt, the one place for instructions the CLI has (see `messages`).
 - what tools at Anthropic have done: see `anthropic_messages_blocks`.
 A last message of the assistant (prefill) is refused, as current models do.
 """
@@ -27,14 +27,14 @@ from sessionbridge.apis.anthropic_messages.answer import (
     read_input,
 )
 from sessionbridge.apis.anthropic_messages.blocks import said
-from sessionbridge.apis.anthropic_messages.parameters import Asked, parameters
+from sessionbridge.apis.anthropic_messages.parameters import ParameterFields, parameters
 from sessionbridge.apis.common.body import Fields, NotBlank, read, without_effect
 from sessionbridge.apis.common.calls import CallWords
 from sessionbridge.apis.common.content import texts
-from sessionbridge.apis.common.conversation import Conversation
+from sessionbridge.apis.common.messages import Messages
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.errors import BridgeError, ThreadsUnsupported
-from sessionbridge.model import Turn
+from sessionbridge.model import TurnRequest
 
 CALL_WORDS = CallWords(
     unanswered="`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each"
@@ -52,7 +52,7 @@ class _Message(Fields):
     content: Any
 
 
-class _Request(Asked):
+class _Request(ParameterFields):
     model: NotBlank
     messages: Annotated[list[_Message], Field(min_length=1)]
     system: Any = None
@@ -63,7 +63,7 @@ class _Request(Asked):
 class MessagesShape:
     name = "messages"
 
-    def parse(self, body: bytes) -> Turn:
+    def parse(self, body: bytes) -> TurnRequest:
         request = read(_Request, body)
         if request.thread is not None:
             rule = (
@@ -71,7 +71,7 @@ class MessagesShape:
             )
             raise ThreadsUnsupported(rule, param="thread")
         answer, ignored = parameters(request)
-        conversation = Conversation(CALL_WORDS)
+        conversation = Messages(CALL_WORDS)
         if request.system is not None:
             conversation.instruct(texts(request.system, "system"))
         for index, message in enumerate(request.messages):
@@ -90,7 +90,7 @@ class MessagesShape:
             )
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
         system, messages = conversation.whole()
-        return Turn(
+        return TurnRequest(
             model=request.model,
             system=system,
             messages=messages,
@@ -100,11 +100,11 @@ class MessagesShape:
             ignored=tuple(sorted(ignored)),
         )
 
-    def encoder(self, turn: Turn) -> Encoder:
+    def encoder(self, turn: TurnRequest) -> Encoder:
         shows_thinking = turn.parameters.thinking is not None
         return StreamEncoder(shows_thinking) if turn.stream else DocumentEncoder(shows_thinking)
 
-    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+    def call_input(self, turn: TurnRequest, name: str, written: str) -> Mapping[str, Any]:
         return read_input(written)
 
     def status(self, error: BridgeError) -> int:

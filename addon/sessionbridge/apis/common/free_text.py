@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 from sessionbridge.apis.common.arguments import read_arguments
-from sessionbridge.model import Turn
+from sessionbridge.model import TurnRequest
 
 FIELD = "input"
 SCHEMA = {"type": "object", "properties": {FIELD: {"type": "string"}}, "required": [FIELD]}
@@ -27,7 +27,7 @@ def given(text: str) -> dict[str, Any]:
     return {FIELD: text}
 
 
-def call_input(turn: Turn, name: str, arguments: str) -> dict[str, Any]:
+def call_input(turn: TurnRequest, name: str, arguments: str) -> dict[str, Any]:
     """What the model has written as the input of a tool, as it is told to the client and read
     back."""
     if any(tool.name == name and tool.takes_text for tool in turn.parameters.tools):

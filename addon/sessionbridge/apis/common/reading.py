@@ -16,7 +16,7 @@ from sessionbridge.model import Block, Message, Usage
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestRead:
     """What a request says."""
 
     model: str
@@ -26,7 +26,7 @@ class Asked:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AnswerRead:
     """What an answer says."""
 
     answer: tuple[Block, ...] = ()

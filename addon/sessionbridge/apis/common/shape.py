@@ -1,4 +1,4 @@
-"""What an API shape promises: bytes in, a `Turn` out; deltas in, that API's own bytes out.
+"""What an API shape promises: bytes in, a `TurnRequest` out; deltas in, that API's own bytes out.
 
 Shapes do no I/O. Each lives in a file named after its API and knows no other.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from sessionbridge.errors import BridgeError
-from sessionbridge.model import Finished, Said, Turn
+from sessionbridge.model import Finished, Said, TurnRequest
 
 
 class Encoder(Protocol):
@@ -35,13 +35,13 @@ class Shape(Protocol):
 
     name: str
 
-    def parse(self, body: bytes) -> Turn:
+    def parse(self, body: bytes) -> TurnRequest:
         """Raises `BadRequest`, naming the field, for what this API would refuse too."""
 
-    def encoder(self, turn: Turn) -> Encoder:
+    def encoder(self, turn: TurnRequest) -> Encoder:
         """An encoder for a stream or for one JSON document, as the turn asks."""
 
-    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+    def call_input(self, turn: TurnRequest, name: str, written: str) -> Mapping[str, Any]:
         """The input of a call that the model has written, as `parse` will read it when the client
         sends it back."""
 

@@ -22,7 +22,7 @@ from sessionbridge.model import (
     ThinkingDelta,
     ToolCall,
     ToolInput,
-    Turn,
+    TurnRequest,
 )
 
 # https://platform.openai.com/docs/api-reference/chat/object, `finish_reason`
@@ -55,7 +55,7 @@ OLDER = "functions"
 """Marks a turn whose calls are to be told the older way."""
 
 
-def form_of(turn: Turn) -> Form:
+def form_of(turn: TurnRequest) -> Form:
     custom = frozenset(tool.name for tool in turn.parameters.tools if tool.takes_text)
     return Form(OLDER in turn.echo, custom, thoughts=turn.parameters.thinking is not None)
 

@@ -10,7 +10,7 @@ from sessionbridge.apis.common import free_text
 from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, without_effect
 from sessionbridge.apis.common.calls import CallWords
 from sessionbridge.apis.common.content import Part, parts, text_of, texts, unknown
-from sessionbridge.apis.common.conversation import Conversation
+from sessionbridge.apis.common.messages import Messages
 from sessionbridge.apis.common.openai_content import document, image, text, tool_use
 from sessionbridge.model import Block
 
@@ -89,7 +89,7 @@ class History:
     """Takes the messages in order. `ignored` names what of them has no effect."""
 
     def __init__(self) -> None:
-        self.conversation = Conversation(CALL_WORDS)
+        self.messages = Messages(CALL_WORDS)
         self.ignored: set[str] = set()
         self._results: list[Block] = []
         self._results_field = ""
@@ -104,18 +104,18 @@ class History:
             self._results_field = field
             return
         if message.role in ("system", "developer"):
-            self.conversation.instruct_within(texts(message.content, content), field)
+            self.messages.instruct_within(texts(message.content, content), field)
             return
         self.end()
         if message.role == "user":
-            self.conversation.say("user", self._user_blocks(message.content, content), field)
+            self.messages.say("user", self._user_blocks(message.content, content), field)
         else:
-            self.conversation.say("assistant", self._assistant_blocks(message, field), field)
+            self.messages.say("assistant", self._assistant_blocks(message, field), field)
 
     def end(self) -> None:
         """Tells the tool results gathered so far."""
         if self._results:
-            self.conversation.say("user", self._results, self._results_field)
+            self.messages.say("user", self._results, self._results_field)
             self._results = []
 
     def _note_ignored(self, message: ChatMessage) -> None:

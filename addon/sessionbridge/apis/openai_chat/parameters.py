@@ -115,7 +115,7 @@ class _Stop(Fields):
     stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_STOPS)]
 
 
-class Asked(Fields):
+class ParameterFields(Fields):
     """The fields of a request that are read here."""
 
     tools: list[Any] | None = None
@@ -129,7 +129,7 @@ class Asked(Fields):
     stop: Any = None
 
 
-def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
+def parameters(asked: ParameterFields) -> tuple[Parameters, set[str]]:
     """The parameters, and the names of those without effect."""
     if asked.tools and asked.functions:
         raise refused("functions", "must not be given together with tools")
@@ -154,7 +154,7 @@ def parameters(asked: Asked) -> tuple[Parameters, set[str]]:
     )
 
 
-def stops(asked: Asked) -> tuple[str, ...]:
+def stops(asked: ParameterFields) -> tuple[str, ...]:
     """The stop sequences; a single one needs no list."""
     if asked.stop is None:
         return ()
@@ -192,7 +192,7 @@ def _custom(given: _Custom) -> Tool:
     return Tool(given.name, told, free_text.SCHEMA, takes_text=True)
 
 
-def _callable(asked: Asked, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
+def _callable(asked: ParameterFields, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
     """Those that may be called. The CLI lets the model choose among them."""
     names = {tool.name for tool in tools}
     match asked.tool_choice:
@@ -220,7 +220,7 @@ def _callable(asked: Asked, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:
     return () if "none" in (asked.tool_choice, asked.function_call) else tools
 
 
-def _choice_without_effect(asked: Asked) -> set[str]:
+def _choice_without_effect(asked: ParameterFields) -> set[str]:
     choices = {"tool_choice": asked.tool_choice, "function_call": asked.function_call}
     return {name for name, choice in choices.items() if not is_free_choice(choice)}
 

@@ -13,8 +13,8 @@ from itertools import count as numbers
 from sessionbridge.answer import Answer, Call
 from sessionbridge.apis.common.json_values import Fields, fields, items, words
 from sessionbridge.apis.common.reading import (
-    Asked,
-    Told,
+    AnswerRead,
+    RequestRead,
     Unread,
     arguments,
     blocks_of,
@@ -46,22 +46,22 @@ _WRITTEN = {"function": "arguments", "custom": "input"}
 _THOUGHT, _TEXT, _OTHERS, _CALLS = 0, 1, 2, 1_000_000
 
 
-def request(body: Fields, unread: Unread) -> Asked:
+def request(body: Fields, unread: Unread) -> RequestRead:
     history = _History(unread)
     for message in map(fields, items(body.get("messages"))):
         history.add(message)
     tools = names_of([*items(body.get("tools")), *items(body.get("functions"))])
     system = "\n\n".join(history.system)
-    return Asked(words(body.get("model")), system, tuple(history.messages), tools)
+    return RequestRead(words(body.get("model")), system, tuple(history.messages), tools)
 
 
-def document(body: Fields, unread: Unread) -> Told:
+def document(body: Fields, unread: Unread) -> AnswerRead:
     answer = _Answer(unread)
     answer.hear(body, "message")
     return answer.told()
 
 
-def stream(events: Iterable[Fields], unread: Unread) -> Told:
+def stream(events: Iterable[Fields], unread: Unread) -> AnswerRead:
     answer = _Answer(unread)
     for event in events:
         answer.hear(event, "delta")
@@ -163,8 +163,8 @@ class _Answer:
         self._answer.hear(ToolCall(known.block, known.id, known.name))
         self._answer.hear(ToolInput(known.block, made))
 
-    def told(self) -> Told:
-        return Told(
+    def told(self) -> AnswerRead:
+        return AnswerRead(
             tuple(self._answer.blocks(self._input).values()),
             words(self._head.get("model")),
             self._stop,

@@ -12,7 +12,7 @@ Into the neutral form:
 - Of a content part only what is said here is kept: text, an image, a file and its name.
   `messages.name`, an image's `detail` and unknown fields of a message are reported as ignored.
 - What the assistant thought (`reasoning_content` and its like) is left out in silence.
-- Blank text is left out (see `conversation`).
+- Blank text is left out (see `messages`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from sessionbridge.apis.common.openai_errors import error_body, status
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.apis.openai_chat.answer import OLDER, DocumentEncoder, StreamEncoder, form_of
 from sessionbridge.apis.openai_chat.messages import ChatMessage, History
-from sessionbridge.apis.openai_chat.parameters import Asked, parameters, stops
+from sessionbridge.apis.openai_chat.parameters import ParameterFields, parameters, stops
 from sessionbridge.errors import BridgeError
-from sessionbridge.model import Turn
+from sessionbridge.model import TurnRequest
 
 # They change no answer, `prompt_cache_…` only its price.
 SILENT = frozenset(
@@ -62,7 +62,7 @@ class _StreamOptions(Fields):
     include_usage: bool | None = None
 
 
-class _Request(Asked):
+class _Request(ParameterFields):
     model: NotBlank
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     stream: bool | None = None
@@ -78,7 +78,7 @@ class ChatShape:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
-    def parse(self, body: bytes) -> Turn:
+    def parse(self, body: bytes) -> TurnRequest:
         request = read(_Request, body)
         if request.n not in (None, 1):
             raise refused("n", "must be 1; a session goes on from one answer")
@@ -90,8 +90,8 @@ class ChatShape:
         ignored |= history.ignored
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
         options = request.stream_options
-        system, messages = history.conversation.whole()
-        return Turn(
+        system, messages = history.messages.whole()
+        return TurnRequest(
             model=request.model,
             system=system,
             messages=messages,
@@ -103,12 +103,12 @@ class ChatShape:
             echo={OLDER: True} if request.functions else {},
         )
 
-    def encoder(self, turn: Turn) -> Encoder:
+    def encoder(self, turn: TurnRequest) -> Encoder:
         if turn.stream:
             return StreamEncoder(self._clock, form_of(turn), turn.include_usage)
         return DocumentEncoder(self._clock, form_of(turn))
 
-    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+    def call_input(self, turn: TurnRequest, name: str, written: str) -> Mapping[str, Any]:
         return free_text.call_input(turn, name, written)
 
     def status(self, error: BridgeError) -> int:

@@ -39,7 +39,7 @@ from sessionbridge.model import (
     Tool,
     ToolCall,
     ToolInput,
-    Turn,
+    TurnRequest,
 )
 
 # https://platform.openai.com/docs/api-reference/responses/object, `incomplete_details`
@@ -94,7 +94,7 @@ class _Events:
     Each text, thought and call is an item of its own; the next one ends it.
     """
 
-    def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
+    def __init__(self, turn: TurnRequest, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._tools = {tool.name: tool for tool in turn.parameters.tools}
         thinking = turn.parameters.thinking
@@ -198,7 +198,7 @@ class _Events:
 class StreamEncoder:
     content_type = sse.CONTENT_TYPE
 
-    def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
+    def __init__(self, turn: TurnRequest, clock: Callable[[], float]) -> None:
         self._events = _Events(turn, clock)
 
     def delta(self, delta: Said) -> bytes:
@@ -217,7 +217,7 @@ class StreamEncoder:
 class DocumentEncoder:
     content_type = "application/json"
 
-    def __init__(self, turn: Turn, clock: Callable[[], float]) -> None:
+    def __init__(self, turn: TurnRequest, clock: Callable[[], float]) -> None:
         self._events = _Events(turn, clock)
 
     def delta(self, delta: Said) -> bytes:
@@ -240,7 +240,7 @@ def _stream(events: Iterable[Event]) -> bytes:
     return b"".join(sse.json_event(event, event["type"]) for event in events)
 
 
-def _response(turn: Turn, created_at: int) -> dict[str, Any]:
+def _response(turn: TurnRequest, created_at: int) -> dict[str, Any]:
     """What is the same from the first event to the last, and empty places for the rest."""
     echo = {**DEFAULTS, **turn.echo}
     for name in ("reasoning", "text"):

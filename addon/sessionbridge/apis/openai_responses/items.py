@@ -10,7 +10,7 @@ from sessionbridge.apis.common import free_text
 from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown, without_effect
 from sessionbridge.apis.common.calls import CallWords
 from sessionbridge.apis.common.content import Part, parts, text_of, unknown
-from sessionbridge.apis.common.conversation import Conversation, is_blank
+from sessionbridge.apis.common.messages import Messages, is_blank
 from sessionbridge.apis.common.openai_content import document, image, text, titled, tool_use
 from sessionbridge.apis.openai_responses import hosted
 from sessionbridge.apis.openai_responses.answer import reference
@@ -100,7 +100,7 @@ class Items:
     def __init__(self, offers: Offers, approvals: Collection[str] = ()) -> None:
         self._offers = offers
         self._approvals = approvals
-        self.conversation = Conversation(WORDS)
+        self.messages = Messages(WORDS)
         self.ignored: set[str] = set()
         self._role: Role | None = None
         self._blocks: list[Block] = []
@@ -144,7 +144,7 @@ class Items:
         self._end()
         if not self._told:
             raise refused("input", "must hold a message of the user")
-        return self.conversation.whole()
+        return self.messages.whole()
 
     def _message(self, value: dict[str, Any], field: str) -> None:
         message = check(_Message, value, field)
@@ -154,7 +154,7 @@ class Items:
             if self._role == "assistant":
                 self._end()
             self._told = True
-            self.conversation.instruct_within(_texts(message.content, content), field)
+            self.messages.instruct_within(_texts(message.content, content), field)
         elif message.role == "assistant":
             self._join("assistant", _said(message.content, content), field)
         else:
@@ -240,7 +240,7 @@ class Items:
 
     def _say(self, role: Role, blocks: Iterable[Block], field: str) -> None:
         self._told = True
-        self.conversation.say(role, blocks, field)
+        self.messages.say(role, blocks, field)
 
     def _user_blocks(self, content: object, field: str) -> Iterator[Block]:
         for part in parts(content, field):

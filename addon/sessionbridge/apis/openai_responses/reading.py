@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from sessionbridge.answer import Answer, Call
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, words
 from sessionbridge.apis.common.reading import (
-    Asked,
-    Told,
+    AnswerRead,
+    RequestRead,
     Unread,
     arguments,
     blocks_of,
@@ -60,7 +60,7 @@ _STATES = ("added", "done", "in_progress", "searching", "interpreting", "generat
 _NOT_GIVEN = ("type", "id", "call_id", "status", "output", "result", "results")
 
 
-def request(body: Fields, unread: Unread) -> Asked:
+def request(body: Fields, unread: Unread) -> RequestRead:
     system = [words(body.get("instructions"))]
     messages: list[Message] = []
     given = body.get("input")
@@ -72,16 +72,16 @@ def request(body: Fields, unread: Unread) -> Asked:
             messages.append(Message("assistant" if role == "assistant" else "user", blocks))
     tools = tuple(name for tool in items(body.get("tools")) for name in _names(fields(tool)))
     told = "\n\n".join(filter(None, system))
-    return Asked(words(body.get("model")), told, tuple(messages), tools)
+    return RequestRead(words(body.get("model")), told, tuple(messages), tools)
 
 
-def document(body: Fields, unread: Unread) -> Told:
+def document(body: Fields, unread: Unread) -> AnswerRead:
     answer = _Answer(unread)
     answer.end(body)
     return answer.told()
 
 
-def stream(events: Iterable[Fields], unread: Unread) -> Told:
+def stream(events: Iterable[Fields], unread: Unread) -> AnswerRead:
     answer = _Answer(unread)
     for event in events:
         answer.hear(event)
@@ -132,7 +132,7 @@ class _Answer:
         self._response = response
         self._error = self._error or error_of(response)
 
-    def told(self) -> Told:
+    def told(self) -> AnswerRead:
         response = self._response
         output = items(response.get("output"))
         if len(output) >= len(self._items):  # one that failed leaves out what was not done
@@ -140,7 +140,7 @@ class _Answer:
         else:
             said = [*self._answer.blocks(self._input).values()]
         details = fields(response.get("incomplete_details"))
-        return Told(
+        return AnswerRead(
             tuple(said),
             words(response.get("model")),
             words(details.get("reason")) or words(response.get("status")),

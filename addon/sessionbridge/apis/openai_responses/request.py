@@ -15,7 +15,7 @@ Into the neutral form:
 - Tools see `openai_responses_tools`. Those that the CLI cannot run are reported as ignored, not
   refused, because Codex offers some with every request.
 - Thinking is on where `reasoning.effort` asks for some, and shown where `reasoning.summary` does.
-- Blank text is left out (see `conversation`).
+- Blank text is left out (see `messages`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from sessionbridge.apis.openai_responses.hosted import BRINGS_TOOLS
 from sessionbridge.apis.openai_responses.items import Items
 from sessionbridge.apis.openai_responses.tools import Offers
 from sessionbridge.errors import BridgeError
-from sessionbridge.model import Effort, Parameters, Thinking, Tool, Turn
+from sessionbridge.model import Effort, Parameters, Thinking, Tool, TurnRequest
 
 # They change no answer: `prompt_cache_…` only its price, `max_tool_calls` counts the calls of tools
 # that run at OpenAI, `stream_options` is about padding against eavesdroppers.
@@ -148,7 +148,7 @@ class ResponsesShape:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
-    def parse(self, body: bytes) -> Turn:
+    def parse(self, body: bytes) -> TurnRequest:
         fields = load(body, "")
         request = check(_Request, fields, "")
         _refuse_what_is_kept_elsewhere(request)
@@ -156,7 +156,7 @@ class ResponsesShape:
         chosen = _chosen(request.tool_choice, offers)
         items = _items(request, offers)
         system, messages = items.whole()
-        return Turn(
+        return TurnRequest(
             model=request.model,
             messages=messages,
             system=system,
@@ -166,13 +166,13 @@ class ResponsesShape:
             echo=_echo(fields),
             previous=_previous(request.previous_response_id),
             store=request.store is not False,
-            items=items.conversation.within,
+            items=items.messages.within,
         )
 
-    def encoder(self, turn: Turn) -> Encoder:
+    def encoder(self, turn: TurnRequest) -> Encoder:
         return (StreamEncoder if turn.stream else DocumentEncoder)(turn, self._clock)
 
-    def call_input(self, turn: Turn, name: str, written: str) -> Mapping[str, Any]:
+    def call_input(self, turn: TurnRequest, name: str, written: str) -> Mapping[str, Any]:
         return free_text.call_input(turn, name, written)
 
     def status(self, error: BridgeError) -> int:
@@ -205,7 +205,7 @@ def _offers(request: _Request) -> Offers:
 
 def _chosen(choice: Any, offers: Offers) -> tuple[Tool, ...]:
     """The tools that may be called. The CLI lets the model choose among them."""
-    names = {name for _, name in offers.places}
+    names = {name for _, name in offers.full_names}
     match choice:
         case None | "auto" | "required":
             pass
@@ -240,7 +240,7 @@ def _items(request: _Request, offers: Offers) -> Items:
     decided = (v.get("approval_request_id") for v in values if isinstance(v, dict))
     items = Items(offers, [id_ for id_ in decided if isinstance(id_, str)])
     if request.instructions is not None:
-        items.conversation.instruct([request.instructions])
+        items.messages.instruct([request.instructions])
     match request.input:
         case None:
             raise refused("input", "is required")

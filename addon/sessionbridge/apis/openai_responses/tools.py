@@ -27,7 +27,7 @@ from sessionbridge.model import Tool
 SILENT = frozenset({"type", "allowed_callers", "async", "defer_loading", "output_schema"})
 DEFAULTS = {"strict": False}
 
-Place = tuple[str | None, str]
+FullName = tuple[str | None, str]
 """A namespace, or None, and a name in it."""
 
 
@@ -68,7 +68,7 @@ class Offers:
 
     def __init__(self, tools: Iterable[Any]) -> None:
         self.ignored: set[str] = set()
-        self._by_place: dict[Place, Tool] = {}
+        self._by_full_name: dict[FullName, Tool] = {}
         self._again = False
         for index, value in enumerate(tools):
             self._add(value, f"tools.{index}", None)
@@ -81,16 +81,16 @@ class Offers:
 
     @property
     def tools(self) -> tuple[Tool, ...]:
-        return tuple(self._by_place.values())
+        return tuple(self._by_full_name.values())
 
     @property
-    def places(self) -> set[Place]:
+    def full_names(self) -> set[FullName]:
         """What the client calls them."""
-        return set(self._by_place)
+        return set(self._by_full_name)
 
     def name(self, name: str, namespace: str | None) -> str:
         """The name the model knows a tool by, offered or not."""
-        tool = self._by_place.get((namespace, name))
+        tool = self._by_full_name.get((namespace, name))
         return tool.name if tool else tool_name(name, namespace)
 
     def _add(self, value: Any, field: str, space: _Namespace | None) -> None:
@@ -122,29 +122,29 @@ class Offers:
 
     def _offer(self, tool: Tool, field: str, space: _Namespace | None) -> None:
         namespace = space.name if space else None
-        place = namespace, tool.name
+        full_name = namespace, tool.name
         check_name(tool.name, (), f"{field}.name", LONGEST_NAME)
-        if place in self._by_place and not self._again:
+        if full_name in self._by_full_name and not self._again:
             raise refused(f"{field}.name", f"names must be unique, and {shown(tool.name)} is not")
         if space is not None:
-            others = [known for known in self._by_place if known[0] == namespace]
-            about = space.description if not others or others[0] == place else None
+            others = [known for known in self._by_full_name if known[0] == namespace]
+            about = space.description if not others or others[0] == full_name else None
             told = "\n\n".join(filter(None, [about, tool.description]))
-            name = self._free_name(tool_name(tool.name, namespace), place)
+            name = self._free_name(tool_name(tool.name, namespace), full_name)
             tool = replace(tool, name=name, description=told, called=tool.name, namespace=namespace)
-        elif self._is_taken(tool.name, place):
-            name = self._free_name(tool.name, place)
+        elif self._is_taken(tool.name, full_name):
+            name = self._free_name(tool.name, full_name)
             tool = replace(tool, name=name, called=tool.name)
-        self._by_place[place] = tool
+        self._by_full_name[full_name] = tool
 
-    def _is_taken(self, name: str, place: Place) -> bool:
-        return any(t.name == name for other, t in self._by_place.items() if other != place)
+    def _is_taken(self, name: str, full_name: FullName) -> bool:
+        return any(t.name == name for other, t in self._by_full_name.items() if other != full_name)
 
-    def _free_name(self, wanted: str, place: Place) -> str:
+    def _free_name(self, wanted: str, full_name: FullName) -> str:
         """Names that are too long, or are those of another, have a number at their end."""
         name = wanted[:LONGEST_NAME]
         numbers = count(2)
-        while self._is_taken(name, place):
+        while self._is_taken(name, full_name):
             end = f"_{next(numbers)}"
             name = wanted[: LONGEST_NAME - len(end)] + end
         return name

@@ -195,38 +195,38 @@ class AnswerReader:
         counts = Usage(**self._round_usage)
         return [Started(message["id"], self._model, counts, {**self._usage_told})]
 
-    def _block(self, place: int, block: dict[str, Any]) -> list[Delta]:
+    def _block(self, index: int, block: dict[str, Any]) -> list[Delta]:
         match block:
             case {"type": "tool_use", "name": name} if name == _STRUCTURED and self._structured:
-                self._hidden.add(place)
+                self._hidden.add(index)
             case {"type": "tool_use", "id": str(call), "name": str(name)}:
                 self._said_in_round = True
                 self.calls[call] = name
-                return [ToolCall(place, call, name)]
+                return [ToolCall(index, call, name)]
             case {"type": "redacted_thinking", "data": str(data)}:
-                return [RedactedThinking(place, data)]
+                return [RedactedThinking(index, data)]
             case {"type": "text"} if self._structured:
-                self._hidden.add(place)
+                self._hidden.add(index)
             case {"type": kind} if kind not in ("text", "thinking"):
                 # Of a tool at Anthropic, which the client does not have.
-                self._hidden.add(place)
+                self._hidden.add(index)
                 self._exact = False
         return []
 
-    def _more(self, place: int, delta: dict[str, Any]) -> list[Delta]:
-        if place in self._hidden:
+    def _more(self, index: int, delta: dict[str, Any]) -> list[Delta]:
+        if index in self._hidden:
             self._keep_unsaid(delta)
             return []
         match delta:
             case {"type": "text_delta", "text": str(text)}:
                 self._said_in_round |= text != ""
-                return [TextDelta(place, text)]
+                return [TextDelta(index, text)]
             case {"type": "input_json_delta", "partial_json": str(text)}:
-                return [ToolInput(place, text)] if text else []
+                return [ToolInput(index, text)] if text else []
             case {"type": "thinking_delta", "thinking": str(text)}:
-                return [ThinkingDelta(place, text)]
+                return [ThinkingDelta(index, text)]
             case {"type": "signature_delta", "signature": str(signature)}:
-                return [ThinkingSignature(place, signature)]
+                return [ThinkingSignature(index, signature)]
         return []
 
     def _keep_unsaid(self, delta: dict[str, Any]) -> None:
@@ -269,9 +269,9 @@ class AnswerReader:
 
     @property
     def said(self) -> dict[int, Block]:
-        """What the model said in its last message, but for calls, by the place of each block."""
+        """What the model said in its last message, but for calls, by the number of each block."""
         blocks = self._said.blocks(lambda call: call.written)
-        return {place: block for place, block in blocks.items() if block["type"] != "tool_use"}
+        return {index: block for index, block in blocks.items() if block["type"] != "tool_use"}
 
     def _cut_here(self, reason: str) -> list[Delta]:
         if not self._end.spoke:

@@ -31,7 +31,7 @@ from sessionbridge.model import (
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TurnEnd:
     """How a turn ended. `said` is the answer as the client got it, None where that is nothing to be
     seen; `holds_it` says whether the CLI shows the model that answer as the client got it. Where
     the process `goes_on`, it can take the turn that follows."""
@@ -81,9 +81,9 @@ class LiveProcess:
         stop: Sequence[str] = (),
         meter: Meter | None = None,
         patience: float = math.inf,
-    ) -> AsyncGenerator[Delta | Outcome]:
+    ) -> AsyncGenerator[Delta | TurnEnd]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
-        yet to be given before it is asked. What comes last is the `Outcome`."""
+        yet to be given before it is asked. What comes last is the `TurnEnd`."""
         structured = self.mode.parameters.schema is not None
         self.cli.stop_at(AnswerEnd(structured=structured, tools=self._tools.names))
         results: Iterator[ToolResultBlock] = iter(())
@@ -145,21 +145,21 @@ class LiveProcess:
         if (result := next(results, None)) is not None:
             self._tools.give(result)
 
-    def _outcome(self, answer: AnswerReader, end: Finished, replay: Replay) -> Outcome:
+    def _outcome(self, answer: AnswerReader, end: Finished, replay: Replay) -> TurnEnd:
         self.tip, self.session_id = end.tip, end.internal_id
         self._cost, self._estimated = answer.cost, answer.estimated
         said = _message(_as_told(answer, end, replay))
         known = bool(answer.calls) and self._tools.names.issuperset(answer.calls.values())
         if end.stop_reason == "tool_use" and known and replay.has_true_calls:
             self.waits_for = frozenset(answer.calls)
-            return Outcome(end, said, holds_it=True, goes_on=True)
+            return TurnEnd(end, said, holds_it=True, goes_on=True)
         holds_it = end.exact and not answer.calls
         # An answer that was cut has ended before its turn: the process goes on without us.
-        return Outcome(end, said, holds_it, goes_on=holds_it and not answer.cut)
+        return TurnEnd(end, said, holds_it, goes_on=holds_it and not answer.cut)
 
 
 def _as_told(answer: AnswerReader, end: Finished, replay: Replay) -> Mapping[int, Block]:
-    """By the place of each block. Calls are part of what was said where results are to follow."""
+    """By the number of each block. Calls are part of what was said where results are to follow."""
     if not end.exact:
         return replay.texts
     return answer.said | (replay.calls if end.stop_reason == "tool_use" else {})

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.cli.launcher import Launcher
-from sessionbridge.claude.cli.live_process import LiveProcess, Outcome
+from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
 from sessionbridge.claude.cli.process import FeedRefused
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.models import DEFAULT
@@ -47,7 +47,7 @@ _Way = Literal["live", "spare", "fed", "file"]
 
 class Dispatcher(Protocol):
     @property
-    def place(self) -> dict[str, str]:
+    def location(self) -> dict[str, str]:
         """Where its transcripts are, kept with each session: nothing else tells."""
 
     def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
@@ -97,7 +97,7 @@ class ClaudeDispatcher:
         self._listing = asyncio.Lock()
 
     @property
-    def place(self) -> dict[str, str]:
+    def location(self) -> dict[str, str]:
         known = {
             "cwd": str(self._profile.work_dir("session")),
             "config_dir": str(self._profile.config_dir),
@@ -233,7 +233,7 @@ class ClaudeDispatcher:
         self, way: _Way, job: Job, sources: Sources
     ) -> AsyncGenerator[Dispatched | Delta]:
         session = job.session_id
-        outcome: Outcome | None = None
+        outcome: TurnEnd | None = None
         process: LiveProcess | None = None
         try:
             taken = await self._take(way, job, sources)
@@ -243,7 +243,7 @@ class ClaudeDispatcher:
             plan = _given(taken.plan, job, sources)
             async with aclosing(self._turn(taken, plan, job)) as deltas:
                 async for delta in deltas:
-                    if isinstance(delta, Outcome):
+                    if isinstance(delta, TurnEnd):
                         outcome = delta
                     else:
                         yield delta
@@ -258,7 +258,7 @@ class ClaudeDispatcher:
         if job.plan.name != "resume" and job.memory != "continue":
             self._pool.prepare(job.mode)
 
-    def _turn(self, taken: _Taken, plan: Plan, job: Job) -> AsyncGenerator[Delta | Outcome]:
+    def _turn(self, taken: _Taken, plan: Plan, job: Job) -> AsyncGenerator[Delta | TurnEnd]:
         written = taken.entries
         return taken.process.turn(
             plan.feed[len(written) :], plan.ask, written, job.stop, job.meter, job.patience
@@ -281,7 +281,7 @@ class ClaudeDispatcher:
         at_tip = replace(job, plan=replace(plan, base=tip))
         return _Taken(await self._pool.acquire(at_tip, "new"), "new", plan, written.entries)
 
-    async def _as_told(self, process: LiveProcess, plan: Plan, outcome: Outcome) -> Finished:
+    async def _as_told(self, process: LiveProcess, plan: Plan, outcome: TurnEnd) -> Finished:
         """The end of a turn, with the transcript as the client was told that it ends. A CLI that
         was ended at once has not written all that was said, or holds something else."""
         end = outcome.end

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import uuid4
 
-from sessionbridge.claude.cli.live_process import LiveProcess, Outcome
+from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
 from sessionbridge.claude.job import Job, Mode
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.state import Event, State, after
@@ -140,7 +140,7 @@ class Pool:
             raise
         return process
 
-    async def release(self, process: LiveProcess, outcome: Outcome | None) -> None:
+    async def release(self, process: LiveProcess, outcome: TurnEnd | None) -> None:
         """After its turn, whose `outcome` is None where it failed or was left. The process stays
         for the next turn, or has ended when this returns; what it said is in its transcript."""
         member = next(member for member in self._members if member.process is process)

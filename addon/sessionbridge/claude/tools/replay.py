@@ -43,7 +43,7 @@ class Replay:
 
     @property
     def texts(self) -> dict[int, Block]:
-        """What the client got to read, by the place of each block."""
+        """What the client got to read, by the number of each block."""
         return self._of("text")
 
     @property
@@ -53,7 +53,7 @@ class Replay:
 
     def _of(self, kind: str) -> dict[int, Block]:
         blocks = self._given.blocks(_input)
-        return {place: block for place, block in blocks.items() if block["type"] == kind}
+        return {index: block for index, block in blocks.items() if block["type"] == kind}
 
     def _is_held(self, call: Call) -> bool:
         given, held = _form(call.written or "{}"), self._held.get(call.id)

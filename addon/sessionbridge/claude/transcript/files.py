@@ -69,12 +69,12 @@ def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
     except FileNotFoundError as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
     told: set[str] = set()
-    place: str | None = upto
-    while place is not None and place != after:
-        if place not in entries:
+    entry: str | None = upto
+    while entry is not None and entry != after:
+        if entry not in entries:
             raise SessionLost("The transcript of this Claude session no longer has this entry.")
-        told.add(place)
-        place = entries[place].get("parentUuid")
+        told.add(entry)
+        entry = entries[entry].get("parentUuid")
     # Of several calls and their results, which hang on them, only some are in the line. What hangs
     # on the last message is none of it: that was said later.
     last = _message_id(entries[upto]) if upto in entries else None

@@ -33,7 +33,7 @@ with 2.1.332)."""
 _THOUGHTS = ("thinking", "redacted_thinking")
 
 
-class Place(NamedTuple):
+class TranscriptFile(NamedTuple):
     """The transcript of the session that the file is named after; `model` is the one that session
     has, by its name in the API."""
 
@@ -63,13 +63,13 @@ def writable(messages: Sequence[Message], notes: Sequence[Note] = ()) -> int:
     return 1 if notes and messages and messages[0].role == "user" else 0
 
 
-def write(place: Place, messages: Sequence[Message], notes: Sequence[Note] = ()) -> Written:
+def write(file: TranscriptFile, messages: Sequence[Message], notes: Sequence[Note] = ()) -> Written:
     """Writes the file whole or not at all, and for its owner only."""
     lines: list[dict[str, Any]] = []
-    for told in _told(messages, notes, place.model):
+    for told in _told(messages, notes, file.model):
         before = lines[-1]["uuid"] if lines else None
-        lines.append(_line(place, told, str(uuid4()), before))
-    _replace(place.path, b"".join(map(_json, lines)))
+        lines.append(_line(file, told, str(uuid4()), before))
+    _replace(file.path, b"".join(map(_json, lines)))
     entries = tuple(line["uuid"] for line in lines if line["type"] != "attachment")
     return Written(entries, lines[-1]["uuid"])
 
@@ -78,17 +78,17 @@ def _replace(path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
     try:
-        with open(unfinished, "xb", opener=private) as file:
-            file.write(content)
+        with open(unfinished, "xb", opener=private) as written:
+            written.write(content)
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
 
 
-def complete(place: Place, said: Sequence[tuple[str, Message]], base: str | None) -> None:
+def complete(file: TranscriptFile, said: Sequence[tuple[str, Message]], base: str | None) -> None:
     """Adds what the transcript of a CLI that was ended lacks of its last turn: entries with their
     messages, which follow the entry `base`."""
-    path = place.path
+    path = file.path
     content = path.read_bytes() if path.exists() else b""
     missing = [number for number, (entry, _) in enumerate(said) if entry.encode() not in content]
     if not missing:
@@ -96,14 +96,14 @@ def complete(place: Place, said: Sequence[tuple[str, Message]], base: str | None
     entries = [entry for entry, _ in said]
     before = (base, *entries)
     lines = [
-        _line(place, _speaking(said[number][1], place.model), entries[number], before[number])
+        _line(file, _speaking(said[number][1], file.model), entries[number], before[number])
         for number in range(missing[0], len(said))
     ]
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(path, "ab", opener=private) as file:
+    with open(path, "ab", opener=private) as added:
         # The CLI may have been ended in the middle of a line.
-        file.write(b"\n" if content and not content.endswith(b"\n") else b"")
-        file.write(b"".join(map(_json, lines)))
+        added.write(b"\n" if content and not content.endswith(b"\n") else b"")
+        added.write(b"".join(map(_json, lines)))
 
 
 def holds_thoughts(message: Message) -> bool:
@@ -130,15 +130,17 @@ def _speaking(message: Message, model: str) -> Mapping[str, Any]:
     return {"type": message.role, "message": content_of(message, model)}
 
 
-def _line(place: Place, told: Mapping[str, Any], entry: str, before: str | None) -> dict[str, Any]:
+def _line(
+    file: TranscriptFile, told: Mapping[str, Any], entry: str, before: str | None
+) -> dict[str, Any]:
     now = datetime.now(UTC).isoformat(timespec="milliseconds")
     return {
         "parentUuid": before,
         "uuid": entry,
         **told,
         "timestamp": now.replace("+00:00", "Z"),
-        "cwd": str(place.cwd),
-        "sessionId": place.path.stem,
+        "cwd": str(file.cwd),
+        "sessionId": file.path.stem,
     }
 
 

@@ -59,8 +59,8 @@ class Transcripts:
             if noted:
                 notes = self._notes.today(profile.transcripts, model)
             count = imports.writable(messages, notes)
-            place = self._place(session_id, model)
-            return imports.write(place, messages[:count], notes) if count else None
+            file = self._file(session_id, model)
+            return imports.write(file, messages[:count], notes) if count else None
 
         return await on_thread(work)
 
@@ -68,7 +68,7 @@ class Transcripts:
         self, session_id: str, model: str, said: Sequence[tuple[str, Message]], base: str | None
     ) -> None:
         """Adds what a transcript lacks of these entries, which follow the entry `base`."""
-        await on_thread(lambda: imports.complete(self._place(session_id, model), said, base))
+        await on_thread(lambda: imports.complete(self._file(session_id, model), said, base))
 
     async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         """What was said between two entries, the latter included. Raises `SessionLost` where it is
@@ -90,6 +90,8 @@ class Transcripts:
         """One that is not there is none to delete. Raises OSError."""
         await on_thread(lambda: files.delete(self._profile.transcript(session_id)))
 
-    def _place(self, session_id: str, model: str) -> imports.Place:
+    def _file(self, session_id: str, model: str) -> imports.TranscriptFile:
         profile = self._profile
-        return imports.Place(profile.transcript(session_id), profile.work_dir("session"), model)
+        return imports.TranscriptFile(
+            profile.transcript(session_id), profile.work_dir("session"), model
+        )

@@ -92,22 +92,22 @@ class _Index:
         self._by_header: defaultdict[str, set[int]] = defaultdict(set)
         self._by_field: defaultdict[str, set[int]] = defaultdict(set)
         self._by_text: set[int] = set()
-        for place, rule in enumerate(self._rules):
+        for number, rule in enumerate(self._rules):
             for name in rule.header:
-                self._by_header[name].add(place)
+                self._by_header[name].add(number)
             for path in rule.body:
-                self._by_field[path.split(".")[0]].add(place)
+                self._by_field[path.split(".")[0]].add(number)
             if rule.system is not None:
-                self._by_text.add(place)
+                self._by_text.add(number)
 
     def candidates(self, request: OriginRequest) -> list[OriginRule]:
         """The rules that may find something, in their order."""
-        places = self._by_text.copy()
+        numbers = self._by_text.copy()
         for name in self._by_header.keys() & request.headers.keys():
-            places |= self._by_header[name]
+            numbers |= self._by_header[name]
         for name in self._by_field.keys() & request.body.keys():
-            places |= self._by_field[name]
-        return [self._rules[place] for place in sorted(places)]
+            numbers |= self._by_field[name]
+        return [self._rules[number] for number in sorted(numbers)]
 
 
 def origin_by(rule: OriginRule, request: OriginRequest) -> Origin | None:

@@ -10,7 +10,7 @@ from sessionbridge.errors import ResponseNotFound
 from sessionbridge.model import Attempt, Plan
 from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.planning.memory import Remembered, Said
+from sessionbridge.sessions.planning.memory import ReadMessages, Remembered
 from sessionbridge.sessions.planning.plan import plan_after
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -28,7 +28,7 @@ class Chained(Remembered):
         attempt: Attempt,
         manner: Manner,
         *,
-        said: Said,
+        said: ReadMessages,
     ) -> None:
         origin, provider = response.origin, response.key.provider
         super().__init__(

@@ -6,13 +6,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sessionbridge.model import Turn
+from sessionbridge.model import TurnRequest
 
 _BETWEEN = "\n\n"
 """As within one request."""
 
 
-def with_earlier(turn: Turn, earlier: Sequence[str]) -> Turn:
+def with_earlier(turn: TurnRequest, earlier: Sequence[str]) -> TurnRequest:
     """The turn under the instructions that held before it, too. Items add to them, a system prompt
     takes their place: an API without items has clients send it whole. What is said again is not
     told twice."""
@@ -27,7 +27,7 @@ def with_earlier(turn: Turn, earlier: Sequence[str]) -> Turn:
     return replace(turn, system=_BETWEEN.join(texts), items=(*old, *turn.items))
 
 
-def of_conversation(turn: Turn) -> tuple[str, ...]:
+def of_conversation(turn: TurnRequest) -> tuple[str, ...]:
     """Those that hold in its next turn."""
     if turn.items is not None:
         return turn.items

@@ -56,7 +56,7 @@ class Answered:
     started_at: float
     ttft_ms: int
     duration_ms: int
-    place: Mapping[str, Any]
+    location: Mapping[str, Any]
 
 
 class Memory(Protocol):
@@ -91,7 +91,7 @@ class Memory(Protocol):
         """A session that nothing will continue any more now that this turn is kept."""
 
 
-Said = Callable[[str, str, str | None], Awaitable[Sequence[Message]]]
+ReadMessages = Callable[[str, str, str | None], Awaitable[Sequence[Message]]]
 """Session, last entry, and the entry before the first: the messages between. Raises `SessionLost`
 where they are not known any more."""
 
@@ -113,7 +113,7 @@ class Remembered:
         manner: Manner,
         *,
         refuse_loss: bool,
-        said: Said,
+        said: ReadMessages,
     ) -> None:
         self._store = store
         self._manner = manner
@@ -318,7 +318,7 @@ class Remembered:
                 metadata={
                     **self._learnt,
                     _TRYING: None,
-                    **answered.place,
+                    **answered.location,
                 },
             )
         )

@@ -8,7 +8,7 @@ from typing import Final
 
 from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Block, Message
-from sessionbridge.sessions.planning.memory import Said
+from sessionbridge.sessions.planning.memory import ReadMessages
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 REFERENCE: Final = "item_reference"
@@ -21,7 +21,7 @@ def refers(message: Message) -> bool:
 class References:
     """`said` tells what a session holds. Raises `ItemNotFound` for what is not known any more."""
 
-    def __init__(self, store: StoreThread | None, said: Said) -> None:
+    def __init__(self, store: StoreThread | None, said: ReadMessages) -> None:
         self._store = store
         self._said = said
 

@@ -15,7 +15,7 @@ from typing import Any
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Block, Message, SessionKey, ToolResultBlock, ToolUseBlock, parts_of
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.sessions.planning.memory import Said
+from sessionbridge.sessions.planning.memory import ReadMessages
 from sessionbridge.sessions.store.ledger import key_document
 from sessionbridge.sessions.store.store import LedgerTurn
 
@@ -33,7 +33,7 @@ class Kept:
     places: Mapping[int, Places]
 
 
-async def conversation(kept: Kept, said: Said) -> Document:
+async def conversation(kept: Kept, said: ReadMessages) -> Document:
     """The turns, the oldest first; `parent` makes a tree of them. `messages` are those that a turn
     added to its parent's, None where the transcript is gone. One without a session has none."""
     known = {turn.id: turn for turn in kept.turns}
@@ -49,7 +49,7 @@ async def conversation(kept: Kept, said: Said) -> Document:
 
 
 async def _heard(
-    turn: LedgerTurn, parent: LedgerTurn | None, places: Mapping[int, Places], said: Said
+    turn: LedgerTurn, parent: LedgerTurn | None, places: Mapping[int, Places], said: ReadMessages
 ) -> Sequence[Message] | None:
     try:
         if parent is None:
@@ -60,7 +60,7 @@ async def _heard(
 
 
 async def _since(
-    turn: LedgerTurn, parent: LedgerTurn, places: Places, said: Said
+    turn: LedgerTurn, parent: LedgerTurn, places: Places, said: ReadMessages
 ) -> Sequence[Message]:
     """What a turn added. It may have begun before its parent's end, at one of its places; or in a
     transcript of its own, which tells all of the conversation under entries of its own."""

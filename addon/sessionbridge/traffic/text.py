@@ -14,7 +14,7 @@ from sessionbridge.apis.common.json_values import Fields, fields, words
 from sessionbridge.model import Block, Message, parts_of
 from sessionbridge.sessions.planning.lineage import alternating, is_blank
 
-Place = tuple[int, int]
+Position = tuple[int, int]
 """Of a block: which message, and where in it."""
 
 _WIDTH = 78
@@ -42,9 +42,9 @@ def conversation(messages: Sequence[Message], first: int = 0) -> Iterator[str]:
     for number in range(first, len(messages)):
         message = messages[number]
         paragraphs = [
-            _paragraph(messages, (number, place), pairs)
-            for place in range(len(message.blocks))
-            if not _is_shown_with_call(pairs.get((number, place)), (number, place), first)
+            _paragraph(messages, (number, position), pairs)
+            for position in range(len(message.blocks))
+            if not _is_shown_with_call(pairs.get((number, position)), (number, position), first)
         ]
         if paragraphs:
             yield heading(message.role)
@@ -58,36 +58,38 @@ def folded(messages: Sequence[Message]) -> Iterator[str]:
         yield f"{number:>5}  {message.role:<9}  {_clip(begins)}"
 
 
-def _pairs(messages: Sequence[Message]) -> dict[Place, Place]:
+def _pairs(messages: Sequence[Message]) -> dict[Position, Position]:
     """From each call to its result and back. An id may be used again once it was answered."""
-    found: dict[Place, Place] = {}
-    waiting: dict[str, Place] = {}
+    found: dict[Position, Position] = {}
+    waiting: dict[str, Position] = {}
     for number, message in enumerate(messages):
         for index, block in enumerate(message.blocks):
-            place = (number, index)
+            position = (number, index)
             if block["type"] == "tool_use":
-                waiting[block["id"]] = place
+                waiting[block["id"]] = position
             elif block["type"] == "tool_result":
                 call = waiting.pop(block["tool_use_id"], None)
                 if call is not None:
-                    found[call], found[place] = place, call
+                    found[call], found[position] = position, call
     return found
 
 
-def _is_shown_with_call(partner: Place | None, place: Place, first: int) -> bool:
-    return partner is not None and first <= partner[0] and partner < place
+def _is_shown_with_call(partner: Position | None, position: Position, first: int) -> bool:
+    return partner is not None and first <= partner[0] and partner < position
 
 
-def _paragraph(messages: Sequence[Message], place: Place, pairs: dict[Place, Place]) -> str:
-    block, partner = _at(messages, place), pairs.get(place)
+def _paragraph(
+    messages: Sequence[Message], position: Position, pairs: dict[Position, Position]
+) -> str:
+    block, partner = _at(messages, position), pairs.get(position)
     if partner is None:
         return _shown(block)
-    call, result = sorted((place, partner))
+    call, result = sorted((position, partner))
     return f"{_shown(_at(messages, call))}\n{_shown(_at(messages, result))}"
 
 
-def _at(messages: Sequence[Message], place: Place) -> Block:
-    return messages[place[0]].blocks[place[1]]
+def _at(messages: Sequence[Message], position: Position) -> Block:
+    return messages[position[0]].blocks[position[1]]
 
 
 def _shown(block: Block) -> str:

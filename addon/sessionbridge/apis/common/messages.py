@@ -24,7 +24,7 @@ class _Instruction(NamedTuple):
     field: str
 
 
-class Conversation:
+class Messages:
     """Takes the messages of a request in order, then tells whether they ask anything."""
 
     def __init__(self, words: CallWords) -> None:
