@@ -110,20 +110,26 @@ class Walk(RuleBasedStateMachine):
     def shows_what_was_not_answered(self, sent: Talk) -> bool:
         """Where the model has said nothing yet, a client that resends has no answer to show."""
         shown, kept = readable(sent), readable(self.line.committed)
-        if [role for role, _ in kept] != ["user"]:
+        if not shown or [role for role, _ in kept] != ["user"]:
             return False
         (_, before), (_, now) = kept[0], shown[0]
         return now[: len(before)] == before and len(now) > len(before)
 
     def expected(self, sent: Talk) -> Talk:
-        if self.client_holds(sent) or self.line.tip not in self.dispatcher.sessions:
+        if self.client_holds(sent) or not self.knows(sent):
             return sent
         if self.repeats(sent):
-            _, saw, session = self.line.asked
-            return saw if session in self.dispatcher.sessions else sent
+            _, saw, _ = self.line.asked
+            return saw
         if self.shows_other_calls(sent):
             return sent
         return (*self.line.committed, *self.new(sent))
+
+    def knows(self, sent: Talk) -> bool:
+        """Whether the session is there that this goes on from. A retry goes on from where the first
+        did."""
+        session = self.line.asked[2] if self.repeats(sent) else self.line.tip
+        return session in self.dispatcher.sessions
 
     def new(self, sent: Talk) -> Talk:
         spoken = [message for message in sent if readable([message])]
@@ -149,7 +155,7 @@ class Walk(RuleBasedStateMachine):
         self.before = len(self.dispatcher.seen)
         self.jobs = len(self.dispatcher.jobs)
         expected = self.expected(sent)
-        known = self.client_holds(sent) or self.line.tip in self.dispatcher.sessions
+        known = self.client_holds(sent) or self.knows(sent)
         if not known and not self.refuses(sent):
             self.line.committed, self.line.tip = (), ""  # is found out, and forgotten
         return expected
@@ -172,8 +178,9 @@ class Walk(RuleBasedStateMachine):
             self.resends = True
         else:
             line = self.line
+            before = line.asked[2] if self.repeats(sent) else line.tip
             line.committed = (*saw, answer or self.said[-1])
-            line.asked = chain(sent)[-1].hash, saw, line.tip
+            line.asked = chain(sent)[-1].hash, saw, before
             line.tip = self.dispatcher.jobs[-1].session_id
 
     def send(self, sent: Talk, way: Way, *, whole: bool = True) -> None:

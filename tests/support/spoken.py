@@ -145,13 +145,13 @@ def has_results(talk: Iterable[Message]) -> bool:
 
 
 def is_sound(talk: Sequence[Message]) -> bool:
-    """Whether each call has its result in the message after it, and each result its call."""
-    waiting: set[str] = set()
+    """Whether each call has its one result in the message after it, and each result its call."""
+    waiting: list[str] = []
     for link in chain(talk):
         results = [b for b in link.message.blocks if b["type"] == "tool_result"]
-        if {block["tool_use_id"] for block in results} != waiting:
+        if sorted(block["tool_use_id"] for block in results) != sorted(waiting):
             return False
-        waiting = {block["id"] for block in calls(link.message)}
+        waiting = [block["id"] for block in calls(link.message)]
     return not waiting
 
 
