@@ -12,8 +12,17 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast, get_args
 
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown
-from sessionbridge.apis.common.content import Part, parts, text_of, unknown
+from sessionbridge.apis.common.body import (
+    Fields,
+    NotBlank,
+    Part,
+    check,
+    parts,
+    refused,
+    shown,
+    text_of,
+    unknown,
+)
 from sessionbridge.apis.common.messages import is_blank
 from sessionbridge.model import Block, Role, ServerResult, ToolResultBlock
 

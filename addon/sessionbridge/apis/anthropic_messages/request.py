@@ -28,10 +28,8 @@ from sessionbridge.apis.anthropic_messages.answer import (
 )
 from sessionbridge.apis.anthropic_messages.blocks import said
 from sessionbridge.apis.anthropic_messages.parameters import ParameterFields, parameters
-from sessionbridge.apis.common.body import Fields, NotBlank, read, without_effect
-from sessionbridge.apis.common.calls import CallWords
-from sessionbridge.apis.common.content import texts
-from sessionbridge.apis.common.messages import Messages
+from sessionbridge.apis.common.body import Fields, NotBlank, read, texts, without_effect
+from sessionbridge.apis.common.messages import CallWords, Messages
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.errors import BridgeError, ThreadsUnsupported
 from sessionbridge.model import TurnRequest

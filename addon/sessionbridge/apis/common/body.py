@@ -3,6 +3,9 @@
 Promises: whatever the bytes are, nothing but `BadRequest` is raised; its sentence names a field and
 a rule, and never repeats a value, so a prompt cannot reach a log or a header this way. What passes
 can be written again as strict JSON in UTF-8.
+
+All APIs allow as the content of a message a string, or a list of objects that each have a `type`;
+which types there are, and what they hold, is each API's own affair.
 """
 
 from __future__ import annotations
@@ -10,8 +13,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
@@ -147,3 +150,52 @@ def _children(node: object) -> list[Any]:
         case list():
             return node
     return []
+
+
+class Part(NamedTuple):
+    """One part of a content list; `field` is its place, such as `messages.0.content.2`."""
+
+    field: str
+    type: str
+    value: dict[str, Any]
+
+
+class _Typed(Fields):
+    type: str
+
+
+class _Text(Fields):
+    text: str
+
+
+def parts(content: object, field: str) -> Iterator[Part]:
+    """The parts of a content; a string is one part of text."""
+    if isinstance(content, str):
+        # Not `….0`: the client wrote no list, so an error about it must not name one.
+        yield Part(field, "text", {"type": "text", "text": content})
+        return
+    if not isinstance(content, list):
+        raise refused(field, "must be a string or a list of objects with a type")
+    for index, value in enumerate(content):
+        place = f"{field}.{index}"
+        yield Part(place, check(_Typed, value, place).type, value)
+
+
+def text_of(part: Part) -> str:
+    return check(_Text, part.value, part.field).text
+
+
+def texts(content: object, field: str) -> Iterator[str]:
+    """The texts of a content that may hold nothing else, as a system prompt."""
+    for part in parts(content, field):
+        if part.type != "text":
+            raise unknown(part, ["text"])
+        yield text_of(part)
+
+
+def unknown(part: Part, known: Iterable[str]) -> BadRequest:
+    return refused(
+        f"{part.field}.type",
+        f"{shown(part.type)} is not a content block this bridge knows;"
+        f" it knows {', '.join(known)} here",
+    )

@@ -7,10 +7,19 @@ from itertools import count
 from typing import Any, Literal
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, without_effect
-from sessionbridge.apis.common.calls import CallWords
-from sessionbridge.apis.common.content import Part, parts, text_of, texts, unknown
-from sessionbridge.apis.common.messages import Messages
+from sessionbridge.apis.common.body import (
+    Fields,
+    NotBlank,
+    Part,
+    check,
+    parts,
+    refused,
+    text_of,
+    texts,
+    unknown,
+    without_effect,
+)
+from sessionbridge.apis.common.messages import CallWords, Messages
 from sessionbridge.apis.common.openai_content import document, image, text, tool_use
 from sessionbridge.model import Block
 

@@ -7,10 +7,19 @@ from functools import partial
 from typing import Any, Literal
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown, without_effect
-from sessionbridge.apis.common.calls import CallWords
-from sessionbridge.apis.common.content import Part, parts, text_of, unknown
-from sessionbridge.apis.common.messages import Messages, is_blank
+from sessionbridge.apis.common.body import (
+    Fields,
+    NotBlank,
+    Part,
+    check,
+    parts,
+    refused,
+    shown,
+    text_of,
+    unknown,
+    without_effect,
+)
+from sessionbridge.apis.common.messages import CallWords, Messages, is_blank
 from sessionbridge.apis.common.openai_content import document, image, text, titled, tool_use
 from sessionbridge.apis.openai_responses import hosted
 from sessionbridge.apis.openai_responses.answer import reference
