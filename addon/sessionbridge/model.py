@@ -269,7 +269,7 @@ class Point:
     """
 
     hash: str
-    internal_id: str
+    session_id: str
     entry_uuid: str
     turn_id: int
     is_tip: bool
@@ -441,7 +441,7 @@ class WholeBlock:
 class Finished:
     """The model has finished; the last delta of every answer that succeeded.
 
-    `internal_id` is the session the CLI says it was, `entries` are the transcript entries of the
+    `session_id` is the session the CLI says it was, `entries` are the transcript entries of the
     messages that were fed, the one that was asked and the answer, in that order; None for one that
     nothing can go on from. `results_entry` is that of the last result of a call. Unless `exact`,
     the transcript holds another answer than the client got.
@@ -453,7 +453,7 @@ class Finished:
     its limits a login has used, where that was known in time.
     """
 
-    internal_id: str
+    session_id: str
     entries: tuple[str | None, ...]
     stop_reason: str
     usage: Usage

@@ -86,7 +86,7 @@ def test_an_answer_ends_with_its_calls() -> None:
     ]
     end = heard[-1]
     assert isinstance(end, Finished)
-    assert (end.internal_id, end.entries) == ("session", ("asked", "e1"))
+    assert (end.session_id, end.entries) == ("session", ("asked", "e1"))
     assert (end.stop_reason, end.usage, end.exact) == ("tool_use", USAGE, True)
     assert end.cost_usd == pytest.approx(price(USAGE))
     assert reading.calls == {"a": "look", "b": "other"}

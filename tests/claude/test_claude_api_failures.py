@@ -95,7 +95,7 @@ async def test_a_lost_session_or_entry_is_known_as_lost(stage: Stage) -> None:
     one = await stage.answer(job("Hi"))
     gone = job("Hi", "resume", after=one, entry=str(uuid4()))
     assert gone.plan.base is not None
-    away = replace(gone.plan, base=replace(gone.plan.base, internal_id=str(uuid4())))
+    away = replace(gone.plan, base=replace(gone.plan.base, session_id=str(uuid4())))
     for lost in (gone, replace(gone, plan=away)):
         with pytest.raises(SessionLost):
             await stage.answer(lost)

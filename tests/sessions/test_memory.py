@@ -94,7 +94,7 @@ async def test_a_point_for_each_message_given_and_for_the_answer(store: StoreThr
         assert [(p.hash, p.entry_uuid, p.is_tip) for p in lineage.points] == [
             (link.hash, f"e{number}", number == len(links))
         ]
-    assert lineage.row is not None and lineage.row.internal_id == "s1"
+    assert lineage.row is not None and lineage.row.session_id == "s1"
     assert lineage.row.metadata == {
         "kind": "conversation",
         "history": "client",
@@ -116,7 +116,7 @@ async def test_the_returned_id_is_stored_every_turn(store: StoreThread) -> None:
     await take_turn(remembered(store, "server", "c"), "d", "rotated", "e3", "e4")
     plan = await remembered(store, "server", "e").plan()
     assert plan.base is not None
-    assert (plan.base.internal_id, plan.base.entry_uuid) == ("rotated", "e4")
+    assert (plan.base.session_id, plan.base.entry_uuid) == ("rotated", "e4")
 
 
 async def test_points_of_a_history_kept_here_stand_for_all_of_it(store: StoreThread) -> None:
@@ -254,7 +254,7 @@ async def test_starting_over_leaves_the_session_behind(store: StoreThread) -> No
     )
     assert (plan.name, plan.reason, plan.base) == ("fresh", "started_over", None)
     plan = await remembered(store, "server", "c").plan()
-    assert plan.base is not None and plan.base.internal_id == "s2"
+    assert plan.base is not None and plan.base.session_id == "s2"
 
 
 async def test_losing_what_only_the_bridge_held_can_be_an_error(store: StoreThread) -> None:

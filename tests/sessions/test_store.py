@@ -64,7 +64,7 @@ def test_roundtrip(store: SessionStore) -> None:
     assert store.get(KEY) == "session-1"
     row = store.lineage(KEY, []).row
     assert row is not None
-    assert (row.key, row.internal_id) == (KEY, "session-1")
+    assert (row.key, row.session_id) == (KEY, "session-1")
     assert row.metadata == {"kind": "user", "cwd": "/srv/ünï"}
 
 
@@ -84,7 +84,7 @@ def test_upsert_keeps_created_at_and_merges_metadata(store: SessionStore, clock:
     store.set(KEY, "session-2", {"cwd": "/b"})
     row = store.lineage(KEY, []).row
     assert row is not None
-    assert row.internal_id == "session-2"
+    assert row.session_id == "session-2"
     assert (row.created_at, row.last_used_at) == (1_000_000.0, 1_000_060.0)
     assert row.metadata == {"kind": "user", "cwd": "/b"}
     assert store.count() == 1
@@ -340,5 +340,5 @@ def test_a_lost_session_is_not_continued_again(store: SessionStore) -> None:
     store.forget_session("session-2", unmap=True)
     lineage = store.lineage(KEY, ["history"])
     assert lineage.row is None
-    assert [point.internal_id for point in lineage.points] == ["session-1"]
+    assert [point.session_id for point in lineage.points] == ["session-1"]
     assert [row.turns for row in store.costs("platform")] == [2]

@@ -97,7 +97,7 @@ def test_locked_is_an_error_for_writers_and_never_an_absence(path: Path) -> None
                     call()
                 assert str(path) in caught.value.message
             row = store.lineage(KEY, []).row
-            assert row is not None and row.internal_id == "session-1"
+            assert row is not None and row.session_id == "session-1"
         assert store.get(KEY) == "session-1"
     assert quarantined(path) == []
 

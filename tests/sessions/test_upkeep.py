@@ -43,8 +43,8 @@ def test_an_import_nothing_came_of_is_replaced_by_the_next(store: SessionStore) 
     second = bring_in(store, "s2")
     assert store.replaced_import(KEY, second) == "s1"
     lineage = store.lineage(KEY, ["history", "ask"])
-    assert {point.internal_id for point in lineage.points} == {"s2"}
-    assert lineage.row is not None and lineage.row.internal_id == "s2"
+    assert {point.session_id for point in lineage.points} == {"s2"}
+    assert lineage.row is not None and lineage.row.session_id == "s2"
     assert [row.turns for row in store.costs("platform")] == [2]
     assert store.issued("s1")
 
@@ -60,7 +60,7 @@ def test_turns_of_other_keys_in_between_do_not_count(store: SessionStore) -> Non
     second = bring_in(store, "s2")
     bring_in(store, "s3")
     assert store.replaced_import(KEY, second) == "s1"
-    assert [p.internal_id for p in store.lineage(OTHER, ["history"]).points] == ["o1"]
+    assert [p.session_id for p in store.lineage(OTHER, ["history"]).points] == ["o1"]
 
 
 def test_a_session_that_went_on_is_kept(store: SessionStore) -> None:

@@ -121,7 +121,7 @@ class Answer:
 
     @property
     def session_id(self) -> str:
-        return self.finished.internal_id
+        return self.finished.session_id
 
     @property
     def tip(self) -> str:

@@ -80,22 +80,22 @@ class ScriptedDispatcher:
         self._busy: Counter[str] = Counter()
         self._numbers = count(1)
 
-    def lose(self, internal_id: str) -> None:
-        del self.sessions[internal_id]
+    def lose(self, session_id: str) -> None:
+        del self.sessions[session_id]
 
-    async def discard(self, internal_id: str) -> None:
-        self.sessions.pop(internal_id, None)
+    async def discard(self, session_id: str) -> None:
+        self.sessions.pop(session_id, None)
 
-    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
-        entries = self._up_to(internal_id, upto)
+    async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        entries = self._up_to(session_id, upto)
         places = [place for place, entry in enumerate(entries) if entry.uuid == after]
         return tuple(entry.message for entry in entries[places[0] + 1 if places else 0 :])
 
-    async def instructions(self, internal_id: str, entry: str) -> tuple[str, ...]:
-        return self.instructed.get((internal_id, entry), ())
+    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
+        return self.instructed.get((session_id, entry), ())
 
-    async def keep_instructions(self, internal_id: str, entry: str, texts: tuple[str, ...]) -> None:
-        self.instructed[internal_id, entry] = texts
+    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
+        self.instructed[session_id, entry] = texts
 
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         self.jobs.append(job)
@@ -156,12 +156,12 @@ class ScriptedDispatcher:
         base = job.plan.base
         if base is None or not base.is_open:
             return False
-        calls = self.sessions.get(base.internal_id, [])[-1:]
+        calls = self.sessions.get(base.session_id, [])[-1:]
         wanted = sorted(b["id"] for c in calls for b in c.message.blocks if b["type"] == "tool_use")
         given = sorted(str(block.get("tool_use_id")) for block in job.plan.ask.blocks)
-        if base.internal_id not in self.waiting_for_tools or wanted != given:
+        if base.session_id not in self.waiting_for_tools or wanted != given:
             raise ToolsLost("The process that waited for these tool results is gone.")
-        self.waiting_for_tools.discard(base.internal_id)
+        self.waiting_for_tools.discard(base.session_id)
         return True
 
     async def _pass_gate(self) -> None:
@@ -177,12 +177,12 @@ class ScriptedDispatcher:
             return self.sessions.setdefault("continued", [])
         if not resumes and job.session_id in self.sessions:
             raise ClaudeFailed("The session id is already in use.")
-        entries = self._up_to(base.internal_id, base.entry_uuid) if base else []
+        entries = self._up_to(base.session_id, base.entry_uuid) if base else []
         self.sessions[job.session_id] = entries
         return entries
 
-    def _up_to(self, internal_id: str, entry_uuid: str) -> list[Entry]:
-        known = self.sessions.get(internal_id, [])
+    def _up_to(self, session_id: str, entry_uuid: str) -> list[Entry]:
+        known = self.sessions.get(session_id, [])
         for index, entry in enumerate(known):
             if entry.uuid == entry_uuid:
                 return known[: index + 1]

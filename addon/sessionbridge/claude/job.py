@@ -84,7 +84,7 @@ class Job:
         if self.memory == "continue":
             words.append("--continue")
         elif base is not None:
-            words += ["--resume", base.internal_id, "--resume-session-at", base.entry_uuid]
+            words += ["--resume", base.session_id, "--resume-session-at", base.entry_uuid]
         if base is not None and self.plan.name != "resume":
             words.append("--fork-session")
         if self.memory == "session" and self.plan.name != "resume":

@@ -17,12 +17,12 @@ def config_dir(environment: Mapping[str, str]) -> Path:
     return Path(named) if named else Path(environment.get("HOME") or Path.home()) / ".claude"
 
 
-def transcript_path(config: Path, cwd: Path, internal_id: str) -> Path:
+def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
     """`<config>/projects/<slug of the working directory>/<session id>.jsonl`."""
     # Imported late: it takes more than a second, and most commands never ask for a transcript.
     from claude_agent_sdk import project_key_for_directory
 
-    return config / "projects" / project_key_for_directory(cwd) / f"{internal_id}.jsonl"
+    return config / "projects" / project_key_for_directory(cwd) / f"{session_id}.jsonl"
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class ClaudeProfile:
     def temporary_dir(self) -> Path:
         return self.home / "tmp"
 
-    def transcript(self, internal_id: str) -> Path:
-        return self.transcripts / f"{internal_id}.jsonl"
+    def transcript(self, session_id: str) -> Path:
+        return self.transcripts / f"{session_id}.jsonl"
 
     @cached_property
     def transcripts(self) -> Path:

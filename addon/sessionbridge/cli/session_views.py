@@ -24,7 +24,7 @@ def title(key: SessionKey) -> str:
 def tree(held: Holdings, turns: Sequence[LedgerTurn]) -> Tree:
     """A branch for each session with its turns in a row, beneath the turn it was forked from: a
     level for each turn would be wider than any screen."""
-    mapped = held.row.internal_id if held.row else None
+    mapped = held.row.session_id if held.row else None
     root = Tree(Text(title(held.key), style="bold"))
     branches: dict[str, Tree] = {}
     nodes: dict[int, Tree] = {}
@@ -47,7 +47,7 @@ def document(
     sessions = dict.fromkeys([*lived_in, *held.sessions])
     return {
         **key_document(held.key),
-        "session": row.internal_id if row else None,
+        "session": row.session_id if row else None,
         "created_at": iso(row.created_at) if row else None,
         "last_used_at": iso(row.last_used_at) if row else None,
         "metadata": dict(row.metadata) if row else {},

@@ -194,7 +194,7 @@ def _find(store: SessionStore | None, name: str) -> tuple[SessionStore, SessionK
 
 def _candidate(store: SessionStore, key: SessionKey) -> str:
     held = store.holdings(key)
-    session = held.row.internal_id if held.row else held.sessions[-1] if held.sessions else "-"
+    session = held.row.session_id if held.row else held.sessions[-1] if held.sessions else "-"
     return f"{title(key)}, session {session}"
 
 

@@ -217,7 +217,7 @@ class Bridge:
         if plan.base is None or not memory.holds:
             return turn
         with _instructions_are("read"):
-            base = plan.base.internal_id, plan.base.entry_uuid
+            base = plan.base.session_id, plan.base.entry_uuid
             return with_earlier(turn, await self._dispatcher.instructions(*base))
 
     async def _keep_instructions(
@@ -229,7 +229,7 @@ class Bridge:
             return
         with _instructions_are("kept"):
             texts = of_conversation(turn)
-            await self._dispatcher.keep_instructions(finished.internal_id, tip, texts)
+            await self._dispatcher.keep_instructions(finished.session_id, tip, texts)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -253,9 +253,9 @@ def _instructions_are(done: str) -> Iterator[None]:
 
 def _log_loss(lost: Point, plan: Plan) -> None:
     if lost.is_open:
-        logger.info("the process of session %s is gone: %s", lost.internal_id, plan.reason)
+        logger.info("the process of session %s is gone: %s", lost.session_id, plan.reason)
     else:
-        logger.warning("session %s is gone: %s", lost.internal_id, plan.reason)
+        logger.warning("session %s is gone: %s", lost.session_id, plan.reason)
 
 
 def _refuse_results_alone(plan: Plan) -> None:
@@ -281,7 +281,7 @@ def _encoded(encoder: Encoder, delta: Delta | None, exchange: Exchange) -> bytes
 
 
 def _job(turn: TurnRequest, plan: Plan, memory: Memory, patience: float) -> Job:
-    resumed = plan.base.internal_id if plan.base and plan.name == "resume" else None
+    resumed = plan.base.session_id if plan.base and plan.name == "resume" else None
     return Job(
         plan=plan,
         session_id=resumed or str(uuid4()),

@@ -108,7 +108,7 @@ class Outcome:
                 self.response_id, self.model = delta.message_id, delta.model
                 self.ttft_ms = self._elapsed_ms()
             case Finished():
-                self.session = delta.internal_id
+                self.session = delta.session_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd
                 self.limits = delta.limits
                 self.duration_ms = self._elapsed_ms()

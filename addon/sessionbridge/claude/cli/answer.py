@@ -330,7 +330,7 @@ class AnswerReader:
     def _finished(self, session_id: str, stop_reason: str, cost: float | None) -> Finished:
         self._own_cost = cost
         return Finished(
-            internal_id=session_id,
+            session_id=session_id,
             entries=(*self._entries, self._answer_entry),
             results_entry=self._results_entry,
             stop_reason=stop_reason,

@@ -103,7 +103,7 @@ class Launcher:
             return cost_so_far(newest_transcript(config, cwd))
         if base is None:
             return 0.0
-        return cost_at(self._profile.transcript(base.internal_id), base.entry_uuid)
+        return cost_at(self._profile.transcript(base.session_id), base.entry_uuid)
 
     def _options(self, mode: Mode, prompt_file: Path) -> ClaudeAgentOptions:
         profile = self._profile
@@ -183,6 +183,6 @@ def _continue_from(
     elif base is None:
         options.session_id = session_id
     else:
-        options.resume, options.resume_session_at = base.internal_id, base.entry_uuid
+        options.resume, options.resume_session_at = base.session_id, base.entry_uuid
         options.fork_session = fork
         options.session_id = session_id if fork else None

@@ -67,7 +67,7 @@ class LiveProcess:
         base, ask = job.plan.base, job.plan.ask
         return (
             base is not None
-            and (base.internal_id, base.entry_uuid) == (self.session_id, self.tip)
+            and (base.session_id, base.entry_uuid) == (self.session_id, self.tip)
             and job.mode == self.mode
             and self.cli.alive
             and (not self.waits_for or client_tools.answers(ask, self.waits_for))
@@ -146,7 +146,7 @@ class LiveProcess:
             self._tools.give(result)
 
     def _outcome(self, answer: AnswerReader, end: Finished, replay: Replay) -> TurnEnd:
-        self.tip, self.session_id = end.tip, end.internal_id
+        self.tip, self.session_id = end.tip, end.session_id
         self._cost, self._estimated = answer.cost, answer.estimated
         said = _message(_as_told(answer, end, replay))
         known = bool(answer.calls) and self._tools.names.issuperset(answer.calls.values())

@@ -54,17 +54,17 @@ class Dispatcher(Protocol):
         """Yields `Dispatched`, `Started`, what is said, and last `Finished`; raises `BridgeError`
         for any failure. Where a process had to be given up it yields `Dispatched` again."""
 
-    async def discard(self, internal_id: str) -> None:
+    async def discard(self, session_id: str) -> None:
         """Deletes what is kept of a session of ours; one that is not there is none to delete."""
 
-    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+    async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         """What was said in a session between two of its entries, the latter included. Raises
         `SessionLost` where it is no longer known."""
 
-    async def instructions(self, internal_id: str, entry: str) -> tuple[str, ...]:
+    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
         """Those that were part of the conversation at this entry. Raises OSError."""
 
-    async def keep_instructions(self, internal_id: str, entry: str, texts: tuple[str, ...]) -> None:
+    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
         """For whoever goes on from there. Raises OSError."""
 
 
@@ -118,18 +118,18 @@ class ClaudeDispatcher:
                 await asked.cli.kill()
         return self._launcher.models
 
-    async def discard(self, internal_id: str) -> None:
-        await self._pool.leave(internal_id)
-        await self._transcripts.delete(internal_id)
+    async def discard(self, session_id: str) -> None:
+        await self._pool.leave(session_id)
+        await self._transcripts.delete(session_id)
 
-    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
-        return await self._transcripts.said(internal_id, upto, after)
+    async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        return await self._transcripts.said(session_id, upto, after)
 
-    async def instructions(self, internal_id: str, entry: str) -> tuple[str, ...]:
-        return await self._transcripts.instructions(internal_id, entry)
+    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
+        return await self._transcripts.instructions(session_id, entry)
 
-    async def keep_instructions(self, internal_id: str, entry: str, texts: tuple[str, ...]) -> None:
-        await self._transcripts.keep_instructions(internal_id, entry, texts)
+    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
+        await self._transcripts.keep_instructions(session_id, entry, texts)
 
     async def close(self) -> None:
         """Ends the processes that wait; turns under way come to their end, and so do theirs."""

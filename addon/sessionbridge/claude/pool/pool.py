@@ -215,8 +215,8 @@ class Pool:
         await self._ended(job.session_id)
         if base is not None:
             # As it ends it writes what the session has cost, and a fork starts from that.
-            await self._ended(base.internal_id)
-        forks = base is not None and base.internal_id != job.session_id
+            await self._ended(base.session_id)
+        forks = base is not None and base.session_id != job.session_id
         return await self._start(job.mode, job.session_id, base, fork=forks)
 
     async def _ahead(self, mode: Mode) -> LiveProcess:

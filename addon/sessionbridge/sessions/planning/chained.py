@@ -46,14 +46,14 @@ class Chained(Remembered):
         if response is None:
             raise gone()
         plan = plan_after(self._links, response.end)
-        self.lock = response.end.internal_id if plan.name == "resume" else None
+        self.lock = response.end.session_id if plan.name == "resume" else None
         return plan
 
     async def plan_again(self, lost: Plan) -> Plan:
         assert lost.base is not None
         if plan := await self._brought_in(lost, self._links):
             return plan
-        await self._store.forget_session(lost.base.internal_id, unmap=False)
+        await self._store.forget_session(lost.base.session_id, unmap=False)
         raise gone()
 
 

@@ -144,7 +144,7 @@ class Remembered:
     async def plan(self) -> Plan:
         here = self._origin.history != "client"
         lineage = await self._lineage() if here else await self._without_tip()
-        self._mapped = lineage.row.internal_id if lineage.row else None
+        self._mapped = lineage.row.session_id if lineage.row else None
         learned = "client" if self._resends_the_unanswered(lineage) else _learned(lineage)
         self._history = resolve_history(self._origin.history, self._links, learned)
         # No first turn is too long. Until a key is known it is taken for one whose client keeps the
@@ -209,7 +209,7 @@ class Remembered:
         learning = self._origin.history == "learn" and learned != "client"
         if self._history == "server" or learning:
             return key_lock(self._key)
-        return plan.base.internal_id if plan.base and plan.name == "resume" else None
+        return plan.base.session_id if plan.base and plan.name == "resume" else None
 
     async def begin(self, plan: Plan) -> None:
         """Notes what is being tried, so that a retry after a crash is known for what it is."""
@@ -226,7 +226,7 @@ class Remembered:
         alone = len(self._links) == 1
         refuse = alone and self._refuse_loss
         if lost.base is not None:
-            await self._store.forget_session(lost.base.internal_id, unmap=refuse)
+            await self._store.forget_session(lost.base.session_id, unmap=refuse)
         if refuse:
             raise MemoryLost(
                 "The Claude session of this conversation is gone, and nothing of it is in the "
@@ -256,7 +256,7 @@ class Remembered:
             return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
         base = await self._store.last_ended(open_turn.turn_id) if follows else None
         after = base.entry_uuid if base else None
-        said = await self._said(open_turn.internal_id, open_turn.entry_uuid, after)
+        said = await self._said(open_turn.session_id, open_turn.entry_uuid, after)
         *earlier, ask = chain([*said, *(link.message for link in new)])
         made, given = _calls(earlier[-1].message) if earlier else [], _results(ask.message)
         if sorted(made) != sorted(given):
@@ -292,7 +292,7 @@ class Remembered:
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
-                internal_id=finished.internal_id,
+                internal_id=finished.session_id,
                 parent_id=follows.turn_id if follows else None,
                 ask_hash=self._links[-1].hash,
                 history_hash=hashes[-1],

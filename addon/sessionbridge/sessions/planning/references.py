@@ -48,7 +48,7 @@ class References:
             return None
         after = found.before.entry_uuid if found.before else None
         try:
-            said = await self._said(found.end.internal_id, found.end.entry_uuid, after)
+            said = await self._said(found.end.session_id, found.end.entry_uuid, after)
         except SessionLost:
             return None
         asked = max((n for n, message in enumerate(said) if message.role == "user"), default=-1)

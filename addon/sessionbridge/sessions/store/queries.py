@@ -90,7 +90,7 @@ class MapRow:
     """What the session map holds for a key. Times are epoch seconds."""
 
     key: SessionKey
-    internal_id: str
+    session_id: str
     created_at: float
     last_used_at: float
     metadata: Mapping[str, Any]
@@ -100,7 +100,7 @@ class MapRow:
 class Lineage:
     """Everything one read tells about a key.
 
-    `tip` is where the newest committed turn of `row.internal_id` ended, or of those that were asked
+    `tip` is where the newest committed turn of `row.session_id` ended, or of those that were asked
     in one manner. `points` are those of the
     longest known beginning of the conversation, and of the whole of it; newest turn first.
     `open_turn` ended before the last message, with calls of the client's tools. `asked` is the hash
@@ -187,10 +187,10 @@ def _newest(
     """The key's newest turn in this manner; that of its session where the manner does not count,
     or was not noted yet. With `waits` rather the newest that waits for results, in any manner:
     some clients offer their tools with the question alone."""
-    mapped = _first(db, _NEWEST_SQL, [row.internal_id])
+    mapped = _first(db, _NEWEST_SQL, [row.session_id])
     if asked_so is None or (mapped is not None and mapped["settings_hash"] is None):
         return mapped
-    wanted = {"settings": asked_so.settings, "model": asked_so.model, "mapped": row.internal_id}
+    wanted = {"settings": asked_so.settings, "model": asked_so.model, "mapped": row.session_id}
     found = _first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
     if found is not None:
         # Its results may have come without the tools, and so in another manner.
@@ -208,12 +208,12 @@ def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
     if turn.plan == "resume" and turn.reason != "tool_results":
         return False
     parent = _first(db, _TURN_SQL, [turn.parent_id]) if turn.parent_id is not None else None
-    mapped = _first(db, _NEWEST_SQL, [row.internal_id])
+    mapped = _first(db, _NEWEST_SQL, [row.session_id])
     before = mapped["settings_hash"] if mapped else None
     differs = before not in (None, turn.settings_hash)
     if turn.reason in ("tool_results", "retried"):
         return differs
-    if parent is not None and parent["internal_id"] != row.internal_id:
+    if parent is not None and parent["internal_id"] != row.session_id:
         return False
     return turn.plan == "fresh" or differs
 

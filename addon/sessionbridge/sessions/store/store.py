@@ -222,7 +222,7 @@ class SessionStore:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""
         known = map_row(db, record.key)
         keeps = known is not None and queries.keeps_its_session(db, known, record)
-        session = known.internal_id if known and keeps else record.internal_id
+        session = known.session_id if known and keeps else record.internal_id
         self._upsert(db, record.key, session, record.metadata)
         turn_id = cast(int, db.table("turns").insert(turn_row(record)).last_pk)
         place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
