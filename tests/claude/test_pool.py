@@ -88,7 +88,7 @@ def at(job: Job, **changes: Any) -> Job:
     "changed",
     [
         partial(at, entry_uuid="an earlier entry"),
-        partial(at, internal_id="another session"),
+        partial(at, session_id="another session"),
         partial(renamed, name="fork"),
         partial(renamed, name="fresh", base=None),
         partial(replace, system="Be long."),
