@@ -135,15 +135,23 @@ def answers(draw: st.DrawFn) -> list[Said]:
     return deltas
 
 
+WHY = "This is not to be said."
+
+
 @pytest.mark.parametrize("api", ["messages", "chat", "responses"])
-@given(deltas=answers(), thinks=st.booleans())
+@given(
+    deltas=answers(),
+    thinking=st.sampled_from([None, Thinking(), Thinking(display="omitted")]),
+    refuses=st.booleans(),
+)
 def test_a_stream_and_its_document_tell_the_same_answer(
-    api: str, deltas: list[Said], thinks: bool
+    api: str, deltas: list[Said], thinking: Thinking | None, refuses: bool
 ) -> None:
     """Both as the official client reads them."""
     calls = any(isinstance(delta, ToolCall) for delta in deltas)
     last = end("tool_use" if calls else "end_turn")
-    thinking = Thinking() if thinks else None
+    if refuses:
+        last = end("refusal", stop_details={"type": "refusal", "explanation": WHY})
     one, other = (
         read_by_client(api, deltas, last, stream=stream, thinking=thinking)
         for stream in (True, False)
@@ -151,6 +159,8 @@ def test_a_stream_and_its_document_tell_the_same_answer(
     told = without(one.model_dump())
     assert told == without(other.model_dump())
     assert STARTED.message_id.removeprefix("msg_") in told["id"]
+    if refuses:
+        assert json.dumps(told).count(WHY) == 1
 
 
 def without(value: Any) -> Any:

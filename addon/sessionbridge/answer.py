@@ -23,6 +23,9 @@ from sessionbridge.model import (
 _WORDS = {"text": "text", "thinking": "thinking", "tool_use": "input"}
 """The field of each kind of block that grows as it is written."""
 
+_GROWS = {"text": ("text",), "thinking": ("thinking", "signature"), "tool_use": ("input",)}
+"""All that do. Pieces of any other are none of the block's, whoever sent them."""
+
 
 class Call(NamedTuple):
     """A call of a tool; `written` is the text the model wrote as its input, which may be empty."""
@@ -77,6 +80,10 @@ class Answer:
             case Finished():
                 self.finished = delta
 
+    def forget(self, index: int) -> None:
+        """A block that is told to be none after all."""
+        self._blocks.pop(index, None)
+
     def _add(self, index: int, start: Mapping[str, Any], name: str, piece: str) -> None:
         if piece:
             growing = self._blocks.setdefault(index, _Growing(start))
@@ -118,8 +125,8 @@ def _call(index: int, block: _Growing) -> Call:
 
 
 def _whole(index: int, block: _Growing, read_input: Callable[[Call], Any]) -> Block:
-    grown: dict[str, Any] = {name: block.text(name) for name in block.pieces}
+    grows = _GROWS.get(block.start["type"], ())
+    grown: dict[str, Any] = {name: block.text(name) for name in block.pieces if name in grows}
     if block.start["type"] == "tool_use" and ("input" in grown or "input" not in block.start):
         grown["input"] = read_input(_call(index, block))
-    # Its pieces are those of its kind: `hear` has begun it.
     return cast("Block", {**block.start, **grown})

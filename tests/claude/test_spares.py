@@ -220,6 +220,16 @@ async def test_a_spare_that_failed_to_start_is_told_once_and_not_used(
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
+async def test_a_fault_of_ours_is_told_by_its_kind_alone(
+    starts: Starts, caplog: pytest.LogCaptureFixture
+) -> None:
+    starts.fails_with = ValueError("words of the conversation")
+    ahead = spares(starts)
+    ahead.prepare(MODE)
+    await until(lambda: not ahead.has_spare(MODE))
+    assert caplog.messages == ["a spare process was not started: ValueError"]
+
+
 async def test_closing_ends_all_spares_and_none_is_started_after(starts: Starts) -> None:
     ahead = spares(starts, size=2)
     await prepared(ahead, starts, MODE)

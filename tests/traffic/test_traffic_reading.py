@@ -119,6 +119,35 @@ def test_errors_before_and_within_a_stream(api: str, error: Any) -> None:
     assert before.unread == within.unread == ()
 
 
+@pytest.mark.parametrize(
+    ("start", "piece", "whole"),
+    [
+        ({"type": "text", "text": None}, {"type": "text_delta", "text": "Hi"}, {"text": "Hi"}),
+        ({"type": "text"}, {"type": "text_delta", "text": "Hi"}, {"text": "Hi"}),
+        (
+            {"type": "thinking", "thinking": None},
+            {"type": "thinking_delta", "thinking": "Hm"},
+            {"thinking": "Hm"},
+        ),
+        (
+            {"type": "tool_use", "id": "c", "name": "f", "input": None},
+            {"type": "input_json_delta", "partial_json": ""},
+            {"input": {}},
+        ),
+    ],
+)
+def test_a_block_may_begin_with_nothing(
+    start: dict[str, Any], piece: dict[str, Any], whole: dict[str, Any]
+) -> None:
+    events = [
+        {"type": "content_block_start", "index": 0, "content_block": start},
+        {"type": "content_block_delta", "index": 0, "delta": piece},
+    ]
+    stream = b"".join(b"data: " + json.dumps(event).encode() + b"\n\n" for event in events)
+    reading = read("messages", None, stream, "")
+    assert (reading.answer, reading.unread) == ((start | whole,), ())
+
+
 def test_usage_of_the_messages_api_comes_in_two_parts() -> None:
     start = {"input_tokens": 10, "cache_read_input_tokens": 30, "output_tokens": 1}
     stream = events(

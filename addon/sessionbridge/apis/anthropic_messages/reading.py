@@ -45,7 +45,11 @@ _DELTAS: Mapping[str, Callable[[int, str], Said]] = {
     "input_json_delta": ToolInput,
 }
 # There are servers that leave out what is empty at the beginning.
-_EMPTY: Mapping[str, Fields] = {"text": {"text": ""}, "thinking": {"thinking": ""}}
+_EMPTY: Mapping[str, Fields] = {
+    "text": {"text": ""},
+    "thinking": {"thinking": ""},
+    **dict.fromkeys(_CALLS, {"input": {}}),
+}
 
 
 def request(body: Fields, unread: Unread) -> RequestRead:
@@ -100,7 +104,8 @@ class _Answer:
             case "content_block_start":
                 start = fields(event.get("content_block"))
                 empty = _EMPTY.get(words(start.get("type")), {})
-                self.add(_block({**empty, **start}, self._unread))
+                missing = {name: empty[name] for name in empty if start.get(name) is None}
+                self.add(_block({**start, **missing}, self._unread))
             case "content_block_delta":
                 self._grow(event.get("index"), fields(event.get("delta")))
             case "message_delta":

@@ -179,6 +179,7 @@ class _Events:
         yield from self._close("incomplete" if reason else "completed")
         if finished.explanation:
             why = TextDelta(0 if self._block is None else self._block + 1, finished.explanation)
+            self._answer = Answer()  # it is no block of the model's
             self._answer.hear(why)
             yield from self._more(why.block, why.text, RefusalItem)
             yield from self._close("completed")

@@ -38,6 +38,7 @@ from sessionbridge.model import (
     Said,
     TextDelta,
     ThinkingDelta,
+    ToolCall,
     ToolInput,
     WholeBlock,
 )
@@ -115,16 +116,24 @@ class _Answer:
             self._unread.name("event", kind)
 
     def _begin(self, place: int, item: Fields) -> None:
-        """One that is done tells all of itself, unless it was cut off."""
+        """One that is done tells all of itself, unless it was cut off: then what came of its words
+        stays."""
         known = self._items.setdefault(place, _Item())
-        if known.grows and item.get("status") != "completed":
-            return
+        whole = item.get("status") == "completed" or not known.grows
         known.kind = words(item.get("type"))
-        for number, block in enumerate(_said(item, self._unread)[1]):
-            self._answer.hear(WholeBlock(place * _PARTS + number, block))
+        blocks = _said({"role": "assistant", **item}, self._unread)[1]
+        for index, block in enumerate(blocks, place * _PARTS):
+            if whole or block["type"] == "tool_result":
+                self._answer.hear(WholeBlock(index, block))
+            elif block["type"] == "tool_use":
+                self._answer.hear(ToolCall(index, block["id"], block["name"]))
+        for index in range(place * _PARTS + len(blocks), known.end if whole else 0):
+            self._answer.forget(index)
+        known.end = max(known.end, place * _PARTS + len(blocks))
 
     def _grow(self, place: int, name: str, piece: str) -> None:
-        self._items.setdefault(place, _Item()).grows = True
+        known = self._items.setdefault(place, _Item())
+        known.grows = known.grows or piece != ""
         self._answer.hear(_PIECES[name](place * _PARTS, piece))
 
     def end(self, response: Fields) -> None:
@@ -155,10 +164,11 @@ class _Answer:
 
 @dataclass(slots=True)
 class _Item:
-    """What is known of an item: whether pieces of it have come."""
+    """What is known of an item: whether pieces of it have come, and where its blocks end."""
 
     kind: str = "message"
     grows: bool = False
+    end: int = 0
 
 
 def _said(item: Fields, unread: Unread) -> tuple[str, tuple[Block, ...]]:

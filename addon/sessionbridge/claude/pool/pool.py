@@ -56,6 +56,7 @@ class _Member:
 
     mode: Mode
     start: asyncio.Task[LiveProcess]
+    session: str | None = None
     state: State = State.STARTING
     job: Job | None = None
     alarm: asyncio.TimerHandle | None = None
@@ -69,7 +70,8 @@ class _Member:
 
     @property
     def session_id(self) -> str | None:
-        return self.process.session_id if self.process else None
+        """The one it was started for, until the CLI has told."""
+        return self.process.session_id if self.process else self.session
 
     @property
     def waits_for(self) -> frozenset[str]:
@@ -208,7 +210,7 @@ class Pool:
 
     def _begun(self, job: Job) -> _Member:
         self._retire_in(job.session_id)
-        return self._add(job.mode, self._started(job))
+        return self._add(job.mode, self._started(job), job.session_id)
 
     async def _started(self, job: Job) -> LiveProcess:
         base = job.plan.base
@@ -222,9 +224,12 @@ class Pool:
     async def _ahead(self, mode: Mode) -> LiveProcess:
         try:
             return await self._start(mode, str(uuid4()))
-        except (BridgeError, OSError) as error:
-            logger.warning("a spare process was not started: %s", error)
-            raise ClaudeFailed(str(error)) from error
+        except Exception as error:
+            # Nobody else may ever hear of it. What is none of our errors could quote anything.
+            known = isinstance(error, BridgeError | OSError)
+            why = str(error) if known else type(error).__name__
+            logger.warning("a spare process was not started: %s", why)
+            raise ClaudeFailed(why) from error
 
     async def _check_transcript(self, process: LiveProcess) -> None:
         """A session must outlive its process: what is written to a deleted file is not kept."""
@@ -238,8 +243,10 @@ class Pool:
     def _in(self, *states: State) -> list[_Member]:
         return [member for member in self._members if member.state in states]
 
-    def _add(self, mode: Mode, starting: Coroutine[Any, Any, LiveProcess]) -> _Member:
-        member = _Member(mode, asyncio.create_task(starting))
+    def _add(
+        self, mode: Mode, starting: Coroutine[Any, Any, LiveProcess], session: str | None = None
+    ) -> _Member:
+        member = _Member(mode, asyncio.create_task(starting), session)
         self._members.append(member)
         member.start.add_done_callback(lambda _: self._has_started(member))
         return member
@@ -304,15 +311,21 @@ class Pool:
     async def _end(self, member: _Member, *, at_once: bool) -> None:
         member.start.cancel()  # has no effect on one that has started
         try:
-            with suppress(BridgeError, OSError, asyncio.CancelledError):
-                process = await member.start
-                try:
-                    if not at_once and await self._may_finish(process):
-                        await process.cli.finish()
-                finally:
-                    await process.cli.kill()
+            with suppress(Exception, asyncio.CancelledError):  # told to whoever it was started for
+                await member.start
+            if (process := member.process) is not None:
+                await self._end_process(process, at_once=at_once)
         finally:
             self._move(member, Event.ENDED)
+
+    async def _end_process(self, process: LiveProcess, *, at_once: bool) -> None:
+        try:
+            if not at_once and await self._may_finish(process):
+                await process.cli.finish()
+        except OSError as error:
+            logger.warning("a transcript was not looked at: %s", error.strerror)
+        finally:
+            await process.cli.kill()
 
     async def _may_finish(self, process: LiveProcess) -> bool:
         """A CLI that ends adds to its transcript: it would make one anew that was deleted, and hide
