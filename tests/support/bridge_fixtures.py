@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.config import Settings, load
-from sessionbridge.model import History, Origin
+from sessionbridge.model import Attempt, History, Origin
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -76,10 +76,17 @@ def body(messages: Sequence[tuple[str, str]] | str, **fields: Any) -> bytes:
     return json.dumps({"model": "claude-x", "max_tokens": 9, "messages": spoken} | fields).encode()
 
 
+NOT_AGAIN = Attempt()
+
+
 async def ask(
-    bridge: Bridge, request: bytes, origin: Origin | None = CLIENT_HELD, api: str = "messages"
+    bridge: Bridge,
+    request: bytes,
+    origin: Origin | None = CLIENT_HELD,
+    api: str = "messages",
+    attempt: Attempt = NOT_AGAIN,
 ) -> Answer:
-    answer = Answer(Exchange(api, origin))
+    answer = Answer(Exchange(api, origin, attempt))
     async with aclosing(bridge.handle(answer.exchange, request)) as parts:
         async for part in parts:
             match part:

@@ -77,11 +77,16 @@ class ScriptedDispatcher:
         """Set whenever `gate` is waited for."""
         self.ended = 0
         self.waiting_for_tools: set[str] = set()
+        self.refused: set[str] = set()
         self._busy: Counter[str] = Counter()
         self._numbers = count(1)
 
     def lose(self, session_id: str) -> None:
         del self.sessions[session_id]
+
+    def refuse(self, session_id: str) -> None:
+        """The CLI does not go on with it, though its file is there."""
+        self.refused.add(session_id)
 
     async def discard(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)
@@ -177,6 +182,8 @@ class ScriptedDispatcher:
             return self.sessions.setdefault("continued", [])
         if not resumes and job.session_id in self.sessions:
             raise ClaudeFailed("The session id is already in use.")
+        if base and base.session_id in self.refused:
+            raise SessionLost("The Claude CLI no longer goes on with this session.")
         entries = self._up_to(base.session_id, base.entry_uuid) if base else []
         self.sessions[job.session_id] = entries
         return entries

@@ -218,6 +218,7 @@ class Pool:
         if base is not None:
             # As it ends it writes what the session has cost, and a fork starts from that.
             await self._ended(base.session_id)
+            await self._transcripts.lead_to(base.session_id, base.entry_uuid)
         forks = base is not None and base.session_id != job.session_id
         return await self._start(job.mode, job.session_id, base, fork=forks)
 

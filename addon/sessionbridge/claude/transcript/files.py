@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sessionbridge.claude.profile import transcript_path
+from sessionbridge.claude.transcript.disk import private
 from sessionbridge.claude.transcript.instructions import instructions_path
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message
@@ -59,6 +59,38 @@ def has_entry(transcript: Path, entry: str) -> bool:
         return transcript.read_bytes().rfind(entry.encode()) >= 0
     except FileNotFoundError:
         return False
+
+
+def lead_to(transcript: Path, entry: str) -> None:
+    """Has the CLI find this entry, where it was ended in an orderly way by others at an answer that
+    nobody has: it notes the last entry it has in a `last-prompt` line, and later goes on from none
+    that the line of that one does not hold (measured with 2.1.332)."""
+    try:
+        content = transcript.read_bytes()
+    except FileNotFoundError:
+        return
+    if line := line_to(content, entry):
+        with open(transcript, "ab", opener=private) as file:
+            file.write(line)
+
+
+def line_to(content: bytes, entry: str) -> bytes:
+    """The line to be added to a transcript, so that the CLI goes on from this entry; empty where it
+    does so anyway, and where the entry is not there."""
+    leaf = _last(content, b'"last-prompt"', "last-prompt").get("leafUuid")
+    if leaf in (None, entry):
+        return b""
+    lines = [_entry(line) for line in content.splitlines()]
+    parents = {line["uuid"]: line.get("parentUuid") for line in lines if "uuid" in line}
+    while leaf is not None and leaf != entry:
+        leaf = parents.get(leaf)
+    if leaf == entry or entry not in parents:
+        return b""
+    # The CLI may have been ended in the middle of a line.
+    begun = b"" if content.endswith(b"\n") else b"\n"
+    session = next((line["sessionId"] for line in lines if "sessionId" in line), None)
+    note = {"type": "last-prompt", "leafUuid": entry, "sessionId": session}
+    return begun + json.dumps(note, separators=(",", ":")).encode() + b"\n"
 
 
 def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
@@ -150,11 +182,15 @@ def cost_so_far(transcript: Path | None) -> float:
 
 
 def _last_cost(content: bytes) -> float:
+    return float(_last(content, b'"cost-state"', "cost-state").get("totalCostUSD") or 0.0)
+
+
+def _last(content: bytes, mark: bytes, kind: str) -> dict[str, Any]:
+    """The last entry of this kind, found by its mark; empty where there is none."""
     end = len(content)
-    while (found := content.rfind(b'"cost-state"', 0, end)) >= 0:
+    while (found := content.rfind(mark, 0, end)) >= 0:
         end = content.rfind(b"\n", 0, found) + 1
-        with suppress(ValueError):  # a line that a killed CLI did not finish
-            entry = json.loads(content[end:].partition(b"\n")[0])
-            if isinstance(entry, dict) and entry.get("type") == "cost-state":
-                return float(entry.get("totalCostUSD") or 0.0)
-    return 0.0
+        entry = _entry(content[end:].partition(b"\n")[0])
+        if entry.get("type") == kind:
+            return entry
+    return {}

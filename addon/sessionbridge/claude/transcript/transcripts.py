@@ -46,6 +46,12 @@ class Transcripts:
                     read = there
                     await asyncio.sleep(0.005)
 
+    async def lead_to(self, session_id: str, entry: str) -> None:
+        """Has a CLI find this entry of the session, however others have ended there."""
+        path = self._profile.transcript(session_id)
+        with suppress(OSError):  # of a file that cannot be written the CLI says more
+            await on_thread(lambda: files.lead_to(path, entry))
+
     async def write(
         self, session_id: str, model: str, messages: Sequence[Message], *, noted: bool
     ) -> imports.Written | None:

@@ -235,16 +235,26 @@ class Remembered:
         return plan_unknown(self._links, "memory_lost" if alone else None)
 
     async def _brought_in(self, lost: Plan, new: Sequence[Link]) -> Plan | None:
-        """How an open turn is gone on from without what is lost: its process, or then the session
-        that it followed, which its own one holds all of. Where the history is kept here, `new` is
-        what is not part of it yet. None where it is no longer known either."""
+        """How it goes on without what is lost: the process of an open turn, or then the session
+        that this followed, which its own one holds all of; or a session that the CLI no longer goes
+        on with. Where the history is kept here, `new` is what is not part of it yet. None where
+        nothing of it is known any more."""
         process_is_lost = lost.base is not None and lost.base.is_open
         open_turn = lost.base if process_is_lost else self._answers
-        if open_turn is None:
-            return None
         with suppress(SessionLost):
-            return await self._plan_without_process(open_turn, new, follows=process_is_lost)
+            if open_turn is not None:
+                return await self._plan_without_process(open_turn, new, follows=process_is_lost)
+            if self._history == "server" and lost.base is not None:
+                return await self._rebuilt(lost.base, new)
         return None
+
+    async def _rebuilt(self, base: Point, new: Sequence[Link]) -> Plan:
+        """What the CLI no longer goes on from, whatever has become of its file, is brought in from
+        what that still holds."""
+        said = await self._said(base.session_id, base.entry_uuid, None)
+        *earlier, ask = chain([*said, *(link.message for link in new)])
+        self._answers = base
+        return Plan("import", "rebuilt", None, tuple(link.message for link in earlier), ask.message)
 
     async def _plan_without_process(
         self, open_turn: Point, new: Sequence[Link], *, follows: bool
