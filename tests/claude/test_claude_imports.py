@@ -217,11 +217,12 @@ class Fake:
         return ClaudeDispatcher(changed, Keep(long=long))
 
     def written(self, job: Job) -> list[str]:
-        """The entries of the session's transcript: the fake writes none itself."""
+        """The entries of the session's transcript, without the fake's own for its answer."""
         cwd = self._plain.work_dir("session")
         path = transcript_path(self._plain.config_dir, cwd, job.session_id)
         lines = path.read_text().splitlines() if path.exists() else []
-        return [json.loads(line)["uuid"] for line in lines]
+        entries = [json.loads(line)["uuid"] for line in lines]
+        return [entry for entry in entries if entry != "answer"]
 
 
 @pytest.fixture

@@ -243,10 +243,11 @@ class ClaudeDispatcher:
             plan = _given(taken.plan, job, sources)
             async with aclosing(self._turn(taken, plan, job)) as deltas:
                 async for delta in deltas:
-                    if isinstance(delta, TurnEnd):
-                        outcome = delta
-                    else:
+                    if not isinstance(delta, TurnEnd):
                         yield delta
+                        continue
+                    await self._check_kept(process, delta)
+                    outcome = delta
         finally:
             if process is not None:
                 # Before its end is told: the next request may come at once, and is to find it.
@@ -257,6 +258,13 @@ class ClaudeDispatcher:
             yield await self._as_told(process, plan, outcome)
         if job.plan.name != "resume" and job.memory != "continue":
             self._pool.prepare(job.mode)
+
+    async def _check_kept(self, process: LiveProcess, outcome: TurnEnd) -> None:
+        """Of a turn that has ended; what an open one has said is written when it goes on, and what
+        one has that is cut is added to the file by us."""
+        ended = outcome.goes_on and not process.waits_for
+        if ended and process.mode.memory == "session" and outcome.end.tip:
+            await self._transcripts.check_kept(process.session_id, outcome.end.tip)
 
     def _turn(self, taken: _Taken, plan: Plan, job: Job) -> AsyncGenerator[Delta | TurnEnd]:
         written = taken.entries

@@ -7,8 +7,10 @@ A transcript holds one JSON entry a line. The CLI restores its running cost from
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,11 @@ from sessionbridge.model import Message
 
 Version = tuple[int, ...]
 
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+_TAIL = 256 * 1024
+"""Bytes."""
+
 _ROOT = re.compile(rb'"parentUuid":\s*null')
 
 
@@ -32,8 +39,9 @@ def folder_of(transcript: Path) -> Path:
 def delete(transcript: Path) -> None:
     """With the instructions beside it and the file that is in the place of its folder; what is not
     there is none to delete. Raises OSError."""
-    transcript.unlink(missing_ok=True)
-    instructions_path(transcript).unlink(missing_ok=True)
+    for file in (transcript, instructions_path(transcript)):
+        with suppress(*_ABSENT):
+            file.unlink()
     folder = folder_of(transcript)
     if folder.is_file():
         folder.unlink()
@@ -49,15 +57,21 @@ def version(transcript: Path) -> Version | None:
     """Tells whether a file is the same and as long as before; None where there is none."""
     try:
         status = transcript.stat()
-    except FileNotFoundError:
+    except _ABSENT:
         return None
     return status.st_dev, status.st_ino, status.st_size
 
 
 def has_entry(transcript: Path, entry: str) -> bool:
+    """Looked for at the end first, where the newest are: a transcript may hold megabytes."""
     try:
-        return transcript.read_bytes().rfind(entry.encode()) >= 0
-    except FileNotFoundError:
+        with transcript.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            if entry.encode() in file.read():
+                return True
+            file.seek(0)
+            return entry.encode() in file.read()
+    except _ABSENT:
         return False
 
 
@@ -67,7 +81,7 @@ def lead_to(transcript: Path, entry: str) -> None:
     that the line of that one does not hold (measured with 2.1.332)."""
     try:
         content = transcript.read_bytes()
-    except FileNotFoundError:
+    except _ABSENT:
         return
     if line := line_to(content, entry):
         with open(transcript, "ab", opener=private) as file:
@@ -98,7 +112,7 @@ def said(transcript: Path, upto: str, after: str | None) -> tuple[Message, ...]:
     Raises `SessionLost` where they are not all there."""
     try:
         entries = _entries(transcript, version(transcript))
-    except FileNotFoundError as error:
+    except _ABSENT as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
     told: set[str] = set()
     entry: str | None = upto
@@ -163,7 +177,7 @@ def cost_at(transcript: Path, entry: str) -> float:
     new one, of what it hears from then on)."""
     try:
         content = transcript.read_bytes()
-    except FileNotFoundError as error:
+    except _ABSENT as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
     if content.rfind(entry.encode()) < 0 or not _ROOT.search(content):
         raise SessionLost("The transcript of this Claude session no longer has this entry.")

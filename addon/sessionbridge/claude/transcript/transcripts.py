@@ -5,13 +5,15 @@ off the event loop.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.transcript import files, imports, instructions
 from sessionbridge.claude.transcript.disk import on_thread
 from sessionbridge.claude.transcript.notes import Note, Notes
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Message
 
 _PATIENCE = 2.0
@@ -46,6 +48,15 @@ class Transcripts:
                     read = there
                     await asyncio.sleep(0.005)
 
+    async def check_kept(self, session_id: str, entry: str) -> None:
+        """Raises `StoreUnavailable` where what was said is in no file: it would be gone with its
+        process."""
+        path = self._profile.transcript(session_id)
+        with _file_problems(path):
+            if await on_thread(lambda: files.has_entry(path, entry)):
+                return
+        raise _not_kept(path, "does not hold it")
+
     async def lead_to(self, session_id: str, entry: str) -> None:
         """Has a CLI find this entry of the session, however others have ended there."""
         path = self._profile.transcript(session_id)
@@ -73,8 +84,11 @@ class Transcripts:
     async def complete(
         self, session_id: str, model: str, said: Sequence[tuple[str, Message]], base: str | None
     ) -> None:
-        """Adds what a transcript lacks of these entries, which follow the entry `base`."""
-        await on_thread(lambda: imports.complete(self._file(session_id, model), said, base))
+        """Adds what a transcript lacks of these entries, which follow the entry `base`. Raises
+        `StoreUnavailable`."""
+        file = self._file(session_id, model)
+        with _file_problems(file.path):
+            await on_thread(lambda: imports.complete(file, said, base))
 
     async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         """What was said between two entries, the latter included. Raises `SessionLost` where it is
@@ -101,3 +115,18 @@ class Transcripts:
         return imports.TranscriptFile(
             profile.transcript(session_id), profile.work_dir("session"), model
         )
+
+
+@contextmanager
+def _file_problems(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _not_kept(path, f"cannot be used ({error.strerror})") from error
+
+
+def _not_kept(path: Path, why: str) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"This turn could not be kept, because Claude's file {path} {why}; see whether the disk is "
+        "full and its folder can be written."
+    )
