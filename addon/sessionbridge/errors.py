@@ -16,7 +16,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
-    ├── StoreUnavailable        503   the database is locked, read-only or full
+    ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
     ├── Overloaded              529   no room to wait; each API shape has a status of its own for it
     ├── ApiFailed               as reported by the API behind the CLI
