@@ -15,7 +15,7 @@ import ssl
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, cast
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -50,6 +50,20 @@ _PIECE = 3 * 256 * 1024
 """Bytes that are encoded at a time; three make four characters."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_UNICAST = IPv6Network("2000::/3")
+"""All that is given out to hosts of the internet (IANA, "IPv6 Global Unicast Address Space")."""
+_SPECIAL = (
+    # Of the internet by Python 3.13's `is_global`, at least in part, and by IANA's registries of
+    # special-purpose addresses for no host that serves pages: protocol assignments, relays of 6to4,
+    # and documentation.
+    IPv4Network("192.0.0.0/24"),
+    IPv4Network("192.88.99.0/24"),
+    IPv6Network("2001::/23"),
+    IPv6Network("2002::/16"),
+    IPv6Network("3fff::/20"),
+)
+_ISATAP = (0x0000_5EFE, 0x0200_5EFE)
+"""The third quarter of an IPv6 address whose last one is an address of IPv4 (RFC 5214)."""
 _OF_THE_HOST = frozenset({IPv4Address("168.63.129.16")})
 """Public by its number, and yet a service of the machine's own host (Azure)."""
 
@@ -90,15 +104,20 @@ class _Unusable(Exception):
 def is_public(address: Address) -> bool:
     """An IPv6 address that stands for one of IPv4 is judged as that one."""
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        elif address in _NAT64:
-            address = IPv4Address(int(address) & 0xFFFF_FFFF)
-        elif address.is_site_local:
+        if (held := _held(address)) is not None:
+            return is_public(held)
+        if address not in _UNICAST:
             return False
-    if address in _OF_THE_HOST:
+    if address in _OF_THE_HOST or any(address in network for network in _SPECIAL):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved)
+
+
+def _held(address: IPv6Address) -> IPv4Address | None:
+    last = IPv4Address(int(address) & 0xFFFF_FFFF)
+    if address in _NAT64 or (int(address) >> 32) & 0xFFFF_FFFF in _ISATAP:
+        return last
+    return address.ipv4_mapped
 
 
 def given_by_url(messages: Iterable[Message]) -> frozenset[Given]:

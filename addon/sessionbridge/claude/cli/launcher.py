@@ -12,7 +12,9 @@ the CLI keeps, resumes and forks.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -34,7 +36,7 @@ from sessionbridge.claude.job import Mode
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import SERVER, ClientTools
-from sessionbridge.claude.transcript.disk import on_thread, private
+from sessionbridge.claude.transcript.disk import on_thread, private, private_folder
 from sessionbridge.claude.transcript.files import (
     cost_at,
     cost_so_far,
@@ -43,6 +45,9 @@ from sessionbridge.claude.transcript.files import (
 from sessionbridge.model import Effort, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024
+
+_LEFT_AFTER = 600.0
+"""Seconds; no CLI takes as long to start."""
 
 _EFFORT: Effort = "high"
 """The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
@@ -58,6 +63,7 @@ class Launcher:
         self._profile = profile
         self.version: str | None = None
         self.models: tuple[Model, ...] = ()
+        self._swept = False
 
     async def start(
         self, mode: Mode, session_id: str, base: Point | None = None, *, fork: bool = False
@@ -88,14 +94,27 @@ class Launcher:
     def _prepare(self, mode: Mode, session_id: str, prompt_file: Path) -> None:
         """Writes the system prompt to a file: a command line is short, and readable by all."""
         work_dir = self._profile.work_dir(mode.memory)
-        work_dir.mkdir(parents=True, exist_ok=True)
+        private_folder(work_dir)
+        private_folder(self._profile.temporary_dir)
         image_files.prevent(self._profile.temporary_dir, work_dir)
         if mode.parameters.tools and mode.memory == "session":
             image_files.prevent_results(self._profile.transcript(session_id))
-        prompt_file.parent.mkdir(mode=0o700, exist_ok=True)
+        private_folder(prompt_file.parent)
+        self._sweep(prompt_file.parent)
         with open(prompt_file, "xb", opener=private) as file:
             # JSON can carry half a surrogate pair, UTF-8 cannot.
             file.write(mode.system.encode("utf-8", "replace"))
+
+    def _sweep(self, folder: Path) -> None:
+        """Once: prompts that were left by a proxy which was killed while a CLI started. One that
+        another proxy has written a moment ago is not left yet."""
+        if self._swept:
+            return
+        self._swept = True
+        for left in folder.glob("system-*.txt"):
+            with suppress(FileNotFoundError):
+                if time.time() - left.stat().st_mtime > _LEFT_AFTER:
+                    left.unlink()
 
     def _cost_before(self, mode: Mode, base: Point | None) -> float:
         if mode.memory == "continue":

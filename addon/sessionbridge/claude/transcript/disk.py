@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Callable
+from pathlib import Path
 
 
 async def on_thread[T](work: Callable[[], T]) -> T:
@@ -21,3 +23,13 @@ async def on_thread[T](work: Callable[[], T]) -> T:
 def private(path: str, flags: int) -> int:
     """For `open(…, opener=private)`: a file that only its owner can read."""
     return os.open(path, flags, mode=0o600)
+
+
+def private_folder(path: Path) -> None:
+    """Makes it, and closes one that is there already: for its owner only, and each folder that has
+    to be made above it too, whatever the umask. Raises OSError."""
+    if not path.parent.exists():
+        private_folder(path.parent)
+    path.mkdir(mode=0o700, exist_ok=True)
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path.chmod(0o700)
