@@ -82,13 +82,13 @@ def test_an_older_database_is_brought_up_to_date_later(place: Place) -> None:
     assert f"{steps} steps behind" in found["found"]
 
 
-def test_a_database_of_a_later_version_is_a_warning(place: Place) -> None:
+def test_a_database_of_a_later_version_is_a_problem(place: Place) -> None:
     place.used(1)
     row = {"migration_set": "sessionbridge", "name": "m999_later", "applied_at": "2030"}
     with closing(sqlite3.connect(place.database, isolation_level=None)) as connection:
         Database(connection).table("_sqlite_migrations").insert(row)
     found = place.findings()["Database"]
-    assert found["status"] == "warning"
+    assert found["status"] == "problem"
     assert "m999_later" in found["found"]
 
 

@@ -211,20 +211,20 @@ def test_a_closed_store_says_so(path: Path) -> None:
         store.get(KEY)
 
 
-def test_a_newer_schema_is_used_and_left_alone(path: Path) -> None:
-    SessionStore.open(path).close()
+def test_a_later_schema_is_refused_and_left_as_it_is(path: Path) -> None:
+    with closing(SessionStore.open(path)) as store:
+        store.set(KEY, "session-1")
     with closing(sqlite3.connect(path)) as db, db:
-        db.execute("ALTER TABLE turns ADD COLUMN from_the_future TEXT DEFAULT 'later'")
-        db.execute("ALTER TABLE session_map ADD COLUMN from_the_future TEXT DEFAULT 'later'")
         db.execute(
             "INSERT INTO _sqlite_migrations (migration_set, name, applied_at) "
             "VALUES ('sessionbridge', 'm999_from_the_future', '2099-01-01')"
         )
-    with closing(SessionStore.open(path)) as store:
-        store.commit(turn())
-        assert store.get(KEY) == "session-1"
-    assert query(path, "SELECT from_the_future FROM turns") == [("later",)]
-    assert query(path, "SELECT count(*) FROM _sqlite_migrations") == [(10,)]
+    before = path.read_bytes()
+    for _ in range(2):
+        with pytest.raises(StoreUnavailable, match=r"a later version .*\(m999_from_the_future\)"):
+            SessionStore.open(path)
+    assert path.read_bytes() == before
+    assert list(path.parent.glob("*.corrupt*")) == []
 
 
 def test_the_database_never_holds_a_column_for_text(store: SessionStore, path: Path) -> None:

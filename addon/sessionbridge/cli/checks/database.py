@@ -25,7 +25,7 @@ def check_database(path: Path, health: Health | None) -> Finding:
     told = [(note, advice) for note, advice in _notes(path, health) if note]
     if not told:
         return Finding("Database", "ok", f"{size}, whole, {len(health.last_used)} conversations")
-    status: Status = "problem" if health.mode & 0o077 else "warning"
+    status: Status = "problem" if health.mode & 0o077 or health.unknown else "warning"
     notes = "; ".join(note for note, _ in told)
     return Finding("Database", status, f"{size}: {notes}", " ".join(advice for _, advice in told))
 
@@ -39,6 +39,6 @@ def _notes(path: Path, health: Health) -> list[tuple[str, str]]:
     return [
         (open_to_others, f"chmod 600 {path}"),
         (pending, "Nothing to do: the next start brings it up to date."),
-        (unknown, "Update sessionbridge."),
+        (unknown, "Update sessionbridge: this version does not use it."),
         (aside, f"Look into or delete {names}, with the files of the same name beside each."),
     ]

@@ -17,7 +17,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.migrations import later, migrations
 from sessionbridge.sessions.store.quarantine import Identity, create, guard, identity, move_aside
 
 logger = logging.getLogger(__name__)
@@ -116,7 +116,8 @@ class SharedDatabase:
 
 
 def _connect(path: Path, busy_timeout: float) -> Database:
-    """Open, switch to WAL, migrate. Needs `guard`: none of the three can be done by two at once."""
+    """Open, switch to WAL, migrate. Needs `guard`: none of the three can be done by two at once.
+    Raises `StoreUnavailable` for a database of a later version."""
     orphan = create(path)
     if orphan is not None:
         logger.warning("Found the log of a missing session database; it was moved to %s.", orphan)
@@ -130,6 +131,12 @@ def _connect(path: Path, busy_timeout: float) -> Database:
     )
     try:
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
+        if unknown := later(db):
+            raise StoreUnavailable(
+                f"The session database {path} was written by a later version of sessionbridge "
+                f"({', '.join(unknown)}) and is left as it is; update sessionbridge, or choose "
+                "another home with SESSIONBRIDGE_HOME."
+            )
         (mode,) = db.execute("PRAGMA journal_mode = wal").fetchone()
         if mode != "wal":
             logger.warning("%s cannot use WAL here (%s); writers will block readers.", path, mode)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.migrations import later, migrations
 from sessionbridge.sessions.store.quarantine import guard
 
 _PATIENCE = 5.0
@@ -58,7 +58,7 @@ def examine(path: Path) -> Health | None:
         with guard(path, _PATIENCE), closing(_connect(path)) as connection:
             faults = _check(connection)
             db = Database(connection, recursive_triggers=False, execute_plugins=False)
-            pending, unknown = _migrations(db)
+            pending, unknown = tuple(step.name for step in migrations.pending(db)), later(db)
             used = _last_used(connection) if db["session_map"].exists() else ()
     except (sqlite3.Error, OSError) as error:
         return Health(size, mode, (str(error),), (), (), aside)
@@ -73,14 +73,6 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _check(connection: sqlite3.Connection) -> tuple[str, ...]:
     found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(5)")]
     return () if found == ["ok"] else tuple(found)
-
-
-def _migrations(db: Database) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    pending = tuple(step.name for step in migrations.pending(db))
-    with closing(Database(memory=True)) as empty:  # to which every step of ours is yet to be done
-        ours = {step.name for step in migrations.pending(empty)}
-    later = tuple(step.name for step in migrations.applied(db) if step.name not in ours)
-    return pending, later
 
 
 def _last_used(connection: sqlite3.Connection) -> tuple[float, ...]:

@@ -1,10 +1,14 @@
 """The shape of the session database, one numbered step after another.
 
 A step that has been released is never edited: databases out there have run it. A change is a new
-step at the end. Steps this version does not know, made by a later one, are left alone.
+step at the end. A database with steps of a later version is not used: what those have changed
+nobody here can know.
 """
 
 from __future__ import annotations
+
+from contextlib import closing
+from functools import cache
 
 from sqlite_utils import Database, Migrations
 
@@ -114,3 +118,14 @@ def m008_cache_writes_for_an_hour(db: Database) -> None:
 def m009_turns_that_said_nothing(db: Database) -> None:
     # Null before; of those turns only the ones that were given results have a status for it.
     db.table("turns").add_column("unsaid", int)
+
+
+def later(db: Database) -> tuple[str, ...]:
+    """The steps that a later version has done."""
+    return tuple(step.name for step in migrations.applied(db) if step.name not in _ours())
+
+
+@cache
+def _ours() -> frozenset[str]:
+    with closing(Database(memory=True)) as empty:  # to which every step is yet to be done
+        return frozenset(step.name for step in migrations.pending(empty))
