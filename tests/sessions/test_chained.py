@@ -14,6 +14,7 @@ from sessionbridge.sessions.planning.chained import Chained
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.references import REFERENCE, References, refers
+from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.spoken import assistant, user
 from tests.support.tool_rounds import found, use
@@ -40,6 +41,10 @@ async def store(tmp_path: Path) -> AsyncIterator[StoreThread]:
     opened = StoreThread(tmp_path / "session_map.db")
     yield opened
     opened.close()
+
+
+def all_of_them(_: Response) -> bool:
+    return True
 
 
 async def committed(store: StoreThread, name: str, tip: str, parent: int | None = None) -> int:
@@ -94,11 +99,21 @@ async def test_results_go_to_the_turn_that_waits_or_are_brought_in(store: StoreT
 
 async def test_a_response_that_is_gone_is_told_as_that(store: StoreThread) -> None:
     await committed(store, "one", "1")
-    memory = await chained(store, "one", user("And?"))
+    memory = await chained(store, "one", user("And?"), said=Transcript())
     plan = await memory.plan()
     with pytest.raises(ResponseNotFound) as caught:
         await memory.plan_again(plan)
     assert (caught.value.status, caught.value.param) == (400, "previous_response_id")
+
+
+async def test_a_response_whose_session_is_refused_is_gone_on_from_its_transcript(
+    store: StoreThread,
+) -> None:
+    await committed(store, "one", "1")
+    memory = await chained(store, "one", user("And?"))
+    plan = await memory.plan_again(await memory.plan())
+    assert (plan.name, plan.reason, plan.base) == ("import", "rebuilt", None)
+    assert (*plan.feed, plan.ask) == (*FULL[:2], user("And?"))
 
 
 @pytest.mark.parametrize("base", [True, False])
@@ -127,7 +142,7 @@ async def test_an_item_is_found_in_the_answer_of_its_response(store: StoreThread
     references = References(store, Transcript(*FULL))
     asked = (user("Hello"), named("one", 0), named("open", 0), named("open", 2))
     assert [refers(message) for message in asked] == [False, True, True, True]
-    told = await references.resolved(asked)
+    told = await references.resolved(asked, all_of_them)
     assert told == (user("Hello"), assistant("Hi"), assistant("I look"), assistant(use("b")))
 
 
@@ -138,11 +153,17 @@ async def test_an_item_that_is_not_known_is_named(
     await committed(store, "one", "1")
     for references in (References(store, Transcript(*FULL)), References(None, Transcript(*FULL))):
         with pytest.raises(ItemNotFound, match="item_1") as caught:
-            await references.resolved([named(response, block)])
+            await references.resolved([named(response, block)], all_of_them)
         assert (caught.value.status, caught.value.param) == (404, "input")
 
 
 async def test_an_item_whose_transcript_is_gone_is_not_known(store: StoreThread) -> None:
     await committed(store, "one", "1")
     with pytest.raises(ItemNotFound):
-        await References(store, Transcript()).resolved([named("one", 0)])
+        await References(store, Transcript()).resolved([named("one", 0)], all_of_them)
+
+
+async def test_an_item_of_somebody_else_is_not_known(store: StoreThread) -> None:
+    await committed(store, "one", "1")
+    with pytest.raises(ItemNotFound):
+        await References(store, Transcript(*FULL)).resolved([named("one", 0)], lambda _: False)

@@ -36,6 +36,7 @@ from sessionbridge.sessions.planning.instructions import of_conversation, with_e
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
@@ -76,7 +77,8 @@ class Bridge:
         try:
             if exchange.refused is not None:
                 raise exchange.refused
-            turn, spoken = await self._reader.read(shape, body)
+            theirs = partial(_is_theirs, exchange=exchange)
+            turn, spoken = await self._reader.read(shape, body, theirs)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             async with aclosing(self._answer(turn, spoken, exchange)) as answer:
@@ -178,7 +180,8 @@ class Bridge:
         )
 
     async def _chained(self, previous: str, spoken: Spoken, exchange: Exchange) -> Memory:
-        if self._store is None or (found := await self._store.response(previous)) is None:
+        found = await self._store.response(previous) if self._store else None
+        if self._store is None or found is None or not _is_theirs(found, exchange):
             raise gone()
         exchange.outcome.origin = found.origin
         asked = spoken.links, exchange.attempt, spoken.manner
@@ -249,6 +252,11 @@ def _instructions_are(done: str) -> Iterator[None]:
         raise StoreUnavailable(
             f"The instructions of this conversation cannot be {done} ({error.strerror})."
         ) from error
+
+
+def _is_theirs(response: Response, exchange: Exchange) -> bool:
+    """A response id that somebody else has is of no use to them."""
+    return response.is_for(exchange.origin, exchange.attempt.caller)
 
 
 def _log_loss(lost: Point, plan: Plan) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from sessionbridge.model import TurnRequest
 from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
+from sessionbridge.sessions.store.queries import Response
 
 _LARGE_BODY = 250_000
 """Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
@@ -34,8 +35,11 @@ class Reader:
         self._settings = settings
         self._references = references
 
-    async def read(self, shape: Shape, body: bytes) -> tuple[TurnRequest, Spoken]:
-        """Raises `BadRequest` for what cannot be obeyed, and `ModelNotFound`."""
+    async def read(
+        self, shape: Shape, body: bytes, theirs: Callable[[Response], bool]
+    ) -> tuple[TurnRequest, Spoken]:
+        """Items may be referred to of responses that are `theirs`. Raises `BadRequest` for what
+        cannot be obeyed, and `ModelNotFound`."""
         large = len(body) > _LARGE_BODY
         turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
         asked = turn.model
@@ -45,7 +49,7 @@ class Reader:
         if self._settings.strict and turn.ignored:
             raise _without_effect(min(turn.ignored))
         if any(refers(message) for message in turn.messages):
-            turn = replace(turn, messages=await self._references.resolved(turn.messages))
+            turn = replace(turn, messages=await self._references.resolved(turn.messages, theirs))
         return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(
             turn, asked
         )

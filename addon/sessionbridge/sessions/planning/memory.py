@@ -323,6 +323,7 @@ class Remembered:
                 settings_hash=self._manner.settings,
                 model_asked=self._manner.model,
                 unsaid=ends[-1] is None,
+                caller=self._attempt.caller or None,
                 may_be_aside=self._history == "client" or self._origin.history == "learn",
                 points=tuple(points),
                 metadata={

@@ -3,12 +3,13 @@ Responses API): found again in the transcript of the turn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Block, Message
 from sessionbridge.sessions.planning.memory import ReadMessages
+from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 REFERENCE: Final = "item_reference"
@@ -25,26 +26,32 @@ class References:
         self._store = store
         self._said = said
 
-    async def resolved(self, messages: Iterable[Message]) -> tuple[Message, ...]:
-        return tuple([await self._message(message) for message in messages])
+    async def resolved(
+        self, messages: Iterable[Message], theirs: Callable[[Response], bool]
+    ) -> tuple[Message, ...]:
+        """Of responses that are not `theirs` nothing is known here."""
+        return tuple([await self._message(message, theirs) for message in messages])
 
-    async def _message(self, message: Message) -> Message:
+    async def _message(self, message: Message, theirs: Callable[[Response], bool]) -> Message:
         if not refers(message):
             return message
-        return Message(message.role, tuple([await self._block(block) for block in message.blocks]))
+        blocks = [await self._block(block, theirs) for block in message.blocks]
+        return Message(message.role, tuple(blocks))
 
-    async def _block(self, block: Block) -> Block:
+    async def _block(self, block: Block, theirs: Callable[[Response], bool]) -> Block:
         if block["type"] != REFERENCE:
             return block
-        answer = await self._answer(block["response"])
+        answer = await self._answer(block["response"], theirs)
         if answer is None or block["block"] >= len(answer):
             raise ItemNotFound(f"Item with id '{block['id']}' not found.", param="input")
         return answer[block["block"]]
 
-    async def _answer(self, response_id: str) -> Sequence[Block] | None:
+    async def _answer(
+        self, response_id: str, theirs: Callable[[Response], bool]
+    ) -> Sequence[Block] | None:
         """The blocks of a response; its turn may have begun with messages that were fed to it."""
         found = await self._store.response(response_id) if self._store else None
-        if found is None:
+        if found is None or not theirs(found):
             return None
         after = found.before.entry_uuid if found.before else None
         try:

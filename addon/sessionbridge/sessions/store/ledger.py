@@ -32,7 +32,8 @@ BRIDGED = f"plan <> '{PASSED}'"
 class _Turn:
     """What the ledger holds of a turn. Times: epoch seconds, milliseconds. `process` says what kind
     of process answered (see `turn.Process`). `settings_hash` and `model_asked` say how it was asked
-    (see `manner`), `unsaid` that the model said nothing."""
+    (see `manner`), `unsaid` that the model said nothing.
+    `caller` is a hash of the credentials the request came with."""
 
     internal_id: str
     parent_id: int | None
@@ -55,6 +56,7 @@ class _Turn:
     settings_hash: str | None = None
     model_asked: str | None = None
     unsaid: bool | None = None
+    caller: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,7 +40,7 @@ _ENDS_SQL = f"""
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
     ) AS is_tip, {_IS_OPEN} AS is_open, parent_id, ask_hash, idempotency_key,
-    scope, external_id, provider, settings_hash
+    scope, external_id, provider, settings_hash, caller
     FROM turns
 """
 _NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
@@ -119,16 +119,25 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response by its id: the key and the end of its turn, and where that had begun."""
+    """A response by its id: the key and the end of its turn, and where that had begun. `caller` is
+    a hash of the credentials it was asked with; None where it is not known."""
 
     id: str
     key: SessionKey
     end: Point
     before: Point | None
+    caller: str | None
 
     @property
     def origin(self) -> Origin:
         return Origin(self.key.scope, self.key.external_id, "conversation", "server")
+
+    def is_for(self, origin: Origin | None, caller: str) -> bool:
+        """Whether it was given to who asks now: to the conversation that a request names, and where
+        it names none, to the same credentials."""
+        if origin is not None:
+            return (origin.platform, origin.external_id) == (self.key.scope, self.key.external_id)
+        return self.caller in (None, caller)
 
 
 def named(key: SessionKey) -> dict[str, Any]:
@@ -230,7 +239,8 @@ def response(db: Database, response_id: str) -> Response | None:
         return None
     key = SessionKey(row["scope"], row["external_id"], row["provider"])
     parent = _first(db, _TURN_SQL, [row["parent_id"]])
-    return Response(response_id, key, _point(row), _point(parent) if parent else None)
+    before = _point(parent) if parent else None
+    return Response(response_id, key, _point(row), before, row["caller"])
 
 
 def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:

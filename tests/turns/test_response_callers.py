@@ -1,0 +1,69 @@
+"""A response's id is of use to who got it: to the conversation that a request names, and where it
+names none, to the same credentials."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sessionbridge.model import Attempt, Origin
+from tests.support.bridge_fixtures import SERVER_HELD, Answer, House, ask, house
+
+__all__ = ["house"]
+
+ANN, BOB = Attempt(caller="ann"), Attempt(caller="bob")
+OTHER = replace(SERVER_HELD, external_id="another conversation")
+
+
+@pytest.fixture
+def kept(house: House) -> House:
+    house.change(unkeyed="stateless")
+    return house
+
+
+async def respond(
+    house: House, origin: Origin | None, attempt: Attempt, said: Any = "Hello", **fields: Any
+) -> Answer:
+    request = {"model": "claude-x", "input": said, **fields}
+    return await ask(house.bridge, json.dumps(request).encode(), origin, "responses", attempt)
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "status"),
+    [
+        pytest.param((None, ANN), (None, ANN), 200, id="the same credentials"),
+        pytest.param((None, ANN), (None, BOB), 400, id="other credentials"),
+        pytest.param((SERVER_HELD, ANN), (SERVER_HELD, ANN), 200, id="the same conversation"),
+        pytest.param((SERVER_HELD, ANN), (OTHER, ANN), 400, id="another conversation"),
+        pytest.param((SERVER_HELD, ANN), (None, BOB), 400, id="no conversation, others' key"),
+        pytest.param((None, ANN), (OTHER, ANN), 400, id="a conversation that did not make it"),
+    ],
+)
+async def test_a_response_is_gone_on_from_by_who_got_it(
+    kept: House,
+    first: tuple[Origin | None, Attempt],
+    then: tuple[Origin | None, Attempt],
+    status: int,
+) -> None:
+    given = (await respond(kept, *first)).json
+    answer = await respond(kept, *then, "And?", previous_response_id=given["id"])
+    assert answer.status == status
+    if status == 400:
+        assert answer.json["error"]["param"] == "previous_response_id"
+        assert "no longer known" in answer.json["error"]["message"]
+    assert len(kept.dispatcher.seen) == (2 if status == 200 else 1)
+
+
+@pytest.mark.parametrize(("attempt", "status"), [(ANN, 200), (BOB, 404)])
+async def test_an_item_is_referred_to_by_who_got_it(
+    kept: House, attempt: Attempt, status: int
+) -> None:
+    [item] = (await respond(kept, None, ANN)).json["output"]
+    said = [{"type": "item_reference", "id": item["id"]}, {"role": "user", "content": "And?"}]
+    asked = [{"role": "user", "content": "Hello"}, *said]
+    answer = await respond(kept, None, attempt, asked)
+    assert answer.status == status
+    assert len(kept.dispatcher.seen) == (2 if status == 200 else 1)
