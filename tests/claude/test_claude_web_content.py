@@ -163,7 +163,7 @@ async def test_nothing_but_what_is_needed_is_sent(web: Web) -> None:
 
 async def test_each_url_is_fetched_once_wherever_it_stands(web: Web) -> None:
     image = by_url(web.serve("/a.png", response()))
-    pdf = by_url(web.serve("/a.pdf", response(b"%PDF", "application/pdf")), "document")
+    pdf = by_url(web.serve("/a.pdf", response(b"%PDF-1.4", "application/pdf")), "document")
     titled: FileBlock = {**pdf, "title": "T", "context": "C"}
     result: ToolResultBlock = {
         "type": "tool_result",
@@ -182,7 +182,7 @@ async def test_each_url_is_fetched_once_wherever_it_stands(web: Web) -> None:
     told = with_sources(plan, await WebContent(at_first).sources(plan))
 
     assert len(web.heads) == 2
-    data = {"type": "base64", "media_type": "application/pdf", "data": "JVBERg=="}
+    data = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0xLjQ="}
     shown, document = {**image, "source": BASE64}, {**pdf, "source": data}
     assert told.ask.blocks == (text, shown, {**titled, "source": data})
     assert told.feed[0].blocks == (
@@ -201,7 +201,7 @@ async def test_what_has_no_urls_is_left_alone() -> None:
 
 
 async def test_the_largest_image_is_taken_and_no_larger_one(web: Web) -> None:
-    whole = b"\xff" * (5 * MB)
+    whole = b"\xff\xd8\xff" + b"\xff" * (5 * MB - 3)
     source = await fetched(web.serve("/most", response(whole, "image/jpeg")))
     assert base64.b64decode(source["data"]) == whole
     chunk = b"%x\r\n%b\r\n" % (MB, b"\xff" * MB)
@@ -213,8 +213,28 @@ async def test_the_largest_image_is_taken_and_no_larger_one(web: Web) -> None:
     for path, page in too_large.items():
         with pytest.raises(BadRequest, match="larger than 5 MB"):
             await fetched(web.serve(path, page))
-    six = response(whole + b"\xff" * MB, "application/pdf")
+    six = response(b"%PDF-" + b"\xff" * (6 * MB - 5), "application/pdf")
     assert len((await fetched(web.serve("/six", six), "document"))["data"]) == 8 * MB
+
+
+@pytest.mark.parametrize(
+    ("body", "told", "true"),
+    [
+        (PNG, "image/jpeg", "image/png"),
+        (b"GIF89a", "image/png", "image/gif"),
+        (b"RIFF\x04\0\0\0WEBP", "image/png", "image/webp"),
+        (b"\xff\xd8\xff\xe0", "image/webp", "image/jpeg"),
+    ],
+)
+async def test_an_image_is_what_it_is_whatever_its_server_says(
+    web: Web, body: bytes, told: str, true: str
+) -> None:
+    source = await fetched(web.serve("/a.png", response(body, told)))
+    assert source == {
+        "type": "base64",
+        "media_type": true,
+        "data": base64.b64encode(body).decode(),
+    }
 
 
 GZIPPED = response(gzip.compress(b"\0" * 20 * MB), Content_Encoding="gzip")
@@ -224,6 +244,12 @@ GZIPPED = response(gzip.compress(b"\0" * 20 * MB), Content_Encoding="gzip")
     ("page", "kind", "why"),
     [
         (response(b"<html>", "text/html"), "image", "Content-Type is not image/jpeg or image/png"),
+        (
+            response(b"<html>", "image/png"),
+            "image",
+            "is not image/jpeg .*its server says image/png",
+        ),
+        (response(PNG, "application/pdf"), "document", "its server says application/pdf"),
         (response(media_type=""), "image", "Content-Type is not"),
         (response(media_type="image/svg+xml"), "image", "Content-Type is not"),
         (response(), "document", "Content-Type is not application/pdf"),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import logging
+import re
 import socket
 import ssl
 import string
@@ -89,6 +90,18 @@ _KINDS = {
     "image": _Kind(5, ("image/jpeg", "image/png", "image/gif", "image/webp")),
     "document": _Kind(32, ("application/pdf",)),
 }
+
+
+_BEGINS = {
+    "image/jpeg": re.compile(rb"\xff\xd8\xff"),
+    "image/png": re.compile(rb"\x89PNG\r\n\x1a\n"),
+    "image/gif": re.compile(rb"GIF8[79]a"),
+    "image/webp": re.compile(rb"RIFF....WEBP", re.DOTALL),
+    "application/pdf": re.compile(rb".{0,1019}?%PDF-", re.DOTALL),
+}
+"""How content of each type begins (https://mimesniff.spec.whatwg.org/#matching-an-image-type-pattern);
+before a PDF there may be other bytes, so long as its mark is within the first 1,024, as readers of
+PDF take it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +225,9 @@ class WebContent:
                 headers = {k.lower(): v.decode("latin-1") for k, v in response.headers}
                 if response.status in _REDIRECTS and b"location" in headers:
                     return headers[b"location"]
-                media_type = _media_type(response.status, headers, kind)
-                return _Content(media_type, await _body(response, kind, room))
+                told = _media_type(response.status, headers, kind)
+                body = await _body(response, kind, room)
+                return _Content(_true_type(body, told, kind), body)
         except _FAILURES as error:
             why = f"its server could not be reached ({type(error).__name__})"
             raise _Unusable(why) from None
@@ -308,6 +322,15 @@ def _joined(url: str, to: str) -> str:
         return urljoin(url, to)
     except ValueError:
         raise _Unusable("it redirects to a URL that cannot be read") from None
+
+
+def _true_type(body: bytes, told: str, kind: _Kind) -> str:
+    """Servers tell a wrong type now and then, and the API refuses what is not what it is told."""
+    for media_type in (told, *kind.media_types):
+        if _BEGINS[media_type].match(body):
+            return media_type
+    known = " or ".join(kind.media_types)
+    raise _Unusable(f"what is there is not {known}, though its server says {told}")
 
 
 def _media_type(status: int, headers: Mapping[bytes, str], kind: _Kind) -> str:
