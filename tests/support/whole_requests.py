@@ -171,7 +171,8 @@ def _asks_again(call: Call) -> bool:
     """Whether the CLI goes on by itself after an answer. It is ended then, which comes too late for
     the request where the machine is busy; nobody gets what the model says to that, and the CLI's
     words for it must be in no other request."""
-    last = call.body["messages"][-1]
+    # Behind it there may be notes.
+    *_, last = (one for one in call.body["messages"] if one["role"] != "system")
     texts = [text.removeprefix("<system-reminder>\n") for text in _texts(last["content"])]
     return last["role"] == "user" and any(text.startswith(ASKS_AGAIN) for text in texts)
 
