@@ -20,11 +20,9 @@ from sessionbridge.model import (
     WholeBlock,
 )
 
-_WORDS = {"text": "text", "thinking": "thinking", "tool_use": "input"}
-"""The field of each kind of block that grows as it is written."""
-
 _GROWS = {"text": ("text",), "thinking": ("thinking", "signature"), "tool_use": ("input",)}
-"""All that do. Pieces of any other are none of the block's, whoever sent them."""
+"""The fields of each kind of block that grow, its words first. Pieces of any other are none of the
+block's, whoever sent them."""
 
 
 class Call(NamedTuple):
@@ -54,7 +52,6 @@ class Answer:
 
     def __init__(self) -> None:
         self.started: Started | None = None
-        self.finished: Finished | None = None
         self._blocks: dict[int, _Growing] = {}
 
     def hear(self, delta: Delta | WholeBlock) -> None:
@@ -78,7 +75,7 @@ class Answer:
             case Started():
                 self.started = delta
             case Finished():
-                self.finished = delta
+                pass  # it holds nothing of the blocks
 
     def forget(self, index: int) -> None:
         """A block that is told to be none after all."""
@@ -105,7 +102,8 @@ class Answer:
     def written(self, index: int) -> str:
         """The words of one block: said, thought, or the input of a call."""
         block = self._blocks.get(index, _Growing())
-        return block.text(_WORDS.get(block.start.get("type", ""), ""))
+        words, *_ = _GROWS.get(block.start.get("type", ""), ("",))
+        return block.text(words)
 
     def blocks(self, read_input: Callable[[Call], Any]) -> dict[int, Block]:
         """All blocks by their indexes, in order. What a call's input is, each API says its own

@@ -130,6 +130,12 @@ Block = (
 for the last two kinds."""
 
 
+def is_blank(block: Block) -> bool:
+    """Blank texts say nothing, and the API refuses them wherever they stand in a history ("text
+    content blocks must contain non-whitespace text")."""
+    return block["type"] == "text" and not block["text"].strip()
+
+
 def parts_of(result: ToolResultBlock) -> Sequence[Block]:
     """What a result holds; a text by itself is one block of text."""
     content = result.get("content") or ()
@@ -181,6 +187,16 @@ class Message:
 
     role: Role
     blocks: tuple[Block, ...]
+
+    @property
+    def calls(self) -> list[str]:
+        """The ids of the calls that it makes."""
+        return [block["id"] for block in self.blocks if block["type"] == "tool_use"]
+
+    @property
+    def results(self) -> list[str]:
+        """The ids of the calls that it brings results for."""
+        return [block["tool_use_id"] for block in self.blocks if block["type"] == "tool_result"]
 
     @property
     def brings_results(self) -> bool:

@@ -229,8 +229,8 @@ def test_a_message_after_tool_messages_stays_its_own() -> None:
 
 
 def test_a_function_message_answers_the_function_call_before_it() -> None:
-    asked = {"role": "assistant", "content": None}
-    asked["function_call"] = {"name": "f", "arguments": "{}"}  # type: ignore[assignment]
+    call = {"name": "f", "arguments": "{}"}
+    asked: dict[str, Any] = {"role": "assistant", "content": None, "function_call": call}
     answered = {"role": "function", "name": "f", "content": "1"}
     turn = parse(HI, asked, answered, asked, answered | {"content": None})
     assert [block for message in turn.messages[1:] for block in message.blocks] == [

@@ -46,7 +46,7 @@ THOUGHT: list[Said] = [
     ThinkingSignature(0, "Zanzibar"),
     RedactedThinking(1, "Zanzibar"),
 ]
-SHOWN = [
+SHOWN: list[dict[str, Any]] = [
     {
         "id": "toolu_1",
         "type": "function",
@@ -91,7 +91,7 @@ def piece(index: int, arguments: str) -> dict[str, Any]:
 
 
 def test_the_chunks_of_calls_are_those_of_the_reference() -> None:
-    begun = [{**call, "function": call["function"] | {"arguments": ""}} for call in SHOWN]  # type: ignore[operator]
+    begun = [{**call, "function": call["function"] | {"arguments": ""}} for call in SHOWN]
     assert deltas(*CALLS)[2:] == [
         ({"tool_calls": [{"index": 0, **begun[0]}]}, None),
         (piece(0, '{"n": '), None),
@@ -135,8 +135,8 @@ def test_the_stream_folded_by_the_official_client_is_the_document(
 
 def told(completion: ChatCompletion) -> dict[str, Any]:
     """The client parses arguments of its own accord, keeps an index, and starts with no text."""
-    found = completion.to_dict(exclude_none=True)
-    for option in found["choices"]:  # type: ignore[attr-defined]
+    found: dict[str, Any] = completion.to_dict(exclude_none=True)
+    for option in found["choices"]:
         option["message"]["content"] = option["message"].get("content") or None
         for call in option["message"].get("tool_calls", ()):
             call.pop("index", None)

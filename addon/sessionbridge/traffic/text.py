@@ -11,8 +11,8 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 
 from sessionbridge.apis.common.json_values import Fields, fields, words
-from sessionbridge.model import Block, Message, parts_of
-from sessionbridge.sessions.planning.lineage import alternating, is_blank
+from sessionbridge.model import Block, Message, is_blank, parts_of
+from sessionbridge.sessions.planning.lineage import alternating
 
 Position = tuple[int, int]
 """Of a block: which message, and where in it."""

@@ -7,5 +7,6 @@ from scripts.benchmarks.inside.watch import Watch
 from sessionbridge.proxy import addon
 from sessionbridge.turns import runtime
 
+# In the place of the name that the runtime has imported, so no attribute of its own.
 runtime.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
 addons = [Watch(), *addon.addons]

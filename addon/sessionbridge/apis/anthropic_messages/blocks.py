@@ -23,8 +23,7 @@ from sessionbridge.apis.common.body import (
     text_of,
     unknown,
 )
-from sessionbridge.apis.common.messages import is_blank
-from sessionbridge.model import Block, Role, ServerResult, ToolResultBlock
+from sessionbridge.model import Block, Role, ServerResult, ToolResultBlock, is_blank
 
 
 class _Sourced(Fields):

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from sessionbridge.apis.common.body import refused, shown
 from sessionbridge.apis.common.tools import LONGEST_NAME, allowed
-from sessionbridge.model import Block, Message, Role
+from sessionbridge.model import Block, Message, Role, is_blank
 
 _NUMBER = re.compile(r"_\d+$")
 
@@ -218,9 +218,3 @@ def _stems(id_: str) -> set[str]:
         id_ = shorter
         found.add(id_)
     return found
-
-
-def is_blank(block: Block) -> bool:
-    """Blank text is refused by the API behind the CLI, wherever it stands in the history
-    ("text content blocks must contain non-whitespace text")."""
-    return block["type"] == "text" and not block["text"].strip()

@@ -19,12 +19,12 @@ from sessionbridge.apis.common.body import (
     unknown,
     without_effect,
 )
-from sessionbridge.apis.common.messages import CallWords, Messages, is_blank
+from sessionbridge.apis.common.messages import CallWords, Messages
 from sessionbridge.apis.common.openai_content import document, image, text, titled, tool_use
 from sessionbridge.apis.openai_responses import hosted
 from sessionbridge.apis.openai_responses.answer import reference
 from sessionbridge.apis.openai_responses.tools import Offers
-from sessionbridge.model import Block, Message, Role
+from sessionbridge.model import Block, Message, Role, is_blank
 
 # `text` is what `parts` makes of a string; the API has a word of its own for each side.
 TEXT_TYPES = ("input_text", "output_text", "text")

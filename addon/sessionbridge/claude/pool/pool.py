@@ -351,5 +351,4 @@ async def _all(ends: Iterable[asyncio.Task[None] | None]) -> None:
 def _results(plan: Plan) -> set[str]:
     """The ids of the calls whose results the plan holds."""
     messages = (*(plan.whole or ()), *plan.feed, plan.ask)
-    blocks = (block for message in messages for block in message.blocks)
-    return {block["tool_use_id"] for block in blocks if block["type"] == "tool_result"}
+    return {id_ for message in messages for id_ in message.results}

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from json.encoder import encode_basestring_ascii
 from typing import Any
 
-from sessionbridge.model import Block, Message, Role, parts_of
+from sessionbridge.model import Block, Message, Role, is_blank, parts_of
 
 ROOT = ""
 """The hash of a conversation in which nothing has been said."""
@@ -74,11 +74,6 @@ def alternating(messages: Iterable[Message]) -> list[Message]:
         elif spoken:
             runs.append((message.role, spoken))
     return [Message(role, tuple(blocks)) for role, blocks in runs]
-
-
-def is_blank(block: Block) -> bool:
-    """Blank texts say nothing, and the API refuses them."""
-    return block["type"] == "text" and not str(block["text"]).strip()
 
 
 def _canonical(message: Message) -> list[Any]:

@@ -240,35 +240,28 @@ class Remembered:
         on with. Where the history is kept here, `new` is what is not part of it yet. None where
         nothing of it is known any more."""
         process_is_lost = lost.base is not None and lost.base.is_open
-        open_turn = lost.base if process_is_lost else self._answers
+        turn, reason = (lost.base, None) if process_is_lost else (self._answers, None)
+        if turn is None and self._history == "server":
+            turn, reason = lost.base, "rebuilt"
+        if turn is None:
+            return None
         with suppress(SessionLost):
-            if open_turn is not None:
-                return await self._plan_without_process(open_turn, new, follows=process_is_lost)
-            if self._history == "server" and lost.base is not None:
-                return await self._rebuilt(lost.base, new)
+            return await self._plan_from_file(turn, new, reason, follows=process_is_lost)
         return None
 
-    async def _rebuilt(self, base: Point, new: Sequence[Link]) -> Plan:
-        """What the CLI no longer goes on from, whatever has become of its file, is brought in from
-        what that still holds."""
-        said = await self._said(base.session_id, base.entry_uuid, None)
-        *earlier, ask = chain([*said, *(link.message for link in new)])
-        self._answers = base
-        return Plan("import", "rebuilt", None, tuple(link.message for link in earlier), ask.message)
-
-    async def _plan_without_process(
-        self, open_turn: Point, new: Sequence[Link], *, follows: bool
+    async def _plan_from_file(
+        self, turn: Point, new: Sequence[Link], reason: str | None, *, follows: bool
     ) -> Plan:
-        """What is new is brought in, with all that was said since the last turn that can be gone on
-        from, or from the beginning unless it `follows` that."""
+        """What is new is brought in, with all that the file of the turn's session holds since the
+        last turn that can be gone on from, or from the beginning unless it `follows` that."""
         if self._history == "client":
             lineage = await self._without_tip()
             return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
-        base = await self._store.last_ended(open_turn.turn_id) if follows else None
+        base = await self._store.last_ended(turn.turn_id) if follows else None
         after = base.entry_uuid if base else None
-        said = await self._said(open_turn.session_id, open_turn.entry_uuid, after)
+        said = await self._said(turn.session_id, turn.entry_uuid, after)
         *earlier, ask = chain([*said, *(link.message for link in new)])
-        made, given = _calls(earlier[-1].message) if earlier else [], _results(ask.message)
+        made, given = earlier[-1].message.calls if earlier else [], ask.message.results
         if sorted(made) != sorted(given):
             if _brings_calls(self._links):
                 return plan_unknown(self._links)
@@ -278,10 +271,10 @@ class Remembered:
                 "These tool results answer no call that waits here; send the conversation from its "
                 "beginning."
             )
-        self._answers = open_turn
+        self._answers = turn
         feed = tuple(link.message for link in earlier)
-        reason = "tools_imported" if ask.message.brings_results else "imported"
-        return Plan("import", reason, base, feed, ask.message)
+        brought = "tools_imported" if given else "imported"
+        return Plan("import", reason or brought, base, feed, ask.message)
 
     async def superseded(self, plan: Plan, turn: int | None) -> str | None:
         """A client that shows another history each turn (a sliding window) has it brought in each
@@ -298,7 +291,8 @@ class Remembered:
         whole = finished.exact and finished.stop_reason != "tool_use"
         said = (*answered.shown, answered.answer)
         places = zip(hashes, said, ends if whole else (*ends[:-1], None), strict=True)
-        points = [(hash_, end) for hash_, message, end in places if end and not _calls(message)]
+        # Results have to follow calls: the CLI would put its own there, were it to begin there.
+        points = [(hash_, end) for hash_, message, end in places if end and not message.calls]
         return await self._store.commit(
             TurnRecord(
                 key=self._key,
@@ -397,21 +391,10 @@ def _hashes(answered: Answered) -> list[str]:
     return hashes[1:]
 
 
-def _calls(message: Message) -> list[str]:
-    """The ids of its calls. Results have to follow them: the CLI would put its own there, were it
-    to begin here."""
-    return [block["id"] for block in message.blocks if block["type"] == "tool_use"]
-
-
-def _results(message: Message) -> list[str]:
-    """The ids of the calls that it brings results for."""
-    return [block["tool_use_id"] for block in message.blocks if block["type"] == "tool_result"]
-
-
 def _brings_calls(links: Sequence[Link]) -> bool:
     """Whether the results at the end answer calls that the request shows as well, together with
     how they came about: what begins with the calls is the end of something longer."""
-    return links[0].message.role == "user" and bool(links[1:] and _calls(links[-2].message))
+    return links[0].message.role == "user" and bool(links[1:] and links[-2].message.calls)
 
 
 _TRYING = "trying"
