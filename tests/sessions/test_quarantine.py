@@ -163,7 +163,7 @@ def test_what_another_quarantined_is_left_and_its_fresh_file_used(path: Path) ->
 
 
 def test_a_file_that_took_the_place_of_the_corrupt_one_is_not_moved(path: Path) -> None:
-    with closing(SharedDatabase(path, 1.0)) as late:
+    with closing(SharedDatabase(path, 1.0, lambda db: None)) as late:
         late.call(lambda db: None)
         move_aside(path)
         SessionStore.open(path).close()
@@ -183,7 +183,7 @@ def test_what_was_written_to_a_file_while_it_was_moved_is_written_again(path: Pa
         if len(written) == 1:
             move_aside(path)
 
-    with closing(SharedDatabase(path, 1.0)) as database:
+    with closing(SharedDatabase(path, 1.0, lambda db: None)) as database:
         database.call(work)
     assert len(set(written)) == 2
     with closing(sqlite3.connect(path)) as db:

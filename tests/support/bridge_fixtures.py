@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
@@ -112,8 +113,15 @@ class House:
     def __init__(self, home: Path, dispatcher: ScriptedDispatcher | None = None) -> None:
         self.settings = SETTINGS.model_copy(update={"home": home})
         self.dispatcher = dispatcher or ScriptedDispatcher()
-        self.thread = StoreThread(self.settings.database)
+        self.thread = self._thread()
         self.bridge = self._bridge()
+
+    def _thread(self) -> StoreThread:
+        return StoreThread(self.settings.database, lambda: self.transcripts)
+
+    @property
+    def transcripts(self) -> Path:
+        return self.settings.home / "transcripts"
 
     def _bridge(self) -> Bridge:
         return bridge(self.settings, self.thread, self.dispatcher)
@@ -124,14 +132,20 @@ class House:
 
     def restart(self) -> None:
         self.thread.close()
-        self.thread = StoreThread(self.settings.database)
+        self.thread = self._thread()
         self.bridge = self._bridge()
 
     def lose_database(self) -> None:
+        """What is beside the transcripts stays."""
         self.thread.close()
         for file in self.settings.home.glob("session_map.db*"):
             file.unlink()
         self.restart()
+
+    def lose_everything(self) -> None:
+        self.dispatcher.sessions.clear()
+        shutil.rmtree(self.transcripts, ignore_errors=True)
+        self.lose_database()
 
     async def ask(self, messages: Sequence[tuple[str, str]] | str, **fields: Any) -> Answer:
         origin = fields.pop("origin", CLIENT_HELD)

@@ -248,7 +248,12 @@ class Client(Walk):
 
     @rule()
     def the_database_is_deleted(self) -> None:
+        """It is made anew from what is beside the transcripts."""
         self.house.lose_database()
+
+    @rule()
+    def everything_is_lost(self) -> None:
+        self.house.lose_everything()
         self.nothing_is_known()
 
     @precondition(lambda self: self.dispatcher.sessions)

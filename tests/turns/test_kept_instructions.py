@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.transcript.files import delete
-from sessionbridge.claude.transcript.instructions import instructions_path, keep, kept
+from sessionbridge.claude.transcript.instructions import SUFFIX, keep, kept
 from sessionbridge.model import Block, Message, Origin, TurnRequest
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
 from tests.support.bridge_fixtures import (
@@ -69,13 +69,13 @@ def test_each_entry_has_its_own(tmp_path: Path) -> None:
     transcript = tmp_path / "session.jsonl"
     assert kept(transcript, "e0") == ()
     keep(transcript, "e0", ())
-    assert not instructions_path(transcript).exists()
+    assert not transcript.with_suffix(SUFFIX).exists()
     told = {"e1": ("A\nB",), "e2": ("A\nB",), "e3": ("A\nB", "ü"), "e4": (), "e5": (), "e6": ("C",)}
     for entry, texts in told.items():
         keep(transcript, entry, texts)
     for entry, texts in {**told, "e7": ()}.items():
         assert kept(transcript, entry) == texts
-    path = instructions_path(transcript)
+    path = transcript.with_suffix(SUFFIX)
     assert path.read_text().count("A\\nB") == 2
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     delete(transcript)
@@ -85,7 +85,7 @@ def test_each_entry_has_its_own(tmp_path: Path) -> None:
 def test_a_line_that_was_cut_short_harms_no_other(tmp_path: Path) -> None:
     transcript = tmp_path / "session.jsonl"
     keep(transcript, "e1", ("A",))
-    with instructions_path(transcript).open("a") as file:
+    with transcript.with_suffix(SUFFIX).open("a") as file:
         file.write('\n{"entry": "e2", "texts": ["B')
     keep(transcript, "e3", ("A",))
     keep(transcript, "e4", ("C",))

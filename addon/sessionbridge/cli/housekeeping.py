@@ -31,14 +31,18 @@ class Forgotten:
 
 
 def transcripts(home: Path, held: Holdings) -> dict[str, Path]:
-    """The files there are of the key's sessions, by session. Where they lie is in the map row, so
-    of a key without one nothing is known."""
+    """The files there are of the key's sessions, by session."""
+    return {name: path for name, path in _places(home, held).items() if path.is_file()}
+
+
+def _places(home: Path, held: Holdings) -> dict[str, Path]:
+    """Where the transcripts of the key's sessions belong, by session. That is in the map row, so of
+    a key without one nothing is known."""
     place = held.row.metadata if held.row else {}
     config, cwd = (Path(str(place.get(name, ""))) for name in ("config_dir", "cwd"))
     if not config.is_absolute() or not _made_here(home, cwd):
         return {}
-    paths = {name: transcript_path(config, cwd, name) for name in held.sessions if _plain(name)}
-    return {name: path for name, path in paths.items() if path.is_file()}
+    return {name: transcript_path(config, cwd, name) for name in held.sessions if _plain(name)}
 
 
 def forget(
@@ -54,8 +58,12 @@ def forget(
         return None
     gone: list[Path] = []
     failed: list[Path] = []
-    for path in transcripts(home, held).values():
-        (gone if _deleted(path) else failed).append(path)
+    for path in _places(home, held).values():  # what is beside a transcript may outlive it
+        there = path.is_file()
+        if not _deleted(path):
+            failed.append(path)
+        elif there:
+            gone.append(path)
     return Forgotten(held, tuple(gone), tuple(failed))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sessionbridge.apis.openai_responses.answer import answered
@@ -36,12 +37,20 @@ class Runtime:
         self.dispatcher: ClaudeDispatcher | None = None
         self.admission: Admission | None = None
         self.locks: Locks | None = None
+        self._place: tuple[Path, Path] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def bridge(self, settings: Settings) -> Bridge:
         """The bridge under these settings."""
-        self._open_store(settings)
-        self._open_dispatcher(settings)
+        profile = ClaudeProfile(
+            home=settings.home,
+            cli=settings.claude,
+            extra=settings.claude_env,
+            retries=settings.retries,
+            secret=self.secret,
+        )
+        self._open_store(settings, profile)
+        self._open_dispatcher(settings, profile)
         if self.locks is None or self.locks.folder != settings.locks:
             self.locks = Locks(settings.locks)
         self.admission = Admission(settings.concurrency, settings.queue)
@@ -82,27 +91,23 @@ class Runtime:
             self.dispatcher = None
         self._close_store()
 
-    def _open_store(self, settings: Settings) -> None:
-        path = settings.database if settings.mapper else None
-        if self.store is not None and self.store.path != path:
-            self._close_store()
-        if self.store is None and path is not None:
-            self.store, self.reports = StoreThread(path), StoreThread(path)
+    def _open_store(self, settings: Settings, profile: ClaudeProfile) -> None:
+        place = (settings.database, profile.config_dir) if settings.mapper else None
+        if self._place == place:
+            return
+        self._close_store()
+        self._place = place
+        if place is not None:
+            self.store = StoreThread(settings.database, lambda: profile.transcripts)
+            self.reports = StoreThread(settings.database)
 
     def _close_store(self) -> None:
         for thread in (self.store, self.reports):
             if thread is not None:
                 thread.close()
-        self.store = self.reports = None
+        self.store = self.reports = self._place = None
 
-    def _open_dispatcher(self, settings: Settings) -> None:
-        profile = ClaudeProfile(
-            home=settings.home,
-            cli=settings.claude,
-            extra=settings.claude_env,
-            retries=settings.retries,
-            secret=self.secret,
-        )
+    def _open_dispatcher(self, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
         before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep)
         if before is not None:

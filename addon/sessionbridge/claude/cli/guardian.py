@@ -16,7 +16,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from sessionbridge.claude.transcript.disk import on_thread
+from sessionbridge.disk import on_thread
 
 logger = logging.getLogger(__name__)
 

@@ -36,12 +36,12 @@ from sessionbridge.claude.job import Mode
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import SERVER, ClientTools
-from sessionbridge.claude.transcript.disk import on_thread, private, private_folder
 from sessionbridge.claude.transcript.files import (
     cost_at,
     cost_so_far,
     newest_transcript,
 )
+from sessionbridge.disk import on_thread, private, private_folder
 from sessionbridge.model import Effort, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024

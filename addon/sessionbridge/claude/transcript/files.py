@@ -10,20 +10,22 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from sessionbridge.claude.profile import transcript_path
-from sessionbridge.claude.transcript.disk import private
-from sessionbridge.claude.transcript.instructions import instructions_path
+from sessionbridge.claude.transcript.instructions import SUFFIX as INSTRUCTIONS
+from sessionbridge.disk import private
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message
 
 Version = tuple[int, ...]
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
+
+_BESIDE = (INSTRUCTIONS, ".turns", "")
+"""The last of them is the file that is in the place of the session's folder."""
 
 _TAIL = 256 * 1024
 """Bytes."""
@@ -37,14 +39,10 @@ def folder_of(transcript: Path) -> Path:
 
 
 def delete(transcript: Path) -> None:
-    """With the instructions beside it and the file that is in the place of its folder; what is not
-    there is none to delete. Raises OSError."""
-    for file in (transcript, instructions_path(transcript)):
-        with suppress(*_ABSENT):
-            file.unlink()
-    folder = folder_of(transcript)
-    if folder.is_file():
-        folder.unlink()
+    """With what is beside it; what is not there is none to delete. Raises OSError."""
+    for file in (transcript, *map(transcript.with_suffix, _BESIDE)):
+        if file.is_file():
+            file.unlink(missing_ok=True)
 
 
 def newest_transcript(config: Path, cwd: Path) -> Path | None:

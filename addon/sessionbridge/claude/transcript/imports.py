@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from sessionbridge.claude.transcript.disk import private
 from sessionbridge.claude.transcript.notes import Note
+from sessionbridge.disk import private
 from sessionbridge.model import Message
 
 LONG = 10

@@ -11,13 +11,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from sessionbridge.claude.transcript.disk import private
+from sessionbridge.disk import private
 
 Texts = tuple[str, ...]
 
-
-def instructions_path(transcript: Path) -> Path:
-    return transcript.with_suffix(".instructions")
+SUFFIX = ".instructions"
 
 
 def keep(transcript: Path, entry: str, texts: Texts) -> None:
@@ -26,7 +24,7 @@ def keep(transcript: Path, entry: str, texts: Texts) -> None:
     if not (texts or before):
         return
     line = {"entry": entry} if texts == before else {"entry": entry, "texts": texts}
-    with open(instructions_path(transcript), "a", encoding="utf-8", opener=private) as file:
+    with open(transcript.with_suffix(SUFFIX), "a", encoding="utf-8", opener=private) as file:
         # A line before it may have been cut short with its process.
         file.write(f"\n{json.dumps(line)}\n")
 
@@ -41,7 +39,7 @@ def kept(transcript: Path, entry: str) -> Texts:
 
 def _lines(transcript: Path) -> Iterator[tuple[str, Texts]]:
     try:
-        content = instructions_path(transcript).read_text(encoding="utf-8", errors="replace")
+        content = transcript.with_suffix(SUFFIX).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         return
     texts: Texts = ()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.transcript import files, imports, instructions
-from sessionbridge.claude.transcript.disk import on_thread
 from sessionbridge.claude.transcript.notes import Note, Notes
+from sessionbridge.disk import on_thread
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Message
 

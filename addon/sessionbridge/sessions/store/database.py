@@ -27,11 +27,13 @@ _ATTEMPTS = 2
 
 
 class SharedDatabase:
-    """Opened at the first `call`, and again whenever the file was replaced."""
+    """Opened at the first `call`, and again whenever the file was replaced. Each time `begin` is
+    called with it, before anybody else uses a file that is new."""
 
-    def __init__(self, path: Path, busy_timeout: float) -> None:
+    def __init__(self, path: Path, busy_timeout: float, begin: Callable[[Database], None]) -> None:
         self.path = path
         self._busy_timeout = busy_timeout
+        self._begin = begin
         self._db: Database | None = None
         self._identity: Identity | None = None
         self._closed = False
@@ -83,14 +85,23 @@ class SharedDatabase:
         self._drop()
         with guard(self.path, self._busy_timeout):
             try:
-                self._db = _connect(self.path, self._busy_timeout)
+                self._db = self._connected()
             except sqlite3.Error as error:
                 if not _proves_corruption(error):
                     raise
                 self._move_aside(error)
-                self._db = _connect(self.path, self._busy_timeout)
+                self._db = self._connected()
             self._identity = identity(self.path)
         return self._db
+
+    def _connected(self) -> Database:
+        db = _connect(self.path, self._busy_timeout)
+        try:
+            self._begin(db)
+        except BaseException:
+            _abandon(db.conn)
+            raise
+        return db
 
     def _quarantine(self, error: sqlite3.Error) -> None:
         with guard(self.path, self._busy_timeout):
@@ -104,8 +115,7 @@ class SharedDatabase:
     def _move_aside(self, error: sqlite3.Error) -> None:
         aside = move_aside(self.path)
         logger.warning(
-            "The session database %s is corrupt (%s). It was moved to %s and a new one is made; "
-            "conversations start new Claude sessions.",
+            "The session database %s is corrupt (%s). It was moved to %s and a new one is made.",
             *(self.path, error, aside),
         )
 

@@ -243,6 +243,17 @@ def response(db: Database, response_id: str) -> Response | None:
     return Response(response_id, key, _point(row), before, row["caller"])
 
 
+def response_turn(db: Database, response_id: str | None) -> int | None:
+    """The turn that a response is of; None for none."""
+    row = _first(db, _RESPONSE_SQL, [response_id])
+    return row["turn_id"] if row else None
+
+
+def response_of(db: Database, turn_id: int | None) -> str | None:
+    row = _first(db, "SELECT response_id FROM turns WHERE id = ?", [turn_id])
+    return row["response_id"] if row else None
+
+
 def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
     """The points of each turn of the key: the hash of a place, and the transcript's entry there."""
     sql = f"SELECT turn_id, hash, entry_uuid FROM points WHERE {KEY_IS} ORDER BY rowid"

@@ -6,16 +6,17 @@ is absent is absent for certain.
 
 from __future__ import annotations
 
-import json
+import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate, cast
 
 from sqlite_utils import Database
 
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.reports import activity
@@ -36,7 +37,8 @@ from sessionbridge.sessions.reports.sums import (
     costs_sql,
     session_summary,
 )
-from sessionbridge.sessions.store import queries, upkeep
+from sessionbridge.sessions.store import commits, queries, upkeep
+from sessionbridge.sessions.store.commits import Recovered
 from sessionbridge.sessions.store.database import SharedDatabase, writing
 from sessionbridge.sessions.store.ledger import (
     LedgerTurn,
@@ -45,10 +47,10 @@ from sessionbridge.sessions.store.ledger import (
     UnkeptTurn,
     ledger_turn,
     passed_row,
-    turn_row,
     unkept_row,
 )
-from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, map_row, named
+from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, named
+from sessionbridge.sessions.store.turn_files import KeptTurn, TurnFiles
 from sessionbridge.sessions.store.upkeep import Holdings
 
 __all__ = [
@@ -65,25 +67,9 @@ __all__ = [
     "TurnRecord",
 ]
 
+logger = logging.getLogger(__name__)
+
 DATABASE_NAME = "session_map.db"
-
-_UPSERT_SQL = """
-    INSERT INTO session_map (
-        scope, external_id, provider, internal_id, created_at, last_used_at, metadata
-    ) VALUES (
-        :scope, :external_id, :provider, :internal_id, :now, :now, :metadata
-    ) ON CONFLICT (scope, external_id, provider) DO UPDATE SET
-        internal_id = excluded.internal_id,
-        last_used_at = excluded.last_used_at,
-        metadata = excluded.metadata
-"""
-
-# Not INSERT OR IGNORE, which would also swallow a point without a hash.
-_POINT_SQL = """
-    INSERT INTO points (scope, external_id, provider, hash, internal_id, entry_uuid, turn_id)
-    VALUES (:scope, :external_id, :provider, :hash, :internal_id, :entry, :turn)
-    ON CONFLICT DO NOTHING
-"""
 
 
 def _reads[**P, T](
@@ -120,18 +106,28 @@ def _in_transaction[**P, T](
 class SessionStore:
     """The session map, the lineage and the ledger. Open one with `open`, per process."""
 
-    def __init__(self, file: SharedDatabase, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, file: SharedDatabase, clock: Callable[[], float], beside: TurnFiles | None
+    ) -> None:
         self._file = file
         self._clock = clock
+        self._beside = beside
 
     @classmethod
     def open(
-        cls, path: Path, *, busy_timeout: float = 30.0, clock: Callable[[], float] = time.time
+        cls,
+        path: Path,
+        *,
+        transcripts: Path | None = None,
+        busy_timeout: float = 30.0,
+        clock: Callable[[], float] = time.time,
     ) -> SessionStore:
-        """Make the file where there is none."""
-        file = SharedDatabase(path, busy_timeout)
+        """Make the file where there is none. With the folder of the `transcripts` each turn is also
+        noted there, and a database without turns begins with those that are."""
+        beside = None if transcripts is None else TurnFiles(transcripts)
+        file = SharedDatabase(path, busy_timeout, partial(_begin_with, beside))
         file.call(lambda db: None)
-        return cls(file, clock)
+        return cls(file, clock, beside)
 
     def close(self) -> None:
         self._file.close()
@@ -154,7 +150,7 @@ class SessionStore:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Keeps `created_at` of a known key and merges its metadata."""
-        self._upsert(db, key, internal_id, metadata or {})
+        commits.upsert(db, key, internal_id, metadata or {}, self._clock())
 
     @_writes
     def delete(
@@ -217,20 +213,23 @@ class SessionStore:
         """What a response that the bridge has given is about. Raises `StoreUnavailable` only."""
         return queries.response(db, response_id)
 
-    @_writes
-    def commit(self, db: Database, record: TurnRecord) -> int:
+    def commit(self, record: TurnRecord) -> int:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""
-        known = map_row(db, record.key)
-        keeps = known is not None and queries.keeps_its_session(db, known, record)
-        session = known.session_id if known and keeps else record.internal_id
-        self._upsert(db, record.key, session, record.metadata)
-        turn_id = cast(int, db.table("turns").insert(turn_row(record)).last_pk)
-        place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
-        db.conn.executemany(
-            _POINT_SQL,
-            ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points),
-        )
-        return turn_id
+        turn = self._commit(record)
+        if self._beside is not None:
+            self._beside.add(turn)
+        return turn.id
+
+    @_writes
+    def _commit(self, db: Database, record: TurnRecord) -> KeptTurn:
+        now = self._clock()
+        number = commits.commit(db, record, now)
+        return KeptTurn(number, now, queries.response_of(db, record.parent_id), record)
+
+    @_writes
+    def recover(self, db: Database, turns: Iterable[KeptTurn]) -> Recovered:
+        """Commits once more those that the database does not hold."""
+        return commits.recover(db, turns)
 
     @_writes
     def passed(self, db: Database, turn: PassedTurn) -> None:
@@ -310,13 +309,25 @@ class SessionStore:
         """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
         return queries.places(db, key)
 
-    def _upsert(
-        self, db: Database, key: SessionKey, internal_id: str, metadata: Mapping[str, Any]
-    ) -> None:
-        known = map_row(db, key)
-        merged = {**(known.metadata if known else {}), **metadata}
-        row = {"internal_id": internal_id, "now": self._clock(), "metadata": json.dumps(merged)}
-        db.execute(_UPSERT_SQL, {**named(key), **row})
+
+def _begin_with(beside: TurnFiles | None, db: Database) -> None:
+    """A database without turns is new, whatever became of the one before."""
+    if beside is None or _one(db, "SELECT EXISTS (SELECT 1 FROM turns) AS some")["some"]:
+        return
+    try:
+        turns = beside.read()
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The session database is to be made anew from the files in {beside.folder}, which "
+            f"cannot be read ({error}); make them readable."
+        ) from error
+    if turns:
+        with writing(db):
+            recovered = commits.recover(db, turns)
+        logger.warning(
+            "The session database was lost; %s turns of %s conversations are known again from %s.",
+            *(recovered.turns, recovered.conversations, beside.folder),
+        )
 
 
 def _one(db: Database, sql: str, params: dict[str, Any] | None = None) -> dict[str, Any]:

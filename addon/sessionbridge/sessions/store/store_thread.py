@@ -27,11 +27,12 @@ def _asked[**P, T](
 
 class StoreThread:
     """The few questions the bridge asks of the store. Opened when it is first needed, so that a
-    bridge nobody uses makes no file. Raises `StoreUnavailable` where the store does, and once it
-    has been closed."""
+    bridge nobody uses makes no file; not before then is asked where the `transcripts` are. Raises
+    `StoreUnavailable` where the store does, and once it has been closed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, transcripts: Callable[[], Path] | None = None) -> None:
         self.path = path
+        self._transcripts = transcripts
         self._store: SessionStore | None = None
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
@@ -70,7 +71,8 @@ class StoreThread:
 
     def _opened(self) -> SessionStore:
         if self._store is None:
-            self._store = SessionStore.open(self.path)
+            beside = self._transcripts() if self._transcripts else None
+            self._store = SessionStore.open(self.path, transcripts=beside)
         return self._store
 
     def _close_store(self) -> None:

@@ -1,4 +1,4 @@
-"""Files, off the event loop."""
+"""Files for their owner alone, and off the event loop."""
 
 from __future__ import annotations
 
