@@ -12,7 +12,7 @@ __all__ = ["ca", "place"]
 
 CHECKS = (
     *("Python", "mitmproxy", "Addon", "Claude CLI", "Claude login", "CA", "Port", "Loop guard"),
-    *("Retention", "Database"),
+    *("Retention", "Database", "Backup"),
 )
 
 

@@ -204,7 +204,7 @@ async def test_one_of_which_the_model_told_nothing_is_not(house: House) -> None:
 async def test_one_that_took_too_long(house: House) -> None:
     house.dispatcher.spends = SPENT
     house.dispatcher.gate = asyncio.Event()
-    house.change(first_token_timeout=0.2, timeout=0.2)
+    house.change(timeout=0.2)  # this one does not count the time until it has its place
     assert (await house.ask("hi")).status == 504
     assert [row.status for row in rows(house)] == ["timed_out"]
 

@@ -153,6 +153,7 @@ async def test_a_session_lost_for_ever_is_told_once(house: House) -> None:
 
 
 async def test_too_late(house: House) -> None:
+    await house.ask("hello")  # that the database is made counts too
     house.dispatcher.gate = asyncio.Event()
     house.change(first_token_timeout=0.5)
     answer = await house.ask("hi", stream=True)

@@ -17,12 +17,21 @@ def config_dir(environment: Mapping[str, str]) -> Path:
     return Path(named) if named else Path(environment.get("HOME") or Path.home()) / ".claude"
 
 
-def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
-    """`<config>/projects/<slug of the working directory>/<session id>.jsonl`."""
+def transcripts_folder(config: Path, cwd: Path) -> Path:
+    """`<config>/projects/<slug of the working directory>`."""
     # Imported late: it takes more than a second, and most commands never ask for a transcript.
     from claude_agent_sdk import project_key_for_directory
 
-    return config / "projects" / project_key_for_directory(cwd) / f"{session_id}.jsonl"
+    return config / "projects" / project_key_for_directory(cwd)
+
+
+def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
+    return transcripts_folder(config, cwd) / f"{session_id}.jsonl"
+
+
+def work_dir(home: Path, memory: MemoryKind) -> Path:
+    """Transcripts belong to a working directory, so each kind of memory has its own."""
+    return home / "work" / ("continue" if memory == "continue" else "claude")
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,7 @@ class ClaudeProfile:
         return bool(self.extra.get("ANTHROPIC_API_KEY"))
 
     def work_dir(self, memory: MemoryKind) -> Path:
-        """Transcripts belong to a working directory, so each kind of memory has its own."""
-        return self.home / "work" / ("continue" if memory == "continue" else "claude")
+        return work_dir(self.home, memory)
 
     @cached_property
     def config_dir(self) -> Path:
@@ -63,4 +71,4 @@ class ClaudeProfile:
     def transcripts(self) -> Path:
         """Their folder. Resolves links in the path, which takes longer than all else that is done
         with it."""
-        return transcript_path(self.config_dir, self.work_dir("session"), "any").parent
+        return transcripts_folder(self.config_dir, self.work_dir("session"))

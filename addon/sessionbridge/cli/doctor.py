@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -13,8 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sessionbridge.claude.profile import config_dir
+from sessionbridge.cli import backup_file
 from sessionbridge.cli.checks.claude_settings import check_settings
-from sessionbridge.cli.checks.database import check_database
+from sessionbridge.cli.checks.database import check_backup, check_database
 from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.cli.checks.network import check_ca, check_port
 from sessionbridge.cli.checks.programs import (
@@ -53,8 +55,8 @@ def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: b
 
     Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI and
     its login, the proxy's CA and port, what could send Claude's own calls back into the proxy,
-    how long Claude keeps transcripts, and the session database. Changes nothing and calls no
-    model. Ends with 1 where there is a problem."""
+    how long Claude keeps transcripts, the session database and its last backup. Changes nothing
+    and calls no model. Ends with 1 where there is a problem."""
     findings = _findings(home, claude, confdir.expanduser(), port)
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -76,6 +78,7 @@ def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list
         check_port(port),
         *check_settings(config_dir(environment), environment, health),
         check_database(home / DATABASE_NAME, health),
+        check_backup(backup_file.last(home), time.time()),
     ]
 
 

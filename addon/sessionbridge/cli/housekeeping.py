@@ -8,17 +8,18 @@ that the map or the ledger names, and that session ran in a working directory of
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from sessionbridge.claude.profile import transcript_path
+from sessionbridge.claude.profile import transcript_path, transcripts_folder
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.config import locks_folder
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.locks import Locks
-from sessionbridge.sessions.store.store import Holdings, SessionStore
+from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +39,22 @@ def transcripts(home: Path, held: Holdings) -> dict[str, Path]:
 def _places(home: Path, held: Holdings) -> dict[str, Path]:
     """Where the transcripts of the key's sessions belong, by session. That is in the map row, so of
     a key without one nothing is known."""
-    place = held.row.metadata if held.row else {}
-    config, cwd = (Path(str(place.get(name, ""))) for name in ("config_dir", "cwd"))
-    if not config.is_absolute() or not _made_here(home, cwd):
+    place = _place(home, held.row.metadata) if held.row else None
+    if place is None:
         return {}
-    return {name: transcript_path(config, cwd, name) for name in held.sessions if _plain(name)}
+    return {name: transcript_path(*place, name) for name in held.sessions if _plain(name)}
+
+
+def _place(home: Path, metadata: Mapping[str, Any]) -> tuple[Path, Path] | None:
+    """Claude's folder and the working directory of a map row, where both are certain."""
+    config, cwd = (Path(str(metadata.get(name, ""))) for name in ("config_dir", "cwd"))
+    return (config, cwd) if config.is_absolute() and _made_here(home, cwd) else None
+
+
+def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:
+    """Where the transcripts of these lie."""
+    found = (_place(home, session.metadata) for session in sessions)
+    return {transcripts_folder(*place) for place in found if place}
 
 
 def forget(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from sessionbridge.cli.backup import backup, restore
 from sessionbridge.cli.cost import cost
 from sessionbridge.cli.demo.command import demo
 from sessionbridge.cli.doctor import doctor
@@ -37,5 +38,5 @@ def cli(context: click.Context, home: Path) -> None:
     context.obj = home.expanduser()
 
 
-for command in (run, demo, doctor, sessions, cost, savings):
+for command in (run, demo, doctor, sessions, cost, savings, backup, restore):
     cli.add_command(command)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import track
 
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.ages import age
+from sessionbridge.cli.backup import config_dir_option, transcripts_of
 from sessionbridge.cli.housekeeping import Forgotten
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.session_views import document, title, tree
@@ -27,10 +27,19 @@ from sessionbridge.cli.tables import (
     read_store,
     sum_cells,
     sums,
+    tracked,
 )
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.ledger import key_document
-from sessionbridge.sessions.store.store import Holdings, LedgerTurn, SessionStore, SessionSummary
+from sessionbridge.sessions.store.store import (
+    DATABASE_NAME,
+    Holdings,
+    LedgerTurn,
+    SessionStore,
+    SessionSummary,
+)
+from sessionbridge.sessions.store.turn_files import TurnFiles
 
 
 @click.group(cls=OrderedGroup, epilog="Example: sessionbridge sessions show openclaw/my-first-chat")
@@ -139,12 +148,29 @@ def prune(home: Path, older_than: int, dry_run: bool, as_json: bool) -> None:
         if store is not None:
             keys = store.stale(older_than)
             steps = housekeeping.prune(store, home, keys, older_than, dry_run=dry_run)
-            bar = Console(stderr=True)  # standard output is for what is reported
-            hidden = not bar.is_terminal
-            for done in track(steps, "Forgetting", len(keys), console=bar, disable=hidden):
+            for done in tracked("Forgetting", steps, len(keys)):
                 if done is not None:
                     gone.append(done)
     _report(gone, as_json=as_json, dry_run=dry_run)
+
+
+@sessions.command(epilog="Example: sessionbridge sessions recover")
+@config_dir_option
+@click.pass_obj
+def recover(home: Path, config_dir: Path | None) -> None:
+    """Find the conversations again that the database has lost.
+
+    The proxy does so by itself where the database is gone or corrupt. This adds what a database
+    lacks that has begun anew: every turn that is noted beside a transcript."""
+    _, folder = transcripts_of(home, config_dir)
+    try:
+        turns = TurnFiles(folder).read()
+        with closing(SessionStore.open(home / DATABASE_NAME)) as store:
+            found = store.recover(tracked("Recovering", turns, len(turns)))
+    except (StoreUnavailable, OSError) as error:
+        raise click.ClickException(str(error)) from error
+    counts = _count(found.turns, "turn"), _count(found.conversations, "conversation")
+    click.echo(f"{counts[0]} of {counts[1]} recovered from {folder}.")
 
 
 def _imports(row: SessionSummary) -> str:

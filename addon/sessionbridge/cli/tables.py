@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from rich.text import Text
 
@@ -69,6 +70,12 @@ def console() -> Console:
     """Folds no line where no terminal shows it: a folded id cannot be searched for."""
     terminal = Console()
     return terminal if terminal.is_terminal else Console(width=10_000)
+
+
+def tracked[T](doing: str, steps: Iterable[T], count: int) -> Iterable[T]:
+    """With a bar for people; standard output is for what is reported."""
+    bar = Console(stderr=True)
+    return track(steps, doing, count, console=bar, disable=not bar.is_terminal)
 
 
 SUM_HEADINGS = ("Turns", "Input", "Output", "Cache write", "Cache read", "Cache hit", "Cost USD")

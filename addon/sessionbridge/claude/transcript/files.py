@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.claude.profile import transcript_path
+from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.transcript.instructions import SUFFIX as INSTRUCTIONS
 from sessionbridge.disk import private
 from sessionbridge.errors import SessionLost
@@ -47,7 +47,7 @@ def delete(transcript: Path) -> None:
 
 def newest_transcript(config: Path, cwd: Path) -> Path | None:
     """The session `--continue` would go on with."""
-    found = transcript_path(config, cwd, "any").parent.glob("*.jsonl")
+    found = transcripts_folder(config, cwd).glob("*.jsonl")
     return max(found, key=lambda path: path.stat().st_mtime, default=None)
 
 

@@ -30,6 +30,16 @@ def check_database(path: Path, health: Health | None) -> Finding:
     return Finding("Database", status, f"{size}: {notes}", " ".join(advice for _, advice in told))
 
 
+def check_backup(last: tuple[float, str] | None, now: float) -> Finding:
+    """`last` is when the last backup was made (epoch seconds), and where to."""
+    if last is None:
+        return Finding("Backup", "ok", "none yet; `sessionbridge backup FILE` makes one")
+    made, file = last
+    days = int((now - made) // 86_400)
+    age = "today" if days < 1 else "yesterday" if days == 1 else f"{days} days ago"
+    return Finding("Backup", "ok", f"the last was made {age}: {file}")
+
+
 def _notes(path: Path, health: Health) -> list[tuple[str, str]]:
     open_to_others = f"others may read it (mode {health.mode:04o})" if health.mode & 0o077 else ""
     pending = f"{len(health.pending)} steps behind this version" if health.pending else ""

@@ -71,8 +71,12 @@ def commit(db: Database, record: TurnRecord, now: float, number: int | None = No
 def recover(db: Database, turns: Iterable[KeptTurn]) -> Recovered:
     """Commits once more, in their order, those that the database does not hold. They keep their
     numbers where these are free: a turn under way may follow one."""
-    missing = [turn for turn in turns if response_turn(db, turn.record.response_id) is None]
-    for turn in missing:
+    count, keys = 0, set()
+    for turn in turns:
+        if response_turn(db, turn.record.response_id) is not None:
+            continue
         record = replace(turn.record, parent_id=response_turn(db, turn.follows))
         commit(db, record, turn.at, turn.id)
-    return Recovered(len(missing), len({turn.record.key for turn in missing}))
+        count += 1
+        keys.add(record.key)
+    return Recovered(count, len(keys))

@@ -93,7 +93,7 @@ def create(path: Path) -> Path | None:
     return orphan
 
 
-def move_aside(path: Path) -> Path | None:
+def move_aside(path: Path, why: str = "corrupt") -> Path | None:
     """Rename the database and its sidecars to a name nobody has; needs `guard`.
 
     The parts keep their endings, so SQLite can still open them. None if nothing was there.
@@ -101,7 +101,7 @@ def move_aside(path: Path) -> Path | None:
     parts = [part for part in _PARTS if os.path.lexists(f"{path}{part}")]
     if not parts:
         return None
-    aside = _free_name(path)
+    aside = _free_name(path, why)
     for part in parts:
         # A process that closes the database at this moment removes its sidecars itself.
         with suppress(FileNotFoundError):
@@ -109,9 +109,9 @@ def move_aside(path: Path) -> Path | None:
     return aside
 
 
-def _free_name(path: Path) -> Path:
+def _free_name(path: Path, why: str) -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    stem = f"{path.name}.corrupt-{stamp}-{os.getpid()}"
+    stem = f"{path.name}.{why}-{stamp}-{os.getpid()}"
     for number in itertools.count():
         aside = path.with_name(f"{stem}.{number}" if number else stem)
         if not any(os.path.lexists(f"{aside}{part}") for part in _PARTS):

@@ -37,7 +37,7 @@ class KeptTurn:
 
 
 class TurnFiles:
-    """Those in the folder of the transcripts."""
+    """Those in the folder of the transcripts. Nothing in it is no error."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

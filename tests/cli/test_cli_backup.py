@@ -1,0 +1,210 @@
+"""`sessionbridge backup`, `restore` and `sessions recover`."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sessionbridge.claude.profile import transcripts_folder
+from sessionbridge.cli.main import cli
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from tests.support.turn_records import KEY, turn
+
+
+class Place:
+    """A home of the bridge with one turn in it, and the CLI's folder."""
+
+    def __init__(self, folder: Path, name: str = "one") -> None:
+        self.home = folder / name / "home"
+        self.config = folder / name / "claude"
+        self.cwd = self.home / "work" / "claude"
+        self.database = self.home / DATABASE_NAME
+        self.transcripts = transcripts_folder(self.config, self.cwd)
+
+    def store(self) -> closing[SessionStore]:
+        return closing(SessionStore.open(self.database, transcripts=self.transcripts))
+
+    def talk(self, session: str = "session-1", key: SessionKey = KEY, response: str = "r1") -> None:
+        where = {"cwd": str(self.cwd), "config_dir": str(self.config)}
+        with self.store() as store:
+            record = turn(key=key, internal_id=session, metadata=where, response_id=response)
+            store.commit(record)
+        self.write(f"{session}.jsonl", f"what {session} said\n")
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.transcripts / name
+        path.write_text(text)
+        return path
+
+    def run(self, *arguments: object, answer: str | None = None) -> Result:
+        command = ["--home", str(self.home), *map(str, arguments)]
+        environment = {"CLAUDE_CONFIG_DIR": str(self.config)}
+        return CliRunner().invoke(cli, command, env=environment, input=answer)
+
+    def responses(self, key: SessionKey = KEY) -> list[str | None]:
+        with closing(SessionStore.open(self.database)) as store:
+            return [one.response_id for one in store.turns(key)]
+
+    def files(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.transcripts.iterdir()}
+
+    def lose(self) -> None:
+        for file in self.home.glob(f"{DATABASE_NAME}*"):
+            file.unlink()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    made = Place(tmp_path)
+    made.talk()
+    made.write("session-1.instructions", "be kind\n")
+    return made
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "backup.tar.gz"
+
+
+def done(result: Result) -> str:
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_all_is_back_as_it_was(place: Place, file: Path) -> None:
+    told = done(place.run("backup", file))
+    assert told == f"{file}: the database and 3 files of transcripts.\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    before = place.files()
+    place.talk("session-2", response="r2")
+    place.write("session-1.jsonl", "altered\n")
+    told = done(place.run("restore", file, "--yes"))
+    assert place.responses() == ["r1"]
+    (aside,) = place.home.glob(f"{DATABASE_NAME}.replaced-*[0-9]")
+    assert told == (
+        f"The database and 3 files of transcripts are back.\nThe database before is {aside}.\n"
+    )
+    assert {name: place.files()[name] for name in before} == before
+    assert sorted(path.name for path in place.home.iterdir() if path.is_dir()) == []
+
+
+def test_a_transcript_that_has_gone_on_stays(place: Place, file: Path) -> None:
+    done(place.run("backup", file))
+    longer = place.write("session-1.jsonl", "what session-1 said\nand more\n")
+    done(place.run("restore", file, "--yes"))
+    assert longer.read_text() == "what session-1 said\nand more\n"
+
+
+def test_it_moves_to_another_home(place: Place, file: Path, tmp_path: Path) -> None:
+    done(place.run("backup", file))
+    other = Place(tmp_path, "other")
+    done(other.run("restore", file))
+    assert other.responses() == ["r1"]
+    assert other.files() == place.files()
+    # What is deleted of it is what lies there, and not in the first home.
+    done(other.run("sessions", "forget", KEY.external_id, "--yes"))
+    assert other.files() == {}
+    assert len(place.files()) == 3
+
+
+def test_it_is_made_while_others_write(place: Place, file: Path) -> None:
+    with closing(sqlite3.connect(place.database)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("UPDATE turns SET response_id = 'not committed'")
+        done(place.run("backup", file))
+        other.rollback()
+    done(place.run("restore", file, "--yes"))
+    assert place.responses() == ["r1"]
+
+
+def test_who_is_asked_and_says_no_keeps_what_is_there(place: Place, file: Path) -> None:
+    done(place.run("backup", file))
+    place.talk("session-2", response="r2")
+    assert place.run("restore", file, answer="n\n").exit_code == 1
+    assert place.responses() == ["r1", "r2"]
+
+
+def test_no_backup_is_left_half_made(place: Place, file: Path) -> None:
+    file.write_text("the one before")
+    place.database.write_bytes(b"garbage " * 1000)
+    place.home.joinpath(f"{DATABASE_NAME}-wal").unlink(missing_ok=True)
+    result = place.run("backup", file)
+    assert result.exit_code == 0 or "Error" in result.stderr
+    assert sorted(file.parent.glob("*backup*")) == [file]
+
+
+def test_nothing_to_copy(tmp_path: Path, file: Path) -> None:
+    assert "Nothing here yet" in done(Place(tmp_path, "new").run("backup", file))
+    assert not file.exists()
+
+
+def archive(file: Path, **members: bytes) -> None:
+    with tarfile.open(file, "w:gz") as made:
+        for name, content in members.items():
+            one = tarfile.TarInfo(name.replace("__", "/"))
+            one.size = len(content)
+            made.addfile(one, io.BytesIO(content))
+
+
+def test_what_is_no_backup_changes_nothing(place: Place, file: Path) -> None:
+    before, database = place.files(), place.database.read_bytes()
+    for make in [
+        lambda: file.write_bytes(b"no archive"),
+        lambda: archive(file),
+        lambda: archive(file, other=b""),
+        lambda: archive(file, **{DATABASE_NAME: b"x", "transcripts__deeper__x.jsonl": b"x"}),
+        lambda: archive(file, **{DATABASE_NAME: b"no database", "transcripts__x.jsonl": b""}),
+    ]:
+        make()
+        result = place.run("restore", file, "--yes")
+        assert result.exit_code == 1 and result.stderr.startswith("Error: "), result.output
+        place.transcripts.joinpath("x.jsonl").unlink(missing_ok=True)
+        assert (place.files(), place.database.read_bytes()) == (before, database)
+
+
+def test_a_backup_of_a_later_version_is_refused(place: Place, file: Path) -> None:
+    with closing(sqlite3.connect(place.database)) as db:
+        db.execute("INSERT INTO _sqlite_migrations (migration_set, name) VALUES (?, ?)", LATER)
+        db.commit()
+        with tarfile.open(file, "w:gz") as made:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            made.add(place.database, DATABASE_NAME)
+    place.lose()
+    result = place.run("restore", file)
+    assert "was made by a later version of sessionbridge (m999_later)" in result.stderr
+    assert not place.database.exists()
+
+
+LATER = ("sessionbridge", "m999_later")
+
+
+def test_what_the_database_has_lost_is_recovered(place: Place) -> None:
+    place.lose()
+    other = SessionKey("slack", "C1", "claude")
+    with closing(SessionStore.open(place.database)) as store:
+        store.commit(turn(key=other, internal_id="session-9", response_id="r9"))
+    told = done(place.run("sessions", "recover"))
+    assert told == f"1 turn of 1 conversation recovered from {place.transcripts}.\n"
+    assert (place.responses(), place.responses(other)) == (["r1"], ["r9"])
+    assert "0 turns of 0 conversations" in done(place.run("sessions", "recover"))
+
+
+def test_the_doctor_says_how_old_the_last_backup_is(place: Place, file: Path) -> None:
+    def told() -> str:
+        lines = place.run("doctor", "--json", "--confdir", place.home).stdout
+        return next(part for part in lines.split("{") if '"Backup"' in part)
+
+    assert "none yet; `sessionbridge backup FILE`" in told()
+    done(place.run("backup", file))
+    assert f"made today: {file}" in told()
+    mark = place.home / "last-backup"
+    os.utime(mark, (mark.stat().st_mtime - 3 * 86_400,) * 2)
+    assert f"made 3 days ago: {file}" in told()
