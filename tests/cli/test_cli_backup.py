@@ -156,14 +156,17 @@ def archive(file: Path, **members: bytes) -> None:
 
 def test_what_is_no_backup_changes_nothing(place: Place, file: Path) -> None:
     before, database = place.files(), place.database.read_bytes()
-    for make in [
-        lambda: file.write_bytes(b"no archive"),
-        lambda: archive(file),
-        lambda: archive(file, other=b""),
-        lambda: archive(file, **{DATABASE_NAME: b"x", "transcripts__deeper__x.jsonl": b"x"}),
-        lambda: archive(file, **{DATABASE_NAME: b"no database", "transcripts__x.jsonl": b""}),
+    for members in [
+        None,
+        {},
+        {"other": b""},
+        {DATABASE_NAME: b"x", "transcripts__deeper__x.jsonl": b"x"},
+        {DATABASE_NAME: b"no database", "transcripts__x.jsonl": b""},
     ]:
-        make()
+        if members is None:
+            file.write_bytes(b"no archive")
+        else:
+            archive(file, **members)
         result = place.run("restore", file, "--yes")
         assert result.exit_code == 1 and result.stderr.startswith("Error: "), result.output
         place.transcripts.joinpath("x.jsonl").unlink(missing_ok=True)

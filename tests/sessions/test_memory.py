@@ -185,13 +185,14 @@ async def test_a_commit_under_way_outlives_who_asked_for_it(store: StoreThread) 
     memory = remembered(store, "client", "a")
     plan = await memory.plan()
     busy = threading.Event()
-    store._thread.submit(busy.wait)
+    store.writing._thread.submit(busy.wait)
     task = asyncio.create_task(memory.commit(answered(plan, "b", "s1", "e1", "e2")))
     await asyncio.sleep(0)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     busy.set()
+    await store.writing.ask(lambda store: None)
     assert await store.issued("s1")
 
 

@@ -82,7 +82,7 @@ def quarantined(path: Path) -> list[str]:
 
 @pytest.mark.acceptance(5)
 def test_locked_is_an_error_for_writers_and_never_an_absence(path: Path) -> None:
-    with closing(SessionStore.open(path, busy_timeout=0.05)) as store:
+    with closing(SessionStore.open(path, patience=0.05)) as store:
         store.commit(RECORD)
         calls: list[Any] = [
             lambda: store.get(KEY),
@@ -110,15 +110,15 @@ def test_a_reader_that_is_locked_out_says_so(path: Path) -> None:
         held(path, "BEGIN EXCLUSIVE"),
         pytest.raises(StoreUnavailable, match="locked") as caught,
     ):
-        SessionStore.open(path, busy_timeout=0.05)
-    assert caught.value.retry_after == 1
+        SessionStore.open(path, patience=0.05)
+    assert caught.value.retry_after == 30
     assert quarantined(path) == []
 
 
 def test_an_opener_waits_for_another_only_so_long(path: Path) -> None:
     with guard(path, 0), pytest.raises(StoreUnavailable, match="another process is opening"):
-        SessionStore.open(path, busy_timeout=0.05)
-    SessionStore.open(path, busy_timeout=0.05).close()
+        SessionStore.open(path, patience=0.05)
+    SessionStore.open(path, patience=0.05).close()
 
 
 def test_a_writer_waits_for_another_within_the_timeout(path: Path) -> None:

@@ -271,7 +271,7 @@ async def test_one_whose_client_leaves_twice(house: House) -> None:
         await asyncio.sleep(0)
         running.cancel()
     house.dispatcher.gate.set()
-    await house.thread.ask(lambda store: None)
+    await house.thread.writing.ask(lambda store: None)
     assert [row.status for row in rows(house)] == ["left"]
 
 

@@ -53,7 +53,7 @@ class Admin:
         assert self._runtime.locks is not None
         # The commit of a turn under way would bring back what is forgotten.
         async with self._runtime.locks.hold_all([key_lock(key), *known.sessions]):
-            held = await self._reports.ask(lambda store: store.delete(key))
+            held = await self._reports.delete(key)
             for session in held.sessions if held else ():
                 assert self._runtime.dispatcher is not None
                 await self._runtime.dispatcher.discard(session)

@@ -98,7 +98,7 @@ class Passthrough:
         turn = _turn(flow, reading, reading.usage, (started_at, ended_at))
         note_passed(flow, turn)
         if self._runtime.store is not None:
-            await self._runtime.store.ask(lambda held: held.passed(turn))
+            await self._runtime.store.passed(turn)
 
 
 def _read(flow: http.HTTPFlow, api: str) -> Reading | None:

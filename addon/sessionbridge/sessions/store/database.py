@@ -22,6 +22,10 @@ from sessionbridge.sessions.store.quarantine import Identity, create, guard, ide
 
 logger = logging.getLogger(__name__)
 
+PATIENCE = 30.0
+"""Seconds that a locked database is waited for. Who asks again is told to wait as long: when it is
+let go is not known, but it has been held for that long."""
+
 # The call, and once more on the file that took the first one's place.
 _ATTEMPTS = 2
 
@@ -30,9 +34,9 @@ class SharedDatabase:
     """Opened at the first `call`, and again whenever the file was replaced. Each time `begin` is
     called with it, before anybody else uses a file that is new."""
 
-    def __init__(self, path: Path, busy_timeout: float, begin: Callable[[Database], None]) -> None:
+    def __init__(self, path: Path, patience: float, begin: Callable[[Database], None]) -> None:
         self.path = path
-        self._busy_timeout = busy_timeout
+        self._patience = patience
         self._begin = begin
         self._db: Database | None = None
         self._identity: Identity | None = None
@@ -43,6 +47,11 @@ class SharedDatabase:
         if self._db is not None:
             self._db.close()
             self._db = None
+
+    def wait_at_most(self, seconds: float) -> None:
+        if self._db is not None and seconds != self._patience:
+            self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
+        self._patience = seconds
 
     def call[T](self, work: Callable[[Database], T]) -> T:
         """Do `work`, again from its beginning if the file had to be replaced under it."""
@@ -83,7 +92,7 @@ class SharedDatabase:
         if self._db is not None and not self._replaced():
             return self._db
         self._drop()
-        with guard(self.path, self._busy_timeout):
+        with guard(self.path, self._patience):
             try:
                 self._db = self._connected()
             except sqlite3.Error as error:
@@ -95,7 +104,7 @@ class SharedDatabase:
         return self._db
 
     def _connected(self) -> Database:
-        db = _connect(self.path, self._busy_timeout)
+        db = _connect(self.path, self._patience)
         try:
             self._begin(db)
         except BaseException:
@@ -104,7 +113,7 @@ class SharedDatabase:
         return db
 
     def _quarantine(self, error: sqlite3.Error) -> None:
-        with guard(self.path, self._busy_timeout):
+        with guard(self.path, self._patience):
             # Another process may have been here first; its fresh file is not the one that failed.
             # Asked before closing ours, as only an open file keeps its identity from being reused.
             failed = not self._replaced()
@@ -125,7 +134,7 @@ class SharedDatabase:
             self._db = None
 
 
-def _connect(path: Path, busy_timeout: float) -> Database:
+def _connect(path: Path, patience: float) -> Database:
     """Open, switch to WAL, migrate. Needs `guard`: none of the three can be done by two at once.
     Raises `StoreUnavailable` for a database of a later version."""
     orphan = create(path)
@@ -135,7 +144,7 @@ def _connect(path: Path, busy_timeout: float) -> Database:
         # Never creates: whatever this opens has been made by `create`.
         f"{path.absolute().as_uri()}?mode=rw",
         uri=True,
-        timeout=busy_timeout,
+        timeout=patience,
         isolation_level=None,
         check_same_thread=False,  # opened and closed by whoever owns the thread that uses it
     )
@@ -199,7 +208,7 @@ def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
         return StoreUnavailable(
             f"The session database {path} is locked by another process ({error}); try again, and "
             "close what holds it open for writing if this goes on.",
-            retry_after=1,
+            retry_after=round(PATIENCE),
         )
     if code == sqlite3.SQLITE_FULL or number == errno.ENOSPC:
         return StoreUnavailable(f"No room for the session database {path}; free some disk space.")

@@ -39,7 +39,7 @@ from sessionbridge.sessions.reports.sums import (
 )
 from sessionbridge.sessions.store import commits, queries, upkeep
 from sessionbridge.sessions.store.commits import Recovered
-from sessionbridge.sessions.store.database import SharedDatabase, writing
+from sessionbridge.sessions.store.database import PATIENCE, SharedDatabase, writing
 from sessionbridge.sessions.store.ledger import (
     LedgerTurn,
     PassedTurn,
@@ -119,18 +119,23 @@ class SessionStore:
         path: Path,
         *,
         transcripts: Path | None = None,
-        busy_timeout: float = 30.0,
+        patience: float = PATIENCE,
         clock: Callable[[], float] = time.time,
     ) -> SessionStore:
         """Make the file where there is none. With the folder of the `transcripts` each turn is also
-        noted there, and a database without turns begins with those that are."""
+        noted there, and a database without turns begins with those that are. One that is locked is
+        waited for until the `patience` (seconds) is over."""
         beside = None if transcripts is None else TurnFiles(transcripts)
-        file = SharedDatabase(path, busy_timeout, partial(_begin_with, beside))
+        file = SharedDatabase(path, patience, partial(_begin_with, beside))
         file.call(lambda db: None)
         return cls(file, clock, beside)
 
     def close(self) -> None:
         self._file.close()
+
+    def wait_at_most(self, seconds: float) -> None:
+        """From now on, for a database that is locked."""
+        self._file.wait_at_most(seconds)
 
     # -- the map ----------------------------------------------------------------------------------
 

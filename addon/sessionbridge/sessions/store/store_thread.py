@@ -1,4 +1,4 @@
-"""The store on a thread of its own: a commit to disk must never hold up other streams."""
+"""The store on threads of its own: a commit to disk must never hold up other streams."""
 
 from __future__ import annotations
 
@@ -7,48 +7,74 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate
+from time import monotonic
+from typing import Any, Concatenate, Literal
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.database import PATIENCE
 from sessionbridge.sessions.store.store import SessionStore
 
 
 def _asked[**P, T](
-    question: Callable[Concatenate[SessionStore, P], T],
+    question: Callable[Concatenate[SessionStore, P], T], line: Literal["reading", "writing"]
 ) -> Callable[Concatenate[StoreThread, P], Coroutine[Any, Any, T]]:
     """The same question, to the store on its thread."""
 
     @wraps(question)
     async def ask(thread: StoreThread, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return await thread.ask(lambda store: question(store, *args, **kwargs))
+        asked: _Line = getattr(thread, line)
+        return await asked.ask(lambda store: question(store, *args, **kwargs))
 
     return ask
 
 
 class StoreThread:
-    """The few questions the bridge asks of the store. Opened when it is first needed, so that a
-    bridge nobody uses makes no file; not before then is asked where the `transcripts` are. Raises
-    `StoreUnavailable` where the store does, and once it has been closed."""
+    """The few questions the bridge asks of the store. What only reads has a thread and a connection
+    of its own: it needs no lock, and waits for no write that does. Opened when they are first
+    needed, so that a bridge nobody uses makes no file; not before then is asked where the
+    `transcripts` are. Raises `StoreUnavailable` where the store does, and once it has been closed.
+    """
 
     def __init__(self, path: Path, transcripts: Callable[[], Path] | None = None) -> None:
         self.path = path
+        self.reading = _Line(path, transcripts)
+        self.writing = _Line(path, transcripts)
+
+    lineage = _asked(SessionStore.lineage, "reading")
+    last_ended = _asked(SessionStore.last_ended, "reading")
+    response = _asked(SessionStore.response, "reading")
+    issued = _asked(SessionStore.issued, "reading")
+    commit = _asked(SessionStore.commit, "writing")
+    count_unkept = _asked(SessionStore.count_unkept, "writing")
+    passed = _asked(SessionStore.passed, "writing")
+    delete = _asked(SessionStore.delete, "writing")
+    note = _asked(SessionStore.set, "writing")
+    forget_session = _asked(SessionStore.forget_session, "writing")
+    replaced_import = _asked(SessionStore.replaced_import, "writing")
+
+    async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
+        """Whatever else is to be read."""
+        return await self.reading.ask(question)
+
+    def close(self) -> None:
+        """Waits for what has begun."""
+        self.reading.close()
+        self.writing.close()
+
+
+class _Line:
+    """Answers one question after another. Each waits for a locked database until `PATIENCE` is over
+    since it was asked, whatever part of that it has waited for those before it: so they do not add
+    up."""
+
+    def __init__(self, path: Path, transcripts: Callable[[], Path] | None) -> None:
+        self._path = path
         self._transcripts = transcripts
         self._store: SessionStore | None = None
         self._closed = False
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
 
-    lineage = _asked(SessionStore.lineage)
-    last_ended = _asked(SessionStore.last_ended)
-    response = _asked(SessionStore.response)
-    commit = _asked(SessionStore.commit)
-    count_unkept = _asked(SessionStore.count_unkept)
-    note = _asked(SessionStore.set)
-    forget_session = _asked(SessionStore.forget_session)
-    replaced_import = _asked(SessionStore.replaced_import)
-    issued = _asked(SessionStore.issued)
-
     def close(self) -> None:
-        """Waits for what has begun."""
         if self._closed:
             return
         self._closed = True
@@ -56,23 +82,28 @@ class StoreThread:
         self._thread.shutdown()
 
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
-        """Whatever else there is to be asked of the store."""
         if self._closed:
             raise StoreUnavailable(
-                f"The session database {self.path} has been closed, because the proxy stops or its "
-                "options were changed; try again.",
+                f"The session database {self._path} has been closed, because the proxy stops or "
+                "its options were changed; try again.",
                 retry_after=1,
             )
-        loop = asyncio.get_running_loop()
+        asked = monotonic()
+
+        def answer() -> T:
+            left = max(0.0, asked + PATIENCE - monotonic())
+            return question(self._opened(left))
+
         # Shielded: a client that leaves must not make us forget a commit that is under way.
         return await asyncio.shield(
-            loop.run_in_executor(self._thread, lambda: question(self._opened()))
+            asyncio.get_running_loop().run_in_executor(self._thread, answer)
         )
 
-    def _opened(self) -> SessionStore:
+    def _opened(self, patience: float) -> SessionStore:
         if self._store is None:
             beside = self._transcripts() if self._transcripts else None
-            self._store = SessionStore.open(self.path, transcripts=beside)
+            self._store = SessionStore.open(self._path, transcripts=beside, patience=patience)
+        self._store.wait_at_most(patience)
         return self._store
 
     def _close_store(self) -> None:
