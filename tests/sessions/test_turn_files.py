@@ -7,6 +7,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,15 @@ from tests.support.turn_records import KEY, turn
 
 
 class Home:
-    """A database, the folder of the transcripts, and a clock that goes on by a second each time."""
+    """A database, the folder of the transcripts, and a clock that jumps to and fro."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "home" / "session_map.db"
         self.transcripts = folder / "projects" / "ours"
-        self._now = 1_000_000.0
+        self._times = cycle([1_000_000.0, 2_000_000.0, 500_000.0])
 
     def clock(self) -> float:
-        self._now += 1
-        return self._now
+        return next(self._times)
 
     @contextmanager
     def store(self, *, beside: bool = True) -> Iterator[SessionStore]:

@@ -62,7 +62,7 @@ class TurnFiles:
         """All there are, the first first. Raises OSError."""
         paths = sorted(self.folder.glob(f"*{_SUFFIX}"))
         turns = [turn for path in paths for turn in self._read(path)]
-        return sorted(turns, key=attrgetter("at", "id"))
+        return sorted(turns, key=attrgetter("id", "at"))
 
     def _read(self, path: Path) -> Iterator[KeptTurn]:
         """What is no turn was cut short, or is of a later version."""
