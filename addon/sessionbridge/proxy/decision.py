@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mitmproxy import ctx, http
 
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused, presentable
 from sessionbridge.proxy import cors, local_api, operator_pages
@@ -25,6 +26,11 @@ from sessionbridge.proxy.routing import is_claude_code
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
+
+_CHILD_OF_ANOTHER = (
+    "A Claude CLI that was started by sessionbridge with another home calls the API through this "
+    "proxy, and is not bridged again; do not pass this proxy's address on to it."
+)
 
 
 class Decision:
@@ -93,6 +99,8 @@ class Decision:
         named = origin is not None or settings.unkeyed != "passthrough"
         if not named and not await self._runtime.goes_on(body):
             return
+        if CHILD_HEADER in headers:
+            raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever
         self._guard.check(flow, settings)
         sent = attempt(headers)
         if flow.is_replay == "request":

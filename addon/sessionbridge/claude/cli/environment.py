@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-CHILD_HEADER = "x-sessionbridge-child"
-"""Marks every request of our own CLI with a secret, so that it is never bridged again."""
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 
 # fmt: off
 ALLOWED = frozenset({

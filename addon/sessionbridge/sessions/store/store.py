@@ -184,7 +184,8 @@ class SessionStore:
 
     @_reads
     def count(self, db: Database) -> int:
-        return int(_one(db, "SELECT count(*) AS n FROM session_map")["n"])
+        (row,) = db.query("SELECT count(*) AS n FROM session_map")
+        return int(row["n"])
 
     # -- the lineage ------------------------------------------------------------------------------
 
@@ -241,15 +242,6 @@ class SessionStore:
     def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
         """Keeps what a turn used that came to nothing, and changes nothing else. Returns its id."""
         return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
-
-    @_reads
-    def issued(self, db: Database, internal_id: str) -> bool:
-        """Whether this session id is in the map or the ledger, and so is one of ours."""
-        sql = """
-            SELECT EXISTS (SELECT 1 FROM session_map WHERE internal_id = :id)
-                OR EXISTS (SELECT 1 FROM turns WHERE internal_id = :id) AS ours
-        """
-        return bool(_one(db, sql, {"id": internal_id})["ours"])
 
     # -- the keys ----------------------------------------------------------------------------------
 
@@ -317,8 +309,3 @@ class SessionStore:
         merged = {**(known.metadata if known else {}), **metadata}
         row = {"internal_id": internal_id, "now": self._clock(), "metadata": json.dumps(merged)}
         db.execute(_UPSERT_SQL, {**named(key), **row})
-
-
-def _one(db: Database, sql: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-    (row,) = db.query(sql, params)
-    return dict(row)

@@ -44,7 +44,6 @@ class StoreThread:
     note = _asked(SessionStore.set)
     forget_session = _asked(SessionStore.forget_session)
     replaced_import = _asked(SessionStore.replaced_import)
-    issued = _asked(SessionStore.issued)
 
     def close(self) -> None:
         """Waits for what has begun."""
