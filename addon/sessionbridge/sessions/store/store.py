@@ -218,6 +218,11 @@ class SessionStore:
         """What a response that the bridge has given is about. Raises `StoreUnavailable` only."""
         return queries.response(db, response_id)
 
+    @_reads
+    def caller(self, db: Database, key: SessionKey) -> str | None:
+        """See `queries.caller`."""
+        return queries.caller(db, key)
+
     @_writes
     def commit(self, db: Database, record: TurnRecord) -> int:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""

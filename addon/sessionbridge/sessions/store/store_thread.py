@@ -39,6 +39,7 @@ class StoreThread:
     lineage = _asked(SessionStore.lineage)
     last_ended = _asked(SessionStore.last_ended)
     response = _asked(SessionStore.response)
+    caller = _asked(SessionStore.caller)
     commit = _asked(SessionStore.commit)
     count_unkept = _asked(SessionStore.count_unkept)
     note = _asked(SessionStore.set)
