@@ -242,9 +242,9 @@ class Settings(BaseModel):
     )
     allow_origins: tuple[str, ...] = _option(
         [],
-        "Origins of web pages and extensions that may use the bridge, beside this machine's own; "
-        "* stands for anything (app://obsidian.md, vscode-webview://*). Give the option once for "
-        "each.",
+        "Origins of web pages and extensions that may use the bridge, beside this machine's own, "
+        "and further addresses it is reached by in reverse mode (http://bridge.lan:8080); * stands "
+        "for anything (app://obsidian.md, vscode-webview://*). Give the option once for each.",
     )
     allow_remote: bool = _option(
         False, "Bridge requests from other machines too. They use this machine's Claude login."
