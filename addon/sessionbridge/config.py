@@ -174,8 +174,9 @@ class Settings(BaseModel):
     )
     claude_env: Annotated[Mapping[str, str], BeforeValidator(_claude_env)] = _option(
         [],
-        "Environment of the Claude CLI beyond the few names it gets: NAME=VALUE, or NAME to pass "
-        "the proxy's own value on. Give the option once for each.",
+        "Environment of the Claude CLI beyond the few names it gets: NAME to pass the proxy's own "
+        "value on, as is best for keys, or NAME=VALUE, which others can read where it is on a "
+        "command line. Give the option once for each.",
     )
     live: Annotated[int, BeforeValidator(_by_memory)] = _option(
         None,

@@ -27,6 +27,7 @@ from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
 from sessionbridge.proxy.rerouting import Rerouting
+from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.runtime import Runtime
@@ -74,6 +75,7 @@ class SessionBridge:
         )
         self.addons: Sequence[object] = [
             self.options,
+            StartWarnings(self.options),
             self.connections,
             Lifecycle(self.options, self.runtime, self.loopback, self.shutdown),
             self.client_host,
