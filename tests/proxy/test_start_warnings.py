@@ -28,6 +28,7 @@ KEY = "sk-ant-which-nobody-may-see"
         (["--set", f"{ENV}=ANTHROPIC_API_KEY"], []),
         (["--set", f"{ENV}=ANTHROPIC_API_KEY="], []),
         (["--set", f"{ENV}=ANTHROPIC_BASE_URL=https://api.example:443/a@b"], []),
+        (["--set", f"{ENV}=MAX_THINKING_TOKENS=1024"], []),
         (["--set", "sessionbridge_home=/a/key"], []),
         (["-s", f"{ENV}=ANTHROPIC_API_KEY={KEY}", "--set"], []),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
@@ -51,9 +52,7 @@ def _make(file: Path) -> None:
             written.write(secrets.token_urlsafe(_BYTES))
             written.flush()
             os.fsync(written.fileno())
-        try:
+        with suppress(FileExistsError):
             os.link(draft, file)
-        except FileExistsError:
-            return
     finally:
         draft.unlink(missing_ok=True)

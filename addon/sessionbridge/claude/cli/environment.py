@@ -36,7 +36,7 @@ FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
 }
 
-_SECRET = re.compile("key|token|secret|passw|credential|auth|cookie|headers", re.IGNORECASE)
+_SECRET = re.compile("key|token(?!s)|secret|passw|credential|auth|cookie|headers", re.I)
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
 
