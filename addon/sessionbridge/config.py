@@ -174,8 +174,9 @@ class Settings(BaseModel):
     )
     claude_env: Annotated[Mapping[str, str], BeforeValidator(_claude_env)] = _option(
         [],
-        "Environment of the Claude CLI beyond the few names it gets: NAME=VALUE, or NAME to pass "
-        "the proxy's own value on. Give the option once for each.",
+        "Environment of the Claude CLI beyond the few names it gets: NAME to pass the proxy's own "
+        "value on, as is best for keys, or NAME=VALUE, which others can read where it is on a "
+        "command line. Give the option once for each.",
     )
     live: Annotated[int, BeforeValidator(_by_memory)] = _option(
         None,
@@ -242,9 +243,9 @@ class Settings(BaseModel):
     )
     allow_origins: tuple[str, ...] = _option(
         [],
-        "Origins of web pages and extensions that may use the bridge, beside this machine's own; "
-        "* stands for anything (app://obsidian.md, vscode-webview://*). Give the option once for "
-        "each.",
+        "Origins of web pages and extensions that may use the bridge, beside this machine's own, "
+        "and further addresses it is reached by in reverse mode (http://bridge.lan:8080); * stands "
+        "for anything (app://obsidian.md, vscode-webview://*). Give the option once for each.",
     )
     allow_remote: bool = _option(
         False, "Bridge requests from other machines too. They use this machine's Claude login."

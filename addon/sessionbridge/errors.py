@@ -11,6 +11,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── NotLoggedIn             401   the Claude CLI has no credentials
     ├── Refused                 403   a caller or page that may not use the bridge
     ├── NotFound                404   nothing is at this address, and no API is behind it
+    │   ├── ConversationNotFound 404  a conversation that other credentials began
     │   ├── ItemNotFound        404   an earlier answer that a request only names
     │   └── ModelNotFound       404   a model name that is not to be run
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
@@ -82,6 +83,10 @@ class Refused(BridgeError):
 
 class NotFound(BridgeError):
     status = 404
+
+
+class ConversationNotFound(NotFound):
+    pass
 
 
 class ItemNotFound(NotFound):

@@ -149,12 +149,14 @@ class Origin:
     `platform` names the rule that spoke, `external_id` is 1 to 255 characters without control
     characters. `kind` says whether the id names one conversation or a person; `history` says who
     keeps the conversation: the client resends it, the server does, or it must be learnt.
+    `by_caller`: the id is of use with the credentials that began the conversation alone.
     """
 
     platform: str
     external_id: str
     kind: Kind
     history: History
+    by_caller: bool = False
 
 
 @dataclass(frozen=True, slots=True)

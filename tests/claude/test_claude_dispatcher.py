@@ -16,13 +16,12 @@ from uuid import uuid4
 
 import pytest
 
-from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Block, TextDelta
 from tests.support.claude_cli import (
     MODEL,
-    SECRET,
     USAGE,
     Answer,
     Stage,
@@ -96,13 +95,15 @@ async def test_what_the_process_shows_of_itself(
         held.go_on.set()
         turns.append((await running, words))
 
+        secret = child_secret(stage.profile.home)
         joined = " ".join(words)
+        assert secret not in joined
         assert "dangerously" not in joined and "private" not in joined
         assert joined.count("stream-json") == 2
         assert [environment.get(name, "") for name in secrets] == [""] * len(secrets)
         assert environment["HOME"] == str(tmp_path / "user")
         assert environment["PATH"]
-        assert environment["ANTHROPIC_CUSTOM_HEADERS"] == f"{CHILD_HEADER}: {SECRET}"
+        assert environment["ANTHROPIC_CUSTOM_HEADERS"] == f"{CHILD_HEADER}: {secret}"
 
     (one, fresh), (two, resumed) = turns
     starts = ("--resume", "--continue", "--fork-session")
@@ -118,7 +119,7 @@ async def test_what_the_process_shows_of_itself(
         ("user", PROMPT),
     ]
     headers = {name.lower(): value for name, value in stage.api.calls[-1].headers.items()}
-    assert headers[CHILD_HEADER] == SECRET
+    assert headers[CHILD_HEADER] == secret
     assert headers["x-claude-code-session-id"] == one.session_id
     assert stage.api.calls[-1].body["system"][-1]["text"] == SYSTEM
     assert stage.api.others == []

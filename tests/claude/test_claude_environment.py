@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.claude.cli.environment import (
     ALLOWED,
-    CHILD_HEADER,
     child_environment,
     is_allowed,
     parse_extra,

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
-from sessionbridge.claude.cli.environment import CHILD_HEADER, FIXED
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
+from sessionbridge.claude.cli.environment import FIXED
 from sessionbridge.claude.cli.process import CliProcess, FeedRefused
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import transcript_path
 from sessionbridge.model import Block, Message
 from tests.support.claude_cli import (
     MODEL,
-    SECRET,
     Answer,
     Stage,
     blocks_of,
@@ -117,11 +117,12 @@ async def test_a_greeting_from_the_assistant_comes_first(stage: Stage) -> None:
 async def test_a_live_process_is_fed_between_questions(stage: Stage) -> None:
     work_dir = stage.profile.work_dir("session")
     work_dir.mkdir(parents=True)
+    mark = f"{CHILD_HEADER}: {child_secret(stage.profile.home)}"
     process = CliProcess(
         ClaudeAgentOptions(
             cwd=work_dir,
             # Without what is fixed it makes a title call of its own at any moment.
-            env=FIXED | stage.extra | {"ANTHROPIC_CUSTOM_HEADERS": f"{CHILD_HEADER}: {SECRET}"},
+            env=FIXED | stage.extra | {"ANTHROPIC_CUSTOM_HEADERS": mark},
             model=MODEL,
             tools=[],
             setting_sources=[],

@@ -11,7 +11,17 @@ from tests.support.doctor_fixtures import Place, ca, place
 __all__ = ["ca", "place"]
 
 CHECKS = (
-    *("Python", "mitmproxy", "Addon", "Claude CLI", "Claude login", "CA", "Port", "Loop guard"),
+    *(
+        "Python",
+        "mitmproxy",
+        "Addon",
+        "Claude CLI",
+        "Claude login",
+        "CA",
+        "Port",
+        "Other machines",
+        "Loop guard",
+    ),
     *("Retention", "Database", "Backup"),
 )
 

@@ -52,6 +52,24 @@ def test_a_turn_sent_twice_is_one_turn(proxy: Proxy, api: ScriptedServer) -> Non
     assert reasons(proxy, "agent:default:http:direct:retrier", 4)[2] == "retried"
 
 
+def test_a_conversation_of_the_api_is_of_use_to_who_began_it(
+    proxy: Proxy, api: ScriptedServer
+) -> None:
+    ann = proxy.openai({})
+    bob = ann.with_options(api_key="sk-of-somebody-else")
+
+    def respond(client: openai.OpenAI, words: str) -> str:
+        name = "conv_of_ann"
+        answer = client.responses.create(model="gpt-4o", input=words, conversation=name)
+        return answer.output_text
+
+    respond(ann, "My name is Ann.")
+    with pytest.raises(openai.NotFoundError, match="'conv_of_ann' not found"):
+        respond(bob, "Who am I? (bob)")
+    assert api.seen("(bob)") == []
+    assert respond(ann, "Who am I? (ann)") == "Your name is Ann."
+
+
 def test_two_apis_share_a_conversation(proxy: Proxy, api: ScriptedServer) -> None:
     headers = {"X-OpenClaw-Session": "both-apis"}
     history = [user("My name is Bea."), assistant("")]

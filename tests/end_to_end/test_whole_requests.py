@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.cli.demo.scripted_api import Call, Reply, Usage
 from tests.support.claude_cli import staged
 from tests.support.scripted_api import ScriptedServer

@@ -7,6 +7,7 @@ import gzip
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mitmproxy import connection
@@ -15,7 +16,7 @@ from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.net.http.http1 import assemble_request
 from mitmproxy.net.server_spec import parse as server_spec
 
-from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.model import Origin, SessionKey
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.turns.loopback import TICKET_HEADER
@@ -119,21 +120,32 @@ async def test_unkeyed_by_option(proxy: Proxy) -> None:
     assert is_bridged(await proxy.request(make_flow()))
 
 
-async def test_our_own_child_reaches_the_api(proxy: Proxy) -> None:
-    child = {**KEYED, CHILD_HEADER: proxy.addon.runtime.secret}
+@pytest.mark.parametrize("options", [{}, {"sessionbridge_claude_code": True}])
+async def test_our_own_child_reaches_the_api(proxy: Proxy, options: dict[str, Any]) -> None:
+    proxy.set(**options)
+    child = {**KEYED, CHILD_HEADER: child_secret(proxy.settings.home)}
     assert await passes_as_our_own(proxy, make_flow(child))
-    for forged in ("", "forged", "f\xf6rged"):
-        assert is_bridged(await proxy.request(make_flow({**KEYED, CHILD_HEADER: forged})))
 
 
-async def test_a_session_we_issued_reaches_the_api(proxy: Proxy) -> None:
+@pytest.mark.parametrize("shown", ["", "forged", "f\xf6rged"])
+@pytest.mark.parametrize("made", [False, True])
+async def test_with_another_mark_nothing_is_bridged(proxy: Proxy, shown: str, made: bool) -> None:
+    """It may be that of a bridge with another home, and each would send it to the other."""
+    if made:
+        child_secret(proxy.settings.home)
+    status, error = refusal(await proxy.request(make_flow({**KEYED, CHILD_HEADER: shown})))
+    assert status == 403 and "another home" in error["error"]["message"]
+    assert await untouched(proxy, make_flow({CHILD_HEADER: shown}))
+
+
+async def test_a_session_of_ours_in_the_clis_own_header_marks_nothing(proxy: Proxy) -> None:
     store = SessionStore.open(proxy.settings.database)
     store.set(SessionKey("p", "id", "claude"), "issued-1")
     store.close()
-    assert await passes_as_our_own(proxy, make_flow({"x-claude-code-session-id": "issued-1"}))
+    named = {"x-claude-code-session-id": "issued-1"}
+    assert is_bridged(await proxy.request(make_flow({**KEYED, **named})))
     proxy.set(sessionbridge_claude_code=True)
-    flow = make_flow({"x-claude-code-session-id": "somebody-else"})
-    assert is_bridged(await proxy.request(flow))
+    assert is_bridged(await proxy.request(make_flow(named)))
 
 
 @pytest.mark.parametrize("state", ["answered", "failed", "not live"])

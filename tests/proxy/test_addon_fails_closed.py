@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sqlite3
 from collections.abc import Callable
@@ -11,8 +12,11 @@ from typing import Any, NoReturn
 
 import pytest
 from mitmproxy import exceptions
+from mitmproxy.http import HTTPFlow
 
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.proxy.addon import SessionBridge
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.addon_fixtures import (
     KEYED,
     Proxy,
@@ -52,8 +56,8 @@ def break_gateway(proxy: Proxy) -> None:
     proxy.addon.rerouting._loopback = Broken()  # type: ignore[assignment]
 
 
-def break_store(proxy: Proxy) -> None:
-    proxy.addon.runtime.store = Broken()  # type: ignore[assignment]
+def break_home(proxy: Proxy) -> None:
+    proxy.addon.runtime._home = Broken()  # type: ignore[assignment]
 
 
 def break_settings(proxy: Proxy) -> None:
@@ -61,7 +65,7 @@ def break_settings(proxy: Proxy) -> None:
     proxy.addon.decision._guard = Broken()  # type: ignore[assignment]
 
 
-BREAKS = [break_routes, break_origins, break_gateway, break_store, break_settings]
+BREAKS = [break_routes, break_origins, break_gateway, break_home, break_settings]
 
 
 @pytest.mark.parametrize("broken", BREAKS)
@@ -73,11 +77,10 @@ async def test_each_part_may_fail(
     streaming: bool,
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    store = proxy.addon.runtime.store
     if streaming:
         proxy.set(stream_large_bodies="1k")
     broken(proxy)
-    flow = make_flow({**KEYED, "x-claude-code-session-id": "unknown"})
+    flow = make_flow({**KEYED, **({CHILD_HEADER: "any"} if broken is break_home else {})})
     if streaming:
         flow.request.stream = True
         flow.request.headers.pop("content-length", None)
@@ -96,7 +99,6 @@ async def test_each_part_may_fail(
         assert flow.request.stream is False and flow.comment == "refused · 500 BridgeError"
         told = repr(error)
     assert SECRET not in caplog.text + told
-    proxy.addon.runtime.store = store
 
 
 async def test_the_other_apis_shape(proxy: Proxy) -> None:
@@ -113,9 +115,16 @@ async def test_an_id_that_cannot_be_one(proxy: Proxy) -> None:
     assert (status, error["error"]["type"]) == (400, "invalid_request_error")
 
 
+def goes_on() -> HTTPFlow:
+    """From an answer that may have been given here."""
+    asked = {"model": "claude-x", "input": "And?", "previous_response_id": "resp_1"}
+    body = json.dumps(asked).encode()
+    return make_flow(content=body, host="api.openai.com", path=b"/v1/responses")
+
+
 async def test_a_database_that_cannot_be_used(proxy: Proxy) -> None:
     proxy.settings.database.mkdir(parents=True)
-    flow = await proxy.request(make_flow({"x-claude-code-session-id": "unknown"}))
+    flow = await proxy.request(goes_on())
     assert refusal(flow)[0] == 503
 
 
@@ -178,11 +187,10 @@ async def test_before_it_is_configured_it_refuses() -> None:
 
 
 async def test_a_locked_database_is_an_error_not_a_stranger(proxy: Proxy) -> None:
-    """Taken for a stranger's, a request of our own child would be bridged again, for ever."""
+    """Taken for a stranger's, what goes on from an answer given here would reach the real API."""
     assert proxy.addon.runtime.store is not None
-    await proxy.addon.runtime.store.issued("x")
+    await proxy.addon.runtime.store.ask(SessionStore.count)
     with closing(sqlite3.connect(proxy.settings.database)) as db:
         db.execute("ALTER TABLE turns RENAME TO elsewhere")
         db.commit()
-    flow = await proxy.request(make_flow({"x-claude-code-session-id": "unknown"}))
-    assert refusal(flow)[0] in (500, 503)
+    assert refusal(await proxy.request(goes_on()))[0] in (500, 503)

@@ -13,6 +13,7 @@ from mitmproxy.addonmanager import _get_name, traverse
 
 from sessionbridge import config
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy
 
 __all__ = ["proxy"]
@@ -50,7 +51,7 @@ async def test_another_home_is_another_database(proxy: Proxy, tmp_path: Path) ->
     assert proxy.addon.runtime.store is not None and before is not None
     assert proxy.addon.runtime.store.path == tmp_path / "other" / "session_map.db"
     with pytest.raises(StoreUnavailable, match="closed"):
-        await before.issued("x")
+        await before.ask(SessionStore.count)
 
 
 async def test_other_options_are_none_of_ours(proxy: Proxy) -> None:

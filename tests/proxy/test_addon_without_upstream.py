@@ -10,7 +10,7 @@ from mitmproxy.http import HTTPFlow
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge.claude.catalog import Model
-from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.errors import ClaudeFailed
 from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 
@@ -124,7 +124,7 @@ async def test_the_guard_is_the_same(local: Proxy) -> None:
 
 
 async def test_our_own_child_cannot_pass_either(local: Proxy) -> None:
-    flow = make_flow({**KEYED, CHILD_HEADER: local.addon.runtime.secret})
+    flow = make_flow({**KEYED, CHILD_HEADER: child_secret(local.settings.home)})
     status, error = refusal(await local.request(flow))
     assert status == 403 and "sessionbridge_upstream" in error["error"]["message"]
 

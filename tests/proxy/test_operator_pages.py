@@ -23,7 +23,7 @@ def page(path: str, method: bytes = b"GET", **headers: str) -> HTTPFlow:
 
 
 def below(path: str, method: bytes = b"GET", mode: str = "reverse:https://a.example") -> HTTPFlow:
-    flow = make_flow(content=b"", path=path.encode(), method=method)
+    flow = make_flow({"host": "127.0.0.1:8080"}, b"", path=path.encode(), method=method)
     flow.client_conn.proxy_mode = ProxyMode.parse(mode)
     return flow
 
@@ -48,6 +48,35 @@ async def test_in_reverse_mode_it_is_below_a_reserved_path(proxy: Proxy) -> None
     assert flow.response is not None and flow.response.headers["location"] == "/.sessionbridge/"
     other = below("/.sessionbridges/")
     assert await answered(proxy, other) == 0
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/plotly.js"])
+async def test_in_reverse_mode_it_has_no_other_name(proxy: Proxy, path: str) -> None:
+    """A page that has brought its own to resolve to this machine reads nothing by it."""
+    proxy.set(sessionbridge_allow_origins=["http://listed.example"])
+    for host, status in OTHER_NAMES.items():
+        flow = below(f"/.sessionbridge{path}")
+        flow.request.headers["host"] = host
+        assert (await answered(proxy, flow) == 403) == (status == 403), host
+
+
+OTHER_NAMES = {
+    "evil.example:8080": 403,
+    "listed.example": 403,
+    "a.example": 403,  # the target
+    "sessionbridge.local": 403,
+    "": 200,
+    "localhost:8080": 200,
+    "[::1]:8080": 200,
+}
+
+
+async def test_its_host_is_found_through_the_proxy_alone(proxy: Proxy) -> None:
+    """Asked at the proxy's own port, that name has been brought to resolve to this machine."""
+    flow = page("/metrics")
+    flow.client_conn.sockname = ("127.0.0.1", 8080)
+    flow.request.port = 8080
+    assert await answered(proxy, flow) == 403
 
 
 async def test_elsewhere_that_path_is_the_servers(proxy: Proxy) -> None:

@@ -107,20 +107,17 @@ def test_an_event_stream_passes_piece_by_piece(tmp_path: Path, api: ScriptedServ
     assert answer.endswith(b"data: 1\n\ndata: 2\n\n")
 
 
-def test_requests_of_a_cli_session_we_started_are_never_bridged(
+def test_who_repeats_a_session_of_ours_is_bridged_all_the_same(
     tmp_path: Path, api: ScriptedServer
 ) -> None:
-    with (
-        raw_upstream(JSON_ANSWER) as upstream,
-        running_proxy(tmp_path, api.url, options=config(tmp_path)) as proxy,
-    ):
+    with running_proxy(tmp_path, api.url, options=config(tmp_path)) as proxy:
         chat_json(proxy, {"X-GoClaw-User-Id": "parent"}, False)([user("Hello.")])
         (session,) = (row["internal_id"] for row in rows(proxy, "SELECT * FROM session_map"))
-        headers = [f"X-Claude-Code-Session-Id: {session}", "X-OpenClaw-Session: would-be-bridged"]
-        exchange(proxy, request(upstream.port, *headers))
-
-        assert len(upstream.received) == 1
-        assert [row["scope"] for row in rows(proxy, "SELECT * FROM session_map")] == ["goclaw"]
+        headers = {"X-Claude-Code-Session-Id": session, "X-SessionBridge-Session": "its own"}
+        answer = chat_json(proxy, headers, True)([user("My name is Ida.")])
+        assert answer == "Nice to meet you, Ida!"
+        scopes = {row["scope"] for row in rows(proxy, "SELECT * FROM session_map")}
+        assert scopes == {"goclaw", "sessionbridge"}
 
 
 @pytest.mark.parametrize("through", ["inherited", "forced"])

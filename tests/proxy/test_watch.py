@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.sessions.store.store import SessionStore
 from tests.end_to_end.test_end_to_end import chat_json, rows
 from tests.proxy.test_passthrough import more, request
@@ -139,8 +140,8 @@ def test_what_the_bridge_itself_asks_is_counted_once(watching: Proxy) -> None:
     """A CLI that calls the API through the proxy, for a turn that is counted already."""
     before = len(known(watching))
     chat_json(watching, {"X-GoClaw-User-Id": "parent"}, False)([user("Hello.")])
-    (turn,) = counted(watching, before)
-    asked = f"X-Claude-Code-Session-Id: {turn['internal_id']}"
+    counted(watching, before)
+    asked = f"{CHILD_HEADER}: {child_secret(watching.home / 'bridge')}"
     with raw_upstream(whole()) as upstream:
         exchanged(watching, upstream.port, asked)
     with raw_upstream(whole().replace(b"sonnet-4", b"sonnet-5")) as upstream:

@@ -15,6 +15,7 @@ from sessionbridge.model import Attempt, Finished, History, Message, Plan, Sessi
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Remembered
+from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.bridge_fixtures import held
 from tests.support.scripted_dispatcher import said
@@ -178,7 +179,7 @@ async def test_nothing_is_made_until_it_is_needed(tmp_path: Path) -> None:
     store.close()
     assert os.listdir(tmp_path) == []
     with pytest.raises(StoreUnavailable, match="has been closed"):
-        await store.issued("s1")
+        await store.ask(SessionStore.count)
 
 
 async def test_a_commit_under_way_outlives_who_asked_for_it(store: StoreThread) -> None:
@@ -189,11 +190,12 @@ async def test_a_commit_under_way_outlives_who_asked_for_it(store: StoreThread) 
     task = asyncio.create_task(memory.commit(answered(plan, "b", "s1", "e1", "e2")))
     await asyncio.sleep(0)
     task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()  # whoever comes next is to find it
+    busy.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    busy.set()
-    await store.writing.ask(lambda store: None)
-    assert await store.issued("s1")
+    assert [row.internal_id for row in await store.ask(SessionStore.sessions)] == ["s1"]
 
 
 async def tried(memory: Remembered) -> Plan:

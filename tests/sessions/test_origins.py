@@ -112,7 +112,9 @@ def test_a_header_names_the_conversation(
 def test_a_body_field_names_the_conversation(
     headers: dict[str, str], body: Any, platform: str, external_id: str, history: Any
 ) -> None:
-    assert detect(headers, body) == Origin(platform, external_id, "conversation", history)
+    of_an_account = platform == "openai"
+    expected = Origin(platform, external_id, "conversation", history, of_an_account)
+    assert detect(headers, body) == expected
     assert detect(headers, None) is None
 
 

@@ -98,7 +98,6 @@ def test_delete_takes_the_points_and_leaves_the_ledger(store: SessionStore) -> N
     assert store.get(KEY) is None
     assert store.lineage(KEY, ["ask", "history"]).points == ()
     assert [row.turns for row in store.costs("platform")] == [1]
-    assert store.issued("session-1")
 
 
 @pytest.mark.acceptance(19)
@@ -323,13 +322,6 @@ def test_a_turn_that_fails_to_commit_leaves_nothing(store: SessionStore) -> None
     assert store.get(KEY) is None
     assert store.costs("platform") == []
     assert store.lineage(KEY, ["history"]).points == ()
-
-
-def test_issued_knows_mapped_and_used_sessions(store: SessionStore) -> None:
-    store.commit(turn(internal_id="used"))
-    store.set(KEY, "mapped")
-    ours = [store.issued(name) for name in ("mapped", "used", "foreign")]
-    assert ours == [True, True, False]
 
 
 def test_a_lost_session_is_not_continued_again(store: SessionStore) -> None:

@@ -72,7 +72,6 @@ def known(store: SessionStore, first: int, last: int) -> dict[str, Any]:
         "in another": store.lineage(KEY, ["x"], asked_so=Manner("other", "model")),
         "ended": [store.last_ended(number) for number in (first, last)],
         "response": [store.response(name) for name in ("msg_1", "msg_2", "")],
-        "issued": [store.issued(name) for name in ("session-1", "session-2", "session-3")],
         "holdings": store.holdings(KEY),
         "places": store.places(KEY),
         "stale": store.stale(0),

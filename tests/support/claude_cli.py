@@ -45,7 +45,6 @@ but the API."""
 KEY = {"ANTHROPIC_API_KEY": "sk-ant-dummy"}
 """With it the CLI is bare."""
 MODEL = "claude-sonnet-4-5"
-SECRET = "a-secret-of-this-process"
 USAGE = ScriptedUsage(3, 5, 7, 11)
 
 
@@ -71,7 +70,7 @@ def fake_cli(tmp_path: Path) -> Path:
 
 
 def profile(tmp_path: Path, inherited: Mapping[str, str], **changes: Any) -> ClaudeProfile:
-    plain = ClaudeProfile(tmp_path / "home", None, {}, 0, SECRET, inherited)
+    plain = ClaudeProfile(tmp_path / "home", None, {}, 0, inherited)
     return replace(plain, **changes)
 
 

@@ -50,7 +50,7 @@ class NoTranscripts(Transcripts):
     """Of sessions that write none."""
 
     def __init__(self) -> None:
-        super().__init__(ClaudeProfile(Path(), None, {}, 0, "", {}))
+        super().__init__(ClaudeProfile(Path(), None, {}, 0, {}))
 
     async def version(self, session_id: str) -> None:
         return None

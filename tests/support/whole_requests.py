@@ -20,7 +20,7 @@ from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
-from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.cli.demo.scripted_api import Body, Call, spoken
 from sessionbridge.cli.demo.scripted_events import Block
 

@@ -112,6 +112,24 @@ async def test_without_its_ticket_nobody_is_served(
     assert walk.bodies == []
 
 
+@pytest.mark.parametrize(
+    "announced",
+    ["Content-Length: 1000000", "Transfer-Encoding: chunked", "Content-Length: 1073741825"],
+)
+@pytest.mark.parametrize("more", ["", "Expect: 100-continue"])
+async def test_without_its_ticket_a_body_is_not_waited_for(
+    gateway: Loopback, walk: Walk, announced: str, more: str
+) -> None:
+    """The client sends none and keeps its side open: to be answered and closed is to be refused by
+    the headers alone."""
+    lines = ["POST /v1/messages HTTP/1.1", "Host: api.anthropic.com", announced]
+    head = "\r\n".join([*lines, *([more] if more else []), "", ""]).encode()
+    async with asyncio.timeout(10):
+        answer = await send(gateway.ports[0], head)
+    assert answer.startswith(b"HTTP/1.1 403") and b"Connection: close" in answer
+    assert b"100 (Continue)" not in answer
+
+
 async def test_no_bridge_yet(gateway: Loopback) -> None:
     assert (await bridged(gateway)).startswith(b"HTTP/1.1 403")
 

@@ -37,13 +37,12 @@ def work_dir(home: Path, memory: MemoryKind) -> Path:
 @dataclass(frozen=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is where its working directories are; `secret` marks its requests."""
+    environment; `home` is where its working directories are."""
 
     home: Path
     cli: Path | None
     extra: Mapping[str, str]
     retries: int
-    secret: str
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
     @property

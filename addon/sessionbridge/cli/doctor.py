@@ -18,6 +18,7 @@ from sessionbridge.cli import backup_file
 from sessionbridge.cli.checks.claude_settings import check_settings
 from sessionbridge.cli.checks.database import check_backup, check_database
 from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.cli.checks.mitmproxy_config import check_config
 from sessionbridge.cli.checks.network import check_ca, check_port
 from sessionbridge.cli.checks.programs import (
     check_addon,
@@ -54,9 +55,10 @@ def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: b
     """Check that everything is in order.
 
     Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI and
-    its login, the proxy's CA and port, what could send Claude's own calls back into the proxy,
-    how long Claude keeps transcripts, the session database and its last backup. Changes nothing
-    and calls no model. Ends with 1 where there is a problem."""
+    its login, the proxy's CA and port, what mitmproxy's configuration file opens, what could send
+    Claude's own calls back into the proxy, how long Claude keeps transcripts, the session database
+    and its last backup. Changes nothing and calls no model. Ends with 1 where there is a
+    problem."""
     findings = _findings(home, claude, confdir.expanduser(), port)
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -76,6 +78,7 @@ def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list
         *check_claude(claude.expanduser().absolute() if claude else None, environment),
         check_ca(confdir / CA_NAME, environment),
         check_port(port),
+        *check_config(confdir),
         *check_settings(config_dir(environment), environment, health),
         check_database(home / DATABASE_NAME, health),
         check_backup(backup_file.last(home), time.time()),

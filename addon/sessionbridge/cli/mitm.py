@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
+from argon2 import PasswordHasher
 
 import sessionbridge
 
@@ -49,6 +50,11 @@ class Mitm:
         return f"http://{HOST}:{self.web_port}/?token={self.password}"
 
     @property
+    def _password_hash(self) -> str:
+        """Every user of the machine can read a command line."""
+        return PasswordHasher().hash(self.password)
+
+    @property
     def ca(self) -> Path:
         return self.confdir / CA_NAME
 
@@ -59,7 +65,7 @@ class Mitm:
         command += ["--listen-port", str(self.port), "--set", f"confdir={self.confdir}"]
         if not self.dump:
             command += ["--web-host", HOST, "--web-port", str(self.web_port), "--no-web-open"]
-            command += ["--set", f"web_password={self.password}"]
+            command += ["--set", f"web_password={self._password_hash}"]
         for name, values in {"home": [str(self.home)], **self.options}.items():
             for value in values:
                 command += ["--set", f"sessionbridge_{name}={value}"]

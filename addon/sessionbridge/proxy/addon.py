@@ -12,6 +12,7 @@ from mitmproxy import ctx, http
 
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.proxy.admin import Admin
+from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.connections import Connections
 from sessionbridge.proxy.console_commands import Commands
 from sessionbridge.proxy.content_view import ContentView
@@ -26,6 +27,7 @@ from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
 from sessionbridge.proxy.rerouting import Rerouting
+from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.runtime import Runtime
@@ -48,13 +50,19 @@ class SessionBridge:
         self.errors = Errors()
         self.flow_list = FlowList()
         self.options = Options()
+        self.client_host = ClientHost()
         self.connections = Connections(self.options)
         self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
-        guard = Guard(self.shutdown)
+        guard = Guard(self.options, self.shutdown, self.client_host)
         self.pages = OperatorPages(
-            self.options, self.runtime, self.admin, self.errors, self.flow_list
+            self.options,
+            self.runtime,
+            self.admin,
+            self.errors,
+            self.flow_list,
+            self.client_host,
         )
         self.decision = Decision(
             self.options,
@@ -67,8 +75,10 @@ class SessionBridge:
         )
         self.addons: Sequence[object] = [
             self.options,
+            StartWarnings(self.options),
             self.connections,
             Lifecycle(self.options, self.runtime, self.loopback, self.shutdown),
+            self.client_host,
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it

@@ -3,16 +3,12 @@ the wire would see a request that is none."""
 
 from __future__ import annotations
 
-import logging
-
 from mitmproxy import ctx, http
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge.proxy import operator_pages
 from sessionbridge.proxy.late_tls import LateTls
 from sessionbridge.proxy.options import Options, concern_us, modes
-
-logger = logging.getLogger(__name__)
 
 _TCP_TIMEOUT_MARGIN = 60
 """Seconds mitmproxy waits longer for a silent client than a turn may last."""
@@ -37,11 +33,6 @@ class Connections:
 
     def running(self) -> None:
         ctx.master.addons.add(self._late_tls)
-        if not ctx.options.listen_host:
-            logger.warning(
-                "The proxy listens on all interfaces; --listen-host 127.0.0.1 keeps it to this "
-                "machine."
-            )
 
     def done(self) -> None:
         if self._late_tls.registered:

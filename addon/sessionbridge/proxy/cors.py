@@ -6,7 +6,7 @@ refused before a turn runs, because a browser sends it whether or not the page m
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from sessionbridge.proxy.routing import foreign_page
@@ -16,10 +16,12 @@ _A_DAY = "86400"
 """Seconds; browsers keep a preflight's answer for two hours at most."""
 
 
-def refuses(headers: Mapping[str, str], listed: Sequence[str]) -> bool:
-    """Whether a page sent the request that may not. Header names are in lower case."""
+def refuses(headers: Mapping[str, str], listed: Sequence[str], names: Collection[str] = ()) -> bool:
+    """Whether a page sent the request that may not; `names` are this machine's beside loopback.
+    Header names are in lower case."""
     origin = headers.get("origin")
-    return foreign_page(origin, headers.get("sec-fetch-site")) and not _is_listed(origin, listed)
+    foreign = foreign_page(origin, headers.get("sec-fetch-site"), names)
+    return foreign and not (origin and is_listed(origin, listed))
 
 
 def is_preflight(method: str, headers: Mapping[str, str]) -> bool:
@@ -53,5 +55,5 @@ def answer_headers(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _is_listed(origin: str | None, listed: Sequence[str]) -> bool:
-    return bool(origin) and any(fnmatchcase(str(origin), pattern) for pattern in listed)
+def is_listed(origin: str, listed: Sequence[str]) -> bool:
+    return any(fnmatchcase(origin, pattern) for pattern in listed)

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mitmproxy import ctx, http
 
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused, presentable
 from sessionbridge.proxy import cors, local_api, operator_pages
@@ -20,11 +21,17 @@ from sessionbridge.proxy.http_message import json_body, lowered
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.own_names import own_names
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import is_claude_code
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
+
+_CHILD_OF_ANOTHER = (
+    "A Claude CLI that was started by sessionbridge with another home calls the API through this "
+    "proxy, and is not bridged again; do not pass this proxy's address on to it."
+)
 
 
 class Decision:
@@ -67,17 +74,18 @@ class Decision:
         api = None
         try:
             if (page := operator_pages.asked(flow)) is not None:
-                await self._pages.serve(flow, page, body_is_here=body_is_here)
-            elif api := self._options.routes.api_of_turn(flow.request):
+                return await self._pages.serve(flow, page, body_is_here=body_is_here)
+            self._guard.check_host(flow)
+            if api := self._options.routes.api_of_turn(flow.request):
                 await self._turn(flow, api, body_is_here=body_is_here)
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
             elif self._local.is_meant(flow):
-                headers = lowered(flow.request.headers)
-                api = local_api.spoken(flow.request.path, headers)
-                await self._local.serve(flow, headers)
+                await self._local.serve(flow, lowered(flow.request.headers))
         except Exception as error:
-            self._refuse(flow, api or "messages", error, body_is_here=body_is_here)
+            headers = lowered(flow.request.headers)
+            spoken = api or local_api.spoken(flow.request.path, headers)
+            self._refuse(flow, spoken, error, body_is_here=body_is_here)
 
     async def _turn(self, flow: http.HTTPFlow, api: str, *, body_is_here: bool) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
@@ -93,6 +101,8 @@ class Decision:
         named = origin is not None or settings.unkeyed != "passthrough"
         if not named and not await self._runtime.goes_on(body):
             return
+        if CHILD_HEADER in headers:
+            raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever
         self._guard.check(flow, settings)
         sent = attempt(headers)
         if flow.is_replay == "request":
@@ -114,7 +124,7 @@ class Decision:
     def _answer_preflight(self, flow: http.HTTPFlow) -> None:
         """A page that may not use the bridge may still have leave to use the API itself."""
         headers = flow.request.headers
-        if not cors.refuses(headers, self._options.allow_origins):
+        if not cors.refuses(headers, self._options.allow_origins, own_names(flow)):
             answer(flow, 204, b"", cors.preflight_headers(headers))
         elif not self._options.upstream:
             raise page_refused()

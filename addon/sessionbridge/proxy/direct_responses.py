@@ -9,6 +9,7 @@ from mitmproxy import http
 from sessionbridge.apis import SHAPES
 from sessionbridge.errors import BridgeError, presentable
 from sessionbridge.proxy import cors
+from sessionbridge.proxy.own_names import own_names
 
 
 def answer(
@@ -33,5 +34,5 @@ def refuse(flow: http.HTTPFlow, api: str, error: Exception) -> BridgeError:
 def share(flow: http.HTTPFlow, allow_origins: Sequence[str]) -> None:
     """Lets a page that may use the bridge read the answer."""
     headers = flow.request.headers
-    if flow.response and not cors.refuses(headers, allow_origins):
+    if flow.response and not cors.refuses(headers, allow_origins, own_names(flow)):
         flow.response.headers.update(cors.answer_headers(headers))

@@ -1,19 +1,45 @@
-"""Who may use the bridge: it answers with this machine's Claude login."""
+"""Who may use the bridge: it answers with this machine's Claude login. And by which names it is
+reached in reverse mode, where whatever arrives is meant for the target."""
 
 from __future__ import annotations
 
 from mitmproxy import http
+from mitmproxy.proxy import mode_specs
 
+from sessionbridge.apis.common.body import shown
 from sessionbridge.config import Settings
 from sessionbridge.errors import Refused, ShuttingDown
 from sessionbridge.proxy import cors
+from sessionbridge.proxy.client_host import ClientHost
+from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.own_names import host_name, is_reached_as, own_names
 from sessionbridge.proxy.routing import is_loopback
 from sessionbridge.turns.shutdown import Shutdown
 
 
 class Guard:
-    def __init__(self, shutdown: Shutdown) -> None:
+    def __init__(self, options: Options, shutdown: Shutdown, client_host: ClientHost) -> None:
+        self._options = options
         self._shutdown = shutdown
+        self._client_host = client_host
+
+    def check_host(self, flow: http.HTTPFlow) -> None:
+        """Raises `Refused` in reverse mode for a name that is nobody's who may use the bridge. That
+        of the target is the target's own, which others cannot have resolve to this machine."""
+        if not isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+            return
+        host = self._client_host.named(flow)
+        if not host or is_reached_as(host, flow):
+            return
+        listed = self._options.allow_origins
+        if any(cors.is_listed(f"{scheme}://{host}", listed) for scheme in ("http", "https")):
+            return
+        name = host_name(host) or ""
+        if not self._options.routes.bridged_host(name):
+            raise Refused(
+                f"Host: {shown(name)} is not what this proxy is known as; use 127.0.0.1, or list "
+                "the address in sessionbridge_allow_origins, as http://name:port."
+            )
 
     def check(self, flow: http.HTTPFlow, settings: Settings) -> None:
         """Raises the `BridgeError` that says why not."""
@@ -25,7 +51,7 @@ class Guard:
                 f"Requests from {peer[0]} are not bridged; set sessionbridge_allow_remote to let "
                 "other machines use this machine's Claude."
             )
-        if cors.refuses(flow.request.headers, settings.allow_origins):
+        if cors.refuses(flow.request.headers, settings.allow_origins, own_names(flow)):
             raise page_refused()
 
 

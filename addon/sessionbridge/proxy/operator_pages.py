@@ -2,8 +2,9 @@
 path in reverse mode.
 
 They show what was said, so they are for this machine only. A web page that has brought a name of
-its own to resolve to this machine is told apart by the Origin header that browsers send with every
-POST (Fetch standard, 3.2): that is why all that holds data of conversations is asked by POST.
+its own to resolve to this machine is told apart by that name, the Host of all its requests, and by
+the Origin header that browsers send with every POST (Fetch standard, 3.2): what holds data of
+conversations is asked by POST.
 """
 
 from __future__ import annotations
@@ -17,9 +18,11 @@ from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard
 from sessionbridge.errors import BridgeError, presentable
 from sessionbridge.proxy.admin import Admin
+from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.direct_responses import answer
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.own_names import is_reached_as, own_names
 from sessionbridge.proxy.routing import foreign_page, is_loopback
 from sessionbridge.turns.runtime import Runtime
 
@@ -54,12 +57,14 @@ class OperatorPages:
         admin: Admin,
         errors: Errors,
         flow_list: FlowList,
+        client_host: ClientHost,
     ) -> None:
         self._options = options
         self._runtime = runtime
         self._admin = admin
         self._errors = errors
         self._list = flow_list
+        self._client_host = client_host
 
     async def serve(self, flow: http.HTTPFlow, path: str, *, body_is_here: bool) -> None:
         """Answers the flow, whatever happens: there is nobody else who could."""
@@ -75,7 +80,7 @@ class OperatorPages:
         self._list.page(flow, ctx.master.addons.get("view"))
 
     async def _answer(self, flow: http.HTTPFlow, path: str) -> None:
-        if refusal := _refusal(flow):
+        if refusal := _refusal(flow, self._client_host.named(flow)):
             _text(flow, 403, refusal)
         elif flow.request.method != ("POST" if path.startswith(_API) else "GET"):
             _text(flow, 405, f"{flow.request.method} is not for this page.")
@@ -94,17 +99,29 @@ class OperatorPages:
         return Dashboard(reports, admin.state, admin.said, self._errors)
 
 
-def _refusal(flow: http.HTTPFlow) -> str | None:
+def _refusal(flow: http.HTTPFlow, host: str | None) -> str | None:
     peer = flow.client_conn.peername
     if peer is None or not is_loopback(peer[0]):
         return "This page is for programs on the proxy's own machine."
     headers = flow.request.headers
     if any(name in headers for name in _FORWARDED):
         return "This page is not for requests that a server has passed on: it cannot tell whose."
-    origin = headers.get("origin")
-    if foreign_page(origin, headers.get("sec-fetch-site")) and not _is_own(flow, origin):
+    if not _is_asked_rightly(flow, host):
+        return (
+            f"This page is at 127.0.0.1 in reverse mode, and else at http://{HOST}/ by the proxy."
+        )
+    origin, site = headers.get("origin"), headers.get("sec-fetch-site")
+    if foreign_page(origin, site, own_names(flow)) and not _is_own(flow, origin):
         return "This page is not for pages of other hosts."
     return None
+
+
+def _is_asked_rightly(flow: http.HTTPFlow, host: str | None) -> bool:
+    """By a name of this machine's in reverse mode, and else through the proxy: who asks the proxy's
+    own port for its host has had that name resolve to this machine."""
+    if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
+        return not host or is_reached_as(host, flow)
+    return flow.request.port != flow.client_conn.sockname[1]
 
 
 def _is_own(flow: http.HTTPFlow, origin: str | None) -> bool:

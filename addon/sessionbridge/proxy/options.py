@@ -67,6 +67,10 @@ class Options:
         return self.settings.allow_origins if self.settings else ()
 
     @property
+    def allow_remote(self) -> bool:
+        return self.settings is not None and self.settings.allow_remote
+
+    @property
     def keep_flows(self) -> int | None:
         return self.settings.keep_flows if self.settings else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from mitmproxy import http
@@ -76,8 +76,17 @@ def is_loopback(address: str) -> bool:
     return (mapped or ip).is_loopback
 
 
-def foreign_page(origin: str | None, site: str | None = None) -> bool:
-    """Whether an Origin header names a web page that is not this machine's own.
+def is_own(host: str, names: Collection[str] = ()) -> bool:
+    """Whether a host is this machine: by loopback, or by one of these further names of its."""
+    plain = plain_host(host)
+    # Names below localhost are this machine's too (RFC 6761, 6.3).
+    by_name = plain == "localhost" or plain.endswith(".localhost")
+    return by_name or is_loopback(host) or plain in names
+
+
+def foreign_page(origin: str | None, site: str | None = None, names: Collection[str] = ()) -> bool:
+    """Whether an Origin header names a web page that is not this machine's own; `names` are those
+    it has beside loopback.
 
     A browser sends it with every POST a page makes, also where the page has brought a name of its
     own to resolve to this machine, so it tells programs from pages (Fetch standard, 3.2). A GET may
@@ -89,6 +98,4 @@ def foreign_page(origin: str | None, site: str | None = None) -> bool:
         host = urlsplit(origin).hostname or ""
     except ValueError:  # brackets without an IPv6 address in them: nothing of this machine's
         return True
-    # Names below localhost are this machine's too (RFC 6761, 6.3).
-    plain = plain_host(host)
-    return not (plain == "localhost" or plain.endswith(".localhost") or is_loopback(host))
+    return not is_own(host, names)

@@ -20,7 +20,7 @@ from typing import Protocol
 from tornado import web
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
-from tornado.iostream import StreamClosedError
+from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 
 from sessionbridge.apis.common.body import shown
@@ -88,27 +88,40 @@ class Loopback:
         await self._server.close_all_connections()
 
 
+@web.stream_request_body
 class _Handler(web.RequestHandler):
+    """Is there once the headers are, so that nobody without a ticket has a body read."""
+
     def initialize(self, loopback: Loopback) -> None:
         self._loopback = loopback
+        self._expected: tuple[Walk, Exchange] | None = None
+        self._body: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
 
     def set_default_headers(self) -> None:
         self.clear_header("Server")
 
-    async def post(self) -> None:
+    async def prepare(self) -> None:
         exchange = self._loopback.exchange(self.request.headers.get(TICKET_HEADER, ""))
         walk = self._loopback.walk
-        if exchange is None or walk is None:
-            self.set_status(403)
-            await self.finish("This port serves the proxy only.\n")
+        if exchange is not None and walk is not None:
+            self._expected = walk, exchange
             return
-        # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
-        assert isinstance(self.request.connection, HTTP1Connection)
-        if self.request.connection.stream.closed():
+        self.set_status(403)
+        self.set_header("Connection", "close")
+        await self.finish("This port serves the proxy only.\n")
+        self._stream.close()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body.append(chunk)
+
+    async def post(self) -> None:
+        assert self._expected is not None
+        if self._stream.closed():
             return  # before this began, so that nobody else is going to stop the turn
-        self.request.connection.stream.set_nodelay(True)
-        self._task = asyncio.create_task(self._stream(walk, exchange))
+        # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
+        self._stream.set_nodelay(True)
+        self._task = asyncio.create_task(self._answer(*self._expected))
         # The walk answers its own errors; what is left is being cancelled, here or at the end.
         with suppress(asyncio.CancelledError):
             await self._task
@@ -116,8 +129,14 @@ class _Handler(web.RequestHandler):
     # What is sent here with any other method is sent to be refused.
     get = head = put = patch = delete = options = post
 
-    async def _stream(self, walk: Walk, exchange: Exchange) -> None:
-        body, coding = self.request.body, self.request.headers.get("content-encoding")
+    @property
+    def _stream(self) -> IOStream:
+        assert isinstance(self.request.connection, HTTP1Connection)
+        return self.request.connection.stream
+
+    async def _answer(self, walk: Walk, exchange: Exchange) -> None:
+        body, coding = b"".join(self._body), self.request.headers.get("content-encoding")
+        self._body.clear()
         if coding is not None:
             try:
                 body = await asyncio.to_thread(decoded, body, coding, MOST)

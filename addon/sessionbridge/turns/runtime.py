@@ -7,14 +7,13 @@ What the new options leave as it was is kept, because turns are under way that s
 from __future__ import annotations
 
 import asyncio
-import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sessionbridge.apis.openai_responses.answer import answered
 from sessionbridge.claude.catalog import Model
-from sessionbridge.claude.cli.environment import CHILD_HEADER
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER, is_child_secret
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import ClaudeProfile
@@ -27,27 +26,26 @@ from sessionbridge.turns.bridge import Bridge
 
 class Runtime:
     """`store` is None until the first options, and where the session map is switched off. `reports`
-    is the same file on a thread of its own, so that no turn waits for a person's question. `secret`
-    is what the CLIs that are started show when they call the API through this proxy."""
+    is the same file on a thread of its own, so that no turn waits for a person's question."""
 
     def __init__(self) -> None:
-        self.secret = secrets.token_urlsafe(24)
         self.store: StoreThread | None = None
         self.reports: StoreThread | None = None
         self.dispatcher: ClaudeDispatcher | None = None
         self.admission: Admission | None = None
         self.locks: Locks | None = None
+        self._home: Path | None = None
         self._place: tuple[Path, Path] | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def bridge(self, settings: Settings) -> Bridge:
         """The bridge under these settings."""
+        self._home = settings.home
         profile = ClaudeProfile(
             home=settings.home,
             cli=settings.claude,
             extra=settings.claude_env,
             retries=settings.retries,
-            secret=self.secret,
         )
         self._open_store(settings, profile)
         self._open_dispatcher(settings, profile)
@@ -58,13 +56,12 @@ class Runtime:
         return Bridge(settings, self.store, self.dispatcher, self.locks, self.admission)
 
     async def is_our_child(self, headers: Mapping[str, str]) -> bool:
-        """Whether a request comes from a CLI that we or a bridge beside us started: it must reach
-        the API itself. Header names are in lower case."""
-        shown = headers.get(CHILD_HEADER, "").encode(errors="surrogateescape")
-        if secrets.compare_digest(shown, self.secret.encode()):
-            return True
-        session = headers.get("x-claude-code-session-id", "")
-        return bool(session) and self.store is not None and await self.store.issued(session)
+        """Whether a request comes from a CLI that a bridge of this home started: it must reach the
+        API itself. Header names are in lower case."""
+        shown, home = headers.get(CHILD_HEADER), self._home
+        if shown is None or home is None:
+            return False
+        return await asyncio.to_thread(is_child_secret, shown, home)
 
     async def goes_on(self, body: Mapping[str, Any] | None) -> bool:
         """Whether a request of the Responses API goes on from a response that the bridge gave."""

@@ -7,10 +7,10 @@ environment into the child's, so what is not allowed is blanked by name.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
-CHILD_HEADER = "x-sessionbridge-child"
-"""Marks every request of our own CLI with a secret, so that it is never bridged again."""
+from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 
 # fmt: off
 ALLOWED = frozenset({
@@ -36,6 +36,9 @@ FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
 }
 
+_SECRET = re.compile("key|token(?!s)|secret|passw|credential|auth|cookie|headers", re.I)
+_PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
+
 
 def child_environment(
     inherited: Mapping[str, str],
@@ -59,6 +62,13 @@ def child_environment(
 
 def is_allowed(name: str) -> bool:
     return name.upper() in ALLOWED or name.startswith("LC_")
+
+
+def sets_a_secret(entry: str) -> bool:
+    """Whether an entry is `NAME=VALUE` and the value looks like a key, by its name or as an address
+    with a password in it."""
+    name, _, value = entry.partition("=")
+    return bool(value and (_SECRET.search(name) or _PASSWORD.search(value)))
 
 
 def parse_extra(entries: Iterable[str], inherited: Mapping[str, str]) -> dict[str, str]:

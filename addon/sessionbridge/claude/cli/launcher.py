@@ -29,6 +29,7 @@ from claude_agent_sdk.types import (
 
 from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli import image_files
+from sessionbridge.claude.cli.child_mark import child_secret
 from sessionbridge.claude.cli.environment import child_environment
 from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
@@ -72,7 +73,8 @@ class Launcher:
         cost = await on_thread(lambda: self._cost_before(mode, base))
         prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
         tools = ClientTools(mode.parameters.tools, bare=self._profile.bare)
-        options = self._options(mode, prompt_file)
+        secret = await on_thread(lambda: child_secret(self._profile.home))
+        options = self._options(mode, prompt_file, secret)
         if tools.names:
             options.mcp_servers = {SERVER: tools.config}
             options.allowed_tools = [f"mcp__{SERVER}"]
@@ -124,7 +126,7 @@ class Launcher:
             return 0.0
         return cost_at(self._profile.transcript(base.session_id), base.entry_uuid)
 
-    def _options(self, mode: Mode, prompt_file: Path) -> ClaudeAgentOptions:
+    def _options(self, mode: Mode, prompt_file: Path, secret: str) -> ClaudeAgentOptions:
         profile = self._profile
         return ClaudeAgentOptions(
             cli_path=profile.cli,
@@ -136,7 +138,7 @@ class Launcher:
                 | {"CLAUDE_CODE_TMPDIR": str(profile.temporary_dir)}
                 | (_BARE if profile.bare else {}),
                 profile.extra,
-                secret=profile.secret,
+                secret=secret,
                 retries=profile.retries,
             ),
             model=mode.model,

@@ -112,16 +112,16 @@ def _claude_env(home: Path, api_url: str) -> list[str]:
         f"HOME={home}",
         f"CLAUDE_CONFIG_DIR={home / 'claude'}",
         f"ANTHROPIC_BASE_URL={api_url}",
-        "ANTHROPIC_API_KEY=demo",
+        "ANTHROPIC_API_KEY",
     ]
 
 
 @asynccontextmanager
 async def _running(mitm: Mitm, home: Path) -> AsyncIterator[None]:
-    log = home / "mitmweb.log"
+    log, environment = home / "mitmweb.log", os.environ | {"ANTHROPIC_API_KEY": "demo"}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *mitm.command(), stdout=output, stderr=output, env=dict(os.environ), cwd=home
+            *mitm.command(), stdout=output, stderr=output, env=environment, cwd=home
         )
     try:
         async with asyncio.timeout(_PATIENCE):

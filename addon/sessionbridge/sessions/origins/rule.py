@@ -74,6 +74,9 @@ class OriginRule(BaseModel):
     kind: Kind = "conversation"
     history: History = "learn"
     enabled: bool = True
+    by_caller: bool = False
+    """The id is of use with the credentials that began the conversation alone, as at an API that
+    gives its ids to an account."""
 
     header: Annotated[tuple[HeaderName, ...], BeforeValidator(_listed)] = ()
     """Header names, tried in order."""

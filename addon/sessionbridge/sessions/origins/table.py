@@ -116,7 +116,7 @@ def origin_by(rule: OriginRule, request: OriginRequest) -> Origin | None:
     if found is None:
         return None
     external_id = _bounded(_compose(rule, _checked(found), request))
-    return Origin(rule.scope, external_id, rule.kind, rule.history)
+    return Origin(rule.scope, external_id, rule.kind, rule.history, rule.by_caller)
 
 
 class _Found(NamedTuple):

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import astuple, dataclass
 from typing import Any, Protocol
 
-from sessionbridge.errors import BadRequest, MemoryLost, SessionLost
+from sessionbridge.errors import BadRequest, ConversationNotFound, MemoryLost, SessionLost
 from sessionbridge.model import (
     Attempt,
     Finished,
@@ -142,6 +142,8 @@ class Remembered:
         return [link.hash for link in self._links]
 
     async def plan(self) -> Plan:
+        if self._origin.by_caller:
+            await self._check_caller()
         here = self._origin.history != "client"
         lineage = await self._lineage() if here else await self._without_tip()
         self._mapped = lineage.row.session_id if lineage.row else None
@@ -160,6 +162,11 @@ class Remembered:
             plan = self._plan_server_held(lineage)
         self.lock = self._lock(plan, _learned(lineage))
         return plan
+
+    async def _check_caller(self) -> None:
+        """Raises `ConversationNotFound` for one that somebody else has."""
+        if await self._store.caller(self._key) not in (None, self._attempt.caller):
+            raise ConversationNotFound(f"Conversation with id '{self._key.external_id}' not found.")
 
     async def _lineage(self) -> Lineage:
         waits = self._links[-1].message.brings_results

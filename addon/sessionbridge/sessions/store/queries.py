@@ -134,10 +134,12 @@ class Response:
 
     def is_for(self, origin: Origin | None, caller: str) -> bool:
         """Whether it was given to who asks now: to the conversation that a request names, and where
-        it names none, to the same credentials."""
-        if origin is not None:
-            return (origin.platform, origin.external_id) == (self.key.scope, self.key.external_id)
-        return self.caller in (None, caller)
+        it names none, or its name alone is not enough, to the same credentials."""
+        named = (self.key.scope, self.key.external_id)
+        if origin is not None and (origin.platform, origin.external_id) != named:
+            return False
+        enough = origin is not None and not origin.by_caller
+        return enough or self.caller in (None, caller)
 
 
 def named(key: SessionKey) -> dict[str, Any]:
@@ -188,6 +190,14 @@ def lineage(
         request=newest["idempotency_key"],
         before=_point(parent) if parent else None,
     )
+
+
+def caller(db: Database, key: SessionKey) -> str | None:
+    """A hash of the credentials that the key's conversation was last gone on with; None where that
+    is not known, or there is no conversation."""
+    row = map_row(db, key)
+    newest = _first(db, _NEWEST_SQL, [row.session_id]) if row else None
+    return newest["caller"] if newest else None
 
 
 def _newest(

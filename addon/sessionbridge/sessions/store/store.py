@@ -185,7 +185,8 @@ class SessionStore:
 
     @_reads
     def count(self, db: Database) -> int:
-        return int(_one(db, "SELECT count(*) AS n FROM session_map")["n"])
+        (row,) = db.query("SELECT count(*) AS n FROM session_map")
+        return int(row["n"])
 
     # -- the lineage ------------------------------------------------------------------------------
 
@@ -218,6 +219,11 @@ class SessionStore:
         """What a response that the bridge has given is about. Raises `StoreUnavailable` only."""
         return queries.response(db, response_id)
 
+    @_reads
+    def caller(self, db: Database, key: SessionKey) -> str | None:
+        """See `queries.caller`."""
+        return queries.caller(db, key)
+
     def commit(self, record: TurnRecord) -> int:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""
         turn = self._commit(record)
@@ -245,15 +251,6 @@ class SessionStore:
     def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
         """Keeps what a turn used that came to nothing, and changes nothing else. Returns its id."""
         return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
-
-    @_reads
-    def issued(self, db: Database, internal_id: str) -> bool:
-        """Whether this session id is in the map or the ledger, and so is one of ours."""
-        sql = """
-            SELECT EXISTS (SELECT 1 FROM session_map WHERE internal_id = :id)
-                OR EXISTS (SELECT 1 FROM turns WHERE internal_id = :id) AS ours
-        """
-        return bool(_one(db, sql, {"id": internal_id})["ours"])
 
     # -- the keys ----------------------------------------------------------------------------------
 
@@ -317,7 +314,7 @@ class SessionStore:
 
 def _begin_with(beside: TurnFiles | None, db: Database) -> None:
     """A database without turns is new, whatever became of the one before."""
-    if beside is None or _one(db, "SELECT EXISTS (SELECT 1 FROM turns) AS some")["some"]:
+    if beside is None or list(db.query("SELECT 1 FROM turns LIMIT 1")):
         return
     try:
         turns = beside.read()
@@ -333,8 +330,3 @@ def _begin_with(beside: TurnFiles | None, db: Database) -> None:
             "The session database was lost; %s turns of %s conversations are known again from %s.",
             *(recovered.turns, recovered.conversations, beside.folder),
         )
-
-
-def _one(db: Database, sql: str, params: dict[str, Any] | None = None) -> dict[str, Any]:
-    (row,) = db.query(sql, params)
-    return dict(row)

@@ -16,14 +16,18 @@ from sessionbridge.sessions.store.store import SessionStore
 
 
 def _asked[**P, T](
-    question: Callable[Concatenate[SessionStore, P], T], line: Literal["reading", "writing"]
+    question: Callable[Concatenate[SessionStore, P], T],
+    line: Literal["reading", "writing"],
+    *,
+    whole: bool = False,
 ) -> Callable[Concatenate[StoreThread, P], Coroutine[Any, Any, T]]:
-    """The same question, to the store on its thread."""
+    """The same question, to the store on its thread. What is to be done as a `whole` is waited for
+    also by those who no longer want it: what comes after it is to read what it has written."""
 
     @wraps(question)
     async def ask(thread: StoreThread, /, *args: P.args, **kwargs: P.kwargs) -> T:
         asked: _Line = getattr(thread, line)
-        return await asked.ask(lambda store: question(store, *args, **kwargs))
+        return await asked.ask(lambda store: question(store, *args, **kwargs), whole=whole)
 
     return ask
 
@@ -43,14 +47,14 @@ class StoreThread:
     lineage = _asked(SessionStore.lineage, "reading")
     last_ended = _asked(SessionStore.last_ended, "reading")
     response = _asked(SessionStore.response, "reading")
-    issued = _asked(SessionStore.issued, "reading")
-    commit = _asked(SessionStore.commit, "writing")
+    caller = _asked(SessionStore.caller, "reading")
+    commit = _asked(SessionStore.commit, "writing", whole=True)
     count_unkept = _asked(SessionStore.count_unkept, "writing")
     passed = _asked(SessionStore.passed, "writing")
-    delete = _asked(SessionStore.delete, "writing")
-    note = _asked(SessionStore.set, "writing")
-    forget_session = _asked(SessionStore.forget_session, "writing")
-    replaced_import = _asked(SessionStore.replaced_import, "writing")
+    delete = _asked(SessionStore.delete, "writing", whole=True)
+    note = _asked(SessionStore.set, "writing", whole=True)
+    forget_session = _asked(SessionStore.forget_session, "writing", whole=True)
+    replaced_import = _asked(SessionStore.replaced_import, "writing", whole=True)
 
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
         """Whatever else is to be read."""
@@ -81,7 +85,7 @@ class _Line:
         self._thread.submit(self._close_store)
         self._thread.shutdown()
 
-    async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
+    async def ask[T](self, question: Callable[[SessionStore], T], *, whole: bool = False) -> T:
         if self._closed:
             raise StoreUnavailable(
                 f"The session database {self._path} has been closed, because the proxy stops or "
@@ -94,10 +98,14 @@ class _Line:
             left = max(0.0, asked + PATIENCE - monotonic())
             return question(self._opened(left))
 
-        # Shielded: a client that leaves must not make us forget a commit that is under way.
-        return await asyncio.shield(
-            asyncio.get_running_loop().run_in_executor(self._thread, answer)
-        )
+        answering = asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        try:
+            # Shielded: a client that leaves must not make us forget a commit that is under way.
+            return await asyncio.shield(answering)
+        except asyncio.CancelledError:
+            if whole:
+                await asyncio.wait([answering])
+            raise
 
     def _opened(self, patience: float) -> SessionStore:
         if self._store is None:

@@ -1,0 +1,60 @@
+"""What whoever starts the proxy is told of how open it is."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+from mitmproxy import ctx
+
+from sessionbridge.claude.cli.environment import sets_a_secret
+from sessionbridge.proxy.options import Options
+
+logger = logging.getLogger(__name__)
+
+_OPTION = "sessionbridge_claude_env="
+
+
+class StartWarnings:
+    name = "sessionbridge.start_warnings"
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._remote = False
+
+    def configure(self, updated: set[str]) -> None:
+        """Whether other machines may use the bridge can change at any time."""
+        remote = self._options.allow_remote
+        if remote and not self._remote:
+            logger.warning(
+                "sessionbridge_allow_remote lets other machines use this machine's Claude login, "
+                "and whoever sends a conversation's id goes on with it: two machines with one id "
+                "get each other's conversation. Let in only what sets the ids itself."
+            )
+        self._remote = remote
+
+    def running(self) -> None:
+        if not ctx.options.listen_host:
+            logger.warning(
+                "The proxy listens on all interfaces; --listen-host 127.0.0.1 keeps it to this "
+                "machine."
+            )
+        if names := [*secrets_on(sys.argv)]:
+            logger.warning(
+                "The value of %s is on the command line, where every user of this machine can read "
+                "it. Give the name alone, --set sessionbridge_claude_env=NAME, and the value in "
+                "the environment, or both in mitmproxy's config.yaml.",
+                ", ".join(names),
+            )
+
+
+def secrets_on(command_line: Sequence[str]) -> Iterator[str]:
+    """The names of variables for the Claude CLI that are given there with what looks like a key."""
+    given = [after for word, after in pairwise(command_line) if word == "--set"]
+    given += [word.removeprefix("--set=") for word in command_line if word.startswith("--set=")]
+    for option in given:
+        entry = option.removeprefix(_OPTION)
+        if entry != option and sets_a_secret(entry):
+            yield entry.partition("=")[0]
