@@ -61,7 +61,7 @@ _SYNTHETIC = "<synthetic>"
 _LEADS_ON = ("tool_use", "end_turn", "stop_sequence")
 """After these the CLI makes the calls that are in the message (measured with 2.1.332)."""
 
-_STRUCTURED = "StructuredOutput"
+STRUCTURED = "StructuredOutput"
 """The CLI's own tool, which the model calls with an answer that has to fulfil a schema."""
 
 
@@ -197,7 +197,7 @@ class AnswerReader:
 
     def _block(self, index: int, block: dict[str, Any]) -> list[Delta]:
         match block:
-            case {"type": "tool_use", "name": name} if name == _STRUCTURED and self._structured:
+            case {"type": "tool_use", "name": name} if name == STRUCTURED and self._structured:
                 self._hidden.add(index)
             case {"type": "tool_use", "id": str(call), "name": str(name)}:
                 self._said_in_round = True

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
@@ -77,7 +75,7 @@ class Launcher:
             options.mcp_servers = {SERVER: tools.config}
             options.allowed_tools = [f"mcp__{SERVER}"]
         _continue_from(options, mode, session_id, base, fork=fork)
-        cli = CliProcess(options)
+        cli = CliProcess(options, mode.parameters.schema)
         try:
             try:
                 await on_thread(lambda: self._prepare(mode, session_id, prompt_file))
@@ -158,7 +156,6 @@ class Launcher:
             max_buffer_size=_LONGEST_LINE,
             thinking=_thinking(mode.parameters.thinking),
             effort=mode.parameters.effort or _EFFORT,
-            output_format=_output_format(mode.parameters.schema),
         )
 
 
@@ -184,10 +181,6 @@ def _thinking(thinking: Thinking | None) -> ThinkingConfig:
     return ThinkingConfigEnabled(
         type="enabled", budget_tokens=thinking.budget, display="summarized"
     )
-
-
-def _output_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if schema is None else {"type": "json_schema", "schema": dict(schema)}
 
 
 def _continue_from(

@@ -6,7 +6,7 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -63,6 +63,9 @@ class _Transport(SubprocessCLITransport):
     pid: int | None = None
     end: AnswerEnd | None = None
     """Tells when the CLI would go on by itself."""
+    schema: Mapping[str, Any] | None = None
+    """Told with the first request: the driver puts it on the command line, which is short, and
+    readable by all."""
 
     @property
     def alive(self) -> bool:
@@ -88,6 +91,14 @@ class _Transport(SubprocessCLITransport):
         if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.kill()
+
+    async def write(self, data: str) -> None:
+        if self.schema is not None:
+            line = json.loads(data)
+            if line.get("request", {}).get("subtype") == "initialize":
+                line["request"]["jsonSchema"] = self.schema
+                data, self.schema = json.dumps(line) + "\n", None
+        await super().write(data)
 
     async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
         async for message in super().read_messages():
@@ -120,14 +131,18 @@ class _Transport(SubprocessCLITransport):
 
 
 class CliProcess:
-    """A process of its own for one session. Every failure leaves as a `BridgeError`."""
+    """A process of its own for one session, whose answers fulfil the `schema` where there is one.
+    Every failure leaves as a `BridgeError`."""
 
-    def __init__(self, options: ClaudeAgentOptions) -> None:
+    def __init__(
+        self, options: ClaudeAgentOptions, schema: Mapping[str, Any] | None = None
+    ) -> None:
         self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
         options = replace(options, stderr=self._stderr.append)
         self._verbatim = options.verbatim_prompts
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
         self._transport = _Transport(_nothing(), options)
+        self._transport.schema = schema
         self._client = ClaudeSDKClient(options, transport=self._transport)
         self._ending: asyncio.Task[None] | None = None
         self.models: tuple[Model, ...] = ()
