@@ -262,6 +262,17 @@ def test_an_unknown_model_runs_the_default_and_is_named(proxy: Proxy) -> None:
     assert response.json()["model"].startswith("claude-")
 
 
+def test_of_many_fields_without_effect_the_first_are_named(proxy: Proxy) -> None:
+    """A header has room for some names, and the client may have invented any number of them."""
+    many = {f"x-{number:03}": 1 for number in range(600)} | {"an \N{OGHAM SPACE MARK}\n odd one": 1}
+    response = post(proxy, CHAT, "many", {"model": "sonnet", "messages": [user("Hi.")], **many})
+
+    told = response.headers["x-sessionbridge-ignored"].split(", ")
+    assert told == ["(other)", *(f"x-{number:03}" for number in range(19)), "(581 more)"]
+    (flow,) = proxy.bridged("many", 1)
+    assert flow["metadata"]["ignored"] == told
+
+
 def test_strict_refuses_what_would_be_ignored(tmp_path: Path, api: ScriptedServer) -> None:
     with running_proxy(tmp_path, api.url, options={"strict": "true"}) as proxy:
         body = {"model": "sonnet", "messages": [user("Hello.")], "temperature": 0.5}

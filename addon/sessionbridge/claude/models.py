@@ -21,7 +21,7 @@ Unknown = Literal["default", "pass", "refuse"]
 """What becomes of a name that is neither in the table nor Claude's."""
 
 _CLAUDE = re.compile(
-    r"(claude-[\w.@-]+|default|best|sonnet|opus|haiku|fable|opusplan)(\[1m\])?", re.I
+    r"(claude-[\w.@-]{1,192}|default|best|sonnet|opus|haiku|fable|opusplan)(\[1m\])?", re.I | re.A
 )
 _PASSABLE = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,199}(\[1m\])?", re.A)
 """A name as a cloud's or a gateway's; no other could be one, and it goes on a command line."""
