@@ -8,12 +8,18 @@ import re
 from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
+_MODEL = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)
 _MOST = 20
 _LONGEST = 100
 
 
 def is_plain(word: str) -> bool:
     return _PLAIN.fullmatch(word) is not None
+
+
+def is_model(word: str) -> bool:
+    """Whether it could be the name of a model, as a cloud or a gateway writes it."""
+    return _MODEL.fullmatch(word) is not None
 
 
 def shown(word: str) -> str:

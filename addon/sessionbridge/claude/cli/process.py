@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, suppress
@@ -42,11 +41,6 @@ _PATIENCE = 3.0
 
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
-
-# The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
-# failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
-logging.getLogger("claude_agent_sdk").setLevel(logging.WARNING)
-logging.getLogger("claude_agent_sdk._internal.query").setLevel(logging.CRITICAL)
 
 _ENDING: set[asyncio.Task[None]] = set()
 """asyncio holds its tasks by weak references only."""
