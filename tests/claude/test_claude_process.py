@@ -83,8 +83,8 @@ async def test_the_session_the_cli_names_is_the_one_to_store(fake: Fake) -> None
     ("mode", "sentence"),
     [
         ("garbage", "printed something that is not JSON"),
-        ("exit_3", r"failed \(exit code 3\)"),
-        ("exit_0", r"failed \(exit code 0\)"),
+        ("exit_3", r"ended by itself \(exit code 3\)"),
+        ("exit_0", r"ended by itself \(exit code 0\)"),
         ("empty", "without asking the model"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import pytest
 
 from tests.end_to_end.test_end_to_end import rows
 from tests.support.proxy import Proxy, running_proxy, said, wait_for
+from tests.support.raw_upstream import raw_upstream
 from tests.support.scripted_api import ScriptedServer, assistant, user
 
 MESSAGES = "https://api.anthropic.com/v1/messages"
 CHAT = "https://api.openai.com/v1/chat/completions"
+RESPONSES = "https://api.openai.com/v1/responses"
 ONE_FOR_EACH_TURN = {"live": "0", "spare": "0"}
 
 
@@ -143,6 +146,39 @@ def test_a_stream_that_breaks_ends_in_the_apis_own_error_event(proxy: Proxy) -> 
     assert said == "a beginning "
     assert failure.value.type == "api_error"
     assert ends(proxy, "broken") == ["failed"]
+
+
+EVENTS: list[dict[str, Any]] = [
+    {"type": "message_start", "message": {"id": "msg_1", "model": "claude-x", "usage": {}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Half"}},
+    {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
+]
+OVERLOADED = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in EVENTS).encode()
+
+
+def test_an_error_in_the_middle_of_an_answer_is_told_as_each_api_does(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    asked = {"model": "sonnet", "max_tokens": 9, "stream": True}
+    with (
+        raw_upstream(head + OVERLOADED) as upstream,
+        running_proxy(tmp_path, f"http://127.0.0.1:{upstream.port}") as proxy,
+    ):
+        messages = post(proxy, MESSAGES, "m", asked | {"messages": [user("Hi")]}).text
+        chat = post(proxy, CHAT, "c", asked | {"messages": [user("Hi")]}).text
+        responses = post(proxy, RESPONSES, "r", {"model": "sonnet", "stream": True, "input": "Hi"})
+    sentence = "The API behind the Claude CLI answered 529: API Error: Overloaded"
+    told = {"type": "overloaded_error", "message": sentence}
+    assert last_event(messages) == {"type": "error", "error": told}
+    assert last_event(chat)["error"]["message"] == sentence
+    assert last_event(chat)["error"]["type"] == "server_error"
+    failed = last_event(responses.text)
+    assert failed["type"] == "response.failed"
+    assert failed["response"]["error"] == {"code": "server_error", "message": sentence}
+
+
+def last_event(stream: str) -> Any:
+    return json.loads(stream.strip().rpartition("data: ")[2])
 
 
 @pytest.mark.acceptance(21)
