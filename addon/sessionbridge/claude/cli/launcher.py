@@ -12,8 +12,7 @@ the CLI keeps, resumes and forks.
 from __future__ import annotations
 
 import os
-import time
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -26,7 +25,7 @@ from claude_agent_sdk.types import (
 )
 
 from sessionbridge.claude.catalog import Model
-from sessionbridge.claude.cli import image_files
+from sessionbridge.claude.cli import image_files, leftovers
 from sessionbridge.claude.cli.environment import child_environment
 from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
@@ -43,9 +42,6 @@ from sessionbridge.claude.transcript.files import (
 from sessionbridge.model import Effort, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024
-
-_LEFT_AFTER = 600.0
-"""Seconds; no CLI takes as long to start."""
 
 _EFFORT: Effort = "high"
 """The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
@@ -75,7 +71,7 @@ class Launcher:
             options.mcp_servers = {SERVER: tools.config}
             options.allowed_tools = [f"mcp__{SERVER}"]
         _continue_from(options, mode, session_id, base, fork=fork)
-        cli = CliProcess(options, mode.parameters.schema)
+        cli = CliProcess(options, mode.parameters.schema, partial(leftovers.remove, self._profile))
         try:
             try:
                 await on_thread(lambda: self._prepare(mode, session_id, prompt_file))
@@ -98,21 +94,16 @@ class Launcher:
         if mode.parameters.tools and mode.memory == "session":
             image_files.prevent_results(self._profile.transcript(session_id))
         private_folder(prompt_file.parent)
-        self._sweep(prompt_file.parent)
+        self._sweep()
         with open(prompt_file, "xb", opener=private) as file:
             # JSON can carry half a surrogate pair, UTF-8 cannot.
             file.write(mode.system.encode("utf-8", "replace"))
 
-    def _sweep(self, folder: Path) -> None:
-        """Once: prompts that were left by a proxy which was killed while a CLI started. One that
-        another proxy has written a moment ago is not left yet."""
-        if self._swept:
-            return
-        self._swept = True
-        for left in folder.glob("system-*.txt"):
-            with suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > _LEFT_AFTER:
-                    left.unlink()
+    def _sweep(self) -> None:
+        """Once."""
+        if not self._swept:
+            self._swept = True
+            leftovers.sweep(self._profile)
 
     def _cost_before(self, mode: Mode, base: Point | None) -> float:
         if mode.memory == "continue":

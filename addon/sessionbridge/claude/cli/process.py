@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -31,6 +32,7 @@ from sessionbridge.claude.cli.failures import from_result, translated
 from sessionbridge.claude.cli.guardian import GUARDIAN
 from sessionbridge.claude.cli.installed import OLDEST, new_enough
 from sessionbridge.claude.models import DEFAULT
+from sessionbridge.claude.transcript.disk import on_thread
 from sessionbridge.claude.transcript.imports import content_of
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Message
@@ -126,10 +128,13 @@ class _Transport(SubprocessCLITransport):
 
 class CliProcess:
     """A process of its own for one session, whose answers fulfil the `schema` where there is one.
-    Every failure leaves as a `BridgeError`."""
+    `clear_up` is given its pid when it has ended. Every failure leaves as a `BridgeError`."""
 
     def __init__(
-        self, options: ClaudeAgentOptions, schema: Mapping[str, Any] | None = None
+        self,
+        options: ClaudeAgentOptions,
+        schema: Mapping[str, Any] | None = None,
+        clear_up: Callable[[int], None] = lambda pid: None,
     ) -> None:
         self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
         options = replace(options, stderr=self._stderr.append)
@@ -139,6 +144,7 @@ class CliProcess:
         self._transport.schema = schema
         self._client = ClaudeSDKClient(options, transport=self._transport)
         self._ending: asyncio.Task[None] | None = None
+        self._clear_up = clear_up
         self.models: tuple[Model, ...] = ()
         """Those it offers, once it has been started."""
         self.model = options.model or DEFAULT
@@ -247,6 +253,7 @@ class CliProcess:
         await self._transport.close()
         if self.pid is not None:
             GUARDIAN.forget(self.pid)
+            await on_thread(partial(self._clear_up, self.pid))
 
     async def _send(self, message: Message, extra: dict[str, Any]) -> str:
         """The line is the one `ClaudeSDKClient.query` would write, but that never pauses."""
