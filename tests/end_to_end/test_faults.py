@@ -148,6 +148,50 @@ def test_a_stream_that_breaks_ends_in_the_apis_own_error_event(proxy: Proxy) -> 
     assert ends(proxy, "broken") == ["failed"]
 
 
+PROGRAMS = {
+    "something else": (
+        "echo Welcome; exec sleep 600",
+        504,
+        "The Claude CLI was not ready within 3 s; try again, and if that does not help see with "
+        "`sessionbridge doctor`, on the proxy's machine, whether it works.",
+    ),
+    "what ends at once": (
+        "exit 1",
+        502,
+        "The Claude CLI at {} ended by itself (exit code 1) before its answer was whole; try "
+        "again, and if that does not help see with `sessionbridge doctor`, on the proxy's "
+        "machine, whether sessionbridge_claude names a Claude CLI that works.",
+    ),
+    "an old version": (
+        "echo \"error: unknown option '--system-prompt-snapshot'\" >&2; exit 1",
+        502,
+        "The Claude CLI at {} does not know the option --system-prompt-snapshot; install another "
+        "version, which `sessionbridge doctor` names.",
+    ),
+    "what is killed": (
+        "kill -9 $$",
+        502,
+        "The Claude CLI at {} was killed (signal 9) before its answer was whole; try again, and "
+        "see whether the proxy's machine has run out of memory.",
+    ),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_is_no_claude_cli_is_told_with_what_to_do(
+    tmp_path: Path, api: ScriptedServer, program: str
+) -> None:
+    script, status, sentence = PROGRAMS[program]
+    cli = tmp_path / "claude-cli"
+    cli.write_text(f"#!/bin/sh\n{script}\n")
+    cli.chmod(0o755)
+    options = ONE_FOR_EACH_TURN | {"claude": str(cli), "first_token_timeout": "3"}
+    with running_proxy(tmp_path, api.url, options=options) as proxy:
+        response = post(proxy, CHAT, "other", {"model": "sonnet", "messages": [user("Hi")]})
+    assert response.status_code == status
+    assert response.json()["error"]["message"] == sentence.format(cli)
+
+
 EVENTS: list[dict[str, Any]] = [
     {"type": "message_start", "message": {"id": "msg_1", "model": "claude-x", "usage": {}}},
     {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},

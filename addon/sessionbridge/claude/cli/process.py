@@ -94,10 +94,27 @@ class _Transport(SubprocessCLITransport):
             if line.get("request", {}).get("subtype") == "initialize":
                 line["request"]["jsonSchema"] = self.schema
                 data, self.schema = json.dumps(line) + "\n", None
-        await super().write(data)
+        try:
+            await super().write(data)
+        except CLIConnectionError as error:
+            code = await self._exit_code()
+            if code is None:
+                raise
+            raise ProcessError("The CLI has ended", exit_code=code) from error
+
+    async def _exit_code(self) -> int | None:
+        """Once what it had to say is heard; None for one that has not ended."""
+        if self._process is None:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._process.wait()
+                if self._stderr_task is not None:
+                    await self._stderr_task.wait()
+        return self._process.returncode
 
     async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
-        async for message in super().read_messages():
+        async for message in self._read():
             if self.end is not None and message.get("type") == "stream_event":
                 self.end.hear(message.get("event") or {})
                 if self.end.asks_again:
@@ -107,6 +124,14 @@ class _Transport(SubprocessCLITransport):
         # The driver takes an exit with code 0 for a good end and waits for what never comes, but no
         # CLI of ours has a reason to leave on its own.
         raise ProcessError("The CLI ended on its own", exit_code=0)
+
+    async def _read(self) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for message in super().read_messages():
+                yield message
+        except ProcessError:
+            await self._exit_code()
+            raise
 
     async def close(self) -> None:
         if not self.let_finish:
@@ -272,7 +297,7 @@ class CliProcess:
             text = json.dumps(line) if _is_short(message) else await _serialised(line)
             try:
                 await self._transport.write(text + "\n")
-            except CLIConnectionError:
+            except (CLIConnectionError, ProcessError):
                 await self._raise_its_last_words()
                 raise
         return entry
