@@ -356,6 +356,7 @@ def test_of_many_fields_without_effect_the_first_are_named(proxy: Proxy) -> None
 def test_strict_refuses_what_would_be_ignored(tmp_path: Path, api: ScriptedServer) -> None:
     with running_proxy(tmp_path, api.url, options={"strict": "true"}) as proxy:
         body = {"model": "sonnet", "messages": [user("Hello.")], "temperature": 0.5}
+        body |= {f"x-{number}": 1 for number in range(30)}
         response = post(proxy, CHAT, "strict", body)
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "temperature"

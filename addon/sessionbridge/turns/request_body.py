@@ -48,7 +48,7 @@ class Reader:
         ignored = few(("model", *turn.ignored) if model.ignored else turn.ignored)
         turn = replace(turn, model=model.model, ignored=ignored)
         if self._settings.strict and turn.ignored:
-            raise _without_effect(min(turn.ignored))
+            raise _without_effect(turn.ignored[0])
         if any(refers(message) for message in turn.messages):
             turn = replace(turn, messages=await self._references.resolved(turn.messages, theirs))
         return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(
