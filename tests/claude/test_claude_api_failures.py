@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -14,7 +16,7 @@ import pytest
 from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed, BridgeError, NotLoggedIn, PromptTooLong, SessionLost
 from sessionbridge.model import TextDelta, Usage
-from tests.support.claude_cli import USAGE, Stage, children, isolated, job, staged
+from tests.support.claude_cli import MODEL, USAGE, Stage, children, isolated, job, staged
 
 
 @pytest.fixture
@@ -100,6 +102,65 @@ async def test_a_lost_session_or_entry_is_known_as_lost(stage: Stage) -> None:
         with pytest.raises(SessionLost):
             await stage.answer(lost)
     assert len(stage.api.calls) == 1
+
+
+def told(kind: str, **event: Any) -> str:
+    return f"event: {kind}\ndata: {json.dumps({'type': kind, **event})}\n\n"
+
+
+BEGUN = told(
+    "message_start",
+    message={"id": "msg_1", "model": MODEL, "role": "assistant", "usage": {"input_tokens": 3}},
+)
+SAID = told("content_block_start", index=0, content_block={"type": "text", "text": ""}) + told(
+    "content_block_delta", index=0, delta={"type": "text_delta", "text": "Half"}
+)
+
+
+@asynccontextmanager
+async def streaming(events: str) -> AsyncIterator[str]:
+    """The URL of an API that answers each request with these."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+        writer.write((head + events).encode())
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("before", ["", BEGUN, BEGUN + SAID], ids=["first", "begun", "said"])
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("overloaded_error", 529),
+        ("rate_limit_error", 429),
+        ("api_error", 502),
+        ("invalid_request_error", 502),  # the CLI tells of these two no more than their words
+    ],
+)
+async def test_an_error_in_the_stream_keeps_its_status(
+    stage: Stage, kind: str, status: int, before: str
+) -> None:
+    events = before + told("error", error={"type": kind, "message": "no, says gw.internal:4000"})
+    async with streaming(events) as url:
+        with pytest.raises(ApiFailed) as caught:
+            await stage.answer(job("Hi"), extra=stage.extra | {"ANTHROPIC_BASE_URL": url})
+    assert caught.value.status == status
+    assert "API Error: no, says [address]" in caught.value.message
+
+
+async def test_an_answer_that_is_none_is_told_as_that(stage: Stage) -> None:
+    async with streaming("<html>Please log in to the network</html>") as url:
+        with pytest.raises(
+            ApiFailed, match=r"gave no answer: API Error: .*; try again\."
+        ) as caught:
+            await stage.answer(job("Hi"), extra=stage.extra | {"ANTHROPIC_BASE_URL": url})
+    assert caught.value.status == 502
 
 
 async def test_a_stream_that_breaks_is_never_answered_twice(stage: Stage) -> None:

@@ -141,11 +141,12 @@ def os_error() -> CLIConnectionError:
         (os_error(), "at /bin/c could not be run (Permission denied)"),
         (CLIConnectionError(PRIVATE), "at /bin/c ended before it was asked"),
         (CLIJSONDecodeError(PRIVATE, ValueError()), "at /bin/c printed something that is not JSON"),
-        (ProcessError(PRIVATE, 3, PRIVATE), "failed (exit code 3)"),
-        (ResultError(PRIVATE, {"subtype": "error_max_turns"}), "failed (error_max_turns)"),
-        (RuntimeError(PRIVATE), "at /bin/c failed (RuntimeError)"),
-        (Exception("Control request timeout: initialize"), "at /bin/c failed (Exception)"),
-        (TimeoutError(), "at /bin/c failed (TimeoutError)"),
+        (ProcessError(PRIVATE, 3, PRIVATE), "at /bin/c ended by itself (exit code 3) before its"),
+        (ProcessError(PRIVATE, -9, PRIVATE), "at /bin/c was killed (signal 9) before its"),
+        (ResultError(PRIVATE, {"subtype": "error_max_turns"}), "turn up (error_max_turns); try"),
+        (RuntimeError(PRIVATE), "at /bin/c could not be talked to (RuntimeError)"),
+        (Exception("Control request timeout: initialize"), "has not said that it is ready"),
+        (TimeoutError(), "at /bin/c could not be talked to (TimeoutError)"),
     ],
 )
 def test_what_the_driver_raises_becomes_a_sentence_without_its_words(
@@ -154,9 +155,62 @@ def test_what_the_driver_raises_becomes_a_sentence_without_its_words(
     with pytest.raises(ClaudeFailed) as caught, translated([], "/bin/c"):
         raise raised
     assert sentence in caught.value.message
+    assert any(advice in caught.value.message for advice in ("try again", "doctor", "install it"))
     assert PRIVATE not in caught.value.message
     assert caught.value.status == 502
     assert caught.value.__cause__ is raised
+
+
+def test_an_option_that_it_does_not_know_is_named() -> None:
+    said = ["noise", "error: unknown option '--system-prompt-snapshot'"]
+    sentence = "option --system-prompt-snapshot; install another"
+    with pytest.raises(ClaudeFailed, match=sentence), translated(said, "/bin/c"):
+        raise ProcessError(PRIVATE, 1)
+
+
+# --- what a client may read of it ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://gw.corp.example:4000/v1",
+        "https://10.1.2.3/gw?key=1",
+        "10.1.2.3",
+        "10.1.2.3:4000",
+        "litellm:4000",
+        "gateway.internal",
+        "llm.prod.svc",
+        "localhost",
+        "[fd00::12]:8080",
+        "fe80::1",
+        "::1",
+    ],
+)
+def test_no_address_of_the_operators_is_told(address: str) -> None:
+    error = from_cli(f"API Error: connect to ({address}) failed", api_error_status=502)
+    assert error.message.endswith("502: API Error: connect to ([address]) failed")
+
+
+def test_the_clis_advice_on_the_gateway_is_left_out() -> None:
+    advice = "If it persists, check your inference gateway (llm.example.com)."
+    error = from_cli(f"API Error: 502 Bad Gateway. {advice}", api_error_status=502)
+    assert (
+        error.message == "The API behind the Claude CLI answered 502: API Error: 502 Bad Gateway."
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "messages.1.content.0.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'",
+        "max_tokens: 64001 > 64000, which is too many for claude-sonnet-4.5 at 12:30:05",
+        "model: us.anthropic.claude-opus-4-5-20251101-v1:0",
+        "see https://docs.claude.com/en/api/errors",
+    ],
+)
+def test_what_helps_the_client_is_told_as_it_is(words: str) -> None:
+    assert from_cli(words, api_error_status=400).message.endswith(words)
 
 
 def test_an_error_of_ours_passes_as_it_is() -> None:

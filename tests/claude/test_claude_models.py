@@ -56,6 +56,8 @@ def test_a_claude_name_is_run_as_it_is(model: str) -> None:
         "claude-opus --dangerously-skip-permissions",
         "--model",
         "claude-opus\n",
+        "claude-" + "x" * 200,
+        "claude-\N{LATIN SMALL LETTER U WITH DIAERESIS}",
         "claude-opus;ls",
         "sonnet[2m]",
     ],

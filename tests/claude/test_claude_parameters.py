@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import json
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
 from sessionbridge.cli.demo.scripted_api import Reply
+from sessionbridge.errors import BadRequest
 from sessionbridge.model import (
     Block,
     Effort,
+    Finished,
     Parameters,
     RedactedThinking,
+    Started,
     TextDelta,
     Thinking,
     ThinkingDelta,
     ThinkingSignature,
 )
-from tests.support.claude_cli import MODEL, USAGE, Stage, answer, children, job
+from tests.support.claude_cli import (
+    MODEL,
+    USAGE,
+    Stage,
+    answer,
+    children,
+    command_line,
+    environment_of,
+    job,
+)
 from tests.support.live_processes import kind, price, serving, stage
 from tests.support.tool_rounds import calling, offering, said, shown, text, use
 
@@ -100,6 +113,38 @@ async def test_a_structured_answer_is_one_json_text(stage: Stage) -> None:
     assert json.loads(two.text) == {"name": "Bob"}
     asked = [*said("user", text("Who?")), *said("assistant", text(told.text))]
     assert shown(stage) == asked + said("user", text("And?"))
+
+
+async def test_a_schema_of_any_size_stands_on_no_command_line(stage: Stage) -> None:
+    """Where all can read it, and where there is room for 128 KB alone."""
+    described = {"type": "string", "description": "private words " * 22_000}
+    schema = {**SCHEMA, "properties": {"name": described}}
+    stage.replies = [calling(structured_use("toolu_1", {"name": "Ann"}))]
+    async with (
+        serving(stage.profile) as dispatcher,
+        aclosing(dispatcher.run(offering("Who?", Parameters(schema=schema)))) as deltas,
+    ):
+        async for delta in deltas:
+            if isinstance(delta, Started):
+                (pid,) = children()
+                assert "private words" not in " ".join(command_line(pid))
+                assert "private words" not in " ".join(environment_of(pid).values())
+            if isinstance(delta, TextDelta):
+                assert json.loads(delta.text) == {"name": "Ann"}
+    assert isinstance(delta, Finished)
+    (tool,) = stage.api.calls[0].body["tools"]
+    assert tool["input_schema"] == schema
+
+
+@pytest.mark.parametrize(
+    "schema", [{"type": "nonsense"}, {"properties": {"a": {"$ref": "#/$defs/b"}}}]
+)
+async def test_a_schema_that_the_cli_does_not_take_is_refused(
+    stage: Stage, schema: dict[str, Any]
+) -> None:
+    """The CLI itself would ask the model without it."""
+    with pytest.raises(BadRequest, match=r"JSON schema of the answer; see whether it is valid"):
+        await stage.answer(offering("Who?", Parameters(schema=schema)))
 
 
 def structured_use(call: str, value: dict[str, Any]) -> Block:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from contextlib import closing
 
+import pytest
 from sqlite_utils import Database
 
 from sessionbridge.sessions.store.migrations import migrations
@@ -100,6 +102,29 @@ def test_corrupt_databases_beside_it_are_named(place: Place) -> None:
     found = place.findings()["Database"]
     assert found["status"] == "warning"
     assert str(aside) in found["advice"]
+
+
+def test_a_file_beside_it_that_may_not_be_written_is_named(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Modes do not bind root, whom tests may run as."""
+    place.used(1)
+    log = place.database.with_name(f"{place.database.name}-wal")
+    log.touch()
+    allowed = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != log and allowed(path, mode))
+    found = place.findings()["Database"]
+    assert found["status"] == "problem"
+    assert found["found"].endswith(f"this user may not read and write {log}")
+
+
+def test_a_database_of_another_program_is_told_as_that(place: Place) -> None:
+    place.home.mkdir()
+    with closing(sqlite3.connect(place.database)) as connection, connection:
+        connection.execute("CREATE TABLE session_map (something TEXT)")
+    found = place.findings()["Database"]
+    assert found["status"] == "problem" and "no such column" in found["found"]
+    assert "if it is another program's, move it away" in found["advice"]
 
 
 def test_a_folder_in_its_place_is_a_problem(place: Place) -> None:

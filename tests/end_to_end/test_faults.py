@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -15,10 +16,12 @@ import pytest
 
 from tests.end_to_end.test_end_to_end import rows
 from tests.support.proxy import Proxy, running_proxy, said, wait_for
+from tests.support.raw_upstream import raw_upstream
 from tests.support.scripted_api import ScriptedServer, assistant, user
 
 MESSAGES = "https://api.anthropic.com/v1/messages"
 CHAT = "https://api.openai.com/v1/chat/completions"
+RESPONSES = "https://api.openai.com/v1/responses"
 ONE_FOR_EACH_TURN = {"live": "0", "spare": "0"}
 
 
@@ -145,6 +148,83 @@ def test_a_stream_that_breaks_ends_in_the_apis_own_error_event(proxy: Proxy) -> 
     assert ends(proxy, "broken") == ["failed"]
 
 
+PROGRAMS = {
+    "something else": (
+        "echo Welcome; exec sleep 600",
+        504,
+        "The Claude CLI was not ready within 3 s; try again, and if that does not help see with "
+        "`sessionbridge doctor`, on the proxy's machine, whether it works.",
+    ),
+    "what ends at once": (
+        "exit 1",
+        502,
+        "The Claude CLI at {} ended by itself (exit code 1) before its answer was whole; try "
+        "again, and if that does not help see with `sessionbridge doctor`, on the proxy's "
+        "machine, whether sessionbridge_claude names a Claude CLI that works.",
+    ),
+    "an old version": (
+        "echo \"error: unknown option '--system-prompt-snapshot'\" >&2; exit 1",
+        502,
+        "The Claude CLI at {} does not know the option --system-prompt-snapshot; install another "
+        "version, which `sessionbridge doctor` names.",
+    ),
+    "what is killed": (
+        "kill -9 $$",
+        502,
+        "The Claude CLI at {} was killed (signal 9) before its answer was whole; try again, and "
+        "see whether the proxy's machine has run out of memory.",
+    ),
+}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_is_no_claude_cli_is_told_with_what_to_do(
+    tmp_path: Path, api: ScriptedServer, program: str
+) -> None:
+    script, status, sentence = PROGRAMS[program]
+    cli = tmp_path / "claude-cli"
+    cli.write_text(f"#!/bin/sh\n{script}\n")
+    cli.chmod(0o755)
+    options = ONE_FOR_EACH_TURN | {"claude": str(cli), "first_token_timeout": "3"}
+    with running_proxy(tmp_path, api.url, options=options) as proxy:
+        response = post(proxy, CHAT, "other", {"model": "sonnet", "messages": [user("Hi")]})
+    assert response.status_code == status
+    assert response.json()["error"]["message"] == sentence.format(cli)
+
+
+EVENTS: list[dict[str, Any]] = [
+    {"type": "message_start", "message": {"id": "msg_1", "model": "claude-x", "usage": {}}},
+    {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Half"}},
+    {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}},
+]
+OVERLOADED = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in EVENTS).encode()
+
+
+def test_an_error_in_the_middle_of_an_answer_is_told_as_each_api_does(tmp_path: Path) -> None:
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
+    asked = {"model": "sonnet", "max_tokens": 9, "stream": True}
+    with (
+        raw_upstream(head + OVERLOADED) as upstream,
+        running_proxy(tmp_path, f"http://127.0.0.1:{upstream.port}") as proxy,
+    ):
+        messages = post(proxy, MESSAGES, "m", asked | {"messages": [user("Hi")]}).text
+        chat = post(proxy, CHAT, "c", asked | {"messages": [user("Hi")]}).text
+        responses = post(proxy, RESPONSES, "r", {"model": "sonnet", "stream": True, "input": "Hi"})
+    sentence = "The API behind the Claude CLI answered 529: API Error: Overloaded"
+    told = {"type": "overloaded_error", "message": sentence}
+    assert last_event(messages) == {"type": "error", "error": told}
+    assert last_event(chat)["error"]["message"] == sentence
+    assert last_event(chat)["error"]["type"] == "server_error"
+    failed = last_event(responses.text)
+    assert failed["type"] == "response.failed"
+    assert failed["response"]["error"] == {"code": "server_error", "message": sentence}
+
+
+def last_event(stream: str) -> Any:
+    return json.loads(stream.strip().rpartition("data: ")[2])
+
+
 @pytest.mark.acceptance(21)
 def test_a_missing_cli_is_a_502_that_says_which(tmp_path: Path, api: ScriptedServer) -> None:
     headers = {"X-GoClaw-User-Id": "no-cli"}
@@ -262,9 +342,21 @@ def test_an_unknown_model_runs_the_default_and_is_named(proxy: Proxy) -> None:
     assert response.json()["model"].startswith("claude-")
 
 
+def test_of_many_fields_without_effect_the_first_are_named(proxy: Proxy) -> None:
+    """A header has room for some names, and the client may have invented any number of them."""
+    many = {f"x-{number:03}": 1 for number in range(600)} | {"an \N{OGHAM SPACE MARK}\n odd one": 1}
+    response = post(proxy, CHAT, "many", {"model": "sonnet", "messages": [user("Hi.")], **many})
+
+    told = response.headers["x-sessionbridge-ignored"].split(", ")
+    assert told == ["(other)", *(f"x-{number:03}" for number in range(19)), "(581 more)"]
+    (flow,) = proxy.bridged("many", 1)
+    assert flow["metadata"]["ignored"] == told
+
+
 def test_strict_refuses_what_would_be_ignored(tmp_path: Path, api: ScriptedServer) -> None:
     with running_proxy(tmp_path, api.url, options={"strict": "true"}) as proxy:
         body = {"model": "sonnet", "messages": [user("Hello.")], "temperature": 0.5}
+        body |= {f"x-{number}": 1 for number in range(30)}
         response = post(proxy, CHAT, "strict", body)
     assert response.status_code == 400
     assert response.json()["error"]["param"] == "temperature"

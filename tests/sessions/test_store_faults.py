@@ -136,23 +136,45 @@ def test_a_writer_waits_for_another_within_the_timeout(path: Path) -> None:
 @pytest.mark.acceptance(5)
 @pytest.mark.skipif(os.name == "nt", reason="POSIX modes")
 @pytest.mark.parametrize(
-    ("folder_mode", "file_mode"), [(0o555, 0o666), (0o777, 0o444), (0o555, 0o444)]
+    ("modes", "named"),
+    [
+        ({"": 0o555}, [""]),
+        ({"session_map.db": 0o444}, ["session_map.db"]),
+        ({"": 0o555, "session_map.db": 0o444}, ["session_map.db", ""]),
+        ({"session_map.db-wal": 0o444}, ["session_map.db-wal"]),
+        ({"session_map.db-shm": 0o444}, ["session_map.db-shm"]),
+        (
+            {"session_map.db-wal": 0o000, "session_map.db-shm": 0o000},
+            ["session_map.db-wal", "session_map.db-shm"],
+        ),
+        ({"session_map.db.lock": 0o444}, ["session_map.db.lock"]),
+    ],
 )
-def test_read_only_is_an_error(tmp_path: Path, folder_mode: int, file_mode: int) -> None:
+def test_read_only_is_an_error_that_names_what_is(
+    tmp_path: Path, modes: dict[str, int], named: list[str]
+) -> None:
     # Not under tmp_path, whose parents only their owner may enter.
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "home"
         path = folder / "session_map.db"
         with closing(SessionStore.open(path)) as store:
             store.set(KEY, "session-1")
+            beside = {file: file.read_bytes() for file in folder.glob("*.db-*")}
+        if "" not in modes:  # a folder matters where they have to be made
+            for file, content in beside.items():
+                file.write_bytes(content)  # as a proxy that was killed leaves them
         Path(name).chmod(0o755)
-        path.chmod(file_mode)
-        path.with_name("session_map.db.lock").chmod(0o666)
-        folder.chmod(folder_mode)
+        for file in [*folder.iterdir(), folder]:
+            file.chmod(0o777)
+        for part, mode in modes.items():
+            (folder / part).chmod(mode)
         said = run_script(AS_NOBODY, path, tmp_path / "warm" / "session_map.db")
         folder.chmod(0o700)
-        assert "session_map.db" in said
-        assert "read-only" in said or "cannot be used" in said
+        for file in folder.iterdir():
+            file.chmod(0o600)
+        assert f"The session database {path} is read-only (" in said
+        names = ", ".join(str(folder / part) for part in named)
+        assert f"let the proxy's user read and write {names}, or choose another home" in said
         assert quarantined(path) == []
         with closing(SessionStore.open(path)) as store:
             assert store.count() == 1
@@ -188,7 +210,7 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     with closing(sqlite3.connect(path)) as db, db:
         db.execute("CREATE TABLE turns (something TEXT)")
-    with pytest.raises(StoreUnavailable, match="cannot be used"):
+    with pytest.raises(StoreUnavailable, match=r"tables are not sessionbridge's.*Move the file"):
         SessionStore.open(path)
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("turns",)]

@@ -76,9 +76,9 @@ async def test_silence_becomes_pings() -> None:
     assert seen[:3] == [STARTED, None, None]
 
 
-async def test_no_first_token() -> None:
+async def test_a_process_that_is_not_ready_in_time_is_told_as_that() -> None:
     producer = Producer(None, FINISHED)
-    with pytest.raises(TimedOut, match=r"no first token within 0\.01 s") as caught:
+    with pytest.raises(TimedOut, match=r"CLI was not ready within 0\.01 s.*doctor") as caught:
         async for _ in timed(producer.run(), Limits(first=SHORT, whole=60)):
             pass
     assert caught.value.status == 504

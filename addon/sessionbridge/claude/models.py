@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from sessionbridge.errors import ModelNotFound
+from sessionbridge.names import is_model
 
 DEFAULT = "default"
 """The CLI's own word for the model of the user's plan. Always passed: without a name a resume takes
@@ -21,7 +22,7 @@ Unknown = Literal["default", "pass", "refuse"]
 """What becomes of a name that is neither in the table nor Claude's."""
 
 _CLAUDE = re.compile(
-    r"(claude-[\w.@-]+|default|best|sonnet|opus|haiku|fable|opusplan)(\[1m\])?", re.I
+    r"(claude-[\w.@-]{1,192}|default|best|sonnet|opus|haiku|fable|opusplan)(\[1m\])?", re.I | re.A
 )
 _PASSABLE = re.compile(r"[A-Za-z0-9][\w.:/@+-]{0,199}(\[1m\])?", re.A)
 """A name as a cloud's or a gateway's; no other could be one, and it goes on a command line."""
@@ -32,8 +33,6 @@ _CLOUDS_VERSION = re.compile(r"(-v\d+)?:[\w-]+(?=$|\[)|-v\d+$")
 _DOT = re.compile(r"(?<=[3-9])\.(?=\d)")
 """In a version; those before 3 have it by themselves (`claude-2.1`)."""
 _TURNED = re.compile(r"^claude-(4-\d|5-\d|[45])-(sonnet|opus|haiku)(?=$|\[|-\d{8})", re.I)
-
-_SHOWN = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,5 +105,5 @@ def literal(table: Table) -> list[str]:
 
 
 def not_found(model: str) -> ModelNotFound:
-    name = model if _SHOWN.fullmatch(model) else "this name"
+    name = model if is_model(model) else "this name"
     return ModelNotFound(f"model: {name} is not known here; name one of Claude's, such as sonnet.")

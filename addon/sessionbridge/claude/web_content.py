@@ -24,6 +24,7 @@ import httpcore2
 
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import Block, Message, Plan
+from sessionbridge.names import printable
 
 # For debugging it logs whole URLs, and with them their tokens.
 logging.getLogger("httpcore2").setLevel(logging.WARNING)
@@ -366,7 +367,7 @@ def _refused(kind: str, url: str, why: str) -> BadRequest:
 
 def _host(url: str) -> str:
     try:
-        return (urlsplit(url).hostname or "this URL")[:100]
+        return printable(urlsplit(url).hostname or "") or "this URL"
     except ValueError:
         return "this URL"
 

@@ -21,6 +21,7 @@ from sessionbridge.proxy.event_streams import EventStreams
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.flow_notes import annotate
 from sessionbridge.proxy.guard import Guard
+from sessionbridge.proxy.library_logs import leave_words_out
 from sessionbridge.proxy.lifecycle import Lifecycle
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.operator_pages import OperatorPages
@@ -43,6 +44,7 @@ class SessionBridge:
     """
 
     def __init__(self) -> None:
+        leave_words_out()
         self.runtime = Runtime()
         self.loopback = Loopback()
         # The proxy is there only later.

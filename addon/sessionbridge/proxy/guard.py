@@ -6,9 +6,9 @@ from __future__ import annotations
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
-from sessionbridge.apis.common.body import shown
 from sessionbridge.config import Settings
 from sessionbridge.errors import Refused, ShuttingDown
+from sessionbridge.names import shown
 from sessionbridge.proxy import cors
 from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.options import Options

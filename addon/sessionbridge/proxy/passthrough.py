@@ -21,6 +21,7 @@ from sessionbridge.apis.common.json_values import fields, load
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import Usage
+from sessionbridge.names import printable
 from sessionbridge.proxy.flow_notes import note_own, note_passed
 from sessionbridge.proxy.http_message import decoded, lowered
 from sessionbridge.proxy.options import Options
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 _MOST = 32 * 1024 * 1024
 """Bytes of an answer that are read."""
-
-_LONGEST_NAME = 100
 
 _ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
 """The types of the events that end an answer of the Responses API."""
@@ -125,18 +124,14 @@ def _turn(
     flow: http.HTTPFlow, reading: Reading, usage: Usage, times: tuple[float, float]
 ) -> PassedTurn:
     started_at, ended_at = times
-    model = _shown(reading.model or "")
+    model = printable(reading.model or "")
     return PassedTurn(
-        host=_shown(flow.request.pretty_host),
+        host=printable(flow.request.pretty_host),
         api=reading.api,
         model=model,
-        status=_shown(reading.stop or ""),
+        status=printable(reading.stop or ""),
         usage=usage,
         cost_usd=list_price(model, usage),
         started_at=started_at,
         duration_ms=round((ended_at - started_at) * 1000),
     )
-
-
-def _shown(name: str) -> str:
-    return "".join(filter(str.isprintable, name[:_LONGEST_NAME]))

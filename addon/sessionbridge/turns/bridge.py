@@ -250,7 +250,8 @@ def _instructions_are(done: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StoreUnavailable(
-            f"The instructions of this conversation cannot be {done} ({error.strerror})."
+            f"The instructions of this conversation cannot be {done} ({error.strerror}); see "
+            "whether the disk with Claude's folder is full, and the folder can be written."
         ) from error
 
 

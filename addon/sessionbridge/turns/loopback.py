@@ -23,7 +23,6 @@ from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
 
-from sessionbridge.apis.common.body import shown
 from sessionbridge.errors import (
     BadRequest,
     BridgeError,
@@ -31,6 +30,7 @@ from sessionbridge.errors import (
     UnknownEncoding,
     presentable,
 )
+from sessionbridge.names import shown
 from sessionbridge.turns.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 

@@ -12,6 +12,7 @@ from sessionbridge.claude.models import choice
 from sessionbridge.config import Settings
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import TurnRequest
+from sessionbridge.names import few
 from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
@@ -44,10 +45,10 @@ class Reader:
         turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
         asked = turn.model
         model = choice(turn.model, self._settings.models, self._settings.unknown_model)
-        ignored = ("model", *turn.ignored) if model.ignored else turn.ignored
+        ignored = few(("model", *turn.ignored) if model.ignored else turn.ignored)
         turn = replace(turn, model=model.model, ignored=ignored)
         if self._settings.strict and turn.ignored:
-            raise _without_effect(min(turn.ignored))
+            raise _without_effect(turn.ignored[0])
         if any(refers(message) for message in turn.messages):
             turn = replace(turn, messages=await self._references.resolved(turn.messages, theirs))
         return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(

@@ -38,7 +38,7 @@ async def timed(
     finished = asyncio.Event()
     task = asyncio.create_task(_draw(deltas, queue, finished))
     clock = asyncio.get_running_loop().time
-    begun, said = clock(), False
+    begun, ready, said = clock(), False, False
     try:
         while True:
             deadline = begun + (limits.whole if said else min(limits.first, limits.whole))
@@ -49,13 +49,14 @@ async def timed(
                 if clock() < deadline:
                     yield None
                     continue
-                raise _too_late(limits, said) from None
+                raise _too_late(limits, ready, said) from None
             if item is None:
                 if not finished.is_set():
                     raise ClaudeFailed("The Claude CLI ended before its answer did; try again.")
                 return
             if isinstance(item, Exception):
                 raise item
+            ready = True
             said = said or not isinstance(item, Dispatched)
             yield item
     finally:
@@ -95,7 +96,16 @@ async def _ended(task: asyncio.Task[None]) -> None:
         raise asyncio.CancelledError
 
 
-def _too_late(limits: Limits, said: bool) -> TimedOut:
+def _too_late(limits: Limits, ready: bool, said: bool) -> TimedOut:
     if said:
-        return TimedOut(f"The answer was not complete after {limits.whole:g} s; it was stopped.")
-    return TimedOut(f"Claude gave no first token within {limits.first:g} s; try again.")
+        return TimedOut(
+            f"The answer was not complete after {limits.whole:g} s (sessionbridge_timeout); it was "
+            "stopped."
+        )
+    first = min(limits.first, limits.whole)
+    if ready:
+        return TimedOut(f"Claude gave no first token within {first:g} s; try again.")
+    return TimedOut(
+        f"The Claude CLI was not ready within {first:g} s; try again, and if that does not help "
+        "see with `sessionbridge doctor`, on the proxy's machine, whether it works."
+    )

@@ -19,11 +19,11 @@ from sessionbridge.apis.common.body import (
     check,
     parts,
     refused,
-    shown,
     text_of,
     unknown,
 )
 from sessionbridge.model import Block, Role, ServerResult, ToolResultBlock, is_blank
+from sessionbridge.names import shown
 
 
 class _Sourced(Fields):

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from sessionbridge.errors import BadRequest
+from sessionbridge.names import is_plain, shown
 
 MAX_DEPTH = 200
 """Levels of nesting. JSON Schemas of tools stay below 30; Python's own reader and writer give up at
@@ -28,8 +28,6 @@ NotBlank = Annotated[str, StringConstraints(pattern=r"\S")]
 
 ORIGIN_FIELDS = frozenset({"session_id", "conversation_id", "litellm_session_id", "conversation"})
 """Fields that tell the bridge whose conversation it is: they do have an effect."""
-
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
 _RULES = {
     "missing": "is required",
@@ -94,11 +92,6 @@ def refused(field: str, rule: str) -> BadRequest:
     return BadRequest(f"{field or 'the request body'}: {rule}", param=field or None)
 
 
-def shown(word: str) -> str:
-    """A word of the request, quoted, where it can only be a name; anything else stays unsaid."""
-    return repr(word) if _NAME.fullmatch(word) else "this value"
-
-
 def without_effect(
     parameters: Mapping[str, Any] | None,
     *,
@@ -112,7 +105,7 @@ def without_effect(
     header, so one that is no plain name is told as `(other)`.
     """
     return {
-        prefix + (name if _NAME.fullmatch(name) else "(other)")
+        prefix + (name if is_plain(name) else "(other)")
         for name, value in (parameters or {}).items()
         if name not in silent | ORIGIN_FIELDS
         and value not in (None, [], {})

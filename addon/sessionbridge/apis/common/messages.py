@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from itertools import count
 from typing import NamedTuple
 
-from sessionbridge.apis.common.body import refused, shown
+from sessionbridge.apis.common.body import refused
 from sessionbridge.apis.common.tools import LONGEST_NAME, allowed
 from sessionbridge.model import Block, Message, Role, is_blank
+from sessionbridge.names import few, shown
 
 _NUMBER = re.compile(r"_\d+$")
 
@@ -166,7 +167,7 @@ class Calls:
     def end(self) -> None:
         """Calls that are open now stay without a result."""
         if self._open:
-            ids = ", ".join(shown(call.given) for call in self._open)
+            ids = ", ".join(few(shown(call.given) for call in self._open))
             raise refused(self._open_field, self._words.unanswered.format(ids))
 
     def _added(self, role: Role, block: Block, field: str) -> Block:

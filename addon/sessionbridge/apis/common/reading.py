@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from sessionbridge.apis.common.body import shown
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, load_cut, words
 from sessionbridge.model import Block, Message, Usage
+from sessionbridge.names import shown
 
 
 @dataclass(frozen=True, slots=True)

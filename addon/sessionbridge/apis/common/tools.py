@@ -6,8 +6,9 @@ import re
 from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
-from sessionbridge.apis.common.body import refused, shown
+from sessionbridge.apis.common.body import refused
 from sessionbridge.model import Tool
+from sessionbridge.names import shown
 
 LONGEST_NAME = 128
 """The Messages API's rule, which is the one the CLI is held to."""

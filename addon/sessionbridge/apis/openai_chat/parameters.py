@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, check, refused, shown, without_effect
+from sessionbridge.apis.common.body import Fields, check, refused, without_effect
 from sessionbridge.apis.common.openai_parameters import (
     NO_PARAMETERS,
     FormatType,
@@ -26,6 +26,7 @@ from sessionbridge.apis.common.openai_parameters import (
 )
 from sessionbridge.apis.common.tools import check_choice, check_schema, offered
 from sessionbridge.model import Parameters, Thinking, Tool
+from sessionbridge.names import shown
 
 LONGEST_NAME = 64
 MOST_STOPS = 4
@@ -55,19 +56,18 @@ class _GrammarText(Fields):
     definition: str
 
 
-class _Grammar(Fields):
-    type: Literal["grammar"]
+class _Format(Fields):
+    type: Literal["text", "grammar"]
+
+
+class _Grammar(_Format):
     grammar: _GrammarText
-
-
-class _Text(Fields):
-    type: Literal["text"]
 
 
 class _Custom(Fields):
     name: str
     description: str | None = None
-    format: _Text | _Grammar | None = None
+    format: Any = None
 
 
 class _CustomTool(_Typed):
@@ -171,9 +171,8 @@ def _tool(value: object, field: str) -> tuple[Tool, set[str]]:
             return tool, _extras(given, "tools.") | _extras(given.function, "tools.")
         case "custom":
             custom = check(_CustomTool, value, field)
-            return _custom(custom.custom), _extras(custom, "tools.") | _extras(
-                custom.custom, "tools."
-            )
+            tool = _custom(custom.custom, f"{field}.custom")
+            return tool, _extras(custom, "tools.") | _extras(custom.custom, "tools.")
         case kind:
             rule = f"{shown(kind)} is not a type of tool of this API; it has function and custom"
             raise refused(f"{field}.type", rule)
@@ -185,11 +184,18 @@ def _function(given: _Function, field: str) -> Tool:
     return Tool(given.name, given.description or "", schema)
 
 
-def _custom(given: _Custom) -> Tool:
-    grammar = given.format.grammar if isinstance(given.format, _Grammar) else None
-    syntax, definition = (grammar.syntax, grammar.definition) if grammar else ("", "")
+def _custom(given: _Custom, field: str) -> Tool:
+    syntax, definition = _grammar(given.format, f"{field}.format")
     told = free_text.described(given.description, syntax, definition)
     return Tool(given.name, told, free_text.SCHEMA, takes_text=True)
+
+
+def _grammar(form: object, field: str) -> tuple[str, str]:
+    """Syntax and definition, which are empty where any text will do."""
+    if form is None or check(_Format, form, field).type == "text":
+        return "", ""
+    grammar = check(_Grammar, form, field).grammar
+    return grammar.syntax, grammar.definition
 
 
 def _callable(asked: ParameterFields, tools: tuple[Tool, ...]) -> tuple[Tool, ...]:

@@ -14,7 +14,6 @@ from sessionbridge.apis.common.body import (
     check,
     parts,
     refused,
-    shown,
     text_of,
     unknown,
     without_effect,
@@ -25,6 +24,7 @@ from sessionbridge.apis.openai_responses import hosted
 from sessionbridge.apis.openai_responses.answer import reference
 from sessionbridge.apis.openai_responses.tools import Offers
 from sessionbridge.model import Block, Message, Role, is_blank
+from sessionbridge.names import shown
 
 # `text` is what `parts` makes of a string; the API has a word of its own for each side.
 TEXT_TYPES = ("input_text", "output_text", "text")

@@ -17,10 +17,11 @@ from itertools import count
 from typing import Any, Literal
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown, without_effect
+from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, without_effect
 from sessionbridge.apis.common.openai_parameters import NO_PARAMETERS
 from sessionbridge.apis.common.tools import LONGEST_NAME, allowed, check_name, check_schema
 from sessionbridge.model import Tool
+from sessionbridge.names import shown
 
 # They say who may call a tool, when it is shown and what its result looks like; the model is not
 # asked anything by them.
@@ -41,12 +42,11 @@ class _Function(Fields):
     parameters: dict[str, Any] | None = None
 
 
-class _Text(Fields):
-    type: Literal["text"]
+class _Format(Fields):
+    type: Literal["text", "grammar"]
 
 
-class _Grammar(Fields):
-    type: Literal["grammar"]
+class _Grammar(_Format):
     syntax: str
     definition: str
 
@@ -54,7 +54,7 @@ class _Grammar(Fields):
 class _Custom(Fields):
     name: NotBlank
     description: str | None = None
-    format: _Text | _Grammar | None = None
+    format: Any = None
 
 
 class _Namespace(Fields):
@@ -114,8 +114,7 @@ class Offers:
         self._note(given.model_extra)
 
     def _offer_custom(self, given: _Custom, field: str, space: _Namespace | None) -> None:
-        grammar = given.format if isinstance(given.format, _Grammar) else None
-        syntax, definition = (grammar.syntax, grammar.definition) if grammar else ("", "")
+        syntax, definition = _grammar(given.format, f"{field}.format")
         told = free_text.described(given.description, syntax, definition)
         self._offer(Tool(given.name, told, free_text.SCHEMA, takes_text=True), field, space)
         self._note(given.model_extra)
@@ -151,6 +150,14 @@ class Offers:
 
     def _note(self, fields: dict[str, Any] | None) -> None:
         self.ignored |= without_effect(fields, silent=SILENT, defaults=DEFAULTS, prefix="tools.")
+
+
+def _grammar(form: object, field: str) -> tuple[str, str]:
+    """Syntax and definition, which are empty where any text will do."""
+    if form is None or check(_Format, form, field).type == "text":
+        return "", ""
+    grammar = check(_Grammar, form, field)
+    return grammar.syntax, grammar.definition
 
 
 def tool_name(name: str, namespace: str | None) -> str:

@@ -61,7 +61,7 @@ _SYNTHETIC = "<synthetic>"
 _LEADS_ON = ("tool_use", "end_turn", "stop_sequence")
 """After these the CLI makes the calls that are in the message (measured with 2.1.332)."""
 
-_STRUCTURED = "StructuredOutput"
+STRUCTURED = "StructuredOutput"
 """The CLI's own tool, which the model calls with an answer that has to fulfil a schema."""
 
 
@@ -197,7 +197,7 @@ class AnswerReader:
 
     def _block(self, index: int, block: dict[str, Any]) -> list[Delta]:
         match block:
-            case {"type": "tool_use", "name": name} if name == _STRUCTURED and self._structured:
+            case {"type": "tool_use", "name": name} if name == STRUCTURED and self._structured:
                 self._hidden.add(index)
             case {"type": "tool_use", "id": str(call), "name": str(name)}:
                 self._said_in_round = True
@@ -238,10 +238,14 @@ class AnswerReader:
                 self._unsaid_value += text
 
     def _close_round(self) -> list[Delta]:
-        if self._said_in_round and self._stop_in_round is None:
+        broken = self._said_in_round and self._stop_in_round is None
+        if broken and self._assistant_error is None:
             # Where a stream breaks the CLI closes the round itself and tries again, but what was
-            # said cannot be taken back (measured with 2.1.332).
-            raise ApiFailed(502, "The API's stream broke off in the middle of the answer.")
+            # said cannot be taken back (measured with 2.1.332). Where it gives up it has said so
+            # before, and its result tells the status of an error that came in the stream.
+            raise ApiFailed(
+                502, "The API's stream broke off in the middle of the answer; try again."
+            )
         self._usage += Usage(**self._round_usage)
         self._round_usage = {}
         stopped, self._stop_in_round = self._stop_in_round, None

@@ -25,6 +25,7 @@ from claude_agent_sdk import (
 )
 
 from sessionbridge.claude.cli.limits import limit_headers, seconds_until_reset
+from sessionbridge.claude.cli.quoting import quotable
 from sessionbridge.errors import (
     ApiFailed,
     BridgeError,
@@ -36,7 +37,11 @@ from sessionbridge.errors import (
 
 _LOST = ("No conversation found with session ID", "No message found with message.uuid")
 _TOO_LONG = ("prompt_too_long", "blocking_limit")  # said by the API, and by the CLI unasked
-_SECRET = re.compile(r"\b(sk|pk|key|Bearer)[-_ ][\w.-]{8,}", re.I)
+_UNKNOWN_OPTION = re.compile(r"unknown option '(--[a-z-]{1,40})")
+_CHECK = (
+    "see with `sessionbridge doctor`, on the proxy's machine, whether sessionbridge_claude names a "
+    "Claude CLI that works."
+)
 _LOG_IN = (
     "The Claude CLI is not logged in; run `claude` once and use /login, or pass a key on with "
     "--set sessionbridge_claude_env=ANTHROPIC_API_KEY."
@@ -60,7 +65,7 @@ def from_result(
     if status is None:
         return _without_status(result, assistant_error, limit)
     retry_after = math.ceil(retry_delay_ms / 1000) if retry_delay_ms else None
-    said = f": {_quotable(text)}" if text else ""
+    said = f": {quotable(text)}" if text else ""
     message = f"The API behind the Claude CLI answered {status}{said}"
     if status == 429 and limit is not None:
         return _limited(message, limit, retry_after)
@@ -81,7 +86,7 @@ def still_waiting(status: object, seconds: float) -> ApiFailed:
     return ApiFailed(
         known,
         f"The API behind the Claude CLI answered {known} and is to be asked again in {wait} s, "
-        "which is longer than the first token may take.",
+        "which is longer than the first token may take; try again then.",
         retry_after=wait,
     )
 
@@ -98,12 +103,20 @@ def _without_status(
                 502, "The API behind the Claude CLI could not be reached, or broke off; try again."
             )
         case "rate_limit":
-            message = "The Claude account behind the CLI has reached its limit."
+            message = "The Claude account behind the CLI has reached its limit; try again later."
             return _limited(message, limit, None) if limit else ApiFailed(429, message)
+        case "billing_error":
+            return ApiFailed(
+                402, "The account behind the Claude CLI cannot pay for this; see to its billing."
+            )
     if result.stop_reason == "refusal":
         return ApiFailed(400, "The model declined to answer (refusal); change the conversation.")
+    if result.terminal_reason == "api_error":
+        said = f": {quotable(result.result)}" if result.result else ""
+        return ApiFailed(502, f"The API behind the Claude CLI gave no answer{said}; try again.")
     words = [result.result or "", *(result.errors or ())]
-    return _from_words(words, assistant_error or result.terminal_reason or result.subtype)
+    reason = result.terminal_reason or result.subtype
+    return _from_words(words, f"The Claude CLI gave this turn up ({reason}); try again.")
 
 
 @contextmanager
@@ -119,24 +132,49 @@ def translated(stderr: Iterable[str], cli: str) -> Iterator[None]:
         ) from error
     except CLIJSONDecodeError as error:
         raise ClaudeFailed(
-            f"The Claude CLI at {cli} printed something that is not JSON."
+            f"The Claude CLI at {cli} printed something that is not JSON; {_CHECK}"
         ) from error
     except ResultError as error:
-        raise _from_words([*error.errors, *stderr], error.subtype) from error
+        reason = error.subtype or "without a reason"
+        raise _from_words(
+            [*error.errors, *stderr], f"The Claude CLI gave this turn up ({reason}); try again."
+        ) from error
     except ProcessError as error:
-        raise _from_words(stderr, f"exit code {error.exit_code}") from error
+        raise _from_words(stderr, _ended(error.exit_code, list(stderr), cli)) from error
     except CLIConnectionError as error:
         raise ClaudeFailed(_not_running(error, cli)) from error
     except Exception as error:
-        # The driver raises plain Exception for a control request that was never answered.
-        raise ClaudeFailed(f"The Claude CLI at {cli} failed ({type(error).__name__}).") from error
+        if str(error).startswith("Control request timeout"):
+            what = "has not said that it is ready"
+        else:
+            what = f"could not be talked to ({type(error).__name__})"
+        raise ClaudeFailed(f"The Claude CLI at {cli} {what}; {_CHECK}") from error
 
 
-def _from_words(words: Iterable[str], otherwise: str | None) -> ClaudeFailed:
+def _from_words(words: Iterable[str], otherwise: str) -> ClaudeFailed:
     for word in words:
         if any(lost in word for lost in _LOST):
             return SessionLost("The Claude CLI no longer has this session.")
-    return ClaudeFailed(f"The Claude CLI failed ({otherwise or 'no reason given'}); try again.")
+    return ClaudeFailed(otherwise)
+
+
+def _ended(code: int | None, stderr: Iterable[str], cli: str) -> str:
+    """Its own words are not told: they may quote anything."""
+    for line in stderr:
+        if unknown := _UNKNOWN_OPTION.search(line):
+            return (
+                f"The Claude CLI at {cli} does not know the option {unknown[1]}; install another "
+                "version, which `sessionbridge doctor` names."
+            )
+    if code is not None and code < 0:
+        return (
+            f"The Claude CLI at {cli} was killed (signal {-code}) before its answer was whole; try "
+            "again, and see whether the proxy's machine has run out of memory."
+        )
+    return (
+        f"The Claude CLI at {cli} ended by itself (exit code {code}) before its answer was whole; "
+        f"try again, and if that does not help {_CHECK}"
+    )
 
 
 def _not_running(error: CLIConnectionError, cli: str) -> str:
@@ -145,9 +183,4 @@ def _not_running(error: CLIConnectionError, cli: str) -> str:
         what = f"could not be run ({cause.strerror})"
     else:
         what = "ended before it was asked"
-    return f"The Claude CLI at {cli} {what}; check sessionbridge_claude."
-
-
-def _quotable(text: str) -> str:
-    """The API's own words, short, and without anything that looks like a key."""
-    return _SECRET.sub("[removed]", " ".join(text.split()))[:300]
+    return f"The Claude CLI at {cli} {what}; {_CHECK}"

@@ -8,19 +8,17 @@ directory>`, the results of tools below a folder beside the transcript, of the s
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
 
 from claude_agent_sdk import project_key_for_directory
 
+from sessionbridge.claude.cli.leftovers import user_folder
 from sessionbridge.claude.transcript.files import folder_of
 
 
 def prevent(temporary_dir: Path, work_dir: Path) -> None:
     """For what is asked and fed in sessions of this working directory."""
-    user = "claude" if sys.platform == "win32" else f"claude-{os.getuid()}"
-    _block(temporary_dir / user / project_key_for_directory(work_dir))
+    _block(user_folder(temporary_dir) / project_key_for_directory(work_dir))
 
 
 def prevent_results(transcript: Path) -> None:

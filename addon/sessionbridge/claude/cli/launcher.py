@@ -12,11 +12,8 @@ the CLI keeps, resumes and forks.
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
@@ -28,7 +25,7 @@ from claude_agent_sdk.types import (
 )
 
 from sessionbridge.claude.catalog import Model
-from sessionbridge.claude.cli import image_files
+from sessionbridge.claude.cli import image_files, leftovers
 from sessionbridge.claude.cli.child_mark import child_secret
 from sessionbridge.claude.cli.environment import child_environment
 from sessionbridge.claude.cli.live_process import LiveProcess
@@ -46,9 +43,6 @@ from sessionbridge.disk import on_thread, private, private_folder
 from sessionbridge.model import Effort, Point, Thinking
 
 _LONGEST_LINE = 256 * 1024 * 1024
-
-_LEFT_AFTER = 600.0
-"""Seconds; no CLI takes as long to start."""
 
 _EFFORT: Effort = "high"
 """The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
@@ -79,7 +73,7 @@ class Launcher:
             options.mcp_servers = {SERVER: tools.config}
             options.allowed_tools = [f"mcp__{SERVER}"]
         _continue_from(options, mode, session_id, base, fork=fork)
-        cli = CliProcess(options)
+        cli = CliProcess(options, mode.parameters.schema, partial(leftovers.remove, self._profile))
         try:
             try:
                 await on_thread(lambda: self._prepare(mode, session_id, prompt_file))
@@ -102,21 +96,16 @@ class Launcher:
         if mode.parameters.tools and mode.memory == "session":
             image_files.prevent_results(self._profile.transcript(session_id))
         private_folder(prompt_file.parent)
-        self._sweep(prompt_file.parent)
+        self._sweep()
         with open(prompt_file, "xb", opener=private) as file:
             # JSON can carry half a surrogate pair, UTF-8 cannot.
             file.write(mode.system.encode("utf-8", "replace"))
 
-    def _sweep(self, folder: Path) -> None:
-        """Once: prompts that were left by a proxy which was killed while a CLI started. One that
-        another proxy has written a moment ago is not left yet."""
-        if self._swept:
-            return
-        self._swept = True
-        for left in folder.glob("system-*.txt"):
-            with suppress(FileNotFoundError):
-                if time.time() - left.stat().st_mtime > _LEFT_AFTER:
-                    left.unlink()
+    def _sweep(self) -> None:
+        """Once."""
+        if not self._swept:
+            self._swept = True
+            leftovers.sweep(self._profile)
 
     def _cost_before(self, mode: Mode, base: Point | None) -> float:
         if mode.memory == "continue":
@@ -160,7 +149,6 @@ class Launcher:
             max_buffer_size=_LONGEST_LINE,
             thinking=_thinking(mode.parameters.thinking),
             effort=mode.parameters.effort or _EFFORT,
-            output_format=_output_format(mode.parameters.schema),
         )
 
 
@@ -186,10 +174,6 @@ def _thinking(thinking: Thinking | None) -> ThinkingConfig:
     return ThinkingConfigEnabled(
         type="enabled", budget_tokens=thinking.budget, display="summarized"
     )
-
-
-def _output_format(schema: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    return None if schema is None else {"type": "json_schema", "schema": dict(schema)}
 
 
 def _continue_from(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 
-from sessionbridge.claude.cli.answer import AnswerReader
+from sessionbridge.claude.cli.answer import STRUCTURED, AnswerReader
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.cli.stops import CutAnswer
@@ -19,6 +19,7 @@ from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.tools.replay import Replay
 from sessionbridge.claude.tools.values import OwnValues
 from sessionbridge.claude.transcript.files import Version
+from sessionbridge.errors import BadRequest
 from sessionbridge.model import (
     Block,
     Delta,
@@ -117,7 +118,7 @@ class LiveProcess:
                 if isinstance(message, AssistantMessage):
                     replay.held(message)
                 if isinstance(message, SystemMessage) and message.subtype == "init":
-                    self._tools.check_taken(message.data.get("tools"))
+                    self._check_taken(message.data.get("tools"))
                 shown = [delta for read in answer.read(message) for delta in cut.of(read)]
                 for delta in [own for read in shown for own in self._values.of(self._named(read))]:
                     if isinstance(delta, ThinkingDelta) and not self._shows_thoughts:
@@ -127,6 +128,16 @@ class LiveProcess:
                         yield self._outcome(answer, delta, replay)
                         return
                     yield delta
+
+    def _check_taken(self, listed: object) -> None:
+        """Before the model is asked: of a schema that is not valid the CLI says nothing."""
+        self._tools.check_taken(listed)
+        wanted = self.mode.parameters.schema is not None
+        if wanted and isinstance(listed, list) and STRUCTURED not in listed:
+            raise BadRequest(
+                "The Claude CLI does not take the JSON schema of the answer; see whether it is "
+                "valid JSON Schema (draft 2020-12), without references to what it does not hold."
+            )
 
     def _named(self, delta: Delta) -> Delta:
         if not isinstance(delta, ToolCall):

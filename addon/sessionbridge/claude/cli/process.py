@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -33,6 +33,7 @@ from sessionbridge.claude.cli.guardian import GUARDIAN
 from sessionbridge.claude.cli.installed import OLDEST, new_enough
 from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.transcript.imports import content_of
+from sessionbridge.disk import on_thread
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Message
 
@@ -42,11 +43,6 @@ _PATIENCE = 3.0
 
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
-
-# The driver logs the lines it cannot read word for word, and they may quote the conversation. Its
-# failures reach us as exceptions anyway; what it warns of (a CLI too old) stays.
-logging.getLogger("claude_agent_sdk").setLevel(logging.WARNING)
-logging.getLogger("claude_agent_sdk._internal.query").setLevel(logging.CRITICAL)
 
 _ENDING: set[asyncio.Task[None]] = set()
 """asyncio holds its tasks by weak references only."""
@@ -63,6 +59,9 @@ class _Transport(SubprocessCLITransport):
     pid: int | None = None
     end: AnswerEnd | None = None
     """Tells when the CLI would go on by itself."""
+    schema: Mapping[str, Any] | None = None
+    """Told with the first request: the driver puts it on the command line, which is short, and
+    readable by all."""
 
     @property
     def alive(self) -> bool:
@@ -89,8 +88,33 @@ class _Transport(SubprocessCLITransport):
             with suppress(ProcessLookupError):
                 self._process.kill()
 
+    async def write(self, data: str) -> None:
+        if self.schema is not None:
+            line = json.loads(data)
+            if line.get("request", {}).get("subtype") == "initialize":
+                line["request"]["jsonSchema"] = self.schema
+                data, self.schema = json.dumps(line) + "\n", None
+        try:
+            await super().write(data)
+        except CLIConnectionError as error:
+            code = await self._exit_code()
+            if code is None:
+                raise
+            raise ProcessError("The CLI has ended", exit_code=code) from error
+
+    async def _exit_code(self) -> int | None:
+        """Once what it had to say is heard; None for one that has not ended."""
+        if self._process is None:
+            return None
+        with suppress(TimeoutError):
+            async with asyncio.timeout(1):
+                await self._process.wait()
+                if self._stderr_task is not None:
+                    await self._stderr_task.wait()
+        return self._process.returncode
+
     async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
-        async for message in super().read_messages():
+        async for message in self._read():
             if self.end is not None and message.get("type") == "stream_event":
                 self.end.hear(message.get("event") or {})
                 if self.end.asks_again:
@@ -100,6 +124,14 @@ class _Transport(SubprocessCLITransport):
         # The driver takes an exit with code 0 for a good end and waits for what never comes, but no
         # CLI of ours has a reason to leave on its own.
         raise ProcessError("The CLI ended on its own", exit_code=0)
+
+    async def _read(self) -> AsyncIterator[dict[str, Any]]:
+        try:
+            async for message in super().read_messages():
+                yield message
+        except ProcessError:
+            await self._exit_code()
+            raise
 
     async def close(self) -> None:
         if not self.let_finish:
@@ -120,16 +152,24 @@ class _Transport(SubprocessCLITransport):
 
 
 class CliProcess:
-    """A process of its own for one session. Every failure leaves as a `BridgeError`."""
+    """A process of its own for one session, whose answers fulfil the `schema` where there is one.
+    `clear_up` is given its pid when it has ended. Every failure leaves as a `BridgeError`."""
 
-    def __init__(self, options: ClaudeAgentOptions) -> None:
+    def __init__(
+        self,
+        options: ClaudeAgentOptions,
+        schema: Mapping[str, Any] | None = None,
+        clear_up: Callable[[int], None] = lambda pid: None,
+    ) -> None:
         self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
         options = replace(options, stderr=self._stderr.append)
         self._verbatim = options.verbatim_prompts
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
         self._transport = _Transport(_nothing(), options)
+        self._transport.schema = schema
         self._client = ClaudeSDKClient(options, transport=self._transport)
         self._ending: asyncio.Task[None] | None = None
+        self._clear_up = clear_up
         self.models: tuple[Model, ...] = ()
         """Those it offers, once it has been started."""
         self.model = options.model or DEFAULT
@@ -238,6 +278,7 @@ class CliProcess:
         await self._transport.close()
         if self.pid is not None:
             GUARDIAN.forget(self.pid)
+            await on_thread(partial(self._clear_up, self.pid))
 
     async def _send(self, message: Message, extra: dict[str, Any]) -> str:
         """The line is the one `ClaudeSDKClient.query` would write, but that never pauses."""
@@ -256,7 +297,7 @@ class CliProcess:
             text = json.dumps(line) if _is_short(message) else await _serialised(line)
             try:
                 await self._transport.write(text + "\n")
-            except CLIConnectionError:
+            except (CLIConnectionError, ProcessError):
                 await self._raise_its_last_words()
                 raise
         return entry

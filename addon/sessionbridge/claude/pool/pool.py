@@ -237,7 +237,7 @@ class Pool:
         if process.waits_for:
             return  # in the middle of a turn the CLI may still be writing
         if await self._transcripts.version(process.session_id) != process.transcript:
-            raise ClaudeFailed("The transcript of this Claude session is gone.")
+            raise ClaudeFailed("The transcript of this Claude session is gone; try again.")
 
     # --- from state to state ------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from mcp.server.lowlevel import Server
 from sessionbridge.claude.tools.schemas import dropped_rule, taken_schema
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import Block, Message, Tool, ToolResultBlock, parts_of
+from sessionbridge.names import few
 
 SERVER = "client"
 
@@ -86,7 +87,7 @@ class ClientTools:
         there = {_LISTED_AS.get(name, name) for name in listed}
         missing = {name for name in self.names if _LISTED_AS.get(name, name) not in there}
         if missing:
-            names = ", ".join(sorted(map(self.given_name, missing)))
+            names = ", ".join(few(sorted(map(self.given_name, missing))))
             rule = "see whether the input schema is valid JSON Schema (draft 2020-12)."
             raise BadRequest(f"tools: the Claude CLI does not take {names}; {rule}", param="tools")
 

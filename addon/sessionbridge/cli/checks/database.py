@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sessionbridge.cli.checks.finding import Finding, Status
 from sessionbridge.sessions.store.health import Health
+from sessionbridge.sessions.store.permissions import closed
 
 _MEGABYTE = 1_000_000
 
@@ -16,10 +17,14 @@ def check_database(path: Path, health: Health | None) -> Finding:
         found = f"none yet at {path}; the first bridged turn makes it"
         return Finding("Database", "ok", found)
     size = f"{path}, {health.bytes / _MEGABYTE:.1f} MB"
+    if shut := closed(path):
+        names = ", ".join(map(str, shut))
+        found = f"{size}: this user may not read and write {names}"
+        return Finding("Database", "problem", found, "Give them to the user the proxy runs as.")
     if health.faults:
         advice = (
             "If it is corrupt, the bridge moves it aside at its next start and begins a new one; "
-            "if not, see to the file and its folder."
+            "if it is another program's, move it away; if neither, see to its folder and disk."
         )
         return Finding("Database", "problem", f"{size}: {'; '.join(health.faults)}", advice)
     told = [(note, advice) for note, advice in _notes(path, health) if note]

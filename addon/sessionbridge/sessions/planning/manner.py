@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from sessionbridge.model import Tool
+from sessionbridge.names import is_model
 from sessionbridge.sessions.planning.lineage import Link
 
 _TASKS = re.compile(
@@ -30,7 +31,8 @@ _TASK = "task"
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """`settings` is a hash of system prompt and tools, `model` the name the client wrote."""
+    """`settings` is a hash of system prompt and tools, `model` the name the client wrote, or a hash
+    of what can be none: both are kept in the ledger."""
 
     settings: str
     model: str
@@ -42,6 +44,8 @@ class Manner:
 
 def manner(system: str, tools: Iterable[Tool], model: str, links: Sequence[Link]) -> Manner:
     """The order of the tools and white space at the ends of the prompt do not matter."""
+    if not is_model(model):
+        model = f"sha256:{hashlib.sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()}"
     if len(links) == 1 and any(
         _TASKS.match(str(block["text"]).lstrip())
         for block in links[0].message.blocks

@@ -23,6 +23,7 @@ from sessionbridge.model import (
     Process,
     SessionKey,
 )
+from sessionbridge.names import shown
 from sessionbridge.sessions.planning.lineage import ROOT, Link, beginnings, chain, extend
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.plan import (
@@ -273,7 +274,7 @@ class Remembered:
             if _brings_calls(self._links):
                 return plan_unknown(self._links)
             if missing := [call for call in made if call not in given]:
-                raise BadRequest(f"No tool output found for function call {missing[0]}.")
+                raise BadRequest(f"No tool output found for function call {shown(missing[0])}.")
             raise BadRequest(
                 "These tool results answer no call that waits here; send the conversation from its "
                 "beginning."

@@ -8,6 +8,7 @@ from typing import Final
 
 from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Block, Message
+from sessionbridge.names import shown
 from sessionbridge.sessions.planning.memory import ReadMessages
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -43,7 +44,7 @@ class References:
             return block
         answer = await self._answer(block["response"], theirs)
         if answer is None or block["block"] >= len(answer):
-            raise ItemNotFound(f"Item with id '{block['id']}' not found.", param="input")
+            raise ItemNotFound(f"Item with id {shown(block['id'])} not found.", param="input")
         return answer[block["block"]]
 
     async def _answer(

@@ -18,6 +18,7 @@ from sqlite_utils import Database
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.migrations import later, migrations
+from sessionbridge.sessions.store.permissions import closed
 from sessionbridge.sessions.store.quarantine import Identity, create, guard, identity, move_aside
 
 logger = logging.getLogger(__name__)
@@ -212,10 +213,18 @@ def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
         )
     if code == sqlite3.SQLITE_FULL or number == errno.ENOSPC:
         return StoreUnavailable(f"No room for the session database {path}; free some disk space.")
-    if code in _READ_ONLY or number in {errno.EACCES, errno.EPERM, errno.EROFS}:
+    shut = closed(path)
+    if shut or code in _READ_ONLY or number in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        names = ", ".join(map(str, shut)) or "the file, those of its name beside it and its folder"
         return StoreUnavailable(
-            f"The session database {path} is read-only ({error}); make the file and its folder "
-            "writable, or choose another home with SESSIONBRIDGE_HOME."
+            f"The session database {path} is read-only ({error}); let the proxy's user read and "
+            f"write {names}, or choose another home with SESSIONBRIDGE_HOME."
+        )
+    if code == sqlite3.SQLITE_ERROR:
+        return StoreUnavailable(
+            f"The session database {path} cannot be used: its tables are not sessionbridge's "
+            f"({error}). Move the file away, and a new one is made, or choose another home with "
+            "SESSIONBRIDGE_HOME."
         )
     return StoreUnavailable(
         f"The session database {path} cannot be used ({error}); check the file and its folder, or "
