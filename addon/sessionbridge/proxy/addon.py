@@ -22,6 +22,7 @@ from sessionbridge.proxy.flow_notes import annotate
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.lifecycle import Lifecycle
 from sessionbridge.proxy.local_server import LocalServer
+from sessionbridge.proxy.memory import Memory
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
@@ -47,6 +48,7 @@ class SessionBridge:
         self.shutdown = Shutdown(self.runtime.finish, lambda: ctx.master.shutdown())
         self.errors = Errors()
         self.flow_list = FlowList()
+        self.memory = Memory()
         self.options = Options()
         self.connections = Connections(self.options)
         self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
@@ -72,6 +74,7 @@ class SessionBridge:
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it
+            self.memory,
             EventStreams(),
             ContentView(),
             self.commands,
@@ -82,6 +85,7 @@ class SessionBridge:
         annotate(flow, exchange)
         if failure := exchange.outcome.failure:
             self.errors.count(type(failure).__name__)
+        self.memory.ended(flow)
         self.flow_list.bridged(flow, ctx.master.addons.get("view"), self.options.keep_flows)
 
 

@@ -6,6 +6,7 @@ would, so whatever is raised is answered.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from mitmproxy import ctx, http
@@ -16,13 +17,14 @@ from sessionbridge.proxy import cors, local_api, operator_pages
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.guard import Guard, page_refused
-from sessionbridge.proxy.http_message import json_body, lowered
+from sessionbridge.proxy.http_message import decoded, lowered
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import is_claude_code
 from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.naming import named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -85,13 +87,13 @@ class Decision:
         headers = lowered(flow.request.headers)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
-        body = await json_body(flow.request, headers) if body_is_here else None
-        origin = self._options.origins.detect(headers, body)
+        body = await _body(flow.request) if body_is_here else b""
+        origin, previous = await named(self._options.origins, headers, body, self._runtime.worker)
         settings = self._options.usable()
         if settings.upstream and not settings.claude_code and is_claude_code(headers, origin):
             return
-        named = origin is not None or settings.unkeyed != "passthrough"
-        if not named and not await self._runtime.goes_on(body):
+        is_named = origin is not None or settings.unkeyed != "passthrough"
+        if not is_named and not await self._runtime.goes_on(previous):
             return
         self._guard.check(flow, settings)
         sent = attempt(headers)
@@ -132,3 +134,10 @@ class Decision:
                 error = broken
         self._errors.count(type(refuse(flow, api, error)).__name__)
         share(flow, self._options.allow_origins)
+
+
+async def _body(request: http.Request) -> bytes:
+    """To be read only: the request may yet have to go on as it is. Empty where it cannot be had."""
+    if "content-encoding" in request.headers:
+        return await asyncio.to_thread(decoded, request) or b""  # a small one may take a second
+    return request.raw_content or b""

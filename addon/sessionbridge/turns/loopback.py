@@ -118,11 +118,12 @@ class _Handler(web.RequestHandler):
 
     async def _stream(self, walk: Walk, exchange: Exchange) -> None:
         body, coding = self.request.body, self.request.headers.get("content-encoding")
-        if coding is not None:
+        self.request.body = b""  # the request stays as long as its answer lasts
+        if coding is not None or len(body) > MOST:
             try:
-                body = await asyncio.to_thread(decoded, body, coding, MOST)
+                body = await asyncio.to_thread(decoded, body, coding or "", MOST)
             except ValueError as error:
-                exchange = replace(exchange, refused=_undecodable(error))
+                body, exchange = b"", replace(exchange, refused=_undecodable(error))
         async with aclosing(walk.handle(exchange, body)) as parts:
             async for part in parts:
                 try:

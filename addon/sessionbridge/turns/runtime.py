@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from sessionbridge.apis.openai_responses.answer import answered
 from sessionbridge.claude.catalog import Model
@@ -22,6 +21,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.worker import Worker
 
 
 class Runtime:
@@ -31,6 +31,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.secret = secrets.token_urlsafe(24)
+        self.worker = Worker()
         self.store: StoreThread | None = None
         self.reports: StoreThread | None = None
         self.dispatcher: ClaudeDispatcher | None = None
@@ -46,7 +47,8 @@ class Runtime:
             self.locks = Locks(settings.locks)
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
-        return Bridge(settings, self.store, self.dispatcher, self.locks, self.admission)
+        stands = self.store, self.dispatcher, self.locks, self.admission, self.worker
+        return Bridge(settings, *stands)
 
     async def is_our_child(self, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from a CLI that we or a bridge beside us started: it must reach
@@ -57,10 +59,10 @@ class Runtime:
         session = headers.get("x-claude-code-session-id", "")
         return bool(session) and self.store is not None and await self.store.issued(session)
 
-    async def goes_on(self, body: Mapping[str, Any] | None) -> bool:
-        """Whether a request of the Responses API goes on from a response that the bridge gave."""
-        previous = (body or {}).get("previous_response_id")
-        response = answered(previous) if isinstance(previous, str) else None
+    async def goes_on(self, previous: str | None) -> bool:
+        """Whether a request of the Responses API that goes on from this response goes on from one
+        that the bridge gave."""
+        response = answered(previous) if previous is not None else None
         if response is None or self.store is None:
             return False
         return await self.store.response(response) is not None
@@ -72,11 +74,13 @@ class Runtime:
 
     async def finish(self) -> None:
         """Ends the processes that wait for a turn."""
+        await self.worker.end()
         if self.dispatcher is not None:
             await self.dispatcher.close()
 
     def close(self) -> None:
         """Ends all there is, now."""
+        self.worker.close()
         if self.dispatcher is not None:
             self.dispatcher.kill()
             self.dispatcher = None

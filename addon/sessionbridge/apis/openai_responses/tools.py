@@ -17,7 +17,15 @@ from itertools import count
 from typing import Any, Literal
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, shown, without_effect
+from sessionbridge.apis.common.body import (
+    Fields,
+    NotBlank,
+    Tools,
+    check,
+    refused,
+    shown,
+    without_effect,
+)
 from sessionbridge.apis.common.openai_parameters import NO_PARAMETERS
 from sessionbridge.apis.common.tools import LONGEST_NAME, allowed, check_name, check_schema
 from sessionbridge.model import Tool
@@ -60,7 +68,7 @@ class _Custom(Fields):
 class _Namespace(Fields):
     name: NotBlank
     description: str | None = None
-    tools: list[Any]
+    tools: Tools
 
 
 class Offers:
