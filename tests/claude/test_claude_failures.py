@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from json import JSONDecodeError
 from typing import Any
 
 import pytest
@@ -140,7 +141,11 @@ def os_error() -> CLIConnectionError:
         (CLINotFoundError("gone"), "was not found at /bin/c"),
         (os_error(), "at /bin/c could not be run (Permission denied)"),
         (CLIConnectionError(PRIVATE), "at /bin/c ended before it was asked"),
-        (CLIJSONDecodeError(PRIVATE, ValueError()), "at /bin/c printed something that is not JSON"),
+        (
+            CLIJSONDecodeError(PRIVATE, JSONDecodeError("", PRIVATE, 0)),
+            "at /bin/c printed something that is not JSON",
+        ),
+        (CLIJSONDecodeError(PRIVATE, ValueError()), "at /bin/c printed a line that is longer"),
         (ProcessError(PRIVATE, 3, PRIVATE), "failed (exit code 3)"),
         (ResultError(PRIVATE, {"subtype": "error_max_turns"}), "failed (error_max_turns)"),
         (RuntimeError(PRIVATE), "at /bin/c failed (RuntimeError)"),

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from mitmproxy import ctx, http
 
+from sessionbridge import descriptors
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused, presentable
 from sessionbridge.proxy import cors, local_api, operator_pages
@@ -96,6 +97,7 @@ class Decision:
         if not is_named and not await self._runtime.goes_on(previous):
             return
         self._guard.check(flow, settings)
+        descriptors.check(descriptors.OF_A_TURN)  # or mitmproxy would answer, with a page
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself

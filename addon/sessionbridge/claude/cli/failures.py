@@ -8,6 +8,7 @@ texts looked for are the CLI's own, for conditions it reports in no other way (m
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -32,9 +33,13 @@ from sessionbridge.errors import (
     NotLoggedIn,
     PromptTooLong,
     SessionLost,
+    TooManyFiles,
 )
 
 _LOST = ("No conversation found with session ID", "No message found with message.uuid")
+_NO_FILES = "EMFILE"
+"""Of the CLI itself, whose limit is the proxy's."""
+
 _TOO_LONG = ("prompt_too_long", "blocking_limit")  # said by the API, and by the CLI unasked
 _SECRET = re.compile(r"\b(sk|pk|key|Bearer)[-_ ][\w.-]{8,}", re.I)
 _LOG_IN = (
@@ -118,6 +123,11 @@ def translated(stderr: Iterable[str], cli: str) -> Iterator[None]:
             f"The Claude CLI was not found at {cli}; install it or set sessionbridge_claude."
         ) from error
     except CLIJSONDecodeError as error:
+        if not isinstance(error.original_error, json.JSONDecodeError):
+            raise ClaudeFailed(
+                f"The Claude CLI at {cli} printed a line that is longer than the bridge reads; "
+                "ask for less, and try again."
+            ) from error
         raise ClaudeFailed(
             f"The Claude CLI at {cli} printed something that is not JSON."
         ) from error
@@ -132,10 +142,12 @@ def translated(stderr: Iterable[str], cli: str) -> Iterator[None]:
         raise ClaudeFailed(f"The Claude CLI at {cli} failed ({type(error).__name__}).") from error
 
 
-def _from_words(words: Iterable[str], otherwise: str | None) -> ClaudeFailed:
+def _from_words(words: Iterable[str], otherwise: str | None) -> BridgeError:
     for word in words:
         if any(lost in word for lost in _LOST):
             return SessionLost("The Claude CLI no longer has this session.")
+        if _NO_FILES in word:
+            return TooManyFiles()
     return ClaudeFailed(f"The Claude CLI failed ({otherwise or 'no reason given'}); try again.")
 
 

@@ -44,7 +44,9 @@ from sessionbridge.claude.transcript.files import (
 )
 from sessionbridge.model import Effort, Point, Thinking
 
-_LONGEST_LINE = 256 * 1024 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
+"""Characters. The longest that the CLI has to say is an answer: 128,000 tokens are some 500 KB, and
+six times that where all of it has to be escaped."""
 
 _LEFT_AFTER = 600.0
 """Seconds; no CLI takes as long to start."""
