@@ -16,6 +16,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
+    ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
     ├── TooManyFiles            503   the process has no file descriptors left
@@ -108,6 +109,10 @@ class RequestTooLarge(BridgeError):
 
 class UnknownEncoding(BridgeError):
     status = 415
+
+
+class HeadersTooLarge(BridgeError):
+    status = 431
 
 
 class MemoryLost(BridgeError):

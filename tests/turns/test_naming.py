@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,9 @@ from sessionbridge.errors import BadRequest
 from sessionbridge.model import Origin
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
+from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.naming import Named, named
+from sessionbridge.turns.runtime import Runtime
 from sessionbridge.turns.worker import Worker, is_costly
 
 MINE = Origins.default([OriginRule(name="mine", body="chat.id", kind="conversation")])
@@ -48,3 +51,14 @@ async def test_a_body_that_says_nothing(worker: Worker, body: bytes) -> None:
     found, previous = await named(MINE, headers, body, worker)
     assert found is not None and found.external_id == "chat-7" and previous is None
     assert await named(MINE, {}, body, worker) == (None, None)
+
+
+async def test_ids_that_cannot_be_looked_up_are_nobody_s(tmp_path: Path) -> None:
+    runtime = Runtime()
+    runtime.store = runtime.reports = StoreThread(tmp_path / "session_map.db")
+    try:
+        for broken in ("\udcff", "msg_\ud83d", "caf\xe9"):
+            assert not await runtime.is_our_child({"x-claude-code-session-id": broken})
+            assert not await runtime.goes_on(f"resp_{broken}")
+    finally:
+        runtime.close()

@@ -18,7 +18,7 @@ from sessionbridge.proxy import cors, local_api, operator_pages
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.guard import Guard, page_refused
-from sessionbridge.proxy.http_message import decoded, lowered
+from sessionbridge.proxy.http_message import check_head, decoded, lowered
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
@@ -97,6 +97,7 @@ class Decision:
         if not is_named and not await self._runtime.goes_on(previous):
             return
         self._guard.check(flow, settings)
+        check_head(flow.request)
         descriptors.check(descriptors.OF_A_TURN)  # or mitmproxy would answer, with a page
         sent = attempt(headers)
         if flow.is_replay == "request":

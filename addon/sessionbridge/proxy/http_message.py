@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from mitmproxy import http
 
+from sessionbridge.apis.common.body import shown
+from sessionbridge.errors import BadRequest, HeadersTooLarge
 from sessionbridge.turns import content_coding
+from sessionbridge.turns.loopback import MAX_HEAD
+
+_MAX_HEAD = MAX_HEAD - 1024
+"""Without what is added on the way to the loopback server."""
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a line end folds a value
 
 
 def decoded(message: http.Message, most: int = content_coding.MOST) -> bytes | None:
@@ -17,6 +27,21 @@ def decoded(message: http.Message, most: int = content_coding.MOST) -> bytes | N
         return content_coding.decoded(raw, coding, most)
     except ValueError:
         return None
+
+
+def check_head(request: http.Request) -> None:
+    """Raises `BridgeError` for what the loopback server would refuse too, but without a word."""
+    fields = request.headers.fields
+    size = len(request.data.path) + sum(len(name) + len(value) + 4 for name, value in fields)
+    if size > _MAX_HEAD:
+        raise HeadersTooLarge(
+            f"The headers of this request have {size:,} bytes, and at most {_MAX_HEAD:,} are "
+            "taken; send fewer, or shorter ones."
+        )
+    for name, value in fields:
+        if _CONTROL.search(value):
+            field = shown(name.decode(errors="replace"))
+            raise BadRequest(f"The header {field} holds a control character; send it without.")
 
 
 def lowered(headers: http.Headers) -> dict[str, str]:

@@ -57,12 +57,12 @@ class Runtime:
         if secrets.compare_digest(shown, self.secret.encode()):
             return True
         session = headers.get("x-claude-code-session-id", "")
-        return bool(session) and self.store is not None and await self.store.issued(session)
+        return self.store is not None and _is_id(session) and await self.store.issued(session)
 
     async def goes_on(self, previous: str | None) -> bool:
         """Whether a request of the Responses API that goes on from this response goes on from one
         that the bridge gave."""
-        response = answered(previous) if previous is not None else None
+        response = answered(previous) if previous is not None and _is_id(previous) else None
         if response is None or self.store is None:
             return False
         return await self.store.response(response) is not None
@@ -114,3 +114,8 @@ class Runtime:
             ending = asyncio.create_task(before.close())
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
+
+
+def _is_id(word: str) -> bool:
+    """Whether it may be one of ours or the CLI's; a broken character could not be looked up."""
+    return bool(word) and word.isascii()
