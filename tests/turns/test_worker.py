@@ -119,7 +119,8 @@ async def test_a_large_body_is_read_as_any_other(house: House, worker: Worker) -
     ("body", "costly"),
     [
         (b"[" + b",".join([b"{}"] * 80_000) + b"]", False),  # short enough, whatever it holds
-        (b"[" + b",".join([b"{}"] * 100_000) + b"]", True),
+        (b"[" + b",".join([b"{}"] * 110_000) + b"]", True),
+        (b"{" + b",".join([b'"some name": 1'] * 30_000) + b"}", True),
         (b"[" * 300_000, True),
         (b'"' + b"a" * 3_000_000 + b'"', False),
         (b'"' + b"a" * 5_000_000 + b'"', True),

@@ -23,9 +23,10 @@ LARGE = 250_000
 """Bytes; what takes longer than two milliseconds is not done on the event loop."""
 
 _LARGEST_HERE = 4_000_000
-_MOST_HERE = 30_000
-"""Bytes and values of what is read in this process: at most 30 ms in one piece (measured with a
-text of escapes, and with an object of so many fields)."""
+_MOST_FIELDS_HERE = 20_000
+_MOST_VALUES_HERE = 200_000
+"""Of what is read in this process: each of them is 30 ms in one piece (measured with a text of
+escapes, an object of so many fields, and a list of numbers)."""
 
 _IDLE = 60.0
 """Seconds until it is ended: a turn with images that follows soon finds it started, which takes
@@ -42,9 +43,12 @@ def is_costly(body: bytes) -> bool:
     """Whether reading it here would hold up others."""
     if len(body) <= LARGE:
         return False
-    # Each value but the first of its object or list comes after a comma; the commas of texts count
-    # too, which costs a text its shorter way and nothing else.
-    return len(body) > _LARGEST_HERE or sum(map(body.count, (b",", b"[", b"{"))) > _MOST_HERE
+    # Told by their marks. Those of texts count too, which costs a text its shorter way, no more.
+    return (
+        len(body) > _LARGEST_HERE
+        or body.count(b":") > _MOST_FIELDS_HERE
+        or sum(map(body.count, (b",", b"[", b"{"))) > _MOST_VALUES_HERE
+    )
 
 
 class Worker:
