@@ -83,9 +83,10 @@ class SessionBridge:
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """What is kept of a bridged flow."""
         annotate(flow, exchange)
-        if failure := exchange.outcome.failure:
+        failure = exchange.outcome.failure
+        self.memory.ended(flow, failure)
+        if failure:
             self.errors.count(type(failure).__name__)
-        self.memory.ended(flow)
         self.flow_list.bridged(flow, ctx.master.addons.get("view"), self.options.keep_flows)
 
 

@@ -1,6 +1,7 @@
-"""Gives back what a large body has taken: mitmproxy's flows and tornado's requests refer to
-themselves, so they stay, with their bodies, until Python looks for such circles. It counts objects,
-of which a body is one, and may not look for hours.
+"""Gives back what a large body has taken, or a CLI that said too much: mitmproxy's flows, tornado's
+requests and errors with their frames refer to themselves, so they stay, with all their bytes, until
+Python looks for such circles. It counts objects, of which a body is one, and may not look for
+hours.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from ctypes import CDLL
 
 from mitmproxy import http
 
+from sessionbridge.errors import BridgeError, ClaudeFailed
 from sessionbridge.turns.worker import LARGE
 
 _SOON = 0.5
@@ -29,8 +31,9 @@ class Memory:
         gc.collect()
         gc.freeze()
 
-    def ended(self, flow: http.HTTPFlow) -> None:
-        if not self._due and len(flow.request.raw_content or b"") > LARGE:
+    def ended(self, flow: http.HTTPFlow, failure: BridgeError | None) -> None:
+        large = len(flow.request.raw_content or b"") > LARGE or isinstance(failure, ClaudeFailed)
+        if large and not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(_SOON, self._collect)
 
