@@ -24,6 +24,7 @@ from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import is_claude_code
+from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.naming import named
 from sessionbridge.turns.request_meta import attempt
@@ -141,6 +142,7 @@ class Decision:
 
 async def _body(request: http.Request) -> bytes:
     """To be read only: the request may yet have to go on as it is. Empty where it cannot be had."""
-    if "content-encoding" in request.headers:
+    raw = request.raw_content or b""
+    if "content-encoding" in request.headers or len(raw) > MOST:
         return await asyncio.to_thread(decoded, request) or b""  # a small one may take a second
-    return request.raw_content or b""
+    return raw
