@@ -17,8 +17,10 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
+    ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
+    ├── TooManyFiles            503   the process has no file descriptors left
     ├── Overloaded              529   no room to wait; each API shape has a status of its own for it
     ├── ApiFailed               as reported by the API behind the CLI
     ├── ClaudeFailed            502   the CLI is missing, crashed, or printed nonsense
@@ -29,8 +31,13 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
 
 from __future__ import annotations
 
+import errno
 import logging
+import sys
 import traceback
+
+if sys.platform != "win32":
+    import resource
 
 logger = logging.getLogger(__name__)
 
@@ -109,6 +116,10 @@ class UnknownEncoding(BridgeError):
     status = 415
 
 
+class HeadersTooLarge(BridgeError):
+    status = 431
+
+
 class MemoryLost(BridgeError):
     status = 409
 
@@ -120,6 +131,19 @@ class StoreUnavailable(BridgeError):
 class ShuttingDown(BridgeError):
     status = 503
     retry_after = 1
+
+
+class TooManyFiles(BridgeError):
+    """Whatever it was that could not be opened is not to blame."""
+
+    status = 503
+    retry_after = 5
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"The proxy has no file descriptors left{_limit()}; raise its limit with ulimit -n, or "
+            "let fewer turns run at once with sessionbridge_concurrency and sessionbridge_live."
+        )
 
 
 class Overloaded(BridgeError):
@@ -163,7 +187,9 @@ class TimedOut(BridgeError):
 
 def presentable(error: Exception) -> BridgeError:
     """An error of ours as it is; any other by its kind and place only, for its text may quote the
-    conversation."""
+    conversation. What came of a lack of file descriptors is told as that."""
+    if _lacks_files(error):
+        return TooManyFiles()
     if isinstance(error, BridgeError):
         return error
     where = "".join(traceback.format_tb(error.__traceback__))
@@ -172,3 +198,21 @@ def presentable(error: Exception) -> BridgeError:
     return BridgeError(
         f"sessionbridge failed ({type(error).__name__}), a fault of its own; see the proxy's log."
     )
+
+
+def _lacks_files(error: BaseException) -> bool:
+    """Whether it was raised from an error that says so, however many others lie between."""
+    known: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in known:
+        known.add(id(cause))
+        if isinstance(cause, OSError) and cause.errno in (errno.EMFILE, errno.ENFILE):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def _limit() -> str:
+    if sys.platform == "win32":
+        return ""
+    return f" (it may have {resource.getrlimit(resource.RLIMIT_NOFILE)[0]})"

@@ -60,6 +60,9 @@ class Listener(asyncio.Protocol):
             if not future.done():
                 future.set_result(None)
 
+    def leave(self) -> None:
+        self._transport.close()
+
     def ticks(self) -> list[Tick]:
         """Each was heard when the last byte of it was."""
         ends, size = [], 0

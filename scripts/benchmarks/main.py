@@ -13,14 +13,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.benchmarks import latency, load, page, store
+from scripts.benchmarks import hostile, latency, load, page, store
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
 
 progress = Console(stderr=True, highlight=False)
 
 
-BENCHMARKS: dict[str, Benchmark] = latency.BENCHMARKS | load.BENCHMARKS | store.BENCHMARKS
+BENCHMARKS: dict[str, Benchmark] = (
+    latency.BENCHMARKS | load.BENCHMARKS | hostile.BENCHMARKS | store.BENCHMARKS
+)
 """All by name, in the order they run."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sessionbridge.apis import SHAPES
-from sessionbridge.apis.common.body import MAX_DEPTH, load
+from sessionbridge.apis.common.body import MAX_DEPTH, MOST_MESSAGES, MOST_TOOLS, MOST_VALUES, load
 from sessionbridge.errors import BadRequest
 
 
@@ -47,6 +48,82 @@ def test_a_broken_body_is_a_bad_request_and_nothing_else(name: str, sent: bytes)
     assert error.message.startswith("the request body: must ")
     assert error.param is None
     assert "Zanzibar" not in error.message
+
+
+ITEMS = {"messages": "messages", "chat": "messages", "responses": "input"}
+
+
+def body(**fields: Any) -> bytes:
+    return json.dumps({"model": "m", "max_tokens": 9, **fields}).encode()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("item", ["{}", "[]", "1", '""', '{"a":1}', '"\\\\"', '"\\"[{,"'])
+def test_too_many_values_are_refused_unread(name: str, item: str) -> None:
+    values = ",".join([item] * MOST_VALUES)
+    sent = f'{{"model": "m", "{ITEMS[name]}": [{values}]}}'.encode()
+    with pytest.raises(BadRequest, match="must not hold more than 1,000,000 values"):
+        SHAPES[name].parse(sent)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_texts_hold_is_no_value(name: str) -> None:
+    text = '\\ "[{,' * MOST_VALUES
+    sent = body(**{ITEMS[name]: [{"role": "user", "content": text}]})
+    (message,) = SHAPES[name].parse(sent).messages
+    assert message.blocks[0]["text"] == text
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_conversation_has_at_most_so_many_messages(name: str) -> None:
+    said = [{"role": "user", "content": "a"}] * MOST_MESSAGES
+    assert SHAPES[name].parse(body(**{ITEMS[name]: said})).messages
+    with pytest.raises(BadRequest) as caught:
+        SHAPES[name].parse(body(**{ITEMS[name]: [*said, said[0]]}))
+    assert caught.value.message == f"{ITEMS[name]}: must have at most 100,000 items"
+    assert caught.value.param == ITEMS[name]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_a_request_has_at_most_so_many_tools(name: str) -> None:
+    said = {ITEMS[name]: [{"role": "user", "content": "a"}]}
+    with pytest.raises(BadRequest, match="tools: must have at most 10,000 items"):
+        SHAPES[name].parse(body(**said, tools=[{}] * (MOST_TOOLS + 1)))
+
+
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("messages", {"messages": [{}] * 50_000}),
+        ("messages", {"stop_sequences": [1] * 50_000}),
+        ("chat", {"messages": [{}] * 50_000}),
+        ("chat", {"functions": [{}] * 10_000}),
+        ("chat", {"stop": [1] * 50_000}),
+        (
+            "chat",
+            {
+                "tools": [{"type": "function", "function": {"name": "a"}}],
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "auto", "tools": [{}] * 50_000},
+                },
+            },
+        ),
+        ("responses", {"tool_choice": {"type": "allowed_tools", "tools": [{}] * 50_000}}),
+    ],
+)
+def test_the_first_wrong_item_is_enough(name: str, fields: dict[str, Any]) -> None:
+    """Each error takes a kilobyte, where a list of them is made."""
+    said = {ITEMS[name]: [{"role": "user", "content": "a"}]}
+    sent = body(**said | fields)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest):
+            SHAPES[name].parse(sent)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8_000_000
 
 
 # Objects that are nearly right, to reach every branch that a body from outside can.

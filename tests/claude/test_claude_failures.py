@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from json import JSONDecodeError
 from typing import Any
 
 import pytest
@@ -140,7 +141,11 @@ def os_error() -> CLIConnectionError:
         (CLINotFoundError("gone"), "was not found at /bin/c"),
         (os_error(), "at /bin/c could not be run (Permission denied)"),
         (CLIConnectionError(PRIVATE), "at /bin/c ended before it was asked"),
-        (CLIJSONDecodeError(PRIVATE, ValueError()), "at /bin/c printed something that is not JSON"),
+        (
+            CLIJSONDecodeError(PRIVATE, JSONDecodeError("", PRIVATE, 0)),
+            "at /bin/c printed something that is not JSON",
+        ),
+        (CLIJSONDecodeError(PRIVATE, ValueError()), "at /bin/c printed a line that is longer"),
         (ProcessError(PRIVATE, 3, PRIVATE), "at /bin/c ended by itself (exit code 3) before its"),
         (ProcessError(PRIVATE, -9, PRIVATE), "at /bin/c was killed (signal 9) before its"),
         (ResultError(PRIVATE, {"subtype": "error_max_turns"}), "turn up (error_max_turns); try"),

@@ -15,7 +15,7 @@ from claude_agent_sdk import ClaudeAgentOptions
 
 from sessionbridge.claude.cli.process import CliProcess, FeedRefused
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
-from sessionbridge.errors import ClaudeFailed, SessionLost
+from sessionbridge.errors import ClaudeFailed, SessionLost, TooManyFiles
 from sessionbridge.model import TextDelta
 from sessionbridge.proxy.library_logs import leave_words_out
 from tests.support.claude_cli import (
@@ -78,11 +78,17 @@ async def test_the_session_the_cli_names_is_the_one_to_store(fake: Fake) -> None
     assert (await fake.answer("another_session")).session_id.startswith("11111111")
 
 
+async def test_a_cli_without_file_descriptors_is_not_to_blame(fake: Fake) -> None:
+    with pytest.raises(TooManyFiles, match="ulimit -n"):
+        await fake.answer("no_files")
+
+
 @pytest.mark.acceptance(20)
 @pytest.mark.parametrize(
     ("mode", "sentence"),
     [
         ("garbage", "printed something that is not JSON"),
+        ("endless_line", "printed a line that is longer than the bridge reads"),
         ("exit_3", r"ended by itself \(exit code 3\)"),
         ("exit_0", r"ended by itself \(exit code 0\)"),
         ("empty", "without asking the model"),

@@ -24,6 +24,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.worker import Worker
 from tests.claude.test_claude_web_content import BASE64, Web, at_first, by_url, response, serving
 from tests.support.bridge_fixtures import CLIENT_HELD, SETTINGS, Answer, ask
 from tests.support.claude_cli import (
@@ -59,7 +60,9 @@ class Chat:
     def start(self, keep: Keep) -> None:
         self.dispatcher = ClaudeDispatcher(self._stage.profile, keep, web=WebContent(at_first))
         locks, admission = Locks(self._settings.locks), Admission(10, 10)
-        self._bridge = Bridge(self._settings, self._store, self.dispatcher, locks, admission)
+        self._bridge = Bridge(
+            self._settings, self._store, self.dispatcher, locks, admission, Worker()
+        )
 
     async def say(self, *content: Any, **fields: Any) -> str:
         self.messages.append({"role": "user", "content": list(content)})

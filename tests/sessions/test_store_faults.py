@@ -215,3 +215,31 @@ def test_a_database_of_another_program_is_left_alone(path: Path) -> None:
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT name FROM sqlite_master").fetchall() == [("turns",)]
     assert quarantined(path) == []
+
+
+WITHOUT_DESCRIPTORS = """
+import os, resource, sys
+from pathlib import Path
+from sessionbridge.errors import BridgeError, presentable
+from sessionbridge.sessions.store.store import SessionStore
+SessionStore.open(Path(sys.argv[1])).close()
+for left in range(6):
+    held = len(os.listdir("/proc/self/fd")) - 1
+    resource.setrlimit(resource.RLIMIT_NOFILE, (held + left, 4096))
+    try:
+        SessionStore.open(Path(sys.argv[1])).close()
+        print(left, "opened")
+    except BridgeError as error:
+        print(left, presentable(error).message)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1000, 4096))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
+def test_a_lack_of_file_descriptors_is_told_as_that(path: Path) -> None:
+    """SQLite itself says no more than that it could not open a file."""
+    told = run_script(WITHOUT_DESCRIPTORS, str(path)).splitlines()
+    assert len(told) == 6
+    refusals = [line for line in told if not line.endswith("opened")]
+    assert refusals and all("no file descriptors left" in line for line in refusals), told

@@ -20,6 +20,7 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.worker import Worker
 from tests.support.scripted_dispatcher import ScriptedDispatcher
 
 CLIENT_HELD = Origin("tests", "chat-1", "conversation", "client")
@@ -101,9 +102,14 @@ async def ask(
     return answer
 
 
-def bridge(settings: Settings, store: StoreThread | None, dispatcher: ScriptedDispatcher) -> Bridge:
+def bridge(
+    settings: Settings,
+    store: StoreThread | None,
+    dispatcher: ScriptedDispatcher,
+    worker: Worker | None = None,
+) -> Bridge:
     locks, admission = Locks(settings.locks), Admission(settings.concurrency, settings.queue)
-    return Bridge(settings, store, dispatcher, locks, admission)
+    return Bridge(settings, store, dispatcher, locks, admission, worker or Worker())
 
 
 class House:

@@ -107,6 +107,12 @@ def answer() -> None:  # noqa: C901  one mood after the other
             event(type="content_block_delta", index=0)
             event(type="ping")
             event(kind="no type")
+        case "endless_line":
+            text("y" * 20_000_000)
+            sleep()
+        case "no_files":
+            print("Error: EMFILE: too many open files, open 'x'", file=sys.stderr, flush=True)
+            sys.exit(1)
         case "long_line":
             text("y" * 3_000_000)
         case "split":

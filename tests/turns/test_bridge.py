@@ -116,6 +116,14 @@ async def test_a_large_body(house: House) -> None:
     assert (await house.ask("x" * 1_100_000)).text.endswith("x")
 
 
+@pytest.mark.parametrize("count", [3, 5_000])
+async def test_parameters_without_effect_fill_no_client_s_header(house: House, count: int) -> None:
+    answer = await house.ask("hi", **{f"unknown{number}": 1 for number in range(count)})
+    named = answer.headers["x-sessionbridge-ignored"]
+    assert answer.status == 200 and "unknown0" in named and len(named) < 4000
+    assert ("more)" in named) == (count > 3)
+
+
 @pytest.mark.acceptance(24, 31)
 async def test_stateless_keeps_nothing(house: House, tmp_path: Path) -> None:
     history = [("user", "a"), ("assistant", "b"), ("user", "c")]

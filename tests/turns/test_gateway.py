@@ -197,10 +197,19 @@ async def test_a_body_that_cannot_be_decoded_is_refused_by_the_walk(
     assert refused is not None and refused.status == status and says in refused.message
 
 
-async def test_a_body_beyond_tornados_own_limit(gateway: Loopback, walk: Walk) -> None:
+@pytest.mark.parametrize("coding", [None, "gzip"])
+async def test_a_body_that_is_too_large_is_refused_by_the_walk(
+    gateway: Loopback, walk: Walk, coding: str | None
+) -> None:
+    """Also one that is larger than tornado itself would take."""
     body = bytes(101 * 1024 * 1024)
-    assert (await bridged(gateway, body)).startswith(b"HTTP/1.1 201")
-    assert [len(body) for body in walk.bodies] == [len(body)]
+    if coding:
+        await bridged(gateway, gzip.compress(body, 1), f"Content-Encoding: {coding}")
+    else:
+        await bridged(gateway, body)
+    (refused,) = walk.refused
+    assert refused is not None and refused.status == 413
+    assert "more than 67,108,864 bytes" in refused.message
 
 
 async def test_a_body_beyond_all_limits(

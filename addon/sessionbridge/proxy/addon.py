@@ -24,6 +24,7 @@ from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.library_logs import leave_words_out
 from sessionbridge.proxy.lifecycle import Lifecycle
 from sessionbridge.proxy.local_server import LocalServer
+from sessionbridge.proxy.memory import Memory
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
@@ -51,6 +52,7 @@ class SessionBridge:
         self.shutdown = Shutdown(self.runtime.finish, lambda: ctx.master.shutdown())
         self.errors = Errors()
         self.flow_list = FlowList()
+        self.memory = Memory()
         self.options = Options()
         self.client_host = ClientHost()
         self.connections = Connections(self.options)
@@ -84,6 +86,7 @@ class SessionBridge:
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it
+            self.memory,
             EventStreams(),
             ContentView(),
             self.commands,
@@ -92,7 +95,9 @@ class SessionBridge:
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """What is kept of a bridged flow."""
         annotate(flow, exchange)
-        if failure := exchange.outcome.failure:
+        failure = exchange.outcome.failure
+        self.memory.ended(flow, failure)
+        if failure:
             self.errors.count(type(failure).__name__)
         self.flow_list.bridged(flow, ctx.master.addons.get("view"), self.options.keep_flows)
 

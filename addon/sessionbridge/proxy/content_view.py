@@ -11,6 +11,7 @@ from mitmproxy.addonmanager import Loader
 
 from sessionbridge.apis.common.json_values import Fields, fields, words
 from sessionbridge.proxy.flow_notes import METADATA
+from sessionbridge.proxy.http_message import decoded
 from sessionbridge.proxy.page_text import answer_page, request_page
 from sessionbridge.traffic.reading import Reading, api_of, read
 
@@ -78,7 +79,7 @@ def _api(flow: http.HTTPFlow) -> str | None:
     api = api_of(request.path) if request.method == "POST" else None
     if api is None or "json" not in request.headers.get("content-type", ""):
         return None
-    body = _content(request)
+    body = decoded(request)
     # Other services have paths that end like these.
     return api if body is None or b'"model"' in body else None
 
@@ -98,7 +99,3 @@ def _timed(flow: http.HTTPFlow, response: http.Response) -> Fields:
         "first_byte_ms": 0 if notes.get("ttft_ms") else round(first * 1000),
         "duration_ms": notes.get("duration_ms") or round(last * 1000),
     }
-
-
-def _content(message: http.Message) -> bytes | None:
-    return message.get_content(strict=False)

@@ -6,10 +6,12 @@ would, so whatever is raised is answered.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 from mitmproxy import ctx, http
 
+from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused, presentable
@@ -17,14 +19,16 @@ from sessionbridge.proxy import cors, local_api, operator_pages
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.guard import Guard, page_refused
-from sessionbridge.proxy.http_message import json_body, lowered
+from sessionbridge.proxy.http_message import check_head, decoded, lowered
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import own_names
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import is_claude_code
+from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.naming import named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -93,17 +97,19 @@ class Decision:
         headers = lowered(flow.request.headers)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
-        body = await json_body(flow.request, headers) if body_is_here else None
-        origin = self._options.origins.detect(headers, body)
+        body = await _body(flow.request) if body_is_here else b""
+        origin, previous = await named(self._options.origins, headers, body, self._runtime.worker)
         settings = self._options.usable()
         if settings.upstream and not settings.claude_code and is_claude_code(headers, origin):
             return
-        named = origin is not None or settings.unkeyed != "passthrough"
-        if not named and not await self._runtime.goes_on(body):
+        is_named = origin is not None or settings.unkeyed != "passthrough"
+        if not is_named and not await self._runtime.goes_on(previous):
             return
         if CHILD_HEADER in headers:
             raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever
         self._guard.check(flow, settings)
+        check_head(flow.request)
+        descriptors.check(descriptors.OF_A_TURN)  # or mitmproxy would answer, with a page
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
@@ -142,3 +148,11 @@ class Decision:
                 error = broken
         self._errors.count(type(refuse(flow, api, error)).__name__)
         share(flow, self._options.allow_origins)
+
+
+async def _body(request: http.Request) -> bytes:
+    """To be read only: the request may yet have to go on as it is. Empty where it cannot be had."""
+    raw = request.raw_content or b""
+    if "content-encoding" in request.headers or len(raw) > MOST:
+        return await asyncio.to_thread(decoded, request) or b""  # a small one may take a second
+    return raw

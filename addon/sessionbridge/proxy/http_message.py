@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import Mapping
-from typing import Any
+import re
 
 from mitmproxy import http
-from pydantic_core import from_json
 
+from sessionbridge.errors import BadRequest, HeadersTooLarge
+from sessionbridge.names import shown
 from sessionbridge.turns import content_coding
+from sessionbridge.turns.loopback import MAX_HEAD
 
-_LARGE_BODY = 1_000_000
-"""Bytes; what takes longer than a few milliseconds is read on a thread."""
+_MAX_HEAD = MAX_HEAD - 1024
+"""Without what is added on the way to the loopback server."""
 
-
-async def json_body(request: http.Request, headers: Mapping[str, str]) -> dict[str, Any] | None:
-    """The request's body where it is a JSON object; what is wrong with any other is for the API
-    shape to say, or for the real API.
-
-    To find whose conversation it is, and for that alone. What is bridged is read once more by the
-    API's shape, from the bytes that arrive at the loopback server: strictly, which this reader is
-    not. It takes the last of two fields of one name, and NaN, so its result cannot stand for the
-    other's; and the strict one takes eight times as long, for all that passes on as well.
-    """
-    content = request.raw_content or b""
-    try:
-        if "content-encoding" in headers:
-            # For reading only: the request may yet have to go on as it is. Even a small body may
-            # take a second.
-            body = await asyncio.to_thread(lambda: _parsed(decoded(request) or b""))
-        elif len(content) > _LARGE_BODY:
-            body = await asyncio.to_thread(_parsed, content)
-        else:
-            body = _parsed(content)
-    except (ValueError, RecursionError):
-        return None
-    return body if isinstance(body, dict) else None
-
-
-def _parsed(content: bytes) -> Any:
-    """With pydantic's reader, which takes a third of the time. What only Python's own can read, a
-    lone surrogate in some message for one, may name a conversation too."""
-    try:
-        return from_json(content)
-    except ValueError:
-        return json.loads(content)
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a line end folds a value
 
 
 def decoded(message: http.Message, most: int = content_coding.MOST) -> bytes | None:
@@ -59,6 +27,21 @@ def decoded(message: http.Message, most: int = content_coding.MOST) -> bytes | N
         return content_coding.decoded(raw, coding, most)
     except ValueError:
         return None
+
+
+def check_head(request: http.Request) -> None:
+    """Raises `BridgeError` for what the loopback server would refuse too, but without a word."""
+    fields = request.headers.fields
+    size = len(request.data.path) + sum(len(name) + len(value) + 4 for name, value in fields)
+    if size > _MAX_HEAD:
+        raise HeadersTooLarge(
+            f"The headers of this request have {size:,} bytes, and at most {_MAX_HEAD:,} are "
+            "taken; send fewer, or shorter ones."
+        )
+    for name, value in fields:
+        if _CONTROL.search(value):
+            field = shown(name.decode(errors="replace"))
+            raise BadRequest(f"The header {field} holds a control character; send it without.")
 
 
 def lowered(headers: http.Headers) -> dict[str, str]:

@@ -8,16 +8,14 @@ may be anybody, so sizes have limits and names are cut to what can be shown.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
 from mitmproxy import http
 
-from sessionbridge.apis.common.json_values import fields, load
 from sessionbridge.claude.prices import list_price
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import Usage
@@ -27,16 +25,14 @@ from sessionbridge.proxy.http_message import decoded, lowered
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.sessions.store.ledger import PassedTurn
-from sessionbridge.traffic.reading import Reading, api_of, read
+from sessionbridge.traffic.reading import ENDS, Reading, api_of, sums, sums_of_event
 from sessionbridge.turns.runtime import Runtime
+from sessionbridge.turns.worker import is_costly
 
 logger = logging.getLogger(__name__)
 
 _MOST = 32 * 1024 * 1024
 """Bytes of an answer that are read."""
-
-_ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
-"""The types of the events that end an answer of the Responses API."""
 
 
 class Passthrough:
@@ -54,7 +50,8 @@ class Passthrough:
             return
         if flow.request.method != "POST" or (api := api_of(flow.request.path)) is None:
             return
-        self._begin(self._count(flow, partial(_read, flow, api), flow.request.timestamp_start))
+        read = partial(self._answer, flow, api)
+        self._begin(self._count(flow, read, flow.request.timestamp_start))
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
         """No WebSocket is bridged. An answer of the Responses API is whole with the message that
@@ -64,11 +61,13 @@ class Passthrough:
         if flow.websocket is None or api_of(flow.request.path) != "responses":
             return
         *before, message = flow.websocket.messages
-        if message.from_client or not any(end in message.content for end in _ENDS):
+        if message.from_client or not any(end in message.content for end in ENDS):
             return
         asked = (one.timestamp for one in reversed(before) if one.from_client)
         started_at = next(asked, flow.request.timestamp_start)
-        self._begin(self._count(flow, partial(_read_event, message.content), started_at))
+        if len(message.content) <= _MOST:
+            read = partial(self._read, sums_of_event, message.content)
+            self._begin(self._count(flow, read, started_at))
 
     def _begin(self, counting: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(self._told(counting))
@@ -85,13 +84,13 @@ class Passthrough:
             logger.warning("a request that passed through was not counted (%s)", kind)
 
     async def _count(
-        self, flow: http.HTTPFlow, read: Callable[[], Reading | None], started_at: float
+        self, flow: http.HTTPFlow, read: Callable[[], Awaitable[Reading | None]], started_at: float
     ) -> None:
         ended_at = time.time()
         if await self._runtime.is_our_child(lowered(flow.request.headers)):
             note_own(flow)  # and is counted in the turn that made it
             return
-        reading = await asyncio.to_thread(read)
+        reading = await read()
         if reading is None or reading.usage is None:
             return
         turn = _turn(flow, reading, reading.usage, (started_at, ended_at))
@@ -99,25 +98,22 @@ class Passthrough:
         if self._runtime.store is not None:
             await self._runtime.store.passed(turn)
 
+    async def _answer(self, flow: http.HTTPFlow, api: str) -> Reading | None:
+        """None for what is no answer, or is too large."""
+        response = flow.response
+        if response is None or response.status_code != 200:
+            return None
+        body = await asyncio.to_thread(decoded, response, _MOST)
+        if body is None:
+            return None
+        return await self._read(sums, body, api, response.headers.get("content-type", ""))
 
-def _read(flow: http.HTTPFlow, api: str) -> Reading | None:
-    """None for what is no answer, or is too large."""
-    response = flow.response
-    if response is None or response.status_code != 200:
-        return None
-    body = decoded(response, _MOST)
-    if body is None:
-        return None
-    return read(api, None, body, response.headers.get("content-type", ""))
-
-
-def _read_event(content: bytes) -> Reading | None:
-    """What the event says that ends an answer; None for one that does not."""
-    event = fields(load(content)) if len(content) <= _MOST else {}
-    if f'"{event.get("type")}"'.encode() not in _ENDS:
-        return None
-    response = json.dumps(fields(event.get("response"))).encode()
-    return read("responses", None, response, "application/json")
+    async def _read[*Ts](
+        self, read: Callable[[bytes, *Ts], Reading | None], body: bytes, *how: *Ts
+    ) -> Reading | None:
+        if is_costly(body):
+            return await self._runtime.worker.run(read, body, *how)
+        return await asyncio.to_thread(read, body, *how)
 
 
 def _turn(

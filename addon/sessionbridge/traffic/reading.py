@@ -5,8 +5,9 @@ Promises: nothing is raised, whatever the bytes are; time grows with their numbe
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sessionbridge.addresses import plain_path
@@ -58,6 +59,10 @@ _APIS = {
 }
 
 
+ENDS = (b'"response.completed"', b'"response.incomplete"', b'"response.failed"')
+"""The types of the events that end an answer of the Responses API."""
+
+
 def api_of(path: str) -> str | None:
     """The API spoken at a path, by the path's end: servers differ in what comes before."""
     plain = plain_path(path)
@@ -83,6 +88,19 @@ def read(api: str, request: bytes | None, response: bytes | None, content_type: 
         error=told.error,
         unread=unread.names,
     )
+
+
+def sums(body: bytes, api: str, content_type: str) -> Reading:
+    """What there is to count of an answer; not what it says, which may be large."""
+    return replace(read(api, None, body, content_type), answer=())
+
+
+def sums_of_event(event: bytes) -> Reading | None:
+    """The same of one that comes on a WebSocket. None for an event that ends no answer."""
+    told = fields(load(event))
+    if f'"{told.get("type")}"'.encode() not in ENDS:
+        return None
+    return sums(json.dumps(fields(told.get("response"))).encode(), "responses", "application/json")
 
 
 def _request(body: bytes | None, unread: Unread) -> Fields:

@@ -44,6 +44,7 @@ from sessionbridge.turns.request_body import Reader, Spoken
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
 from sessionbridge.turns.unkept_turns import counted
+from sessionbridge.turns.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -59,13 +60,14 @@ class Bridge:
         dispatcher: Dispatcher,
         locks: Locks,
         admission: Admission,
+        worker: Worker,
     ) -> None:
         self._settings = settings
         self._store = store
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
-        self._reader = Reader(settings, References(store, dispatcher.said))
+        self._reader = Reader(settings, References(store, dispatcher.said), worker)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:

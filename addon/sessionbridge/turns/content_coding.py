@@ -18,9 +18,10 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-MOST = 256 * 1024 * 1024
-"""Bytes of a decoded request: eight times what the Messages API takes
-(https://docs.anthropic.com/en/api/overview#request-size-limits)."""
+MOST = 64 * 1024 * 1024
+"""Bytes of a request, as it comes and once it is decoded: twice what the Messages API takes
+(https://docs.anthropic.com/en/api/overview#request-size-limits), because a client may send again
+what is in its session already."""
 
 
 class UnknownCoding(ValueError):
@@ -48,6 +49,8 @@ def decoded(body: bytes, named: str, most: int) -> bytes:
             raise BadCoding(coding) from error
         if len(body) > most:
             raise TooLarge
+    if len(body) > most:
+        raise TooLarge
     return body
 
 

@@ -42,6 +42,9 @@ TICKET_HEADER = "x-sessionbridge-ticket"
 
 _PORTS = 16
 _MAX_BODY = 1024 * 1024 * 1024
+MAX_HEAD = 64 * 1024
+"""Bytes of a request's address and headers: tornado's own limit, and more than the real APIs
+take."""
 
 
 class Walk(Protocol):
@@ -57,7 +60,12 @@ class Loopback:
         self._expected: dict[str, tuple[Exchange, int]] = {}
         self._under_way: Counter[int] = Counter()
         application = web.Application([(".*", _Handler, {"loopback": self})], log_function=_quiet)
-        self._server = HTTPServer(application, max_buffer_size=_MAX_BODY, max_body_size=_MAX_BODY)
+        self._server = HTTPServer(
+            application,
+            max_buffer_size=_MAX_BODY,
+            max_body_size=_MAX_BODY,
+            max_header_size=MAX_HEAD,
+        )
 
     def listen(self) -> None:
         """To be called before the first request can come; on the ports it has, if it listens."""
@@ -136,12 +144,12 @@ class _Handler(web.RequestHandler):
 
     async def _answer(self, walk: Walk, exchange: Exchange) -> None:
         body, coding = b"".join(self._body), self.request.headers.get("content-encoding")
-        self._body.clear()
-        if coding is not None:
+        self._body.clear()  # the request stays as long as its answer lasts
+        if coding is not None or len(body) > MOST:
             try:
-                body = await asyncio.to_thread(decoded, body, coding, MOST)
+                body = await asyncio.to_thread(decoded, body, coding or "", MOST)
             except ValueError as error:
-                exchange = replace(exchange, refused=_undecodable(error))
+                body, exchange = b"", replace(exchange, refused=_undecodable(error))
         async with aclosing(walk.handle(exchange, body)) as parts:
             async for part in parts:
                 try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from sessionbridge.apis import SHAPES
 from sessionbridge.apis.common.shape import Shape
 from sessionbridge.claude.models import choice
 from sessionbridge.config import Settings
@@ -17,9 +18,7 @@ from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
 from sessionbridge.sessions.store.queries import Response
-
-_LARGE_BODY = 250_000
-"""Bytes; what takes longer than two milliseconds is read and hashed on a thread."""
+from sessionbridge.turns.worker import LARGE, Worker, is_costly
 
 
 class Spoken(NamedTuple):
@@ -32,28 +31,45 @@ class Spoken(NamedTuple):
 class Reader:
     """Reads bodies under these settings."""
 
-    def __init__(self, settings: Settings, references: References) -> None:
+    def __init__(self, settings: Settings, references: References, worker: Worker) -> None:
         self._settings = settings
         self._references = references
+        self._worker = worker
 
     async def read(
         self, shape: Shape, body: bytes, theirs: Callable[[Response], bool]
     ) -> tuple[TurnRequest, Spoken]:
         """Items may be referred to of responses that are `theirs`. Raises `BadRequest` for what
         cannot be obeyed, and `ModelNotFound`."""
-        large = len(body) > _LARGE_BODY
-        turn = await asyncio.to_thread(shape.parse, body) if large else shape.parse(body)
+        turn, spoken = await self._parsed(shape, body)
         asked = turn.model
         model = choice(turn.model, self._settings.models, self._settings.unknown_model)
         ignored = few(("model", *turn.ignored) if model.ignored else turn.ignored)
         turn = replace(turn, model=model.model, ignored=ignored)
         if self._settings.strict and turn.ignored:
             raise _without_effect(turn.ignored[0])
-        if any(refers(message) for message in turn.messages):
+        if spoken is None:
             turn = replace(turn, messages=await self._references.resolved(turn.messages, theirs))
-        return turn, await asyncio.to_thread(_spoken, turn, asked) if large else _spoken(
-            turn, asked
-        )
+            spoken = await asyncio.to_thread(_spoken, turn, asked)
+        return turn, spoken
+
+    async def _parsed(self, shape: Shape, body: bytes) -> _Parsed:
+        if is_costly(body):
+            return await self._worker.run(_parse, body, shape.name)
+        if len(body) > LARGE:
+            return await asyncio.to_thread(_parse, body, shape.name)
+        return _parse(body, shape.name)
+
+
+type _Parsed = tuple[TurnRequest, Spoken | None]
+
+
+def _parse(body: bytes, api: str) -> _Parsed:
+    """What was said is None where the request only names a part of it."""
+    turn = SHAPES[api].parse(body)
+    if any(refers(message) for message in turn.messages):
+        return turn, None
+    return turn, _spoken(turn, turn.model)
 
 
 def _without_effect(name: str) -> BadRequest:

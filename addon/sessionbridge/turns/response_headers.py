@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from sessionbridge.errors import BridgeError
 from sessionbridge.turns.exchange import Exchange
 
 _JSON = "application/json"
+_MOST_NAMED = 50
+"""Parameters without effect; clients take some kilobytes of headers, and names are 64 long."""
 
 
 def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
@@ -19,7 +23,7 @@ def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
             ("x-sessionbridge-reason", plan.reason),
         ]
     if outcome.ignored:
-        told.append(("x-sessionbridge-ignored", ", ".join(outcome.ignored)))
+        told.append(("x-sessionbridge-ignored", _listed(outcome.ignored)))
     if outcome.turn is not None:
         told.append(("x-sessionbridge-turn", str(outcome.turn)))
     if outcome.usage is not None:
@@ -28,6 +32,11 @@ def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
     if outcome.cost_usd is not None:
         told.append(("x-sessionbridge-cost-usd", f"{outcome.cost_usd:.6f}"))
     return [*told, *outcome.limits]
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _MOST_NAMED
+    return ", ".join([*names[:_MOST_NAMED], *([f"(and {more} more)"] if more > 0 else [])])
 
 
 def error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:

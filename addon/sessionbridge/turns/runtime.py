@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from sessionbridge.apis.openai_responses.answer import answered
 from sessionbridge.claude.catalog import Model
@@ -22,6 +21,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.worker import Worker
 
 
 class Runtime:
@@ -29,6 +29,7 @@ class Runtime:
     is the same file on a thread of its own, so that no turn waits for a person's question."""
 
     def __init__(self) -> None:
+        self.worker = Worker()
         self.store: StoreThread | None = None
         self.reports: StoreThread | None = None
         self.dispatcher: ClaudeDispatcher | None = None
@@ -53,7 +54,8 @@ class Runtime:
             self.locks = Locks(settings.locks)
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
-        return Bridge(settings, self.store, self.dispatcher, self.locks, self.admission)
+        stands = self.store, self.dispatcher, self.locks, self.admission, self.worker
+        return Bridge(settings, *stands)
 
     async def is_our_child(self, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from a CLI that a bridge of this home started: it must reach the
@@ -63,10 +65,10 @@ class Runtime:
             return False
         return await asyncio.to_thread(is_child_secret, shown, home)
 
-    async def goes_on(self, body: Mapping[str, Any] | None) -> bool:
-        """Whether a request of the Responses API goes on from a response that the bridge gave."""
-        previous = (body or {}).get("previous_response_id")
-        response = answered(previous) if isinstance(previous, str) else None
+    async def goes_on(self, previous: str | None) -> bool:
+        """Whether a request of the Responses API that goes on from this response goes on from one
+        that the bridge gave."""
+        response = answered(previous) if previous is not None and _is_id(previous) else None
         if response is None or self.store is None:
             return False
         return await self.store.response(response) is not None
@@ -78,11 +80,13 @@ class Runtime:
 
     async def finish(self) -> None:
         """Ends the processes that wait for a turn."""
+        await self.worker.end()
         if self.dispatcher is not None:
             await self.dispatcher.close()
 
     def close(self) -> None:
         """Ends all there is, now."""
+        self.worker.close()
         if self.dispatcher is not None:
             self.dispatcher.kill()
             self.dispatcher = None
@@ -112,3 +116,8 @@ class Runtime:
             ending = asyncio.create_task(before.close())
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
+
+
+def _is_id(word: str) -> bool:
+    """Whether it may be one of ours or the CLI's; a broken character could not be looked up."""
+    return bool(word) and word.isascii()

@@ -14,7 +14,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, without_effect
+from sessionbridge.apis.common.body import (
+    Fields,
+    Listed,
+    NotBlank,
+    Tools,
+    check,
+    refused,
+    without_effect,
+)
 from sessionbridge.apis.common.tools import LONGEST_NAME, check_choice, check_schema, offered
 from sessionbridge.model import Effort, Parameters, Thinking, Tool
 
@@ -65,12 +73,12 @@ class ParameterFields(Fields):
     """The fields of a request that are read here."""
 
     max_tokens: Annotated[int, Field(ge=1)]
-    tools: list[Any] | None = None
+    tools: Tools | None = None
     tool_choice: _ToolChoice | None = None
     thinking: _Thinking | None = None
     output_config: _OutputConfig | None = None
     output_format: _Format | None = None
-    stop_sequences: list[NotBlank] | None = None
+    stop_sequences: Listed[NotBlank] | None = None
 
 
 def parameters(asked: ParameterFields) -> tuple[Parameters, set[str]]:

@@ -28,7 +28,15 @@ from sessionbridge.apis.anthropic_messages.answer import (
 )
 from sessionbridge.apis.anthropic_messages.blocks import said
 from sessionbridge.apis.anthropic_messages.parameters import ParameterFields, parameters
-from sessionbridge.apis.common.body import Fields, NotBlank, read, texts, without_effect
+from sessionbridge.apis.common.body import (
+    MOST_MESSAGES,
+    Fields,
+    Listed,
+    NotBlank,
+    read,
+    texts,
+    without_effect,
+)
 from sessionbridge.apis.common.messages import CallWords, Messages
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.errors import BridgeError, ThreadsUnsupported
@@ -52,7 +60,7 @@ class _Message(Fields):
 
 class _Request(ParameterFields):
     model: NotBlank
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    messages: Annotated[Listed[_Message], Field(min_length=1, max_length=MOST_MESSAGES)]
     system: Any = None
     stream: bool | None = None
     thread: Any = None

@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, FailFast, Field, StringConstraints, ValidationError
 
 from sessionbridge.errors import BadRequest
 from sessionbridge.names import is_plain, shown
@@ -24,10 +24,33 @@ MAX_DEPTH = 200
 """Levels of nesting. JSON Schemas of tools stay below 30; Python's own reader and writer give up at
 some hundreds, depending on the stack, so what is read here could fail to be written later."""
 
+MOST_VALUES = 1_000_000
+"""Of a body, or of a JSON text in it: objects, lists, and what is in them. A conversation of
+100,000 messages has some 600,000; 20 MB of `{}` are seven million, which is half a gigabyte once
+they are read."""
+
+MOST_MESSAGES = 100_000
+"""The Messages API's limit (https://docs.anthropic.com/en/api/messages), for all that holds the
+messages of a conversation."""
+
+MOST_TOOLS = 10_000
+"""The Messages API's limit for those that a model searches
+(https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/tool-search-tool), which is the most
+that any of the APIs takes."""
+
+type Listed[T] = Annotated[list[T], FailFast()]
+"""A list whose first wrong item is enough: pydantic would go on to the end, and keep an error of a
+kilobyte for each."""
+
+Tools = Annotated[list[Any], Field(max_length=MOST_TOOLS)]
+
 NotBlank = Annotated[str, StringConstraints(pattern=r"\S")]
 
 ORIGIN_FIELDS = frozenset({"session_id", "conversation_id", "litellm_session_id", "conversation"})
 """Fields that tell the bridge whose conversation it is: they do have an effect."""
+
+_MARKS = (",", "[", "{")
+"""Each value of JSON has one before it."""
 
 _RULES = {
     "missing": "is required",
@@ -38,6 +61,7 @@ _RULES = {
     "int_type": "must be an integer",
     "bool_type": "must be true or false",
     "too_short": "must not be empty",
+    "too_long": "must have at most {max_length:,} items",
     "string_pattern_mismatch": "must not be blank",
 }
 
@@ -61,9 +85,12 @@ def check[M: Fields](model: type[M], value: object, field: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        first = error.errors(include_url=False, include_input=False)[0]
     # Raised outside the handler: the pydantic error holds the values, and must not be chained.
-    rule = _RULES.get(first["type"]) or first["msg"][:1].lower() + first["msg"][1:]
+    if known := _RULES.get(first["type"]):
+        rule = known.format_map(first.get("ctx", {}))
+    else:
+        rule = first["msg"][:1].lower() + first["msg"][1:]
     raise refused(".".join(filter(None, (field, *map(str, first["loc"])))), rule)
 
 
@@ -71,6 +98,7 @@ def load(text: bytes | str, field: str) -> Any:
     """Strict JSON: UTF-8, no field twice, no NaN or Infinity, nothing that cannot be sent on."""
     try:
         decoded = text.decode() if isinstance(text, bytes) else text
+        _check_number(decoded)
         value = json.loads(decoded, object_pairs_hook=_without_duplicates)
         check_values(value)
         return value
@@ -85,6 +113,20 @@ def load(text: bytes | str, field: str) -> Any:
     except ValueError:  # the one left is Python's own limit (sys.set_int_max_str_digits)
         rule = "must not hold integers of thousands of digits"
     raise refused(field, rule)
+
+
+def _check_number(text: str) -> None:
+    """Whether there are not too many values, told by their marks alone: read, they would take most
+    of their time and memory."""
+    if sum(map(text.count, _MARKS)) <= MOST_VALUES:
+        return
+    # Those within texts do not count. A quotation mark that is none is a pair with its backslash.
+    plain = text.replace(r"\\", "").replace(r"\"", "")
+    if plain.count('"') <= 4 * MOST_VALUES:  # two for a value, and for its name
+        outside = "".join(plain.split('"')[::2])
+        if sum(map(outside.count, _MARKS)) <= MOST_VALUES:
+            return
+    raise _BrokenRule(f"must not hold more than {MOST_VALUES:,} values")
 
 
 def refused(field: str, rule: str) -> BadRequest:

@@ -142,6 +142,7 @@ class Calls:
         self._role: Role | None = None
         self._spoken = False
         self._ids: set[str] = set()
+        self._numbers: dict[str, count[int]] = {}
         self._stems: set[str] = set()
         """Of all ids, what is left of each without the numbers at its end."""
         self._open: list[_Call] = []
@@ -186,10 +187,11 @@ class Calls:
 
     def _call(self, given: str, field: str) -> str:
         wanted = allowed(given) or "call"
-        numbered = (f"{wanted}-{number}" for number in count(2))
+        # Goes on where it was for the one before: clients may call all of them by one id.
+        numbers = self._numbers.setdefault(wanted, count(2))
         id_ = wanted
         while id_ in self._stems or not self._ids.isdisjoint(_stems(id_)):
-            id_ = next(numbered)
+            id_ = f"{wanted}-{next(numbers)}"
         self._ids.add(id_)
         self._stems |= _stems(id_)
         self._open.append(_Call(given, id_))

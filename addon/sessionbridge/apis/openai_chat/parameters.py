@@ -15,7 +15,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, check, refused, without_effect
+from sessionbridge.apis.common.body import (
+    MOST_TOOLS,
+    Fields,
+    Listed,
+    Tools,
+    check,
+    refused,
+    without_effect,
+)
 from sessionbridge.apis.common.openai_parameters import (
     NO_PARAMETERS,
     FormatType,
@@ -93,7 +101,7 @@ class _NamedTool(Fields):
 
 class _Allowed(Fields):
     mode: Literal["auto", "required"]
-    tools: list[_NamedTool]
+    tools: Listed[_NamedTool]
 
 
 class _AllowedTools(Fields):
@@ -112,15 +120,15 @@ class _ResponseFormat(Fields):
 
 
 class _Stop(Fields):
-    stop: Annotated[list[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_STOPS)]
+    stop: Annotated[Listed[Annotated[str, Field(min_length=1)]], Field(max_length=MOST_STOPS)]
 
 
 class ParameterFields(Fields):
     """The fields of a request that are read here."""
 
-    tools: list[Any] | None = None
+    tools: Tools | None = None
     tool_choice: Any = None
-    functions: list[_Function] | None = None
+    functions: Annotated[Listed[_Function], Field(max_length=MOST_TOOLS)] | None = None
     function_call: Any = None
     reasoning_effort: Literal[LeastEffort, "low", "medium", "high", "xhigh"] | None = None
     response_format: _ResponseFormat | None = None

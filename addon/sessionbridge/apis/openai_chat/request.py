@@ -24,7 +24,15 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, read, refused, without_effect
+from sessionbridge.apis.common.body import (
+    MOST_MESSAGES,
+    Fields,
+    Listed,
+    NotBlank,
+    read,
+    refused,
+    without_effect,
+)
 from sessionbridge.apis.common.openai_errors import error_body, status
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.apis.openai_chat.answer import OLDER, DocumentEncoder, StreamEncoder, form_of
@@ -64,7 +72,7 @@ class _StreamOptions(Fields):
 
 class _Request(ParameterFields):
     model: NotBlank
-    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    messages: Annotated[Listed[ChatMessage], Field(min_length=1, max_length=MOST_MESSAGES)]
     stream: bool | None = None
     stream_options: _StreamOptions | None = None
     n: int | None = None

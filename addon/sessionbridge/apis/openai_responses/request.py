@@ -27,7 +27,17 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, check, load, refused, without_effect
+from sessionbridge.apis.common.body import (
+    MOST_MESSAGES,
+    Fields,
+    Listed,
+    NotBlank,
+    Tools,
+    check,
+    load,
+    refused,
+    without_effect,
+)
 from sessionbridge.apis.common.openai_errors import error_body, status
 from sessionbridge.apis.common.openai_parameters import (
     FormatType,
@@ -116,11 +126,11 @@ class _AllowedTool(Fields):
 
 
 class _AllowedTools(Fields):
-    tools: list[_AllowedTool]
+    tools: Listed[_AllowedTool]
 
 
 class _Brought(Fields):
-    tools: list[Any]
+    tools: Tools
 
 
 class _Request(Fields):
@@ -131,7 +141,7 @@ class _Request(Fields):
     store: bool | None = None
     previous_response_id: NotBlank | None = None
     conversation: Any = None
-    tools: list[Any] | None = None
+    tools: Tools | None = None
     tool_choice: Any = None
     text: _Text | None = None
     reasoning: _Reasoning | None = None
@@ -247,6 +257,8 @@ def _items(request: _Request, offers: Offers) -> Items:
         case str() as words:
             items.ask(words)
         case list() as values:
+            if len(values) > MOST_MESSAGES:
+                raise refused("input", f"must have at most {MOST_MESSAGES:,} items")
             for index, value in enumerate(values):
                 items.add(value, f"input.{index}")
         case _:

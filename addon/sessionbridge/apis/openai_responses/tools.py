@@ -17,7 +17,14 @@ from itertools import count
 from typing import Any, Literal
 
 from sessionbridge.apis.common import free_text
-from sessionbridge.apis.common.body import Fields, NotBlank, check, refused, without_effect
+from sessionbridge.apis.common.body import (
+    Fields,
+    NotBlank,
+    Tools,
+    check,
+    refused,
+    without_effect,
+)
 from sessionbridge.apis.common.openai_parameters import NO_PARAMETERS
 from sessionbridge.apis.common.tools import LONGEST_NAME, allowed, check_name, check_schema
 from sessionbridge.model import Tool
@@ -60,7 +67,7 @@ class _Custom(Fields):
 class _Namespace(Fields):
     name: NotBlank
     description: str | None = None
-    tools: list[Any]
+    tools: Tools
 
 
 class Offers:
@@ -69,6 +76,10 @@ class Offers:
     def __init__(self, tools: Iterable[Any]) -> None:
         self.ignored: set[str] = set()
         self._by_full_name: dict[FullName, Tool] = {}
+        self._called: dict[str, FullName] = {}
+        """Those above by the names that the model knows them by."""
+        self._first: dict[str | None, FullName] = {}
+        """Of each namespace."""
         self._again = False
         for index, value in enumerate(tools):
             self._add(value, f"tools.{index}", None)
@@ -126,18 +137,21 @@ class Offers:
         if full_name in self._by_full_name and not self._again:
             raise refused(f"{field}.name", f"names must be unique, and {shown(tool.name)} is not")
         if space is not None:
-            others = [known for known in self._by_full_name if known[0] == namespace]
-            about = space.description if not others or others[0] == full_name else None
+            first = self._first.setdefault(namespace, full_name)
+            about = space.description if first == full_name else None
             told = "\n\n".join(filter(None, [about, tool.description]))
             name = self._free_name(tool_name(tool.name, namespace), full_name)
             tool = replace(tool, name=name, description=told, called=tool.name, namespace=namespace)
         elif self._is_taken(tool.name, full_name):
             name = self._free_name(tool.name, full_name)
             tool = replace(tool, name=name, called=tool.name)
+        if before := self._by_full_name.get(full_name):
+            del self._called[before.name]
         self._by_full_name[full_name] = tool
+        self._called[tool.name] = full_name
 
     def _is_taken(self, name: str, full_name: FullName) -> bool:
-        return any(t.name == name for other, t in self._by_full_name.items() if other != full_name)
+        return self._called.get(name, full_name) != full_name
 
     def _free_name(self, wanted: str, full_name: FullName) -> str:
         """Names that are too long, or are those of another, have a number at their end."""

@@ -8,6 +8,7 @@ texts looked for are the CLI's own, for conditions it reports in no other way (m
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import time
@@ -33,9 +34,13 @@ from sessionbridge.errors import (
     NotLoggedIn,
     PromptTooLong,
     SessionLost,
+    TooManyFiles,
 )
 
 _LOST = ("No conversation found with session ID", "No message found with message.uuid")
+_NO_FILES = "EMFILE"
+"""Of the CLI itself, whose limit is the proxy's."""
+
 _TOO_LONG = ("prompt_too_long", "blocking_limit")  # said by the API, and by the CLI unasked
 _UNKNOWN_OPTION = re.compile(r"unknown option '(--[a-z-]{1,40})")
 _CHECK = (
@@ -131,6 +136,11 @@ def translated(stderr: Iterable[str], cli: str) -> Iterator[None]:
             f"The Claude CLI was not found at {cli}; install it or set sessionbridge_claude."
         ) from error
     except CLIJSONDecodeError as error:
+        if not isinstance(error.original_error, json.JSONDecodeError):
+            raise ClaudeFailed(
+                f"The Claude CLI at {cli} printed a line that is longer than the bridge reads; "
+                "ask for less, and try again."
+            ) from error
         raise ClaudeFailed(
             f"The Claude CLI at {cli} printed something that is not JSON; {_CHECK}"
         ) from error
@@ -151,10 +161,12 @@ def translated(stderr: Iterable[str], cli: str) -> Iterator[None]:
         raise ClaudeFailed(f"The Claude CLI at {cli} {what}; {_CHECK}") from error
 
 
-def _from_words(words: Iterable[str], otherwise: str) -> ClaudeFailed:
+def _from_words(words: Iterable[str], otherwise: str) -> BridgeError:
     for word in words:
         if any(lost in word for lost in _LOST):
             return SessionLost("The Claude CLI no longer has this session.")
+        if _NO_FILES in word:
+            return TooManyFiles()
     return ClaudeFailed(otherwise)
 
 

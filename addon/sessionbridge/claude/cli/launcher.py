@@ -42,7 +42,9 @@ from sessionbridge.claude.transcript.files import (
 from sessionbridge.disk import on_thread, private, private_folder
 from sessionbridge.model import Effort, Point, Thinking
 
-_LONGEST_LINE = 256 * 1024 * 1024
+_LONGEST_LINE = 16 * 1024 * 1024
+"""Characters. The longest that the CLI has to say is an answer: 128,000 tokens are some 500 KB, and
+six times that where all of it has to be escaped."""
 
 _EFFORT: Effort = "high"
 """The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""

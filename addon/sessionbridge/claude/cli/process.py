@@ -38,6 +38,7 @@ from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Message
 
 _KEPT_STDERR_LINES = 20
+_KEPT_OF_A_LINE = 1000
 _PATIENCE = 3.0
 """Seconds for a CLI that was told to end; it takes under 50 ms (measured with 2.1.332)."""
 
@@ -162,7 +163,7 @@ class CliProcess:
         clear_up: Callable[[int], None] = lambda pid: None,
     ) -> None:
         self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
-        options = replace(options, stderr=self._stderr.append)
+        options = replace(options, stderr=self._keep)
         self._verbatim = options.verbatim_prompts
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
         self._transport = _Transport(_nothing(), options)
@@ -263,6 +264,9 @@ class CliProcess:
         """Without waiting until it has ended."""
         self._transport.let_finish = False
         self._transport.kill()
+
+    def _keep(self, line: str) -> None:
+        self._stderr.append(line[:_KEPT_OF_A_LINE])
 
     def _end(self) -> asyncio.Task[None]:
         """A task of its own, once: the driver's clean-up does not survive a second cancellation."""

@@ -181,13 +181,10 @@ class ClaudeDispatcher:
                 refused = isinstance(error, FeedRefused)
                 self._feeding_works = self._feeding_works and not refused
                 if said or other is None or (way == "fed" and not refused):
-                    raise self._told(error, job, said=said) from error
+                    if _is_lost(job, said=said):
+                        raise ToolsLost(error.message) from error
+                    raise
                 logger.warning("dispatch by %s failed, now by %s: %s", way, other, error.message)
-
-    def _told(self, error: ClaudeFailed, job: Job, *, said: bool) -> ClaudeFailed:
-        """A turn that only one process could go on with can be had in another way."""
-        base = job.plan.base
-        return ToolsLost(error.message) if base and base.is_open and not said else error
 
     def _ways(self, job: Job) -> list[_Way]:
         """The quickest first; each of those after it can take its place."""
@@ -330,3 +327,8 @@ def _given(plan: Plan, job: Job, sources: Sources) -> Plan:
     """The plan with its messages as the CLI is given them."""
     plan = with_sources(plan, sources)
     return replace(plan, feed=client_tools.inside(plan.feed, job.parameters.tools))
+
+
+def _is_lost(job: Job, *, said: bool) -> bool:
+    """Whether only one process could go on with this turn, which can be had in another way."""
+    return job.plan.base is not None and job.plan.base.is_open and not said

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from sessionbridge import descriptors
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.migrations import later, migrations
 from sessionbridge.sessions.store.permissions import closed
@@ -204,6 +205,8 @@ _READ_ONLY = {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 
 def _unavailable(path: Path, error: Exception) -> StoreUnavailable:
     code = _code(error)
+    if code == sqlite3.SQLITE_CANTOPEN:
+        descriptors.check(descriptors.OF_A_DATABASE)  # SQLite does not tell why it could not open
     number = error.errno if isinstance(error, OSError) else None
     if code in _LOCKED or isinstance(error, TimeoutError):
         return StoreUnavailable(
