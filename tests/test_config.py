@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from sessionbridge.config import Settings, load
 
@@ -171,6 +173,38 @@ def test_nothing_that_an_option_holds_is_told_but_what_is_wrong() -> None:
     with pytest.raises(ValueError) as caught:
         loaded(sessionbridge_claude_env=[f"ANTHROPIC_API_KEY={SECRET}", "=value"])
     assert SECRET not in "".join(traceback.format_exception(caught.value))
+
+
+WHOLE = b"""
+[models]
+"gpt-*" = "sonnet"
+[[endpoints]]
+host = "llm.example.com"
+path = "/v1/chat/completions"
+api = "chat"
+[[origins]]
+name = "my-agent"
+system = '(?m)^Conversation: (?P<id>[a-z]+)$'
+history = "client"
+"""
+PIECES = st.sampled_from([b"[", b"]", b'"', b"=", b"\n", b"{}", b"1", b"true", b"(", b"\xff", b"*"])
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    begin=st.integers(0, len(WHOLE)),
+    length=st.integers(0, 30),
+    pieces=st.lists(PIECES | st.binary(max_size=4), max_size=4),
+)
+def test_a_spoiled_file_is_read_or_refused_in_one_sentence(
+    toml: Path, begin: int, length: int, pieces: list[bytes]
+) -> None:
+    toml.write_bytes(WHOLE[:begin] + b"".join(pieces) + WHOLE[begin + length :])
+    try:
+        loaded(sessionbridge_config=str(toml))
+    except ValueError as error:
+        assert type(error) is ValueError
+        assert str(error).startswith(f"sessionbridge_config='{toml}'")
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
