@@ -11,7 +11,15 @@ from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.model import Message, Parameters, Plan, Point
 from tests.support.claude_cli import USAGE, Stage, answer, say
 from tests.support.live_processes import kind, serving, stage
-from tests.support.stand_in_processes import a_turn, begin, done, ended, pool_of, process
+from tests.support.stand_in_processes import (
+    a_turn,
+    asking,
+    begin,
+    done,
+    ended,
+    pool_of,
+    process,
+)
 from tests.support.tool_rounds import (
     LOOK,
     OTHER,
@@ -45,20 +53,19 @@ async def test_the_tools_may_come_in_another_order(stage: Stage) -> None:
     assert len({str(call.body["tools"]) for call in stage.api.calls}) == 1
 
 
-def test_other_tools_are_not_for_a_process_that_has_none_of_them() -> None:
+def test_other_tools_are_other_settings() -> None:
     job = offering("Look", ONE_WAY)
-    assert job.mode == replace(job, parameters=OTHER_WAY).mode
-    assert job.mode != replace(job, parameters=Parameters(tools=(LOOK,))).mode
+    assert job.settings == replace(job, parameters=OTHER_WAY).settings
+    assert job.settings != replace(job, parameters=Parameters(tools=(LOOK,))).settings
     described = replace(OTHER, description="Does it in another way.")
-    assert job.mode != replace(job, parameters=Parameters(tools=(LOOK, described))).mode
+    assert job.settings != replace(job, parameters=Parameters(tools=(LOOK, described))).settings
 
 
 def bringing(live: LiveProcess, content: str) -> Job:
     """Results of its one call; what is empty no open call can return."""
     base = Point("hash", live.session_id, str(live.tip), 1, is_tip=True, is_open=True)
     plan = Plan("resume", "tool_results", base, (), Message("user", (found("a", content),)))
-    mode = live.mode
-    return Job(plan, live.session_id, mode.system, mode.model, mode.memory, mode.compaction)
+    return asking(live, plan)
 
 
 def waiting(session: str, call: str = "a") -> LiveProcess:

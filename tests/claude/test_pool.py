@@ -18,6 +18,7 @@ from tests.support.claude_cli import nothing_else_runs, say, until
 from tests.support.stand_in_processes import (
     MODE,
     a_turn,
+    asking,
     begin,
     cli,
     done,
@@ -31,9 +32,7 @@ from tests.support.stand_in_processes import (
 def next_turn(live: LiveProcess, **changes: Any) -> Job:
     base = Point("hash", live.session_id, str(live.tip), 1, is_tip=True)
     plan = Plan("resume", "test", base, (), say("Next"))
-    mode = live.mode
-    job = Job(plan, live.session_id, mode.system, mode.model, mode.memory, mode.compaction)
-    return replace(job, **changes)
+    return replace(asking(live, plan), **changes)
 
 
 def slow(session: str, *, may_end: asyncio.Event) -> LiveProcess:
@@ -91,12 +90,11 @@ def at(job: Job, **changes: Any) -> Job:
         partial(at, session_id="another session"),
         partial(renamed, name="fork"),
         partial(renamed, name="fresh", base=None),
-        partial(replace, system="Be long."),
         partial(replace, model="claude-opus-4-1"),
         partial(replace, compaction=True),
         partial(replace, memory="none"),
     ],
-    ids=["tip", "session", "fork", "fresh", "system", "model", "compaction", "memory"],
+    ids=["tip", "session", "fork", "fresh", "model", "compaction", "memory"],
 )
 async def test_a_turn_that_goes_on_elsewhere_or_otherwise_has_no_process(
     changed: Callable[[Job], Job],

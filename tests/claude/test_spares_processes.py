@@ -119,6 +119,9 @@ async def with_a_spare(dispatcher: ClaudeDispatcher, first: Job) -> int:
     return only_child()
 
 
+OTHERS = ("claude-haiku-4-5", "claude-opus-4-5", "claude-sonnet-5")
+
+
 async def with_a_moody_spare(
     dispatcher: ClaudeDispatcher, set_mood: Callable[[str], Any], mood: str
 ) -> None:
@@ -131,24 +134,24 @@ async def with_a_moody_spare(
     await until(lambda: [environment_of(pid).get("FAKE_CLI") for pid in children()] == [mood])
 
 
-async def test_a_spare_is_for_its_settings_and_there_is_one_at_a_time(
+async def test_a_spare_is_for_its_mode_and_there_is_one_at_a_time(
     fake: ClaudeProfile,
 ) -> None:
     async with serving(fake, spare=1) as dispatcher:
         spare = await with_a_spare(dispatcher, job("Hi"))
-        other = await answer(dispatcher, job("Hi", system="Be long."))
+        other = await answer(dispatcher, job("Hi", model=OTHERS[0]))
         assert kind(other) == "new"
         await until(lambda: gone(spare) and len(children()) == 1)
-        again = await answer(dispatcher, job("Hi", system="Be long."))
+        again = await answer(dispatcher, job("Hi", model=OTHERS[0]))
         assert kind(again) == "spare"
 
 
 async def test_there_are_no_more_spares_than_may_be(fake: ClaudeProfile) -> None:
     async with serving(fake, spare=2) as dispatcher:
-        for system in ("one", "two", "three"):
-            assert kind(await answer(dispatcher, job("Hi", system=system))) == "new"
+        for model in OTHERS:
+            assert kind(await answer(dispatcher, job("Hi", model=model))) == "new"
         await until(lambda: len(children()) == 2)
-        kinds = [kind(await answer(dispatcher, job("Hi", system=s))) for s in ("three", "two")]
+        kinds = [kind(await answer(dispatcher, job("Hi", model=model))) for model in OTHERS[:0:-1]]
         assert kinds == ["spare", "spare"]
 
 

@@ -155,6 +155,7 @@ class Stage:
         self.replies: list[Reply | Failure] = []
         self.said: set[str] = set()
         self.api = ScriptedApi(self._script)
+        self.credentials = credentials
         self.extra = {"ANTHROPIC_BASE_URL": self.api.url, **credentials}
         self.profile = profile(tmp_path, inherited, extra=self.extra)
         self.keep = Keep()

@@ -9,7 +9,7 @@ from typing import Any
 
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.job import Job, Mode, Settings
 from sessionbridge.claude.pool.pool import Keep, Pool
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools.client_tools import ClientTools
@@ -17,7 +17,8 @@ from sessionbridge.claude.transcript.transcripts import Transcripts
 from sessionbridge.model import Finished, Plan, Usage
 from tests.support.claude_cli import MODEL, say
 
-MODE = Mode("Be brief.", MODEL, "session", compaction=False)
+MODE = Mode(MODEL, "session", compaction=False)
+SETTINGS = Settings("Be brief.")
 LONG = 3600.0
 
 
@@ -59,8 +60,9 @@ class NoTranscripts(Transcripts):
         pass
 
 
-def process(session: str = "S", mode: Mode = MODE) -> LiveProcess:
-    live = LiveProcess(StandIn(), mode, session, 0.0, ClientTools(mode.parameters.tools))
+def process(session: str = "S", mode: Mode = MODE, settings: Settings = SETTINGS) -> LiveProcess:
+    tools = ClientTools(settings.tools)
+    live = LiveProcess(StandIn(), mode, settings, session, 0.0, tools)
     live.tip = f"tip of {session}"
     return live
 
@@ -89,7 +91,9 @@ def pool_of(
 ) -> Pool:
     """It gets what `start` returns, or by default the process that was handed to `begin`."""
 
-    async def started(mode: Mode, session_id: str, *_: Any, **__: Any) -> LiveProcess:
+    async def started(
+        mode: Mode, settings: Settings, session_id: str, *_: Any, **__: Any
+    ) -> LiveProcess:
         return await start(mode) if start else _HANDED.pop(session_id)
 
     return Pool(started, NoTranscripts(), Keep(live, spare, idle, tool_wait), lambda: room)
@@ -99,9 +103,14 @@ _HANDED: dict[str, LiveProcess] = {}
 
 
 def first_turn(live: LiveProcess) -> Job:
+    return asking(live, Plan("fresh", "test", None, (), say("First")))
+
+
+def asking(live: LiveProcess, plan: Plan) -> Job:
+    """As the turn before was asked."""
     mode = live.mode
-    plan = Plan("fresh", "test", None, (), say("First"))
-    return Job(plan, live.session_id, mode.system, mode.model, mode.memory, mode.compaction)
+    system = live.settings.system
+    return Job(plan, live.session_id, system, mode.model, mode.memory, mode.compaction)
 
 
 async def begin(pool: Pool, live: LiveProcess, job: Job | None = None) -> None:

@@ -4,25 +4,41 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from typing import Any
 
-from sessionbridge.model import MemoryKind, Parameters, Plan, Spent
+from sessionbridge.model import Effort, MemoryKind, Parameters, Plan, Spent, Thinking, Tool
 
 MOST_TOKENS = 128_000
 """No model gives a longer answer (measured with CLI 2.1.332)."""
 
 
+EFFORT: Effort = "high"
+"""The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """What a process is started with and cannot change later. `model` is a name the CLI knows."""
+    """What a process is started with and cannot change later. `model` is a name the CLI knows,
+    `schema` that of a structured answer."""
 
-    system: str
     model: str
     memory: MemoryKind
     compaction: bool
-    parameters: Parameters = Parameters()
+    thinking: Thinking | None = None
+    schema: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a process is told for a turn, and anew where the next one has other settings."""
+
+    system: str = ""
+    tools: tuple[Tool, ...] = ()
+    effort: Effort = EFFORT
+    max_tokens: int | None = None
 
 
 class Meter:
@@ -66,6 +82,12 @@ class Job:
 
     @property
     def mode(self) -> Mode:
+        parameters = self.parameters
+        kept = self.memory, self.compaction
+        return Mode(self.model, *kept, parameters.thinking, parameters.schema)
+
+    @property
+    def settings(self) -> Settings:
         # The CLI shows the model the tools by their names, in whatever order they come (measured
         # with 2.1.332).
         tools = tuple(sorted(self.parameters.tools, key=lambda tool: tool.name))
@@ -73,8 +95,9 @@ class Job:
         # Above what any model can give the CLI lowers it to what this one can, so that limits which
         # differ there are one (Kimi Code takes a few tokens off each turn).
         limit = None if limit is None else min(limit, MOST_TOKENS)
-        parameters = replace(self.parameters, tools=tools, max_tokens=limit)
-        return Mode(self.system, self.model, self.memory, self.compaction, parameters)
+        # JSON can carry half a surrogate pair, UTF-8 cannot.
+        system = self.system.encode("utf-8", "replace").decode()
+        return Settings(system, tools, self.parameters.effort or EFFORT, limit)
 
     @property
     def command(self) -> str:

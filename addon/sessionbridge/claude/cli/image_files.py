@@ -8,6 +8,7 @@ directory>`, the results of tools below a folder beside the transcript, of the s
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from claude_agent_sdk import project_key_for_directory
@@ -22,8 +23,9 @@ def prevent(temporary_dir: Path, work_dir: Path) -> None:
 
 
 def prevent_results(transcript: Path) -> None:
-    """For the results of tools in one session."""
-    _block(folder_of(transcript))
+    """For the results of tools in one session. Where nothing can be written, nothing is."""
+    with suppress(OSError):
+        _block(folder_of(transcript))
 
 
 def _block(folder: Path) -> None:

@@ -30,24 +30,22 @@ from sessionbridge.claude.cli.child_mark import child_secret
 from sessionbridge.claude.cli.environment import child_environment
 from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.job import Mode
+from sessionbridge.claude.cli.settings import MAX_TOKENS
+from sessionbridge.claude.job import Mode, Settings
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import client_tools
-from sessionbridge.claude.tools.client_tools import SERVER, ClientTools
+from sessionbridge.claude.tools.client_tools import SERVER, SERVERS, ClientTools
 from sessionbridge.claude.transcript.files import (
     cost_at,
     cost_so_far,
     newest_transcript,
 )
 from sessionbridge.disk import on_thread, private, private_folder
-from sessionbridge.model import Effort, Point, Thinking
+from sessionbridge.model import Point, Thinking
 
 _LONGEST_LINE = 16 * 1024 * 1024
 """Characters. The longest that the CLI has to say is an answer: 128,000 tokens are some 500 KB, and
 six times that where all of it has to be escaped."""
-
-_EFFORT: Effort = "high"
-"""The API's default (API reference, "Effort"); the CLI's own is "medium" for the 5.5 models."""
 
 _BARE = {"CLAUDE_CODE_ATTRIBUTION_HEADER": "0"}
 """Or a line about the version stands before the system prompt."""
@@ -63,22 +61,27 @@ class Launcher:
         self._swept = False
 
     async def start(
-        self, mode: Mode, session_id: str, base: Point | None = None, *, fork: bool = False
+        self,
+        mode: Mode,
+        settings: Settings,
+        session_id: str,
+        base: Point | None = None,
+        *,
+        fork: bool = False,
     ) -> LiveProcess:
         """Returns when it is ready to be asked. Raises `SessionLost` where `base` is gone."""
         cost = await on_thread(lambda: self._cost_before(mode, base))
         prompt_file = self._profile.home / "run" / f"system-{uuid4()}.txt"
-        tools = ClientTools(mode.parameters.tools, bare=self._profile.bare)
+        tools = ClientTools(settings.tools, bare=self._profile.bare)
         secret = await on_thread(lambda: child_secret(self._profile.home))
-        options = self._options(mode, prompt_file, secret)
-        if tools.names:
-            options.mcp_servers = {SERVER: tools.config}
-            options.allowed_tools = [f"mcp__{SERVER}"]
+        options = self._options(mode, settings, prompt_file, secret)
+        options.mcp_servers = {SERVER: tools.config}
+        options.allowed_tools = [f"mcp__{name}" for name in SERVERS]
         _continue_from(options, mode, session_id, base, fork=fork)
-        cli = CliProcess(options, mode.parameters.schema, partial(leftovers.remove, self._profile))
+        cli = CliProcess(options, mode.schema, partial(leftovers.remove, self._profile))
         try:
             try:
-                await on_thread(lambda: self._prepare(mode, session_id, prompt_file))
+                await on_thread(lambda: self._prepare(mode, settings, session_id, prompt_file))
                 self.version = await cli.start()
                 self.models = cli.models
             finally:
@@ -87,21 +90,20 @@ class Launcher:
         except BaseException:
             await cli.kill()
             raise
-        return LiveProcess(cli, mode, session_id, cost, tools)
+        return LiveProcess(cli, mode, settings, session_id, cost, tools)
 
-    def _prepare(self, mode: Mode, session_id: str, prompt_file: Path) -> None:
+    def _prepare(self, mode: Mode, settings: Settings, session_id: str, prompt_file: Path) -> None:
         """Writes the system prompt to a file: a command line is short, and readable by all."""
         work_dir = self._profile.work_dir(mode.memory)
         private_folder(work_dir)
         private_folder(self._profile.temporary_dir)
         image_files.prevent(self._profile.temporary_dir, work_dir)
-        if mode.parameters.tools and mode.memory == "session":
+        if mode.memory == "session":
             image_files.prevent_results(self._profile.transcript(session_id))
         private_folder(prompt_file.parent)
         self._sweep()
         with open(prompt_file, "xb", opener=private) as file:
-            # JSON can carry half a surrogate pair, UTF-8 cannot.
-            file.write(mode.system.encode("utf-8", "replace"))
+            file.write(settings.system.encode())
 
     def _sweep(self) -> None:
         """Once."""
@@ -117,7 +119,9 @@ class Launcher:
             return 0.0
         return cost_at(self._profile.transcript(base.session_id), base.entry_uuid)
 
-    def _options(self, mode: Mode, prompt_file: Path, secret: str) -> ClaudeAgentOptions:
+    def _options(
+        self, mode: Mode, settings: Settings, prompt_file: Path, secret: str
+    ) -> ClaudeAgentOptions:
         profile = self._profile
         return ClaudeAgentOptions(
             cli_path=profile.cli,
@@ -125,7 +129,7 @@ class Launcher:
             env=child_environment(
                 # The SDK hands on what the environment holds now, so that is what to blank.
                 dict.fromkeys(os.environ, "") | dict(profile.inherited),
-                _chosen_for(mode)
+                _chosen_for(mode, settings)
                 | {"CLAUDE_CODE_TMPDIR": str(profile.temporary_dir)}
                 | (_BARE if profile.bare else {}),
                 profile.extra,
@@ -149,21 +153,21 @@ class Launcher:
             verbatim_prompts=True,
             include_partial_messages=True,
             max_buffer_size=_LONGEST_LINE,
-            thinking=_thinking(mode.parameters.thinking),
-            effort=mode.parameters.effort or _EFFORT,
+            thinking=_thinking(mode.thinking),
+            effort=settings.effort,
         )
 
 
-def _chosen_for(mode: Mode) -> dict[str, str]:
+def _chosen_for(mode: Mode, settings: Settings) -> dict[str, str]:
     """The environment that only this kind of process gets."""
     chosen = dict(client_tools.ENVIRONMENT)
-    if mode.parameters.thinking is None:
+    if mode.thinking is None:
         # Told to disable it, the CLI has the 5.5 models think all the same (measured with 2.1.332).
         chosen["CLAUDE_CODE_DISABLE_THINKING"] = "1"
     if not mode.compaction:
         chosen["DISABLE_AUTO_COMPACT"] = "1"
-    if mode.parameters.max_tokens is not None:
-        chosen["CLAUDE_CODE_MAX_OUTPUT_TOKENS"] = str(mode.parameters.max_tokens)
+    if settings.max_tokens is not None:
+        chosen[MAX_TOKENS] = str(settings.max_tokens)
     return chosen
 
 

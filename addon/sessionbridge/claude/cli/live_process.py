@@ -12,8 +12,9 @@ from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 from sessionbridge.claude.cli.answer import STRUCTURED, AnswerReader
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.process import CliProcess
+from sessionbridge.claude.cli.settings import can_change, requests
 from sessionbridge.claude.cli.stops import CutAnswer
-from sessionbridge.claude.job import Job, Meter, Mode
+from sessionbridge.claude.job import Job, Meter, Mode, Settings
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.tools.replay import Replay
@@ -49,10 +50,18 @@ class LiveProcess:
     """
 
     def __init__(
-        self, cli: CliProcess, mode: Mode, session_id: str, cost_before: float, tools: ClientTools
+        self,
+        cli: CliProcess,
+        mode: Mode,
+        settings: Settings,
+        session_id: str,
+        cost_before: float,
+        tools: ClientTools,
     ) -> None:
         self.cli = cli
         self.mode = mode
+        self.settings = settings
+        """Those in force."""
         self.session_id = session_id
         self.tip: str | None = None
         self.transcript: Version | None = None
@@ -60,19 +69,37 @@ class LiveProcess:
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
         self._tools = tools
-        self._values = OwnValues(mode.parameters.tools)
+        self._values = OwnValues(settings.tools)
         self._cost, self._estimated = cost_before, 0.0
 
     def goes_on_with(self, job: Job) -> bool:
-        """Whether this is where the job wants to continue, and how."""
-        base, ask = job.plan.base, job.plan.ask
+        """Whether this is where the job wants to continue, and it can. In the middle of a turn
+        nothing is changed."""
+        base = job.plan.base
         return (
             base is not None
             and (base.session_id, base.entry_uuid) == (self.session_id, self.tip)
             and job.mode == self.mode
+            and can_change(self.settings, job.settings)
             and self.cli.alive
-            and (not self.waits_for or client_tools.answers(ask, self.waits_for))
+            and (not self.waits_for or self._takes_results(job))
         )
+
+    def _takes_results(self, job: Job) -> bool:
+        same = job.settings == self.settings
+        return same and client_tools.answers(job.plan.ask, self.waits_for)
+
+    async def change(self, settings: Settings) -> None:
+        """To those of the turn that comes. Raises `SettingRefused`; what is in force is not known
+        then."""
+        before, self.settings = self.settings, settings
+        if before == settings:
+            return
+        if before.tools != settings.tools:
+            self._tools.change(settings.tools)
+            self._values = OwnValues(settings.tools)
+        for request in requests(before, settings, self.cli.model, self._tools.server):
+            await self.cli.set(request)
 
     async def turn(
         self,
@@ -85,7 +112,7 @@ class LiveProcess:
     ) -> AsyncGenerator[Delta | TurnEnd]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked. What comes last is the `TurnEnd`."""
-        structured = self.mode.parameters.schema is not None
+        structured = self.mode.schema is not None
         self.cli.stop_at(AnswerEnd(structured=structured, tools=self._tools.names))
         results: Iterator[ToolResultBlock] = iter(())
         entries: list[str | None] = [*written]
@@ -132,7 +159,7 @@ class LiveProcess:
     def _check_taken(self, listed: object) -> None:
         """Before the model is asked: of a schema that is not valid the CLI says nothing."""
         self._tools.check_taken(listed)
-        wanted = self.mode.parameters.schema is not None
+        wanted = self.mode.schema is not None
         if wanted and isinstance(listed, list) and STRUCTURED not in listed:
             raise BadRequest(
                 "The Claude CLI does not take the JSON schema of the answer; see whether it is "
@@ -148,7 +175,7 @@ class LiveProcess:
     def _shows_thoughts(self) -> bool:
         """The CLI has no word for a client that wants their signature alone (measured with
         2.1.332)."""
-        thinking = self.mode.parameters.thinking
+        thinking = self.mode.thinking
         return thinking is not None and thinking.display == "summarized"
 
     def _give(self, results: Iterator[ToolResultBlock]) -> None:

@@ -32,6 +32,7 @@ from sessionbridge.claude.cli.failures import from_result, translated
 from sessionbridge.claude.cli.guardian import GUARDIAN
 from sessionbridge.claude.cli.installed import OLDEST, new_enough
 from sessionbridge.claude.models import DEFAULT
+from sessionbridge.claude.tools.client_tools import SERVER, SERVERS
 from sessionbridge.claude.transcript.imports import content_of
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import ClaudeFailed
@@ -49,6 +50,10 @@ _ENDING: set[asyncio.Task[None]] = set()
 """asyncio holds its tasks by weak references only."""
 
 
+class SettingRefused(ClaudeFailed):
+    """The CLI does not take a setting while it runs."""
+
+
 class FeedRefused(ClaudeFailed):
     """The CLI asks the model about a message it was only to take over."""
 
@@ -64,9 +69,26 @@ class _Transport(SubprocessCLITransport):
     """Told with the first request: the driver puts it on the command line, which is short, and
     readable by all."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._asked: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
+
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
+
+    async def control(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Asks for what the driver has no word for. Returns what the CLI answers."""
+        id_ = str(uuid4())
+        answered = self._asked[id_] = asyncio.get_running_loop().create_future()
+        line = {"type": "control_request", "request_id": id_, "request": request}
+        try:
+            await self.write(json.dumps(line) + "\n")
+            async with asyncio.timeout(_PATIENCE):
+                told: Mapping[str, Any] = await answered
+                return told
+        finally:
+            del self._asked[id_]
 
     async def connect(self) -> None:
         starting = asyncio.create_task(super().connect())
@@ -116,6 +138,13 @@ class _Transport(SubprocessCLITransport):
 
     async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
         async for message in self._read():
+            if message.get("type") == "control_response":
+                told = message.get("response") or {}
+                if (answered := self._asked.get(str(told.get("request_id")))) is not None:
+                    answered.set_result(told)
+                    continue
+            if message.get("type") == "control_request":
+                _by_its_first_name(message.get("request") or {})
             if self.end is not None and message.get("type") == "stream_event":
                 self.end.hear(message.get("event") or {})
                 if self.end.asks_again:
@@ -225,6 +254,16 @@ class CliProcess:
                         return entry
         raise FeedRefused("The Claude CLI did not take over the conversation's earlier messages.")
 
+    async def set(self, request: Mapping[str, Any]) -> None:
+        """Has it change a setting. Raises `SettingRefused`."""
+        told: Mapping[str, Any] = {}
+        with translated(self._stderr, self._name), suppress(TimeoutError):
+            told = await self._transport.control(request)
+        if told.get("subtype") != "success":
+            raise SettingRefused(
+                f"The Claude CLI does not take {request['subtype']} while it runs; try again."
+            )
+
     async def ask(self, message: Message) -> str:
         """Asks the model; returns the uuid the message has in the transcript."""
         return await self._send(message, {})
@@ -312,6 +351,12 @@ class CliProcess:
             async with asyncio.timeout(1):
                 async for _ in self._incoming:
                     pass
+
+
+def _by_its_first_name(request: dict[str, Any]) -> None:
+    """The driver knows the server of the client's tools by one name."""
+    if request.get("server_name") in SERVERS:
+        request["server_name"] = SERVER
 
 
 def _is_short(message: Message) -> bool:

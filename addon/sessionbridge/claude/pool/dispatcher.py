@@ -17,8 +17,8 @@ from uuid import uuid4
 from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.cli.launcher import Launcher
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
-from sessionbridge.claude.cli.process import FeedRefused
-from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.cli.process import FeedRefused, SettingRefused
+from sessionbridge.claude.job import Job, Mode, Settings
 from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.pool import Keep, Pool
@@ -114,7 +114,8 @@ class ClaudeDispatcher:
         """Those the CLI offers, by any that has been started. Raises `ClaudeFailed`."""
         async with self._listing:
             if self._launcher.version is None:
-                asked = await self._launcher.start(Mode("", DEFAULT, "none", False), str(uuid4()))
+                mode = Mode(DEFAULT, "none", compaction=False)
+                asked = await self._launcher.start(mode, Settings(), str(uuid4()))
                 await asked.cli.kill()
         return self._launcher.models
 
@@ -180,6 +181,8 @@ class ClaudeDispatcher:
             except ClaudeFailed as error:
                 refused = isinstance(error, FeedRefused)
                 self._feeding_works = self._feeding_works and not refused
+                if isinstance(error, SettingRefused):
+                    self._pool.settings_change = False
                 if said or other is None or (way == "fed" and not refused):
                     if _is_lost(job, said=said):
                         raise ToolsLost(error.message) from error
@@ -212,7 +215,7 @@ class ClaudeDispatcher:
         if given_by_url(known):
             return False
         few = self._feeding_works and len(plan.feed) <= imports.LONG_FOR_A_SPARE
-        return (not plan.feed or few) and self._pool.has_spare(job.mode)
+        return (not plan.feed or few) and self._pool.has_spare(job)
 
     def _new_ways(self, job: Job) -> tuple[_Way, ...]:
         """Only a session of its own that starts from nothing can be written as a file."""
@@ -235,6 +238,7 @@ class ClaudeDispatcher:
         try:
             taken = await self._take(way, job, sources)
             process, session = taken.process, taken.process.session_id
+            await process.change(job.settings)
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
             plan = _given(taken.plan, job, sources)
@@ -254,7 +258,7 @@ class ClaudeDispatcher:
         if outcome is not None and process is not None:
             yield await self._as_told(process, plan, outcome)
         if job.plan.name != "resume" and job.memory != "continue":
-            self._pool.prepare(job.mode)
+            self._pool.prepare(job)
 
     async def _check_kept(self, process: LiveProcess, outcome: TurnEnd) -> None:
         """Of a turn that has ended; what an open one has said is written when it goes on, and what

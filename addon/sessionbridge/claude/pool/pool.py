@@ -15,7 +15,8 @@ from typing import Any, Protocol
 from uuid import uuid4
 
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
-from sessionbridge.claude.job import Job, Mode
+from sessionbridge.claude.cli.settings import can_change
+from sessionbridge.claude.job import Job, Mode, Settings
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.state import Event, State, after
 from sessionbridge.claude.transcript import imports
@@ -45,16 +46,24 @@ class Keep:
 
 class Start(Protocol):
     async def __call__(
-        self, mode: Mode, session_id: str, base: Point | None = None, *, fork: bool = False
+        self,
+        mode: Mode,
+        settings: Settings,
+        session_id: str,
+        base: Point | None = None,
+        *,
+        fork: bool = False,
     ) -> LiveProcess:
         """Returns when it is ready to be asked. Raises `BridgeError` and OSError."""
 
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    """A process, from the moment its start is decided on. `job` is the one it has, or had last."""
+    """A process, from the moment its start is decided on; `settings` are those it is started with.
+    `job` is the one it has, or had last."""
 
     mode: Mode
+    settings: Settings
     start: asyncio.Task[LiveProcess]
     session: str | None = None
     state: State = State.STARTING
@@ -99,6 +108,8 @@ class Pool:
         self._transcripts = transcripts
         self._keep = keep
         self._room = room
+        self.settings_change = True
+        """Whether a process can be told other settings than it has."""
         self._members: list[_Member] = []
         """The one that was used longest ago first."""
         self._closed = False
@@ -114,8 +125,8 @@ class Pool:
         """Whether a process waits where the job goes on."""
         return self._waiting_for(job) is not None
 
-    def has_spare(self, mode: Mode) -> bool:
-        return self._spare_for(mode) is not None
+    def has_spare(self, job: Job) -> bool:
+        return self._spare_for(job) is not None
 
     async def acquire(self, job: Job, way: Process) -> LiveProcess:
         """The process that takes the job's turn; one that is `new` starts at the base of its plan.
@@ -125,7 +136,7 @@ class Pool:
             case "live":
                 member = self._waiting_for(job)
             case "spare":
-                member = self._spare_for(job.mode)
+                member = self._spare_for(job)
             case "new":
                 member = self._begun(job)
         if member is None:
@@ -164,14 +175,14 @@ class Pool:
         if outcome and member.job:
             self._retire_passed_over(member.job)
 
-    def prepare(self, mode: Mode) -> None:
-        """Starts a spare in the background, unless there is one."""
-        if self._closed or not self._keep.spare or self.has_spare(mode) or not self._room():
+    def prepare(self, job: Job) -> None:
+        """Starts a spare for jobs like this one in the background, unless there is one."""
+        if self._closed or not self._keep.spare or self.has_spare(job) or not self._room():
             return
         spares = self._in(*_SPARES)
         while len(spares) >= self._keep.spare:
             self._retire(spares.pop(0))
-        member = self._add(mode, self._ahead(mode))
+        member = self._add(job, self._ahead(job))
         self._wake_after(self._keep.idle, member)
 
     # --- ends ---------------------------------------------------------------------------------
@@ -203,14 +214,22 @@ class Pool:
         if job.plan.name != "resume":
             return None
         at_rest = ((member, member.process) for member in self._in(*_AT_REST))
-        return next((m for m, process in at_rest if process and process.goes_on_with(job)), None)
+        found = (m for m, process in at_rest if process and process.goes_on_with(job))
+        return next((m for m in found if self._can_have(job, m.process)), None)
 
-    def _spare_for(self, mode: Mode) -> _Member | None:
-        return next((m for m in self._in(*_SPARES) if m.mode == mode and m.usable), None)
+    def _can_have(self, job: Job, process: LiveProcess | None) -> bool:
+        return self.settings_change or (process is not None and process.settings == job.settings)
+
+    def _spare_for(self, job: Job) -> _Member | None:
+        """Rather one with the job's settings than one that has to be told them."""
+        spares = [m for m in self._in(*_SPARES) if m.mode == job.mode and m.usable]
+        spares = [m for m in spares if can_change(m.settings, job.settings)]
+        same = [member for member in spares if member.settings == job.settings]
+        return next(iter([*same, *spares] if self.settings_change else same), None)
 
     def _begun(self, job: Job) -> _Member:
         self._retire_in(job.session_id)
-        return self._add(job.mode, self._started(job), job.session_id)
+        return self._add(job, self._started(job), job.session_id)
 
     async def _started(self, job: Job) -> LiveProcess:
         base = job.plan.base
@@ -220,11 +239,11 @@ class Pool:
             await self._ended(base.session_id)
             await self._transcripts.lead_to(base.session_id, base.entry_uuid)
         forks = base is not None and base.session_id != job.session_id
-        return await self._start(job.mode, job.session_id, base, fork=forks)
+        return await self._start(job.mode, job.settings, job.session_id, base, fork=forks)
 
-    async def _ahead(self, mode: Mode) -> LiveProcess:
+    async def _ahead(self, job: Job) -> LiveProcess:
         try:
-            return await self._start(mode, str(uuid4()))
+            return await self._start(job.mode, job.settings, str(uuid4()))
         except Exception as error:
             # Nobody else may ever hear of it. What is none of our errors could quote anything.
             known = isinstance(error, BridgeError | OSError)
@@ -245,9 +264,9 @@ class Pool:
         return [member for member in self._members if member.state in states]
 
     def _add(
-        self, mode: Mode, starting: Coroutine[Any, Any, LiveProcess], session: str | None = None
+        self, job: Job, starting: Coroutine[Any, Any, LiveProcess], session: str | None = None
     ) -> _Member:
-        member = _Member(mode, asyncio.create_task(starting), session)
+        member = _Member(job.mode, job.settings, asyncio.create_task(starting), session)
         self._members.append(member)
         member.start.add_done_callback(lambda _: self._has_started(member))
         return member
@@ -291,7 +310,7 @@ class Pool:
     def _retire_passed_over(self, job: Job) -> None:
         """Those that wait for results which the job's turn has had: they came in a way that their
         process could not take, and nobody will bring them again."""
-        waiting = [m for m in self._in(State.WAITING) if m.mode == job.mode]
+        waiting = [m for m in self._in(State.WAITING) if m.process and _is_asked_so(m.process, job)]
         had = _results(job.plan) if waiting else set()
         for member in waiting:
             if not had.isdisjoint(member.waits_for):
@@ -346,6 +365,10 @@ async def _all(ends: Iterable[asyncio.Task[None] | None]) -> None:
     """Waits for those there are."""
     if waiting := [end for end in ends if end is not None]:
         await asyncio.wait(waiting)
+
+
+def _is_asked_so(process: LiveProcess, job: Job) -> bool:
+    return (process.mode, process.settings) == (job.mode, job.settings)
 
 
 def _results(plan: Plan) -> set[str]:

@@ -24,7 +24,9 @@ from sessionbridge.errors import BadRequest
 from sessionbridge.model import Block, Message, Tool, ToolResultBlock, parts_of
 from sessionbridge.names import few
 
-SERVER = "client"
+SERVERS = SERVER, OTHER_SERVER = "client", "client-again"
+"""What it is called, in turns: of a server that it knows the CLI asks for no other tools (measured
+with 2.1.332)."""
 
 LONGEST_RESULT = 500_000
 """Characters. Of what is longer the CLI gives the model a preview, whatever it is told."""
@@ -60,16 +62,24 @@ class ClientTools:
     told to add nothing of its own."""
 
     def __init__(self, tools: Sequence[Tool], *, bare: bool = False) -> None:
-        spelled = _spelled([tool.name for tool in tools])
-        self._tools = [_described(tool, spelled[tool.name], bare) for tool in tools]
-        self._given = {offered: given for given, offered in spelled.items()}
+        self._bare = bare
+        self.server = OTHER_SERVER
+        """What it is called now."""
+        self.change(tools)
         self._results: defaultdict[str, asyncio.Future[types.CallToolResult]] = defaultdict(
             asyncio.get_running_loop().create_future
         )
-        self.names = frozenset(self._given)
-        """Those the model knows."""
         server = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
         self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=server)
+
+    def change(self, tools: Sequence[Tool]) -> None:
+        """The CLI asks for them when it is told of the server, which has another name then."""
+        self.server = OTHER_SERVER if self.server == SERVER else SERVER
+        spelled = _spelled([tool.name for tool in tools])
+        self._tools = [_described(tool, spelled[tool.name], self._bare) for tool in tools]
+        self._given = {offered: given for given, offered in spelled.items()}
+        self.names = frozenset(self._given)
+        """Those the model knows."""
 
     def give(self, result: ToolResultBlock) -> None:
         """The result of a call, whether the CLI has already made that or is about to."""

@@ -1,0 +1,170 @@
+"""Guards what the settings of a process that runs rest on and nobody documents: that the CLI takes
+others between two turns, and shows the model nothing of it.
+
+A CLI that fails here can still be used: it is started anew for each turn with other settings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sessionbridge.claude.cli.process import CliProcess, SettingRefused
+from sessionbridge.claude.cli.settings import requests
+from sessionbridge.claude.job import Settings
+from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.cli.demo.scripted_api import Call
+from sessionbridge.model import Parameters, Tool
+from tests.support.claude_cli import KEY, LOGIN, Stage, answer, isolated, job, staged, until
+from tests.support.live_processes import ASKED, kind, only_child, serving
+from tests.support.tool_rounds import LOOK, OTHER, calling, found, returning, use
+
+MODELS = ["claude-opus-5-5", "claude-sonnet-4-5", "claude-sonnet-5", "claude-haiku-4-5"]
+BOTH = Parameters(tools=(LOOK, OTHER), max_tokens=500)
+CHANGED: dict[str, dict[str, Any]] = {
+    "system": {"system": "Be long, and say ü."},
+    "half a character": {"system": "\ud800"},
+    "max_tokens": {"parameters": Parameters(tools=(LOOK, OTHER), max_tokens=77)},
+    "no max_tokens": {"parameters": Parameters(tools=(LOOK, OTHER))},
+    "effort": {"parameters": Parameters(tools=(LOOK, OTHER), max_tokens=500, effort="low")},
+    "fewer tools": {"parameters": Parameters(tools=(LOOK,), max_tokens=500)},
+    "no tools": {"parameters": Parameters(max_tokens=500)},
+    "another tool": {
+        "parameters": Parameters(
+            tools=(Tool("look", "Looks twice.", {"type": "object"}), OTHER), max_tokens=500
+        )
+    },
+    "all": {"system": "All.", "parameters": Parameters(tools=(OTHER,), effort="max")},
+}
+
+
+@pytest.fixture(params=[LOGIN, KEY], ids=["login", "key"])
+async def stage(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[Stage]:
+    async with staged(tmp_path, isolated(monkeypatch, tmp_path), request.param) as stage:
+        yield stage
+
+
+def told(call: Call) -> Mapping[str, Any]:
+    """All that the model is shown, and how it is asked."""
+    plain = ("model", "max_tokens", "thinking", "output_config", "tools", "system")
+    messages = [
+        (message["role"], _without_marks(message["content"])) for message in call.body["messages"]
+    ]
+    shown = {name: _without_marks(call.body.get(name)) for name in plain}
+    return shown | {"messages": messages}
+
+
+def _without_marks(value: Any) -> Any:
+    match value:
+        case list():
+            return [_without_marks(one) for one in value]
+        case dict():
+            return {k: _without_marks(one) for k, one in value.items() if k != "cache_control"}
+    return value
+
+
+async def two_turns(dispatcher: ClaudeDispatcher, model: str, changes: Mapping[str, Any]) -> str:
+    """The kind of process that has had the second."""
+    first = await answer(dispatcher, job("My name is Ann", model=model, parameters=BOTH))
+    how = {"model": model, "parameters": BOTH, **changes}
+    return kind(await answer(dispatcher, job("Who am I?", "resume", after=first, **how)))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("changes", CHANGED.values(), ids=map(str, CHANGED))
+async def test_the_model_is_asked_as_by_a_process_that_was_started_so(
+    stage: Stage, model: str, changes: Mapping[str, Any]
+) -> None:
+    async with serving(stage.profile, live=1) as dispatcher:
+        assert await two_turns(dispatcher, model, changes) == "live"
+    async with serving(stage.profile, live=0) as dispatcher:
+        assert await two_turns(dispatcher, model, changes) == "new"
+    _, live, _, new = stage.api.calls
+    assert told(live) == told(new)
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_each_turn_may_have_others(stage: Stage, model: str) -> None:
+    """As a program has them that puts the time into its prompt, and asks for what there is room."""
+    async with serving(stage.profile, live=1) as dispatcher:
+        first = turn = await answer(dispatcher, job("My name is Ann", model=model))
+        pid = only_child()
+        for minute, changes in enumerate([*CHANGED.values(), {}]):
+            how = {"system": f"It is 12:0{minute}.", **changes, "model": model}
+            turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, **how))
+            assert (kind(turn), only_child()) == ("live", pid)
+        assert turn.session_id == first.session_id
+    assert stage.seen[:4] == ASKED
+    assert len(stage.seen) == 2 * len(CHANGED) + 3
+    assert len(stage.api.calls) == len(CHANGED) + 2
+
+
+async def test_the_tools_of_the_turn_are_those_that_are_called(stage: Stage) -> None:
+    async with serving(stage.profile, live=1) as dispatcher:
+        first = await answer(dispatcher, job("Hi", parameters=Parameters(tools=(OTHER,))))
+        stage.replies = [calling(use("toolu_1"))]
+        only_look = Parameters(tools=(LOOK,))
+        waits = await answer(dispatcher, job("Look", "resume", after=first, parameters=only_look))
+        assert kind(waits) == "live"
+        took = await answer(dispatcher, returning(waits, found("toolu_1"), parameters=only_look))
+        assert kind(took) == "live"
+
+
+async def test_a_spare_takes_a_conversation_with_other_settings(stage: Stage) -> None:
+    async with serving(stage.profile, live=2, spare=1) as dispatcher:
+        await answer(dispatcher, job("Hi"))
+        for changes in [{"system": "One."}, {"parameters": BOTH}, {"system": "Two."}]:
+            await until(lambda: dispatcher.processes[1] == 1)
+            asked = job("My name is Ann", **changes)
+            assert kind(await answer(dispatcher, asked)) == "spare"
+            body = stage.api.calls[-1].body
+            assert body["system"][-1]["text"] == asked.system
+            assert len(body["tools"]) == len(asked.parameters.tools)
+
+
+async def test_a_system_prompt_is_not_taken_away_from_a_process(stage: Stage) -> None:
+    async with serving(stage.profile, live=1) as dispatcher:
+        assert await two_turns(dispatcher, MODELS[0], {"system": ""}) == "new"
+    assert len(stage.api.calls[-1].body["system"]) == (1 if stage.credentials == KEY else 2)
+
+
+async def test_a_cli_that_takes_none_is_started_anew(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked = []
+
+    async def refuses(cli: CliProcess, request: Mapping[str, Any]) -> None:
+        asked.append(request)
+        raise SettingRefused("The Claude CLI does not take it.")
+
+    monkeypatch.setattr(CliProcess, "set", refuses)
+    async with serving(stage.profile, live=1) as dispatcher:
+        turn = await answer(dispatcher, job("My name is Ann"))
+        for system in ("One", "Two"):
+            turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, system=system))
+            assert kind(turn) == "new"
+            assert stage.api.calls[-1].body["system"][-1]["text"] == system
+    assert stage.seen[:4] == ASKED
+    assert len(asked) == 1
+    assert len([line for line in caplog.messages if "dispatch by live failed" in line]) == 1
+
+
+def test_what_stays_is_not_told() -> None:
+    same = Settings("s", (LOOK,), "low", 5)
+    assert list(requests(same, same, "m", "server")) == []
+
+
+def test_only_what_is_other_is_told() -> None:
+    def told(**changes: Any) -> list[str]:
+        after = Settings(**{"system": "s", "effort": "low", "max_tokens": 5, **changes})
+        before = Settings("s", (), "low", 5)
+        return [str(one["subtype"]) for one in requests(before, after, "m", "server")]
+
+    assert told(system="t") == ["set_model"]
+    assert told(effort="high", max_tokens=None) == ["apply_flag_settings"]
+    assert told(tools=(LOOK,)) == ["mcp_set_servers"]
