@@ -81,7 +81,7 @@ def done(result: Result) -> str:
 
 def test_all_is_back_as_it_was(place: Place, file: Path) -> None:
     told = done(place.run("backup", file))
-    assert told == f"{file}: the database and 3 files of transcripts.\n"
+    assert told == f"{file}: the database and 2 files of transcripts.\n"
     assert file.stat().st_mode & 0o777 == 0o600
     before = place.files()
     place.talk("session-2", response="r2")
@@ -90,9 +90,10 @@ def test_all_is_back_as_it_was(place: Place, file: Path) -> None:
     assert place.responses() == ["r1"]
     (aside,) = place.home.glob(f"{DATABASE_NAME}.replaced-*[0-9]")
     assert told == (
-        f"The database and 3 files of transcripts are back.\nThe database before is {aside}.\n"
+        f"The database and 2 files of transcripts are back.\nThe database before is {aside}.\n"
     )
-    assert {name: place.files()[name] for name in before} == before
+    for name in ("session-1.jsonl", "session-1.instructions"):
+        assert place.files()[name] == before[name]
     assert sorted(path.name for path in place.home.iterdir() if path.is_dir()) == []
 
 
@@ -103,12 +104,37 @@ def test_a_transcript_that_has_gone_on_stays(place: Place, file: Path) -> None:
     assert longer.read_text() == "what session-1 said\nand more\n"
 
 
+def test_what_has_come_since_does_not_come_back(place: Place, file: Path) -> None:
+    done(place.run("backup", file))
+    place.talk(response="undone")
+    done(place.run("restore", file, "--yes"))
+    place.talk(response="r2")
+    place.lose()
+    with place.store():
+        assert place.responses() == ["r1", "r2"]
+
+
+def test_a_transcript_that_is_damaged_is_put_back(place: Place, file: Path) -> None:
+    done(place.run("backup", file))
+    before = place.files()
+    for name, text in before.items():
+        place.write(name, "\0" * len(text))
+    done(place.run("restore", file, "--yes"))
+    assert {name: place.files()[name] for name in before if name[-6:] != ".turns"} == {
+        name: text for name, text in before.items() if name[-6:] != ".turns"
+    }
+
+
 def test_it_moves_to_another_home(place: Place, file: Path, tmp_path: Path) -> None:
     done(place.run("backup", file))
     other = Place(tmp_path, "other")
     done(other.run("restore", file))
     assert other.responses() == ["r1"]
-    assert other.files() == place.files()
+    assert other.files().keys() == place.files().keys()
+    other.lose()
+    with other.store():
+        assert other.responses() == ["r1"]
+    assert "2 files of transcripts" in done(other.run("backup", file))
     # What is deleted of it is what lies there, and not in the first home.
     done(other.run("sessions", "forget", KEY.external_id, "--yes"))
     assert other.files() == {}

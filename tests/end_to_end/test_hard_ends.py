@@ -114,14 +114,16 @@ def test_a_turn_that_could_not_be_committed_is_no_part_of_it(
 ) -> None:
     with running_proxy(tmp_path, api.url, options={"memory_lost": "error"}) as proxy:
         say(proxy, "My name is Tess.")
+        gate = f"end-{next(GATES)}"
         with (
             closing(sqlite3.connect(proxy.database, isolation_level=None)) as db,
-            under_way(proxy, api) as gate,
+            ThreadPoolExecutor(1) as pool,
         ):
+            turn = pool.submit(say, proxy, f"Not kept. [gate {gate}]", timeout=90)
+            api.wait_until_held(gate)
             db.execute("BEGIN IMMEDIATE")
             api.open_gate(gate)
-            # As long as the bridge waits for a locked database.
-            wait_for(lambda: "locked by another" in proxy.log or None, "it to give up", timeout=60)
+            assert turn.result().status_code == 503  # when that long has been waited for the lock
             db.rollback()
         first = f"First? ({tmp_path})"
         assert_known(say(proxy, first), api, first)

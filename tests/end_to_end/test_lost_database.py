@@ -17,11 +17,13 @@ MESSAGES = "https://api.anthropic.com/v1/messages"
 REFUSES = {"memory_lost": "error"}
 
 
-def say(proxy: Proxy, text: str) -> httpx.Response:
+def say(proxy: Proxy, text: str, timeout: float = 30) -> httpx.Response:
     """As a person whose history is kept here."""
     body: Any = {"model": "sonnet", "max_tokens": 9}
     body["messages"] = [{"role": "user", "content": text}]
-    return proxy.http(headers={"X-GoClaw-User-Id": "ann"}).post(MESSAGES, json=body)
+    return proxy.http(headers={"X-GoClaw-User-Id": "ann"}).post(
+        MESSAGES, json=body, timeout=timeout
+    )
 
 
 def delete(database: Path) -> None:

@@ -28,7 +28,7 @@ def answered(
     proxy: Proxy, headers: bytes, body: bytes = BODY, path: bytes = b""
 ) -> tuple[int, str]:
     """The status, and what the error says."""
-    head = b"POST /v1/messages" + path + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head = b"POST /v1/messages" + path + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
     with socket.create_connection(("127.0.0.1", proxy.ports[0]), timeout=30) as client:
         client.sendall(head + headers + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY)
         answer = b"".join(iter(lambda: client.recv(65536), b""))

@@ -85,6 +85,23 @@ def test_by_its_own_it_is_and_the_target_sees_its_own(tmp_path: Path, api: Scrip
         assert f"Host: 127.0.0.1:{upstream.port}".encode() in received
 
 
+def test_an_address_and_what_is_listed_are_no_names_of_others(
+    tmp_path: Path, api: ScriptedServer
+) -> None:
+    listed = ("--set", "sessionbridge_allow_origins=http://bridge.lan:8080")
+    with reversing(tmp_path, api, *listed) as (proxy, _):
+        for host in ("192.0.2.7:8080", "[2001:db8::7]", "Bridge.LAN:8080", "bridge.lan.:8080"):
+            assert answers(proxy, request(host, *ASKED["what passes through"])) == [200], host
+        for host in ("bridge.lan", "bridge.lan:8081", "192.0.2.7.evil.example"):
+            assert answers(proxy, request(host, *ASKED["what passes through"])) == [403], host
+
+
+def test_a_method_in_small_letters_is_the_same(tmp_path: Path, api: ScriptedServer) -> None:
+    asked = ("post /v1/messages", BODY, "X-OpenClaw-Session: a")
+    with reversing(tmp_path, api) as (proxy, _):
+        assert answers(proxy, request("localhost", *asked)) == [400]  # it has no messages
+
+
 def test_each_request_of_a_connection_is_looked_at(tmp_path: Path, api: ScriptedServer) -> None:
     with reversing(tmp_path, api) as (proxy, _):
         own, other = (request(h, *ASKED["the metrics"]) for h in ("localhost", "evil.example"))

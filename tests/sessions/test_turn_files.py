@@ -125,6 +125,75 @@ def test_a_turn_that_was_under_way_follows_the_one_it_was_planned_after(home: Ho
     assert one.response_id == "r2"
 
 
+def test_what_has_gone_on_since_stays_as_it_is(home: Home) -> None:
+    with home.store() as store:
+        store.commit(nth(1))
+        store.commit(nth(2))
+        home.lose()
+    with home.store(beside=False) as store:
+        store.commit(nth(9, internal_id="new"))
+        before = home.tables()
+        assert store.recover(TurnFiles(home.transcripts).read()).turns == 0
+        assert home.tables() == before
+
+
+def test_the_ids_of_responses_may_repeat(home: Home) -> None:
+    """They are those of whatever answers in the place of the API."""
+    other = SessionKey("slack", "C1", "claude")
+    with home.store() as store:
+        first = store.commit(nth(1, response_id="msg_1"))
+        own = store.commit(nth(2, key=other, internal_id="s2", response_id="msg_1"))
+        store.commit(nth(3, key=other, internal_id="s2", response_id="msg_2", parent_id=own))
+        before = home.tables()
+        home.lose()
+    with home.store() as store:
+        assert home.tables() == before
+        assert [turn.parent_id for turn in store.turns(other)] == [None, own]
+        assert [turn.id for turn in store.turns(KEY)] == [first]
+
+
+def test_a_turn_never_follows_one_of_another_key(home: Home) -> None:
+    """Its number may be that of somebody else's by the time it is committed."""
+    other = SessionKey("slack", "C1", "claude")
+    with home.store() as store:
+        theirs = store.commit(nth(1, key=other, internal_id="s1"))
+        store.commit(nth(2, internal_id="s2", parent_id=theirs))
+        (turn,) = store.turns(KEY)
+        assert turn.parent_id is None
+        assert store.lineage(KEY, []).before is None
+
+
+def test_a_turn_is_known_that_was_noted_while_others_made_the_database_anew(home: Home) -> None:
+    with home.store() as store, home.store() as beside:
+        store.commit(nth(1))
+        add = TurnFiles.add
+
+        def lost_meanwhile(files: TurnFiles, turn: Any) -> None:
+            home.lose()
+            assert [one.response_id for one in beside.turns(KEY)] == ["r1"]
+            add(files, turn)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TurnFiles, "add", lost_meanwhile)
+            store.commit(nth(2))
+        assert [one.response_id for one in beside.turns(KEY)] == ["r1", "r2"]
+
+
+def test_a_folder_that_cannot_be_listed_is_not_an_empty_one(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with home.store() as store:
+        store.commit(nth(1))
+    home.lose()
+
+    def refused(folder: Path) -> list[str]:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("os.listdir", refused)
+    with pytest.raises(StoreUnavailable, match="cannot be read"), home.store():
+        pass
+
+
 def test_turns_that_are_there_are_not_recovered_twice(home: Home) -> None:
     with home.store() as store:
         store.commit(nth(1))

@@ -45,7 +45,7 @@ class Proxy:
 
     @property
     def log(self) -> str:
-        return self.log_file.read_text("utf-8")
+        return self.log_file.read_text("utf-8", "replace")
 
     @property
     def database(self) -> Path:
@@ -176,7 +176,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _ports(process: subprocess.Popen[bytes], log_file: Path, count: int) -> list[int] | None:
-    log = log_file.read_text("utf-8")
+    log = log_file.read_text("utf-8", "replace")  # a full disk cuts it anywhere
     assert process.poll() is None, f"mitmdump ended:\n{log}"
     found = [int(port) for port in _LISTENING.findall(log)]
     return found if len(found) >= count else None

@@ -189,9 +189,13 @@ def _end(proxy: Proxy, number: signal.Signals) -> None:
     proxy.process.send_signal(number)
     try:
         proxy.process.wait(60)
-    except subprocess.TimeoutExpired:
-        proxy.process.kill()
+    except subprocess.TimeoutExpired as error:
+        proxy.process.send_signal(signal.SIGUSR1)  # see soak_clock
+        time.sleep(1)
+        error.add_note(proxy.log[-20_000:])
         raise
+    finally:
+        proxy.process.kill()
 
 
 def _kill(pids: list[int], number: signal.Signals) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +18,8 @@ from sessionbridge.cli.tables import nothing_yet, opened_store, tracked
 from sessionbridge.disk import private_folder
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store import copies
-from sessionbridge.sessions.store.store import DATABASE_NAME
+from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.turn_files import TurnFiles
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -53,10 +54,11 @@ def backup(home: Path, file: Path) -> None:
             click.echo(nothing_yet(home))
             return
         folders = housekeeping.folders(home, store.sessions())
-    paths = backup_file.transcripts(folders)
     with _problems():
-        backup_file.write(file, home, tracked("Copying", paths, len(paths)))
-    click.echo(f"{file}: the database and {len(paths)} files of transcripts.")
+        count = backup_file.write(
+            file, home, folders, lambda paths: tracked("Copying", paths, len(paths))
+        )
+    click.echo(f"{file}: the database and {count} files of transcripts.")
 
 
 @click.command(epilog="Example: sessionbridge restore sessions.tar.gz")
@@ -85,6 +87,9 @@ def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
                 backup_file.extract_transcript(archive, member, folder)
             places = {"cwd": str(cwd), "config_dir": str(folder.parent.parent)}
             aside = copies.put_in_place(path, copy, places)
+            with closing(SessionStore.open(path)) as store:
+                # Those of what has come since would bring it back, were the database lost.
+                TurnFiles(folder).replace(store.noted())
     click.echo(f"The database and {len(members)} files of transcripts are back.")
     if aside:
         click.echo(f"The database before is {aside}.")

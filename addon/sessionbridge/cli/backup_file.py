@@ -1,5 +1,5 @@
 """The file of a backup: a compressed tar archive of the session database and the transcripts, with
-the instructions and the turns beside them.
+the instructions beside them. The turns beside them are those of the database.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ import io
 import re
 import shutil
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from sessionbridge.disk import private, private_folder
 from sessionbridge.sessions.store import copies
 from sessionbridge.sessions.store.store import DATABASE_NAME
 
-_TRANSCRIPT = re.compile(r"transcripts/([\w-]+\.(?:jsonl|instructions|turns))", re.ASCII)
+_TRANSCRIPT = re.compile(r"transcripts/([\w-]+\.(?:jsonl|instructions))", re.ASCII)
 
 _LAST = "last-backup"
 
@@ -32,9 +32,15 @@ def transcripts(folders: Iterable[Path]) -> list[Path]:
     return sorted(path for path in found if _TRANSCRIPT.fullmatch(f"transcripts/{path.name}"))
 
 
-def write(file: Path, home: Path, paths: Iterable[Path]) -> None:
+def write(
+    file: Path,
+    home: Path,
+    folders: Iterable[Path],
+    tracked: Callable[[list[Path]], Iterable[Path]],
+) -> int:
     """The database first: each turn that it holds is in a transcript by then. `file` is there only
-    once it is whole. Raises OSError and `StoreUnavailable`."""
+    once it is whole. Returns how many files of transcripts it holds. Raises OSError and
+    `StoreUnavailable`."""
     part = file.with_name(f".{file.name}.part")
     try:
         with (
@@ -46,13 +52,15 @@ def write(file: Path, home: Path, paths: Iterable[Path]) -> None:
             copied.touch(0o600)
             copies.copy(home / DATABASE_NAME, copied)
             archive.add(copied, DATABASE_NAME)
-            for path in paths:
+            paths = transcripts(folders)
+            for path in tracked(paths):
                 _add(archive, path)
         part.replace(file)
     finally:
         part.unlink(missing_ok=True)
     with open(home / _LAST, "w", encoding="utf-8", opener=private) as last:
         last.write(str(file.absolute()))
+    return len(paths)
 
 
 def _add(archive: tarfile.TarFile, path: Path) -> None:
@@ -105,11 +113,12 @@ def extract_transcript(archive: tarfile.TarFile, member: tarfile.TarInfo, folder
     """One that is there and has gone on since then holds it all: it stays."""
     private_folder(folder)
     path = folder / member.name.rpartition("/")[2]
-    if path.is_file() and path.stat().st_size >= member.size:
+    content = _content(archive, member).read()
+    if path.is_file() and path.read_bytes().startswith(content):
         return
     part = path.with_suffix(".part")
     with open(part, "wb", opener=private) as out:
-        shutil.copyfileobj(_content(archive, member), out)
+        out.write(content)
     # With its own time the CLI might delete it as too old.
     part.replace(path)
 

@@ -161,7 +161,8 @@ def recover(home: Path, config_dir: Path | None) -> None:
     """Find the conversations again that the database has lost.
 
     The proxy does so by itself where the database is gone or corrupt. This adds what a database
-    lacks that has begun anew: every turn that is noted beside a transcript."""
+    lacks that has begun anew: the conversations that are noted beside transcripts. Those that have
+    gone on since then stay as they are."""
     _, folder = transcripts_of(home, config_dir)
     try:
         turns = TurnFiles(folder).read()

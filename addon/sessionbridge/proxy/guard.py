@@ -12,7 +12,7 @@ from sessionbridge.names import shown
 from sessionbridge.proxy import cors
 from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.options import Options
-from sessionbridge.proxy.own_names import host_name, is_reached_as, own_names
+from sessionbridge.proxy.own_names import host_and_port, is_address, is_reached_as, own_names
 from sessionbridge.proxy.routing import is_loopback
 from sessionbridge.turns.shutdown import Shutdown
 
@@ -31,14 +31,16 @@ class Guard:
         host = self._client_host.named(flow)
         if not host or is_reached_as(host, flow):
             return
+        name, port = host_and_port(host)
+        if is_address(name) or self._options.routes.bridged_host(name):
+            return  # no name that others could have resolve to this machine
         listed = self._options.allow_origins
-        if any(cors.is_listed(f"{scheme}://{host}", listed) for scheme in ("http", "https")):
-            return
-        name = host_name(host) or ""
-        if not self._options.routes.bridged_host(name):
+        known = f"{name}:{port}" if port else name
+        if not any(cors.is_listed(f"{scheme}://{known}", listed) for scheme in ("http", "https")):
             raise Refused(
-                f"Host: {shown(name)} is not what this proxy is known as; use 127.0.0.1, or list "
-                "the address in sessionbridge_allow_origins, as http://name:port."
+                f"Host: {shown(name)} is not what this proxy is known as; use an address of this "
+                "machine, or list the name in sessionbridge_allow_origins, as http://name:port, or "
+                "as http://name where the port is 80."
             )
 
     def check(self, flow: http.HTTPFlow, settings: Settings) -> None:

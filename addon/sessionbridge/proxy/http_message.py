@@ -47,8 +47,7 @@ def check_head(request: http.Request) -> None:
 def lowered(headers: http.Headers) -> dict[str, str]:
     """By name in lower case; the values of one name are joined, as mitmproxy joins them. Its own
     mapping walks all fields anew for each name that is looked up."""
-    found: dict[str, str] = {}
+    found: dict[str, list[str]] = {}
     for name, value in headers.items(multi=True):
-        name = name.lower()
-        found[name] = f"{found[name]}, {value}" if name in found else value
-    return found
+        found.setdefault(name.lower(), []).append(value)
+    return {name: ", ".join(values) for name, values in found.items()}

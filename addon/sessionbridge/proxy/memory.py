@@ -14,7 +14,9 @@ from ctypes import CDLL
 from mitmproxy import http
 
 from sessionbridge.errors import BridgeError, ClaudeFailed
-from sessionbridge.turns.worker import LARGE
+
+_LARGE = 250_000
+"""Bytes."""
 
 _SOON = 0.5
 """Seconds after a flow has ended, when nothing holds it any more."""
@@ -32,7 +34,7 @@ class Memory:
         gc.freeze()
 
     def ended(self, flow: http.HTTPFlow, failure: BridgeError | None) -> None:
-        large = len(flow.request.raw_content or b"") > LARGE or isinstance(failure, ClaudeFailed)
+        large = len(flow.request.raw_content or b"") > _LARGE or isinstance(failure, ClaudeFailed)
         if large and not self._due:
             self._due = True
             asyncio.get_running_loop().call_later(_SOON, self._collect)

@@ -40,17 +40,26 @@ def own_names(flow: http.HTTPFlow) -> frozenset[str]:
 
 def is_reached_as(host: str, flow: http.HTTPFlow) -> bool:
     """Whether a Host header names this machine, as loopback or as the client's listener."""
-    name = host_name(host)
+    name, _ = host_and_port(host)
     # Nearly all are loopback's, and the others are not read off the name alone.
-    return name is not None and (is_own(name) or is_own(name, own_names(flow)))
+    return bool(name) and (is_own(name) or is_own(name, own_names(flow)))
 
 
-def host_name(host: str) -> str | None:
-    """Of a Host header, which may name a port too; None where it is none."""
+def host_and_port(host: str) -> tuple[str, int | None]:
+    """Of a Host header; the name is empty where it is none."""
     try:
-        return _plain(url.parse_authority(host, check=True)[0])
+        name, port = url.parse_authority(host, check=True)
     except ValueError:
-        return None
+        return "", None
+    return _plain(name), port
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(name: str) -> str:

@@ -56,6 +56,7 @@ class Rerouting:
         ticket, port = self._loopback.expect(exchange)
         self._under_way[flow.id] = _Way(exchange, ticket, data.scheme, data.host, data.port)
         request.headers[TICKET_HEADER] = ticket
+        request.method = request.method  # in capitals, as it is told, whatever the client wrote
         if "transfer-encoding" in request.headers:
             pass  # mitmproxy cuts the body into chunks again; a length beside them is refused
         elif request.raw_content is not None:

@@ -6,12 +6,20 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, cast
+from uuid import uuid4
 
 from sqlite_utils import Database
 
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.ledger import TurnRecord, turn_row
-from sessionbridge.sessions.store.queries import keeps_its_session, map_row, named, response_turn
+from sessionbridge.sessions.store.queries import (
+    holds,
+    keeps_its_session,
+    map_row,
+    named,
+    own_turn,
+    turn_named,
+)
 from sessionbridge.sessions.store.turn_files import KeptTurn
 
 _UPSERT_SQL = """
@@ -51,32 +59,51 @@ def upsert(
     db.execute(_UPSERT_SQL, {**named(key), **row})
 
 
-def commit(db: Database, record: TurnRecord, now: float, number: int | None = None) -> int:
-    """Map row, ledger row and points. Returns the turn's id: the `number`, if it is free."""
+def commit(db: Database, record: TurnRecord, now: float) -> KeptTurn:
+    """Map row, ledger row and points."""
     known = map_row(db, record.key)
     keeps = known is not None and keeps_its_session(db, known, record)
-    session = known.session_id if known and keeps else record.internal_id
-    upsert(db, record.key, session, record.metadata, now)
-    row = turn_row(record)
-    turns = db.table("turns")
-    if number is not None and not turns.count_where("id = ?", [number]):
-        row["id"] = number
-    turn_id = cast(int, turns.insert(row).last_pk)
-    place = {**named(record.key), "internal_id": record.internal_id, "turn": turn_id}
-    points = ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points)
-    db.conn.executemany(_POINT_SQL, points)
-    return turn_id
+    mapped = known.session_id if known and keeps else record.internal_id
+    # The database may have been lost since it was planned; its number could be anybody's by now.
+    parent = own_turn(db, record.key, record.parent_id)
+    record = replace(record, parent_id=parent[0] if parent else None)
+    name = uuid4().hex
+    number = _insert(db, record, mapped, now, {"name": name})
+    return KeptTurn(number, name, now, parent[1] if parent else None, mapped, record)
 
 
 def recover(db: Database, turns: Iterable[KeptTurn]) -> Recovered:
-    """Commits once more, in their order, those that the database does not hold. They keep their
-    numbers where these are free: a turn under way may follow one."""
-    count, keys = 0, set()
+    """Commits once more, in their order, those of conversations that the database does not hold:
+    what it holds has gone on without them. They keep their numbers where these are free, because a
+    turn under way may follow one."""
+    count = 0
+    keys: dict[SessionKey, bool] = {}
     for turn in turns:
-        if response_turn(db, turn.record.response_id) is not None:
-            continue
-        record = replace(turn.record, parent_id=response_turn(db, turn.follows))
-        commit(db, record, turn.at, turn.id)
-        count += 1
-        keys.add(record.key)
-    return Recovered(count, len(keys))
+        key = turn.record.key
+        if key not in keys:
+            keys[key] = not holds(db, key)
+        if keys[key]:
+            keep(db, turn)
+            count += 1
+    return Recovered(count, sum(keys.values()))
+
+
+def keep(db: Database, turn: KeptTurn) -> None:
+    """Commits a turn once more, unless the database holds it."""
+    if turn_named(db, turn.name) is not None:
+        return
+    record = replace(turn.record, parent_id=turn_named(db, turn.follows))
+    free = not db.table("turns").count_where("id = ?", [turn.id])
+    number = {"id": turn.id} if free else {}
+    _insert(db, record, turn.mapped, turn.at, {"name": turn.name, **number})
+
+
+def _insert(
+    db: Database, record: TurnRecord, mapped: str, now: float, known: Mapping[str, Any]
+) -> int:
+    upsert(db, record.key, mapped, record.metadata, now)
+    number = cast(int, db.table("turns").insert({**turn_row(record), **known}).last_pk)
+    place = {**named(record.key), "internal_id": record.internal_id, "turn": number}
+    points = ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points)
+    db.conn.executemany(_POINT_SQL, points)
+    return number

@@ -72,26 +72,28 @@ class SharedDatabase:
             try:
                 result = work(db)
             except sqlite3.Error as error:
-                if self._replaced():
+                if self.replaced:
                     continue
                 if not _proves_corruption(error):
                     raise
                 self._quarantine(error)
             else:
                 # What was written to a file that was moved meanwhile is gone with it.
-                if not self._replaced():
+                if not self.replaced:
                     return result
         raise StoreUnavailable(
             f"The session database {self.path} was found corrupt or replaced {_ATTEMPTS} times "
             "during one call; check the disk, and that nothing else moves the file."
         )
 
-    def _replaced(self) -> bool:
+    @property
+    def replaced(self) -> bool:
         """Whether the open file is no longer the one at `path`: quarantined, or removed by hand."""
-        return identity(self.path) != self._identity
+        there = identity(self.path)
+        return there is None or there != self._identity
 
     def _current(self) -> Database:
-        if self._db is not None and not self._replaced():
+        if self._db is not None and not self.replaced:
             return self._db
         self._drop()
         with guard(self.path, self._patience):
@@ -118,7 +120,7 @@ class SharedDatabase:
         with guard(self.path, self._patience):
             # Another process may have been here first; its fresh file is not the one that failed.
             # Asked before closing ours, as only an open file keeps its identity from being reused.
-            failed = not self._replaced()
+            failed = not self.replaced
             self._drop()
             if failed:
                 self._move_aside(error)

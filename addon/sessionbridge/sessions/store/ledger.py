@@ -9,7 +9,7 @@ it, so that no look-up by any of these takes it for one to go on from. Look-ups 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -160,6 +160,16 @@ def passed_row(turn: PassedTurn) -> dict[str, Any]:
 
 def ledger_turn(row: Mapping[str, Any]) -> LedgerTurn:
     return LedgerTurn(id=row["id"], usage=usage(row), **{name: row[name] for name in _PLAIN})
+
+
+def turn_record(
+    row: Mapping[str, Any], points: Iterable[tuple[str, str]], metadata: Mapping[str, Any]
+) -> TurnRecord:
+    """As it was committed, but for what only counted then."""
+    key = SessionKey(row["scope"], row["external_id"], row["provider"])
+    plain = {name: row[name] for name in _PLAIN}
+    plain["unsaid"] = None if row["unsaid"] is None else bool(row["unsaid"])
+    return TurnRecord(key=key, usage=usage(row), points=tuple(points), metadata=metadata, **plain)
 
 
 def usage(row: Mapping[str, Any]) -> Usage:

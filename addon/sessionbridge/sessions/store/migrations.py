@@ -126,6 +126,15 @@ def m010_callers(db: Database) -> None:
     db.table("turns").add_column("caller", str)
 
 
+@migrations()
+def m011_names_of_turns(db: Database) -> None:
+    # By which a turn is known wherever it is noted, whatever number it has there.
+    table = db.table("turns")
+    table.add_column("name", str)
+    db.execute("UPDATE turns SET name = lower(hex(randomblob(16)))")
+    table.create_index(["name"])
+
+
 def later(db: Database) -> tuple[str, ...]:
     """The steps that a later version has done."""
     ours = _ours()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,9 @@ from sqlite_utils import Database
 
 from sessionbridge.model import Origin, Point, SessionKey
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.store.ledger import KEPT, TurnRecord
+from sessionbridge.sessions.store.ledger import KEPT, TurnRecord, turn_record
+from sessionbridge.sessions.store.migrations import KEY
+from sessionbridge.sessions.store.turn_files import KeptTurn
 
 _TAKES_OVER = ("started_over", "memory_lost")
 """Reasons of turns after which the session before is not to be gone on with."""
@@ -66,7 +68,8 @@ _NEWEST_OPEN_SQL = f"""
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
     ) ORDER BY id DESC LIMIT 1
 """
-_TURN_SQL = f"{_ENDS_SQL} WHERE id = ?"
+_TURN_SQL = f"{_ENDS_SQL} WHERE {KEY_IS} AND id = :turn"
+"""Nobody else's: after a loss a number may be that of another key's turn."""
 _OPEN_SQL = f"""
     {_ENDS_SQL} WHERE {KEY_IS} AND history_hash = :hash AND {_IS_OPEN}
     ORDER BY id DESC LIMIT 1
@@ -180,7 +183,7 @@ def lineage(
     newest = _newest(db, row, asked_so, waits=waits) if row and tip else None
     if newest is None:
         return Lineage(row, None, points, open_turn)
-    parent = _first(db, _TURN_SQL, [newest["parent_id"]])
+    parent = _turn(db, key, newest["parent_id"])
     return Lineage(
         row=row,
         tip=_point(newest),
@@ -226,7 +229,7 @@ def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
         return False
     if turn.plan == "resume" and turn.reason != "tool_results":
         return False
-    parent = _first(db, _TURN_SQL, [turn.parent_id]) if turn.parent_id is not None else None
+    parent = _turn(db, turn.key, turn.parent_id)
     mapped = _first(db, _NEWEST_SQL, [row.session_id])
     before = mapped["settings_hash"] if mapped else None
     differs = before not in (None, turn.settings_hash)
@@ -248,20 +251,46 @@ def response(db: Database, response_id: str) -> Response | None:
     if row is None:
         return None
     key = SessionKey(row["scope"], row["external_id"], row["provider"])
-    parent = _first(db, _TURN_SQL, [row["parent_id"]])
+    parent = _turn(db, key, row["parent_id"])
     before = _point(parent) if parent else None
     return Response(response_id, key, _point(row), before, row["caller"])
 
 
-def response_turn(db: Database, response_id: str | None) -> int | None:
-    """The turn that a response is of; None for none."""
-    row = _first(db, _RESPONSE_SQL, [response_id])
-    return row["turn_id"] if row else None
+def turn_named(db: Database, name: str | None) -> int | None:
+    row = _first(db, "SELECT id FROM turns WHERE name = ?", [name])
+    return row["id"] if row else None
 
 
-def response_of(db: Database, turn_id: int | None) -> str | None:
-    row = _first(db, "SELECT response_id FROM turns WHERE id = ?", [turn_id])
-    return row["response_id"] if row else None
+def own_turn(db: Database, key: SessionKey, number: int | None) -> tuple[int, str] | None:
+    """Number and name of a turn, if it is the key's."""
+    sql = f"SELECT id, name FROM turns WHERE {KEY_IS} AND id = :number"
+    row = _first(db, sql, {**named(key), "number": number})
+    return (row["id"], row["name"]) if row else None
+
+
+def holds(db: Database, key: SessionKey) -> bool:
+    """Whether there is a turn of the key that can be gone on from."""
+    return (
+        _first(db, f"SELECT 1 FROM turns WHERE {KEY_IS} AND {KEPT} LIMIT 1", named(key)) is not None
+    )
+
+
+def noted_turns(db: Database) -> Iterator[KeptTurn]:
+    """Those of the mapped keys that can be gone on from, as they are noted beside transcripts."""
+    sql = f"""
+        SELECT turns.*, before.name AS follows, map.internal_id AS mapped, map.metadata AS metadata
+        FROM turns
+        JOIN session_map AS map USING ({", ".join(KEY)})
+        LEFT JOIN turns AS before ON before.id = turns.parent_id
+        WHERE turns.{KEPT} ORDER BY turns.id
+    """
+    points: dict[int, list[tuple[str, str]]] = {}
+    for point in db.query("SELECT turn_id, hash, entry_uuid FROM points ORDER BY rowid"):
+        points.setdefault(point["turn_id"], []).append((point["hash"], point["entry_uuid"]))
+    for row in db.query(sql):
+        record = turn_record(row, points.get(row["id"], ()), json.loads(row["metadata"]))
+        known = row["id"], row["name"], row["started_at"], row["follows"], row["mapped"]
+        yield KeptTurn(*known, record)
 
 
 def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
@@ -271,6 +300,10 @@ def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
     for row in db.query(sql, named(key)):
         found.setdefault(row["turn_id"], []).append((row["hash"], row["entry_uuid"]))
     return found
+
+
+def _turn(db: Database, key: SessionKey, number: int | None) -> Mapping[str, Any] | None:
+    return _first(db, _TURN_SQL, {**named(key), "turn": number})
 
 
 def _first(

@@ -229,17 +229,26 @@ class SessionStore:
         turn = self._commit(record)
         if self._beside is not None:
             self._beside.add(turn)
+            # Should the database be lost between the two, others may have made it anew without it.
+            self._keep(turn)
         return turn.id
 
     @_writes
     def _commit(self, db: Database, record: TurnRecord) -> KeptTurn:
-        now = self._clock()
-        number = commits.commit(db, record, now)
-        return KeptTurn(number, now, queries.response_of(db, record.parent_id), record)
+        return commits.commit(db, record, self._clock())
+
+    def _keep(self, turn: KeptTurn) -> None:
+        if self._file.replaced:
+            self._file.call(lambda db: _kept(db, turn))
+
+    @_reads
+    def noted(self, db: Database) -> list[KeptTurn]:
+        """The turns as they are to be noted beside their transcripts."""
+        return list(queries.noted_turns(db))
 
     @_writes
     def recover(self, db: Database, turns: Iterable[KeptTurn]) -> Recovered:
-        """Commits once more those that the database does not hold."""
+        """Commits once more those of conversations that the database does not hold."""
         return commits.recover(db, turns)
 
     @_writes
@@ -310,6 +319,11 @@ class SessionStore:
     def places(self, db: Database, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
         """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
         return queries.places(db, key)
+
+
+def _kept(db: Database, turn: KeptTurn) -> None:
+    with writing(db):
+        commits.keep(db, turn)
 
 
 def _begin_with(beside: TurnFiles | None, db: Database) -> None:

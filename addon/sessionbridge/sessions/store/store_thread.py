@@ -99,6 +99,7 @@ class _Line:
             return question(self._opened(left))
 
         answering = asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        answering.add_done_callback(_heard)
         try:
             # Shielded: a client that leaves must not make us forget a commit that is under way.
             return await asyncio.shield(answering)
@@ -117,3 +118,9 @@ class _Line:
     def _close_store(self) -> None:
         if self._store is not None:
             self._store.close()
+
+
+def _heard(answering: asyncio.Future[Any]) -> None:
+    """What it raises is told to whoever waits; where nobody does any more, asyncio would log it."""
+    if not answering.cancelled():
+        answering.exception()

@@ -9,7 +9,8 @@ between its turns.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -27,12 +28,15 @@ _SUFFIX = ".turns"
 
 @dataclass(frozen=True, slots=True)
 class KeptTurn:
-    """A turn as it was committed, `at` this time (epoch seconds). `id` is its number in the ledger;
-    `follows` the response it goes on from, which keeps its name whatever number it has."""
+    """A turn as it was committed, `at` this time (epoch seconds), after which the key had the
+    session `mapped`. `id` is its number in the ledger, by which the turns of one key are in order;
+    `follows` names the turn it goes on from."""
 
     id: int
+    name: str
     at: float
     follows: str | None
+    mapped: str
     record: TurnRecord
 
 
@@ -45,24 +49,41 @@ class TurnFiles:
     def add(self, turn: KeptTurn) -> None:
         """The conversation goes on without it, so that it is missed only where the database is lost
         as well: told, and no error."""
-        path = self.folder / f"{turn.record.internal_id}{_SUFFIX}"
         try:
-            private_folder(self.folder)
-            with open(path, "ab", opener=private) as file:
-                # A line before it may have been cut short with its process.
-                file.write(b"\n" + self._lines.dump_json(turn) + b"\n")
+            self._write(turn)
         except OSError as error:
             logger.warning(
                 "A turn was committed, but not noted in %s (%s): should the session database be "
                 "lost, this turn is not found again.",
-                *(path, error.strerror),
+                *(self.folder, error.strerror),
             )
+
+    def _write(self, turn: KeptTurn) -> None:
+        private_folder(self.folder)
+        path = self.folder / f"{turn.record.internal_id}{_SUFFIX}"
+        with open(path, "ab", opener=private) as file:
+            # A line before it may have been cut short with its process.
+            file.write(b"\n" + self._lines.dump_json(turn) + b"\n")
 
     def read(self) -> list[KeptTurn]:
         """All there are, the first first. Raises OSError."""
-        paths = sorted(self.folder.glob(f"*{_SUFFIX}"))
-        turns = [turn for path in paths for turn in self._read(path)]
+        turns = [turn for path in self._paths() for turn in self._read(path)]
         return sorted(turns, key=attrgetter("id", "at"))
+
+    def replace(self, turns: Iterable[KeptTurn]) -> None:
+        """Has these be all there are. Raises OSError."""
+        for path in self._paths():
+            path.unlink()
+        for turn in turns:
+            self._write(turn)
+
+    def _paths(self) -> list[Path]:
+        """Not by `glob`, to which a folder that cannot be read is an empty one."""
+        try:
+            names = os.listdir(self.folder)
+        except FileNotFoundError:
+            return []
+        return [self.folder / name for name in sorted(names) if name.endswith(_SUFFIX)]
 
     def _read(self, path: Path) -> Iterator[KeptTurn]:
         """What is no turn was cut short, or is of a later version."""
