@@ -17,6 +17,7 @@ from sessionbridge.claude.cli.settings import requests
 from sessionbridge.claude.job import Settings
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.cli.demo.scripted_api import Call
+from sessionbridge.errors import ToolsLost
 from sessionbridge.model import Parameters, Tool
 from tests.support.claude_cli import KEY, LOGIN, Stage, answer, isolated, job, staged, until
 from tests.support.live_processes import ASKED, kind, only_child, serving
@@ -115,10 +116,21 @@ async def test_the_tools_of_the_turn_are_those_that_are_called(stage: Stage) -> 
         assert kind(took) == "live"
 
 
+async def test_results_with_others_are_brought_in(stage: Stage) -> None:
+    """In the middle of a turn the CLI keeps those it has."""
+    async with serving(stage.profile, live=1) as dispatcher:
+        stage.replies = [calling(use("toolu_1"))]
+        waits = await answer(dispatcher, job("Look", parameters=BOTH))
+        with pytest.raises(ToolsLost):
+            other = Parameters(tools=BOTH.tools, max_tokens=77)
+            await answer(dispatcher, returning(waits, found("toolu_1"), parameters=other))
+
+
 async def test_a_spare_takes_a_conversation_with_other_settings(stage: Stage) -> None:
     async with serving(stage.profile, live=2, spare=1) as dispatcher:
         await answer(dispatcher, job("Hi"))
-        for changes in [{"system": "One."}, {"parameters": BOTH}, {"system": "Two."}]:
+        others: list[dict[str, Any]] = [{"system": "1"}, {"parameters": BOTH}, {"system": "2"}]
+        for changes in others:
             await until(lambda: dispatcher.processes[1] == 1)
             asked = job("My name is Ann", **changes)
             assert kind(await answer(dispatcher, asked)) == "spare"

@@ -71,6 +71,7 @@ class Walk:
         self._talk: Talk = ()
         self._kept: list[Talk] = []
         self._number = 0
+        self._told = SYSTEM, 900
         self._speaks = Way(self._chance.choice(("messages", "chat")))
 
     def take(self, proxy: Proxy, steps: int, tell: Callable[[], None] = lambda: None) -> None:
@@ -149,11 +150,12 @@ class Walk:
         """Leaves in the middle of an answer; asks the same again, or goes on without it."""
         gate = f"{self._name}-{self._number}"
         sent, before = (*self._talk, self._next(f" [gate {gate}]")), len(self._api.calls)
-        way = self._way(sent, stream=True)
-        with self._client.stream("POST", URLS[way.api], content=self._body(sent, way)) as answer:
+        way, system = self._way(sent, stream=True), self._system()
+        content = self._body(sent, way, system)
+        with self._client.stream("POST", URLS[way.api], content=content) as answer:
             assert answer.status_code == 200
             self._api.wait_until_held(gate)
-            self._check(sent, before)
+            self._check(sent, before, system)
         self._api.open_gate(gate)
         if self._chance.random() < 0.5:
             self._say(*sent)
@@ -264,11 +266,20 @@ class Walk:
         streamed = self._chance.random() < 0.5 if stream is None else stream
         return replace(self._speaks, stream=streamed).able(sent)
 
-    def _body(self, sent: Talk, way: Way, system: str = SYSTEM) -> bytes:
-        thinking = THINKING[way.api] if wants_thoughts(str(sent[-1])) else {}
-        return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api], **thinking)
+    def _system(self) -> str:
+        """Now and then another: programs put the time into it, or the state of a repository."""
+        if not self._waits:
+            number = self._chance.choice((0, 0, self._number))
+            self._told = f"{SYSTEM} It is {number}.", self._chance.choice((900, 901, 32_000))
+        return self._told[0]
 
-    def _send(self, sent: Talk, way: Way, system: str = SYSTEM) -> Message:
+    def _body(self, sent: Talk, way: Way, system: str) -> bytes:
+        fields: dict[str, Any] = {"max_tokens": self._told[1]}
+        fields |= THINKING[way.api] if wants_thoughts(str(sent[-1])) else {}
+        return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api], **fields)
+
+    def _send(self, sent: Talk, way: Way, system: str | None = None) -> Message:
+        system = system or self._system()
         before = len(self._api.calls)
         answer = self._client.post(URLS[way.api], content=self._body(sent, way, system))
         assert answer.status_code == 200, answer.text
@@ -278,7 +289,7 @@ class Walk:
         self._check(sent, before, system)
         return way.read(answer.content)
 
-    def _check(self, sent: Talk, before: int, system: str = SYSTEM) -> None:
+    def _check(self, sent: Talk, before: int, system: str) -> None:
         """The first call made since then with these words showed all that was sent, and nothing
         else. (After some answers the CLI asks again, before it can be ended where the machine is
         busy.)"""

@@ -73,8 +73,7 @@ class LiveProcess:
         self._cost, self._estimated = cost_before, 0.0
 
     def goes_on_with(self, job: Job) -> bool:
-        """Whether this is where the job wants to continue, and it can. In the middle of a turn
-        nothing is changed."""
+        """Whether this is where the job wants to continue, and it can."""
         base = job.plan.base
         return (
             base is not None
@@ -86,6 +85,7 @@ class LiveProcess:
         )
 
     def _takes_results(self, job: Job) -> bool:
+        """In the middle of a turn the CLI keeps the settings it has (measured with 2.1.332)."""
         same = job.settings == self.settings
         return same and client_tools.answers(job.plan.ask, self.waits_for)
 
