@@ -189,7 +189,7 @@ class Settings(BaseModel):
     )
     spare: int = _option(
         1,
-        "Processes started ahead for new conversations that begin like one before; 0 for none.",
+        "Processes started ahead for new conversations with the model of one before; 0 for none.",
         least=0,
     )
     concurrency: Annotated[int, BeforeValidator(_by_memory)] = _option(
