@@ -101,7 +101,7 @@ async def test_it_is_there_for_other_settings_too_unless_they_cannot_be_changed(
     await prepared(ahead, starts, MODE)
     other = like(MODE, "Be long.")
     assert ahead.has_spare(other)
-    ahead.settings_change = False
+    ahead.fixed_models.add(MODE.model)
     assert ahead.has_spare(like(MODE)) and not ahead.has_spare(other)
     await ahead.close()
 

@@ -12,7 +12,7 @@ from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 from sessionbridge.claude.cli.answer import STRUCTURED, AnswerReader
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.cli.settings import can_change, requests
+from sessionbridge.claude.cli.settings import requests
 from sessionbridge.claude.cli.stops import CutAnswer
 from sessionbridge.claude.job import Job, Meter, Mode, Settings
 from sessionbridge.claude.tools import client_tools
@@ -79,7 +79,6 @@ class LiveProcess:
             base is not None
             and (base.session_id, base.entry_uuid) == (self.session_id, self.tip)
             and job.mode == self.mode
-            and can_change(self.settings, job.settings)
             and self.cli.alive
             and (not self.waits_for or self._takes_results(job))
         )

@@ -182,7 +182,7 @@ class ClaudeDispatcher:
                 refused = isinstance(error, FeedRefused)
                 self._feeding_works = self._feeding_works and not refused
                 if isinstance(error, SettingRefused):
-                    self._pool.settings_change = False
+                    self._pool.fixed_models.add(job.model)
                 if said or other is None or (way == "fed" and not refused):
                     if _is_lost(job, said=said):
                         raise ToolsLost(error.message) from error

@@ -108,8 +108,8 @@ class Pool:
         self._transcripts = transcripts
         self._keep = keep
         self._room = room
-        self.settings_change = True
-        """Whether a process can be told other settings than it has."""
+        self.fixed_models: set[str] = set()
+        """Models with which a CLI has refused other settings than it was started with."""
         self._members: list[_Member] = []
         """The one that was used longest ago first."""
         self._closed = False
@@ -214,18 +214,26 @@ class Pool:
         if job.plan.name != "resume":
             return None
         at_rest = ((member, member.process) for member in self._in(*_AT_REST))
-        found = (m for m, process in at_rest if process and process.goes_on_with(job))
-        return next((m for m in found if self._can_have(job, m.process)), None)
+        return next(
+            (
+                member
+                for member, process in at_rest
+                if process and process.goes_on_with(job) and self._can_have(job, process.settings)
+            ),
+            None,
+        )
 
-    def _can_have(self, job: Job, process: LiveProcess | None) -> bool:
-        return self.settings_change or (process is not None and process.settings == job.settings)
+    def _can_have(self, job: Job, settings: Settings) -> bool:
+        """Whether a process with these settings can be told the job's."""
+        if job.model in self.fixed_models:
+            return settings == job.settings
+        return can_change(settings, job.settings)
 
     def _spare_for(self, job: Job) -> _Member | None:
         """Rather one with the job's settings than one that has to be told them."""
         spares = [m for m in self._in(*_SPARES) if m.mode == job.mode and m.usable]
-        spares = [m for m in spares if can_change(m.settings, job.settings)]
-        same = [member for member in spares if member.settings == job.settings]
-        return next(iter([*same, *spares] if self.settings_change else same), None)
+        able = [m for m in spares if self._can_have(job, m.settings)]
+        return max(able, key=lambda member: member.settings == job.settings, default=None)
 
     def _begun(self, job: Job) -> _Member:
         self._retire_in(job.session_id)
