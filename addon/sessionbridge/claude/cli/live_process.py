@@ -64,6 +64,8 @@ class LiveProcess:
         """Those in force."""
         self.session_id = session_id
         self.tip: str | None = None
+        self.kept: str | None = None
+        """The entry up to which its transcript is known to be whole."""
         self.transcript: Version | None = None
         """The version of it that its last turn left; None before the first."""
         self.waits_for: frozenset[str] = frozenset()

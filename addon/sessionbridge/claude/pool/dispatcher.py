@@ -265,7 +265,9 @@ class ClaudeDispatcher:
         one has that is cut is added to the file by us."""
         ended = outcome.goes_on and not process.waits_for
         if ended and process.mode.memory == "session" and outcome.end.tip:
-            await self._transcripts.check_kept(process.session_id, outcome.end.tip)
+            tip = outcome.end.tip
+            await self._transcripts.check_kept(process.session_id, tip, process.kept)
+            process.kept = tip
 
     def _turn(self, taken: _Taken, plan: Plan, job: Job) -> AsyncGenerator[Delta | TurnEnd]:
         written = taken.entries

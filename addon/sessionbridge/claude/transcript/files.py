@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -29,8 +28,6 @@ _BESIDE = (INSTRUCTIONS, ".turns", "")
 
 _TAIL = 256 * 1024
 """Bytes."""
-
-_ROOT = re.compile(rb'"parentUuid":\s*null')
 
 
 def folder_of(transcript: Path) -> Path:
@@ -71,6 +68,32 @@ def has_entry(transcript: Path, entry: str) -> bool:
             return entry.encode() in file.read()
     except _ABSENT:
         return False
+
+
+def holds(transcript: Path, entry: str, after: str | None) -> bool:
+    """Whether an entry is there with all that it follows, back to the entry `after` or to the
+    beginning: of what is written while the disk is full some may be missing."""
+    try:
+        with transcript.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            if after is not None and is_whole(file.read(), entry, after):
+                return True
+            file.seek(0)
+            return is_whole(file.read(), entry, after)
+    except _ABSENT:
+        return False
+
+
+def is_whole(content: bytes, entry: str, after: str | None) -> bool:
+    """The same of lines of a transcript, in which each entry stands behind the one it follows."""
+    wanted = entry
+    for line in reversed(content.splitlines()):
+        if wanted.encode() not in line or (told := _entry(line)).get("uuid") != wanted:
+            continue
+        if (parent := told.get("parentUuid")) in (None, after):
+            return True
+        wanted = parent
+    return False
 
 
 def lead_to(transcript: Path, entry: str) -> None:
@@ -177,7 +200,7 @@ def cost_at(transcript: Path, entry: str) -> float:
         content = transcript.read_bytes()
     except _ABSENT as error:
         raise SessionLost("The transcript of this Claude session is gone.") from error
-    if content.rfind(entry.encode()) < 0 or not _ROOT.search(content):
+    if not is_whole(content, entry, None):
         raise SessionLost("The transcript of this Claude session no longer has this entry.")
     return _last_cost(content)
 

@@ -48,14 +48,14 @@ class Transcripts:
                     read = there
                     await asyncio.sleep(0.005)
 
-    async def check_kept(self, session_id: str, entry: str) -> None:
-        """Raises `StoreUnavailable` where what was said is in no file: it would be gone with its
-        process."""
+    async def check_kept(self, session_id: str, entry: str, after: str | None) -> None:
+        """Raises `StoreUnavailable` where what was said since the entry `after` is not all in the
+        file: it would be gone with its process."""
         path = self._profile.transcript(session_id)
         with _file_problems(path):
-            if await on_thread(lambda: files.has_entry(path, entry)):
+            if await on_thread(lambda: files.holds(path, entry, after)):
                 return
-        raise _not_kept(path, "does not hold it")
+        raise _not_kept(path, "does not hold all of it")
 
     async def lead_to(self, session_id: str, entry: str) -> None:
         """Has a CLI find this entry of the session, however others have ended there."""
