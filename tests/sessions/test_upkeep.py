@@ -87,9 +87,9 @@ def test_a_session_that_was_forked_is_kept(store: SessionStore) -> None:
     ("earlier", "later"),
     [
         ({"plan": "fresh"}, {}),
-        ({"parent_id": 7}, {}),
+        ({"parent_id": 1}, {}),
         ({}, {"plan": "fork"}),
-        ({}, {"parent_id": 7}),
+        ({}, {"parent_id": 1}),
         ({}, {"internal_id": "s1"}),
         ({}, {"key": OTHER}),
     ],
@@ -97,6 +97,7 @@ def test_a_session_that_was_forked_is_kept(store: SessionStore) -> None:
 def test_only_a_whole_import_after_a_whole_import_replaces(
     store: SessionStore, earlier: dict[str, Any], later: dict[str, Any]
 ) -> None:
+    store.commit(turn(internal_id="s0"))
     bring_in(store, "s1", **earlier)
     newest = bring_in(store, "s2", **later)
     assert store.replaced_import(later.get("key", KEY), newest) is None
