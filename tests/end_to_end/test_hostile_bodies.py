@@ -8,14 +8,15 @@ from __future__ import annotations
 import gzip
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.support.proxy import Proxy, running_proxy, wait_for
-from tests.support.scripted_api import ScriptedServer
+from tests.end_to_end.test_odd_heads import proxy
+from tests.support.proxy import Proxy, wait_for
+
+__all__ = ["proxy"]
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="asks /proc")
 
@@ -24,14 +25,6 @@ HEAD = b'{"model":"sonnet","max_tokens":9,"messages":['
 EMPTY = HEAD + b",".join([b"{}"] * (SIZE // 3)) + b"]}"
 WORDS = HEAD + b'{"role":"user","content":"' + b"a" * SIZE + b'"},{"role":"user"}]}'
 VALUES = "the request body: must not hold more than 1,000,000 values"
-
-
-@pytest.fixture(scope="module")
-def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
-    home = tmp_path_factory.mktemp("proxy")
-    mode = ("--mode", f"reverse:{api.url}@0")
-    with running_proxy(home, api.url, *mode, recorded=False) as running:
-        yield running
 
 
 def post(proxy: Proxy, body: bytes, **headers: str) -> httpx.Response:

@@ -10,10 +10,9 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.database import PATIENCE, opened
 from sessionbridge.sessions.store.migrations import later
 from sessionbridge.sessions.store.quarantine import guard, move_aside
-
-_PATIENCE = 30.0
 
 
 def copy(path: Path, to: Path) -> None:
@@ -21,9 +20,9 @@ def copy(path: Path, to: Path) -> None:
     try:
         # Whoever opens the file holds it, or it could be renamed under its own log meanwhile.
         with (
-            guard(path, _PATIENCE),
-            closing(_opened(path, "ro")) as source,
-            closing(_opened(to, "rw")) as target,
+            guard(path, PATIENCE),
+            closing(opened(path, "ro", PATIENCE)) as source,
+            closing(opened(to, "rw", PATIENCE)) as target,
         ):
             source.backup(target)
     except (sqlite3.Error, OSError) as error:
@@ -37,13 +36,13 @@ def put_in_place(path: Path, by: Path, transcripts: dict[str, str]) -> Path | No
     (by the names of a map row's metadata). Returns where the one before was moved to. Raises
     `StoreUnavailable` where the copy is none, and then changes nothing."""
     try:
-        with closing(_opened(by, "rw")) as connection:
+        with closing(opened(by, "rw", PATIENCE)) as connection:
             _check(connection, by)
             sql = "UPDATE session_map SET metadata = json_patch(metadata, json_object(?, ?))"
             for place in transcripts.items():
                 connection.execute(sql, place)
             connection.execute("PRAGMA journal_mode = delete")  # nothing of it is in a second file
-        with guard(path, _PATIENCE):
+        with guard(path, PATIENCE):
             aside = move_aside(path, "replaced")
             os.rename(by, path)
     except (sqlite3.Error, OSError) as error:
@@ -62,8 +61,3 @@ def _check(connection: sqlite3.Connection, copy: Path) -> None:
             f"The copy was made by a later version of sessionbridge ({', '.join(unknown)}); update "
             "sessionbridge first."
         )
-
-
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode={mode}"
-    return sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)

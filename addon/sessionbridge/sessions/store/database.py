@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from sqlite_utils import Database
 
@@ -138,20 +139,24 @@ class SharedDatabase:
             self._db = None
 
 
+def opened(path: Path, mode: Literal["ro", "rw"], patience: float) -> sqlite3.Connection:
+    """Never creates: whatever this opens has been made by `create`."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=patience,
+        isolation_level=None,
+        check_same_thread=False,  # opened and closed by whoever owns the thread that uses it
+    )
+
+
 def _connect(path: Path, patience: float) -> Database:
     """Open, switch to WAL, migrate. Needs `guard`: none of the three can be done by two at once.
     Raises `StoreUnavailable` for a database of a later version."""
     orphan = create(path)
     if orphan is not None:
         logger.warning("Found the log of a missing session database; it was moved to %s.", orphan)
-    conn = sqlite3.connect(
-        # Never creates: whatever this opens has been made by `create`.
-        f"{path.absolute().as_uri()}?mode=rw",
-        uri=True,
-        timeout=patience,
-        isolation_level=None,
-        check_same_thread=False,  # opened and closed by whoever owns the thread that uses it
-    )
+    conn = opened(path, "rw", patience)
     try:
         db = Database(conn, recursive_triggers=False, execute_plugins=False)
         if unknown := later(db):

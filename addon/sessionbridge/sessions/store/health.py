@@ -14,6 +14,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from sessionbridge.sessions.store.database import opened
 from sessionbridge.sessions.store.migrations import later, migrations
 from sessionbridge.sessions.store.quarantine import guard
 
@@ -55,7 +56,7 @@ def examine(path: Path) -> Health | None:
     size, mode = status.st_size, stat.S_IMODE(status.st_mode)
     try:
         # Whoever opens the file holds it, or it could be renamed under its own log meanwhile.
-        with guard(path, _PATIENCE), closing(_connect(path)) as connection:
+        with guard(path, _PATIENCE), closing(opened(path, "ro", _PATIENCE)) as connection:
             faults = _check(connection)
             db = Database(connection, recursive_triggers=False, execute_plugins=False)
             pending, unknown = tuple(step.name for step in migrations.pending(db)), later(db)
@@ -63,11 +64,6 @@ def examine(path: Path) -> Health | None:
     except (sqlite3.Error, OSError) as error:
         return Health(size, mode, (str(error),), (), (), aside)
     return Health(size, mode, faults, pending, unknown, aside, used)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    uri = f"{path.absolute().as_uri()}?mode=ro"
-    return sqlite3.connect(uri, uri=True, timeout=_PATIENCE, isolation_level=None)
 
 
 def _check(connection: sqlite3.Connection) -> tuple[str, ...]:

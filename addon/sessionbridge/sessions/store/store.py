@@ -229,17 +229,17 @@ class SessionStore:
         turn = self._commit(record)
         if self._beside is not None:
             self._beside.add(turn)
-            # Should the database be lost between the two, others may have made it anew without it.
-            self._keep(turn)
+            if self._file.replaced:  # between the two: others may have made it anew without this
+                self._keep(turn)
         return turn.id
 
     @_writes
     def _commit(self, db: Database, record: TurnRecord) -> KeptTurn:
         return commits.commit(db, record, self._clock())
 
-    def _keep(self, turn: KeptTurn) -> None:
-        if self._file.replaced:
-            self._file.call(lambda db: _kept(db, turn))
+    @_writes
+    def _keep(self, db: Database, turn: KeptTurn) -> None:
+        commits.keep(db, turn)
 
     @_reads
     def noted(self, db: Database) -> list[KeptTurn]:
@@ -319,11 +319,6 @@ class SessionStore:
     def places(self, db: Database, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
         """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
         return queries.places(db, key)
-
-
-def _kept(db: Database, turn: KeptTurn) -> None:
-    with writing(db):
-        commits.keep(db, turn)
 
 
 def _begin_with(beside: TurnFiles | None, db: Database) -> None:
