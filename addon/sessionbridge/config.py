@@ -103,6 +103,10 @@ def _by_memory(number: int | None) -> int:
     return machine.processes() if number is None else number
 
 
+def _spares_by_memory(number: int | None) -> int:
+    return machine.spares() if number is None else number
+
+
 def _only_with_an_api(unkeyed: Unkeyed, info: ValidationInfo) -> Unkeyed:
     if unkeyed == "passthrough" and not info.data.get("upstream", True):
         return "stateless"
@@ -180,16 +184,17 @@ class Settings(BaseModel):
     )
     live: Annotated[int, BeforeValidator(_by_memory)] = _option(
         None,
-        "Claude processes kept for the next turn of their sessions, some 200 MB each; 0 starts one "
+        "Claude processes kept for the next turn of their sessions, some 110 MB each; 0 starts one "
         "for each turn (default: a quarter of the memory, at least 2).",
         least=0,
     )
     idle: int = _option(
         600, "Seconds such a process waits for its next turn before it is ended.", least=1
     )
-    spare: int = _option(
-        1,
-        "Processes started ahead for new conversations with the model of one before; 0 for none.",
+    spare: Annotated[int, BeforeValidator(_spares_by_memory)] = _option(
+        None,
+        "Processes started ahead of new conversations, beside those; 0 for none (default: 4, or "
+        "fewer where memory is short).",
         least=0,
     )
     concurrency: Annotated[int, BeforeValidator(_by_memory)] = _option(

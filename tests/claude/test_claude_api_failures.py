@@ -23,7 +23,6 @@ from tests.support.claude_cli import MODEL, USAGE, Stage, children, isolated, jo
 async def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterator[Stage]:
     async with staged(tmp_path, isolated(monkeypatch, tmp_path)) as stage:
         yield stage
-    assert list((tmp_path / "home").glob("run/*")) == []
     assert children() == []
 
 

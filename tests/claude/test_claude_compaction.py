@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,19 @@ import pytest
 from sessionbridge.cli.demo.scripted_api import Body, Failure, Reply, ScriptedApi, conversation
 from sessionbridge.errors import PromptTooLong, SessionLost
 from sessionbridge.model import Usage
-from tests.support.claude_cli import USAGE, Stage, blocks_of, children, isolated, job, say, staged
+from tests.support.claude_cli import (
+    USAGE,
+    Stage,
+    answer,
+    blocks_of,
+    children,
+    isolated,
+    job,
+    say,
+    staged,
+    until,
+)
+from tests.support.live_processes import kind, serving
 
 LIMIT = 30_000
 TOO_LONG = Failure(400, "invalid_request_error", "prompt is too long: 210000 tokens > 200000")
@@ -70,6 +83,19 @@ async def test_a_conversation_kept_here_is_compacted(stage: Stage) -> None:
     summed_up = job("Who?", "fork", after=got, entry=got.finished.entries[1])
     with pytest.raises(SessionLost):
         await stage.answer(summed_up, extra=stage.extra)
+
+
+async def test_a_spare_is_told_who_is_to_shorten(stage: Stage) -> None:
+    profile = replace(stage.profile, extra=stage.extra)
+    async with serving(profile, spare=2) as dispatcher:
+        dispatcher.start()
+        await until(lambda: dispatcher.processes == (0, 2))
+        kept_here = await answer(dispatcher, job("Who am I?", feed=LONG, compaction=True))
+        assert (kind(kept_here), kept_here.finished.compacted) == ("spare", True)
+        calls = len(stage.api.calls)
+        with pytest.raises(PromptTooLong):
+            await answer(dispatcher, job("Who am I?", feed=LONG))
+        assert len(stage.api.calls) == calls + 1
 
 
 async def test_a_conversation_the_client_keeps_is_the_clients_to_shorten(stage: Stage) -> None:

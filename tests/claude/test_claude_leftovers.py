@@ -37,21 +37,17 @@ async def test_its_folders_are_for_the_owner_alone(fake: ClaudeProfile, there: b
         fake.work_dir("session").mkdir(parents=True)
     async with serving(fake) as dispatcher:
         await answer(dispatcher, job("Hi"))
-    folders = (fake.work_dir("session"), fake.temporary_dir, fake.home / "run")
-    assert [S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 3
+    folders = (fake.work_dir("session"), fake.temporary_dir)
+    assert [S_IMODE(folder.stat().st_mode) for folder in folders] == [0o700] * 2
 
 
-async def test_a_prompt_that_a_killed_proxy_left_is_swept(fake: ClaudeProfile) -> None:
+async def test_a_prompt_that_an_earlier_version_left_is_swept(fake: ClaudeProfile) -> None:
     run = fake.home / "run"
     run.mkdir(parents=True)
-    left, starting = run / "system-left.txt", run / "system-starting.txt"
-    for prompt in (left, starting):
-        prompt.write_text("You are a cat.")
-    os.utime(left, (time.time() - 3600, time.time() - 3600))
+    (run / "system-left.txt").write_text("You are a cat.")
     async with serving(fake) as dispatcher:
         await answer(dispatcher, job("Hi"))
-    assert list(run.iterdir()) == [starting]
-    starting.unlink()
+    assert not run.exists()
 
 
 # --- what the real one leaves -------------------------------------------------------------------

@@ -8,17 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import aclosing
 from pathlib import Path
-from stat import S_IMODE
 
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 
 from sessionbridge.claude.cli.process import CliProcess, FeedRefused
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
+from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.errors import ClaudeFailed, SessionLost, TooManyFiles
 from sessionbridge.model import TextDelta
 from sessionbridge.proxy.library_logs import leave_words_out
 from tests.support.claude_cli import (
+    MODEL,
     Answer,
     answer,
     children,
@@ -50,16 +51,16 @@ class Fake:
 
     async def process(self, mode: str) -> CliProcess:
         process = CliProcess(
-            ClaudeAgentOptions(cli_path=self._program, env={"FAKE_CLI": mode}, cwd=self._tmp_path)
+            ClaudeAgentOptions(cli_path=self._program, env={"FAKE_CLI": mode}, cwd=self._tmp_path),
+            ClientTools().config,
         )
-        await process.start()
+        await process.begin({}, MODEL)
         return process
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Fake]:
     yield Fake(tmp_path, isolated(monkeypatch, tmp_path))
-    assert list((tmp_path / "home").glob("run/*")) == []
     assert children() == []
 
 
@@ -133,16 +134,6 @@ async def test_a_cli_that_cannot_be_run_is_named(
 async def test_a_cli_too_old_to_take_prompts_verbatim_is_not_asked(fake: Fake) -> None:
     with pytest.raises(ClaudeFailed, match=r"2\.1\.256.* install 2\.1\.257 or newer"):
         await fake.answer("old")
-
-
-async def test_the_system_prompt_is_for_the_owner_only(fake: Fake, tmp_path: Path) -> None:
-    running = asyncio.create_task(fake.answer("mute"))
-    run = tmp_path / "home" / "run"
-    await until(lambda: run.exists() and any(run.iterdir()))
-    (file,) = run.iterdir()
-    assert S_IMODE(file.stat().st_mode) == 0o600
-    running.cancel()
-    await asyncio.wait([running])
 
 
 @pytest.mark.parametrize("code", [0, 3])
@@ -258,7 +249,7 @@ async def test_ending_it_twice_does_no_harm(fake: Fake) -> None:
 
 async def test_a_process_that_was_never_started_can_be_ended(fake: Fake) -> None:
     for end in (CliProcess.kill, CliProcess.finish):
-        await end(CliProcess(ClaudeAgentOptions()))
+        await end(CliProcess(ClaudeAgentOptions(), ClientTools().config))
 
 
 @pytest.mark.parametrize("value", ["soon", "60000"])

@@ -20,6 +20,7 @@ from sessionbridge.claude.cli.environment import FIXED
 from sessionbridge.claude.cli.process import CliProcess, FeedRefused
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import transcript_path
+from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.model import Block, Message
 from tests.support.claude_cli import (
     MODEL,
@@ -128,11 +129,12 @@ async def test_a_live_process_is_fed_between_questions(stage: Stage) -> None:
             setting_sources=[],
             strict_mcp_config=True,
             verbatim_prompts=True,
-        )
+        ),
+        ClientTools().config,
     )
     more = (say("By the way"), say("Yes?", "assistant"))
     try:
-        await process.start()
+        await process.begin({}, MODEL)
         await process.ask(say("My name is Ann"))
         await _to_the_end(process)
         try:

@@ -13,10 +13,9 @@ import pytest
 from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.job import Job
 from sessionbridge.errors import ClaudeFailed
-from sessionbridge.model import Block, Message, Plan, Point
+from sessionbridge.model import Block, Message, Parameters, Plan, Point, Thinking
 from tests.support.claude_cli import nothing_else_runs, say, until
 from tests.support.stand_in_processes import (
-    MODE,
     a_turn,
     asking,
     begin,
@@ -61,8 +60,18 @@ async def test_the_process_that_waits_at_the_base_takes_the_next_turn() -> None:
     assert (ended(one), ended(two)) == (None, None)
 
 
+async def test_a_turn_with_other_settings_has_its_process() -> None:
+    pool = pool_of(1)
+    live = process()
+    await a_turn(pool, live)
+    others = Parameters(max_tokens=7, effort="low", thinking=Thinking())
+    assert pool.holds(
+        replace(next_turn(live), system="Be long.", parameters=others, compaction=True)
+    )
+
+
 async def test_a_job_whose_process_was_taken_in_between_has_to_go_another_way() -> None:
-    pool = pool_of(2, spare=1)
+    pool = pool_of(2)
     live = process()
     await a_turn(pool, live)
     first, second = next_turn(live), next_turn(live)
@@ -91,10 +100,11 @@ def at(job: Job, **changes: Any) -> Job:
         partial(renamed, name="fork"),
         partial(renamed, name="fresh", base=None),
         partial(replace, model="claude-opus-4-1"),
-        partial(replace, compaction=True),
+        partial(replace, parameters=Parameters(schema={})),
+        partial(replace, system=""),
         partial(replace, memory="none"),
     ],
-    ids=["tip", "session", "fork", "fresh", "model", "compaction", "memory"],
+    ids=["tip", "session", "fork", "fresh", "model", "schema", "no system prompt", "memory"],
 )
 async def test_a_turn_that_goes_on_elsewhere_or_otherwise_has_no_process(
     changed: Callable[[Job], Job],
@@ -160,7 +170,7 @@ async def test_with_no_place_to_wait_a_process_has_ended_when_its_turn_has() -> 
 @pytest.mark.parametrize("memory", ["none", "continue"])
 async def test_a_process_without_a_session_of_its_own_does_not_wait(memory: Any) -> None:
     pool = pool_of(9)
-    live = process(mode=replace(MODE, memory=memory))
+    live = process(memory=memory)
     await a_turn(pool, live)
     assert ended(live) == "finished"
     assert not pool.holds(next_turn(live))

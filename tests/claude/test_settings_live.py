@@ -6,7 +6,8 @@ A CLI that fails here can still be used: it is started anew for each turn with o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,24 @@ from sessionbridge.claude.job import Settings
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.cli.demo.scripted_api import Call
 from sessionbridge.errors import ToolsLost
-from sessionbridge.model import Parameters, Tool
-from tests.support.claude_cli import KEY, LOGIN, Stage, answer, isolated, job, staged, until
+from sessionbridge.model import Parameters, Thinking, Tool
+from tests.support.claude_cli import (
+    KEY,
+    LOGIN,
+    Stage,
+    answer,
+    command_line,
+    isolated,
+    job,
+    staged,
+    until,
+)
 from tests.support.live_processes import ASKED, kind, only_child, serving
 from tests.support.tool_rounds import LOOK, OTHER, calling, found, returning, use
 
 MODELS = ["claude-opus-5-5", "claude-sonnet-4-5", "claude-sonnet-5", "claude-haiku-4-5"]
 BOTH = Parameters(tools=(LOOK, OTHER), max_tokens=500)
+SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
 CHANGED: dict[str, dict[str, Any]] = {
     "system": {"system": "Be long, and say ü."},
     "half a character": {"system": "\ud800"},
@@ -38,6 +50,9 @@ CHANGED: dict[str, dict[str, Any]] = {
             tools=(Tool("look", "Looks twice.", {"type": "object"}), OTHER), max_tokens=500
         )
     },
+    "thinking": {"parameters": replace(BOTH, thinking=Thinking())},
+    "a budget": {"parameters": replace(BOTH, max_tokens=9000, thinking=Thinking(budget=2000))},
+    "compaction": {"compaction": True},
     "all": {"system": "All.", "parameters": Parameters(tools=(OTHER,), effort="max")},
 }
 
@@ -52,12 +67,20 @@ async def stage(
 
 def told(call: Call) -> Mapping[str, Any]:
     """All that the model is shown, and how it is asked."""
-    plain = ("model", "max_tokens", "thinking", "output_config", "tools", "system")
+    plain = (
+        "model",
+        "max_tokens",
+        "thinking",
+        "output_config",
+        "tools",
+        "system",
+        "context_management",
+    )
     messages = [
         (message["role"], _without_marks(message["content"])) for message in call.body["messages"]
     ]
     shown = {name: _without_marks(call.body.get(name)) for name in plain}
-    return shown | {"messages": messages}
+    return shown | {"messages": messages, "betas": call.headers.get("anthropic-beta")}
 
 
 def _without_marks(value: Any) -> Any:
@@ -69,24 +92,73 @@ def _without_marks(value: Any) -> Any:
     return value
 
 
-async def two_turns(dispatcher: ClaudeDispatcher, model: str, changes: Mapping[str, Any]) -> str:
-    """The kind of process that has had the second."""
-    first = await answer(dispatcher, job("My name is Ann", model=model, parameters=BOTH))
-    how = {"model": model, "parameters": BOTH, **changes}
-    return kind(await answer(dispatcher, job("Who am I?", "resume", after=first, **how)))
+async def asked_in_turns(
+    dispatcher: ClaudeDispatcher, model: str, changes: Iterable[Mapping[str, Any]], expected: str
+) -> None:
+    """One conversation, each turn of which has other settings than the one before."""
+    turn = await answer(dispatcher, job("My name is Ann", model=model, parameters=BOTH))
+    for changed in changes:
+        how = {"model": model, "parameters": BOTH, **changed}
+        turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, **how))
+        assert kind(turn) == expected
+
+
+def halves(stage: Stage) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
+    calls = [told(call) for call in stage.api.calls]
+    return calls[: len(calls) // 2], calls[len(calls) // 2 :]
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("changes", CHANGED.values(), ids=map(str, CHANGED))
 async def test_the_model_is_asked_as_by_a_process_that_was_started_so(
-    stage: Stage, model: str, changes: Mapping[str, Any]
+    stage: Stage, model: str
 ) -> None:
     async with serving(stage.profile, live=1) as dispatcher:
-        assert await two_turns(dispatcher, model, changes) == "live"
+        await asked_in_turns(dispatcher, model, CHANGED.values(), "live")
     async with serving(stage.profile, live=0) as dispatcher:
-        assert await two_turns(dispatcher, model, changes) == "new"
-    _, live, _, new = stage.api.calls
-    assert told(live) == told(new)
+        await asked_in_turns(dispatcher, model, CHANGED.values(), "new")
+    live, new = halves(stage)
+    assert live == new
+
+
+FIRST: Mapping[str, Mapping[str, Any]] = {
+    "nothing": {"system": "", "parameters": Parameters()},
+    "a schema": {"parameters": Parameters(schema=SCHEMA)},
+    "a schema and tools": {"parameters": replace(BOTH, schema=SCHEMA)},
+    "a budget": CHANGED["a budget"],
+    "compaction": CHANGED["compaction"],
+    "all": CHANGED["all"],
+}
+
+
+@pytest.mark.parametrize(
+    ("model", "memory"),
+    [*((model, "session") for model in (*MODELS, "haiku")), (MODELS[0], "none")],
+)
+async def test_a_spare_asks_the_model_as_one_that_was_started_so(
+    stage: Stage, model: str, memory: Any
+) -> None:
+    for spare, expected in ((1, "spare"), (0, "new")):
+        async with serving(stage.profile, spare=spare, quiet=0) as dispatcher:
+            if spare:
+                await answer(dispatcher, job("Hi", memory=memory))
+                stage.api.calls.clear()
+            for changes in FIRST.values():
+                how = {"model": model, "memory": memory, **changes}
+                assert kind(await answer(dispatcher, job("My name is Ann", **how))) == expected
+    spares, new = halves(stage)
+    assert spares == new
+
+
+@pytest.mark.parametrize("model", MODELS)
+async def test_thinking_may_change_from_turn_to_turn(stage: Stage, model: str) -> None:
+    """Also from a budget to none and back."""
+    ways = [None, Thinking(), Thinking(budget=2000), Thinking(), None, Thinking(budget=3000)]
+    changes = [{"parameters": Parameters(max_tokens=9000, thinking=way)} for way in ways]
+    for live, expected in ((1, "live"), (0, "new")):
+        async with serving(stage.profile, live=live) as dispatcher:
+            await asked_in_turns(dispatcher, model, changes, expected)
+    others, new = halves(stage)
+    assert others == new
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -139,9 +211,30 @@ async def test_a_spare_takes_a_conversation_with_other_settings(stage: Stage) ->
             assert len(body["tools"]) == len(asked.parameters.tools)
 
 
+def files_below(folder: Path) -> list[str]:
+    return [path.read_text(errors="replace") for path in folder.rglob("*") if path.is_file()]
+
+
+async def test_a_system_prompt_is_told_to_the_cli_and_to_nothing_else(
+    stage: Stage, tmp_path: Path
+) -> None:
+    prompts = ["Prompt of a new one.", "Prompt of a live one.", "Prompt of a resumed one."]
+    async with serving(stage.profile, live=1) as dispatcher:
+        turn = await answer(dispatcher, job("Hi", system=prompts[0]))
+        turn = await answer(dispatcher, job("Hi", "resume", after=turn, system=prompts[1]))
+        seen = command_line(only_child())
+    async with serving(stage.profile, live=1) as dispatcher:
+        await answer(dispatcher, job("Hi", "resume", after=turn, system=prompts[2]))
+        seen += command_line(only_child())
+    seen += files_below(tmp_path)
+    assert [call.body["system"][-1]["text"] for call in stage.api.calls] == prompts
+    assert [text for text in seen if "Prompt of" in text] == []
+    assert any("Hi" in text for text in seen)  # there was something to be found
+
+
 async def test_a_system_prompt_is_not_taken_away_from_a_process(stage: Stage) -> None:
     async with serving(stage.profile, live=1) as dispatcher:
-        assert await two_turns(dispatcher, MODELS[0], {"system": ""}) == "new"
+        await asked_in_turns(dispatcher, MODELS[0], [{"system": ""}], "new")
     assert len(stage.api.calls[-1].body["system"]) == (1 if stage.credentials == KEY else 2)
 
 
@@ -167,14 +260,14 @@ async def test_a_cli_that_takes_none_is_started_anew(
 
 
 def test_what_stays_is_not_told() -> None:
-    same = Settings("s", (LOOK,), "low", 5)
+    same = Settings("m", "s", (LOOK,), "low", 5)
     assert list(requests(same, same, "m", "server")) == []
 
 
 def test_only_what_is_other_is_told() -> None:
     def told(**changes: Any) -> list[str]:
-        after = Settings(**{"system": "s", "effort": "low", "max_tokens": 5, **changes})
-        before = Settings("s", (), "low", 5)
+        before = Settings("m", "s", (), "low", 5)
+        after = replace(before, **changes)
         return [str(one["subtype"]) for one in requests(before, after, "m", "server")]
 
     assert told(system="t") == ["set_model"]

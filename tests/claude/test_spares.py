@@ -6,17 +6,19 @@ import asyncio
 import logging
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import pytest
 
 from sessionbridge.claude.cli.live_process import LiveProcess
-from sessionbridge.claude.job import Job, Mode, Settings
+from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.pool import Pool
 from sessionbridge.errors import ApiFailed, ClaudeFailed
-from tests.support.claude_cli import nothing_else_runs, until
+from sessionbridge.model import MemoryKind
+from tests.support.claude_cli import MODEL, nothing_else_runs, until
 from tests.support.stand_in_processes import (
     LONG,
-    MODE,
+    begin,
     cli,
     ended,
     fail,
@@ -25,22 +27,20 @@ from tests.support.stand_in_processes import (
     process,
 )
 
-OTHER = replace(MODE, model="claude-opus-4-5")
 
-
-class Starts:
+class Spawns:
     """Starts stand-ins, no sooner than they may."""
 
     def __init__(self) -> None:
         self.may_start = asyncio.Event()
         self.may_start.set()
         self.fails_with: Exception | None = None
-        self.begun: list[Mode] = []
+        self.begun: list[MemoryKind] = []
         self.given_up = 0
         self.made: list[LiveProcess] = []
 
-    async def __call__(self, mode: Mode) -> LiveProcess:
-        self.begun.append(mode)
+    async def __call__(self, memory: MemoryKind) -> LiveProcess:
+        self.begun.append(memory)
         try:
             await self.may_start.wait()
         except asyncio.CancelledError:
@@ -48,7 +48,7 @@ class Starts:
             raise
         if self.fails_with:
             raise self.fails_with
-        self.made.append(process(f"spare {len(self.made)}", mode))
+        self.made.append(process(f"spare {len(self.made)}", memory, None))
         return self.made[-1]
 
     def have_made(self, count: int) -> bool:
@@ -59,143 +59,190 @@ class Starts:
 
 
 @pytest.fixture
-def starts() -> Starts:
-    return Starts()
+def spawns() -> Spawns:
+    return Spawns()
 
 
-def spares(starts: Starts, size: int = 1, idle: float = LONG, room: bool = True) -> Pool:
-    return pool_of(9, idle, spare=size, start=starts, room=room)
+def spares(spawns: Spawns, size: int = 1, **how: Any) -> Pool:
+    return pool_of(9, spare=size, spawn=spawns, **how)
 
 
-def like(mode: Mode, system: str = "Be brief.") -> Job:
-    return first_turn(process(mode=mode, settings=Settings(system)))
+def new(memory: MemoryKind = "session", **changes: Any) -> Job:
+    return replace(first_turn(process(memory=memory)), **changes)
 
 
-async def take(pool: Pool, mode: Mode) -> LiveProcess:
-    return await pool.acquire(like(mode), "spare")
+async def take(pool: Pool) -> LiveProcess:
+    return await pool.acquire(new(), "spare")
 
 
-async def prepared(spares: Pool, starts: Starts, *modes: Mode) -> None:
-    for mode in modes:
-        count = len(starts.made) + 1
-        spares.prepare(like(mode))
-        await until(partial(starts.have_made, count))
+async def filled(pool: Pool, spawns: Spawns, count: int, memory: MemoryKind = "session") -> None:
+    pool.fill(memory)
+    await until(partial(spawns.have_made, count))
+    await settled(pool)
 
 
-async def test_a_spare_is_there_for_the_mode_it_was_prepared_for(starts: Starts) -> None:
-    ahead = spares(starts)
-    assert not ahead.has_spare(like(MODE))
-    await prepared(ahead, starts, MODE)
-    assert ahead.has_spare(like(MODE))
-    assert not ahead.has_spare(like(OTHER))
-    assert await take(ahead, MODE) is starts.made[0]
-    assert not ahead.has_spare(like(MODE))  # each is taken once
+async def settled(pool: Pool) -> None:
+    """No spare is being started."""
+    await until(lambda: pool._filling is None or pool._filling.done())
+
+
+async def test_a_spare_is_for_any_settings(spawns: Spawns) -> None:
+    ahead = spares(spawns)
+    assert not ahead.has_spare(new())
+    await filled(ahead, spawns, 1)
+    assert ahead.has_spare(new())
+    assert not ahead.has_spare(new("none"))
+    other = new(model="claude-opus-4-5", system="Be long.", compaction=True)
+    assert await ahead.acquire(other, "spare") is spawns.made[0]  # each is taken once
+    await filled(ahead, spawns, 2)
     await ahead.close()
-    assert ended(starts.made[0]) is None  # it belongs to whoever took it
+    assert [ended(live) for live in spawns.made] == [None, "finished"]  # one is whose took it
 
 
-async def test_it_is_there_for_other_settings_too_unless_they_cannot_be_changed(
-    starts: Starts,
-) -> None:
-    ahead = spares(starts)
-    await prepared(ahead, starts, MODE)
-    other = like(MODE, "Be long.")
-    assert ahead.has_spare(other)
-    ahead.fixed_models.add(MODE.model)
-    assert ahead.has_spare(like(MODE)) and not ahead.has_spare(other)
+async def test_the_next_takes_the_place_of_one_that_was_taken(spawns: Spawns) -> None:
+    ahead = spares(spawns, 2)
+    await filled(ahead, spawns, 2)
+    assert await take(ahead) is spawns.made[0]
+    await until(partial(spawns.have_made, 3))
+    assert ahead.counts == (1, 2)
     await ahead.close()
 
 
-async def test_one_spare_is_enough_for_a_mode(starts: Starts) -> None:
-    ahead = spares(starts, size=2)
-    await prepared(ahead, starts, MODE)
-    ahead.prepare(like(MODE))
-    await prepared(ahead, starts, OTHER)
-    assert starts.begun == [MODE, OTHER]
+async def test_a_model_whose_cli_takes_no_settings_has_no_spare(spawns: Spawns) -> None:
+    ahead = spares(spawns)
+    await filled(ahead, spawns, 1)
+    ahead.fixed_models.add(MODEL)
+    assert not ahead.has_spare(new())
+    assert ahead.has_spare(new(model="claude-opus-4-5"))
+    await ahead.close()
+
+
+async def test_they_are_started_one_after_the_other(spawns: Spawns) -> None:
+    spawns.may_start.clear()
+    ahead = spares(spawns, 3)
+    ahead.fill()
+    await until(lambda: spawns.begun)
+    assert ahead.counts == (0, 1)
+    spawns.may_start.set()
+    await until(partial(spawns.have_made, 3))
+    await settled(ahead)
+    assert spawns.begun == ["session"] * 3
     await ahead.close()
 
 
 @pytest.mark.parametrize(("size", "room"), [(0, True), (1, False)], ids=["none wanted", "no room"])
-async def test_no_spare_is_started(starts: Starts, size: int, room: bool) -> None:
-    ahead = spares(starts, size, room=room)
-    ahead.prepare(like(MODE))
-    assert not ahead.has_spare(like(MODE))
-    assert nothing_else_runs()
-
-
-async def test_the_oldest_spare_makes_room_for_another_mode(starts: Starts) -> None:
-    ahead = spares(starts, size=2)
-    third = replace(MODE, compaction=True)
-    await prepared(ahead, starts, MODE, OTHER, third)
-    await until(lambda: len(starts.running()) == 2)
-    assert ended(starts.made[0]) == "finished"
-    assert [ahead.has_spare(like(mode)) for mode in (MODE, OTHER, third)] == [False, True, True]
+async def test_no_spare_is_started(spawns: Spawns, size: int, room: bool) -> None:
+    ahead = spares(spawns, size, room=lambda: room)
+    ahead.fill()
+    await settled(ahead)
+    assert not ahead.has_spare(new())
+    assert spawns.begun == []
     await ahead.close()
 
 
-async def test_a_spare_that_died_is_not_used_and_another_is_prepared(starts: Starts) -> None:
-    ahead = spares(starts)
-    await prepared(ahead, starts, MODE)
-    fail(starts.made[0])
-    assert not ahead.has_spare(like(MODE))
-    await prepared(ahead, starts, MODE)
-    assert await take(ahead, MODE) is starts.made[1]
+async def test_the_oldest_makes_room_for_one_with_another_memory(spawns: Spawns) -> None:
+    ahead = spares(spawns, 2)
+    await filled(ahead, spawns, 2)
+    await filled(ahead, spawns, 3, "none")
+    assert spawns.begun == ["session", "session", "none"]
+    await until(lambda: len(spawns.running()) == 2)
+    assert ended(spawns.made[0]) == "finished"
+    assert ahead.has_spare(new()) and ahead.has_spare(new("none"))
     await ahead.close()
 
 
-async def test_a_spare_ends_when_it_has_waited_long_enough(starts: Starts) -> None:
-    ahead = spares(starts, idle=0.01)
-    await prepared(ahead, starts, MODE)
-    await until(lambda: ended(starts.made[0]) == "finished")
-    assert not ahead.has_spare(like(MODE))
+async def test_they_give_way_where_memory_is_short(
+    spawns: Spawns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, and also while nobody asks for anything."""
+    monkeypatch.setattr("sessionbridge.claude.pool.pool._MEMORY_CHECKED", 0.01)
+    room = [True]
+    ahead = spares(spawns, 2, room=lambda: room[0])
+    await filled(ahead, spawns, 2)
+    room[0] = False
+    await until(lambda: spawns.running() == [])
+    assert not ahead.has_spare(new())
+    await ahead.close()
 
 
-async def test_a_spare_that_was_taken_does_not_end_with_its_time(starts: Starts) -> None:
-    ahead = spares(starts, idle=0.01)
-    ahead.prepare(like(MODE))
-    taken = await take(ahead, MODE)
-    await prepared(ahead, starts, MODE)
-    await until(lambda: ended(starts.made[1]))  # whose time began later
-    assert ended(taken) is None
+async def test_one_gives_way_to_a_process_that_is_started(spawns: Spawns) -> None:
+    room = [True]
+    ahead = spares(spawns, 2, room=lambda: room[0])
+    await filled(ahead, spawns, 2)
+    room[0] = False
+    await begin(ahead, process("S"))
+    await until(lambda: len(spawns.running()) == 1)
+    await ahead.close()
 
 
-async def test_a_spare_that_takes_too_long_to_start_is_given_up(starts: Starts) -> None:
-    starts.may_start.clear()
-    ahead = spares(starts, idle=0.01)
-    ahead.prepare(like(MODE))
-    await until(lambda: starts.given_up == 1)
-    assert not ahead.has_spare(like(MODE))
+async def test_none_is_started_beside_turns_that_come_and_go(spawns: Spawns) -> None:
+    ahead = spares(spawns, quiet=LONG)
+    begun = first_turn(process("S"))
+    await begin(ahead, process("S"), begun)
+    assert not nothing_else_runs()
+    assert spawns.begun == []
+    await ahead.close()
     await until(nothing_else_runs)
 
 
-async def test_whoever_takes_a_spare_waits_until_it_has_started(starts: Starts) -> None:
-    starts.may_start.clear()
-    ahead = spares(starts)
-    ahead.prepare(like(MODE))
-    assert ahead.has_spare(like(MODE))
-    taking = asyncio.create_task(take(ahead, MODE))
-    await until(lambda: starts.begun)
+async def test_one_is_started_once_it_is_quiet(spawns: Spawns) -> None:
+    ahead = spares(spawns, quiet=0.01)
+    await begin(ahead, process("S"))
+    await until(partial(spawns.have_made, 1))
+    await ahead.close()
+
+
+async def test_one_is_started_though_it_is_never_quiet(
+    spawns: Spawns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sessionbridge.claude.pool.pool._LONGEST_UNREST", 0.01)
+    ahead = spares(spawns, quiet=LONG)
+    await begin(ahead, process("S"))
+    await until(partial(spawns.have_made, 1))
+    await ahead.close()
+
+
+async def test_a_spare_that_died_is_not_used_and_another_is_started(spawns: Spawns) -> None:
+    ahead = spares(spawns)
+    await filled(ahead, spawns, 1)
+    fail(spawns.made[0])
+    assert not ahead.has_spare(new())
+    await filled(ahead, spawns, 2)
+    assert await take(ahead) is spawns.made[1]
+    await ahead.close()
+
+
+async def test_whoever_takes_a_spare_waits_until_it_has_started(spawns: Spawns) -> None:
+    spawns.may_start.clear()
+    ahead = spares(spawns)
+    ahead.fill()
+    await until(lambda: spawns.begun)
+    assert ahead.has_spare(new())
+    taking = asyncio.create_task(take(ahead))
+    await asyncio.wait([taking], timeout=0)
     assert not taking.done()
-    starts.may_start.set()
-    assert await taking is starts.made[0]
+    spawns.may_start.set()
+    assert await taking is spawns.made[0]
+    await ahead.close()
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["while it starts", "as it has started"])
-async def test_a_spare_that_nobody_waits_for_any_more_ends(starts: Starts, started: bool) -> None:
-    starts.may_start.clear()
-    ahead = spares(starts)
-    ahead.prepare(like(MODE))
-    taking = asyncio.create_task(take(ahead, MODE))
-    await until(lambda: starts.begun)
+async def test_a_spare_that_nobody_waits_for_any_more_ends(spawns: Spawns, started: bool) -> None:
+    spawns.may_start.clear()
+    ahead = spares(spawns)
+    ahead.fill()
+    await until(lambda: spawns.begun)
+    taking = asyncio.create_task(take(ahead))
+    await asyncio.sleep(0)
     if started:
-        starts.may_start.set()
-        while not starts.made:  # noqa: ASYNC110  `until` might miss that very moment
+        spawns.may_start.set()
+        while not spawns.made:  # noqa: ASYNC110  `until` might miss that very moment
             await asyncio.sleep(0)
     taking.cancel()
     await asyncio.wait([taking])
     assert taking.cancelled()
     await ahead.close()
-    assert (starts.given_up, starts.running()) == (0 if started else 1, [])
+    assert (spawns.given_up, spawns.running()) == (0 if started else 1, [])
     assert nothing_else_runs()
 
 
@@ -208,68 +255,71 @@ FAILURES = [
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 async def test_a_spare_that_fails_to_start_leaves_its_taker_to_another_way(
-    starts: Starts, failure: Exception
+    spawns: Spawns, failure: Exception
 ) -> None:
-    starts.may_start.clear()
-    starts.fails_with = failure
-    ahead = spares(starts)
-    ahead.prepare(like(MODE))
-    taking = asyncio.create_task(take(ahead, MODE))
-    await until(lambda: starts.begun)
-    starts.may_start.set()
+    spawns.may_start.clear()
+    spawns.fails_with = failure
+    ahead = spares(spawns)
+    ahead.fill()
+    await until(lambda: spawns.begun)
+    taking = asyncio.create_task(take(ahead))
+    await asyncio.sleep(0)
+    spawns.may_start.set()
     with pytest.raises(ClaudeFailed):
         await taking
+    await ahead.close()
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: type(failure).__name__)
 async def test_a_spare_that_failed_to_start_is_told_once_and_not_used(
-    starts: Starts, failure: Exception, caplog: pytest.LogCaptureFixture
+    spawns: Spawns, failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    starts.fails_with = failure
-    ahead = spares(starts)
-    ahead.prepare(like(MODE))
-    await until(lambda: not ahead.has_spare(like(MODE)))
-    starts.fails_with = None
-    await prepared(ahead, starts, MODE)
-    assert await take(ahead, MODE) is starts.made[0]
+    spawns.fails_with = failure
+    ahead = spares(spawns)
+    ahead.fill()
+    await settled(ahead)
+    assert not ahead.has_spare(new())
+    spawns.fails_with = None
+    await filled(ahead, spawns, 1)
+    assert await take(ahead) is spawns.made[0]
     await ahead.close()
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
 async def test_a_fault_of_ours_is_told_by_its_kind_alone(
-    starts: Starts, caplog: pytest.LogCaptureFixture
+    spawns: Spawns, caplog: pytest.LogCaptureFixture
 ) -> None:
-    starts.fails_with = ValueError("words of the conversation")
-    ahead = spares(starts)
-    ahead.prepare(like(MODE))
-    await until(lambda: not ahead.has_spare(like(MODE)))
+    spawns.fails_with = ValueError("words of the conversation")
+    ahead = spares(spawns)
+    ahead.fill()
+    await settled(ahead)
     assert caplog.messages == ["a spare process was not started: ValueError"]
-
-
-async def test_closing_ends_all_spares_and_none_is_started_after(starts: Starts) -> None:
-    ahead = spares(starts, size=2)
-    await prepared(ahead, starts, MODE)
-    starts.may_start.clear()
-    ahead.prepare(like(OTHER))
-    await until(lambda: starts.begun == [MODE, OTHER])
     await ahead.close()
-    assert (starts.given_up, ended(starts.made[0])) == (1, "finished")
-    starts.may_start.set()
-    ahead.prepare(like(MODE))
-    assert not ahead.has_spare(like(MODE))
+
+
+async def test_closing_ends_all_spares_and_none_is_started_after(spawns: Spawns) -> None:
+    ahead = spares(spawns, size=2)
+    await filled(ahead, spawns, 2)
+    await take(ahead)
+    spawns.may_start.clear()
+    await until(lambda: len(spawns.begun) == 3)
+    await ahead.close()
+    assert (spawns.given_up, ended(spawns.made[1])) == (1, "finished")
+    spawns.may_start.set()
+    ahead.fill()
+    assert not ahead.has_spare(new())
     assert nothing_else_runs()
 
 
-async def test_killing_ends_all_spares_at_once_and_none_is_started_after(starts: Starts) -> None:
-    ahead = spares(starts, size=2)
-    await prepared(ahead, starts, MODE, OTHER)
-    cli(starts.made[0]).may_finish.clear()
-    third = replace(MODE, compaction=True)
-    await prepared(ahead, starts, third)  # there is no room for the first any more
-    assert ended(starts.made[0]) is None
+async def test_killing_ends_all_spares_at_once_and_none_is_started_after(spawns: Spawns) -> None:
+    ahead = spares(spawns, size=2)
+    await filled(ahead, spawns, 2)
+    cli(spawns.made[0]).may_finish.clear()
+    await filled(ahead, spawns, 3, "none")  # there is no room for the first any more
+    assert ended(spawns.made[0]) is None
     ahead.kill()
-    assert [ended(live) for live in starts.made] == ["killed"] * 3
-    ahead.prepare(like(MODE))
-    assert not ahead.has_spare(like(MODE))
-    cli(starts.made[0]).may_finish.set()
+    assert [ended(live) for live in spawns.made] == ["killed"] * 3
+    ahead.fill()
+    assert not ahead.has_spare(new())
+    cli(spawns.made[0]).may_finish.set()
     await ahead.close()

@@ -55,12 +55,14 @@ async def test_a_new_conversation_is_answered_by_a_process_that_was_there_before
     stage: Stage, tmp_path: Path
 ) -> None:
     async with serving(stage.profile, live=2, spare=1) as dispatcher:
-        one = await answer(dispatcher, job("My name is Bob"))
+        dispatcher.start()
+        await until(lambda: dispatcher.processes == (0, 1))
         first = only_child()
+        one = await answer(dispatcher, job("My name is Bob"))
         await until(lambda: len(children()) == 2)
         (spare,) = set(children()) - {first}
         two = await answer(dispatcher, job("My name is Ann"))
-        assert (kind(one), kind(two)) == ("new", "spare")
+        assert (kind(one), kind(two)) == ("spare", "spare")
         assert stage.seen == ANN[:1]
         assert two.session_id == two.dispatched.session_id != one.session_id
         three = await answer(dispatcher, job("Who am I?", "resume", after=two))
@@ -89,7 +91,9 @@ def planned(job: Job, **changes: Any) -> Job:
 
 async def test_a_spare_is_given_a_short_conversation_word_for_word(stage: Stage) -> None:
     """An import, a fork whose client holds it all, and images as they are."""
-    async with serving(stage.profile, live=9, spare=1) as dispatcher:
+    async with serving(stage.profile, live=9, spare=4) as dispatcher:
+        dispatcher.start()
+        await until(lambda: dispatcher.processes == (0, 4))
         one = await answer(dispatcher, job("My name is Ann"))
         imported = await answer(dispatcher, job("What now?", "import", feed=SIX))
         assert stage.blocks == blocks_of(*SIX, say("What now?"))
@@ -106,7 +110,7 @@ async def test_a_spare_is_given_a_short_conversation_word_for_word(stage: Stage)
         seen = await answer(dispatcher, job("What is it?", "import", feed=SHOWN))
         assert stage.blocks == blocks_of(*SHOWN, say("What is it?"))
     kinds = [kind(turn) for turn in (one, imported, forked, seen)]
-    assert kinds == ["new", "spare", "spare", "spare"]
+    assert kinds == ["spare"] * 4
 
 
 # --- which processes there are ----------------------------------------------------------------
@@ -134,25 +138,14 @@ async def with_a_moody_spare(
     await until(lambda: [environment_of(pid).get("FAKE_CLI") for pid in children()] == [mood])
 
 
-async def test_a_spare_is_for_its_mode_and_there_is_one_at_a_time(
-    fake: ClaudeProfile,
-) -> None:
-    async with serving(fake, spare=1) as dispatcher:
-        spare = await with_a_spare(dispatcher, job("Hi"))
-        other = await answer(dispatcher, job("Hi", model=OTHERS[0]))
-        assert kind(other) == "new"
-        await until(lambda: gone(spare) and len(children()) == 1)
-        again = await answer(dispatcher, job("Hi", model=OTHERS[0]))
-        assert kind(again) == "spare"
-
-
-async def test_there_are_no_more_spares_than_may_be(fake: ClaudeProfile) -> None:
-    async with serving(fake, spare=2) as dispatcher:
-        for model in OTHERS:
-            assert kind(await answer(dispatcher, job("Hi", model=model))) == "new"
-        await until(lambda: len(children()) == 2)
-        kinds = [kind(await answer(dispatcher, job("Hi", model=model))) for model in OTHERS[:0:-1]]
-        assert kinds == ["spare", "spare"]
+async def test_as_many_as_are_wanted_are_there_before_the_first_turn(fake: ClaudeProfile) -> None:
+    async with serving(fake, spare=3) as dispatcher:
+        dispatcher.start()
+        await until(lambda: len(children()) == 3)
+        jobs = [job("Hi", model=model) for model in OTHERS]
+        turns = await asyncio.gather(*(answer(dispatcher, each) for each in jobs))
+        assert [kind(turn) for turn in turns] == ["spare"] * 3
+        await until(lambda: len(children()) == 3)  # the next ones
 
 
 @pytest.mark.parametrize(("spare", "room"), [(0, True), (1, False)], ids=["none", "no room"])

@@ -149,7 +149,7 @@ async def proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
     addon = SessionBridge()
     with new_context(addon) as context:
         made = Proxy(addon, context)
-        made.set(sessionbridge_home=str(tmp_path / "home"))
+        made.set(sessionbridge_home=str(tmp_path / "home"), sessionbridge_spare=0)
         yield made
         made.done()
         await made.gateway.close()

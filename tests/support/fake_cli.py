@@ -1,6 +1,6 @@
 """A stand-in for the Claude CLI that fails as it is told by FAKE_CLI in its environment.
 
-It answers the control request `initialize` and then each user message. Tests make an executable of
+It answers control requests, and each user message after `initialize`. Tests make an executable of
 it with `tests.support.claude_cli.fake_cli`.
 """
 
@@ -158,6 +158,8 @@ def main() -> None:
             info = {"claude_code_version": "2.1.256" if MODE == "old" else "2.1.330"}
             ok = {"subtype": "success", "request_id": request["request_id"], "response": info}
             put({"type": "control_response", "response": ok})
+            if request["request"]["subtype"] != "initialize":
+                continue
             if MODE == "deaf":
                 sleep()
             if MODE == "refuses" or (MODE == "refuses_resumes" and resumes):

@@ -143,6 +143,7 @@ def running_proxy(
         "home": str(home / "bridge"),
         "claude_env": ["ANTHROPIC_AUTH_TOKEN=dummy", f"ANTHROPIC_BASE_URL={api_url}"],
         "retries": "0",
+        "spare": "0",  # most tests ask for one new conversation or none
     }
     if door:
         for name, values in (settings | dict(options or {})).items():

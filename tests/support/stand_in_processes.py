@@ -9,16 +9,15 @@ from typing import Any
 
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.job import Job, Mode, Settings
+from sessionbridge.claude.job import Job, Settings
 from sessionbridge.claude.pool.pool import Keep, Pool
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.transcript.transcripts import Transcripts
-from sessionbridge.model import Finished, Plan, Usage
+from sessionbridge.model import Finished, MemoryKind, Plan, Usage
 from tests.support.claude_cli import MODEL, say
 
-MODE = Mode(MODEL, "session", compaction=False)
-SETTINGS = Settings("Be brief.")
+SETTINGS = Settings(MODEL, "Be brief.")
 LONG = 3600.0
 
 
@@ -60,9 +59,11 @@ class NoTranscripts(Transcripts):
         pass
 
 
-def process(session: str = "S", mode: Mode = MODE, settings: Settings = SETTINGS) -> LiveProcess:
-    tools = ClientTools(settings.tools)
-    live = LiveProcess(StandIn(), mode, settings, session, 0.0, tools)
+def process(
+    session: str = "S", memory: MemoryKind = "session", settings: Settings | None = SETTINGS
+) -> LiveProcess:
+    live = LiveProcess(StandIn(), memory, session, 0.0, ClientTools())
+    live.settings = settings
     live.tip = f"tip of {session}"
     return live
 
@@ -86,20 +87,30 @@ def pool_of(
     tool_wait: float = LONG,
     *,
     spare: int = 0,
-    start: Callable[[Mode], Awaitable[LiveProcess]] | None = None,
-    room: bool = True,
+    spawn: Callable[[MemoryKind], Awaitable[LiveProcess]] | None = None,
+    room: Callable[[], bool] = lambda: True,
+    quiet: float = 0,
 ) -> Pool:
-    """It gets what `start` returns, or by default the process that was handed to `begin`."""
-
-    async def started(
-        mode: Mode, settings: Settings, session_id: str, *_: Any, **__: Any
-    ) -> LiveProcess:
-        return await start(mode) if start else _HANDED.pop(session_id)
-
-    return Pool(started, NoTranscripts(), Keep(live, spare, idle, tool_wait), lambda: room)
+    """Its spares are what `spawn` returns; others are those that are handed to `begin`."""
+    keep = Keep(live, spare, idle, tool_wait, quiet)
+    return Pool(_Launches(spawn), NoTranscripts(), keep, room)
 
 
 _HANDED: dict[str, LiveProcess] = {}
+
+
+class _Launches:
+    def __init__(self, spawn: Callable[[MemoryKind], Awaitable[LiveProcess]] | None) -> None:
+        self._spawn = spawn
+
+    async def start(
+        self, settings: Settings, memory: MemoryKind, session_id: str, *_: Any, **__: Any
+    ) -> LiveProcess:
+        return _HANDED.pop(session_id)
+
+    async def spawn(self, memory: MemoryKind) -> LiveProcess:
+        assert self._spawn is not None
+        return await self._spawn(memory)
 
 
 def first_turn(live: LiveProcess) -> Job:
@@ -108,9 +119,10 @@ def first_turn(live: LiveProcess) -> Job:
 
 def asking(live: LiveProcess, plan: Plan) -> Job:
     """As the turn before was asked."""
-    mode = live.mode
-    system = live.settings.system
-    return Job(plan, live.session_id, system, mode.model, mode.memory, mode.compaction)
+    settings = live.settings or SETTINGS
+    return Job(
+        plan, live.session_id, settings.system, settings.model, live.memory, settings.compaction
+    )
 
 
 async def begin(pool: Pool, live: LiveProcess, job: Job | None = None) -> None:

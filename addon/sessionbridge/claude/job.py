@@ -20,25 +20,19 @@ EFFORT: Effort = "high"
 
 
 @dataclass(frozen=True, slots=True)
-class Mode:
-    """What a process is started with and cannot change later. `model` is a name the CLI knows,
-    `schema` that of a structured answer."""
+class Settings:
+    """What a process is told for a turn, and anew where the next one has others. `model` is a name
+    the CLI knows, `schema` that of a structured answer; with `compaction` the CLI may shorten a
+    conversation that grew too long."""
 
     model: str
-    memory: MemoryKind
-    compaction: bool
-    thinking: Thinking | None = None
-    schema: Mapping[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """What a process is told for a turn, and anew where the next one has other settings."""
-
     system: str = ""
     tools: tuple[Tool, ...] = ()
     effort: Effort = EFFORT
     max_tokens: int | None = None
+    thinking: Thinking | None = None
+    schema: Mapping[str, Any] | None = None
+    compaction: bool = False
 
 
 class Meter:
@@ -64,10 +58,9 @@ def _both(one: Spent, other: Spent) -> Spent:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One dispatch. `session_id` is the id its session gets where it needs a new one.
-    `compaction` lets the CLI shorten a conversation that grew too long. The answer is cut before
-    any of the `stop` sequences. `patience` is how many seconds its beginning may take. `meter` is
-    read by whoever gave it."""
+    """One dispatch. `session_id` is the id its session gets where it needs a new one. The answer is
+    cut before any of the `stop` sequences. `patience` is how many seconds its beginning may take.
+    `meter` is read by whoever gave it."""
 
     plan: Plan
     session_id: str
@@ -81,23 +74,27 @@ class Job:
     meter: Meter = field(default_factory=Meter, compare=False)
 
     @property
-    def mode(self) -> Mode:
-        parameters = self.parameters
-        kept = self.memory, self.compaction
-        return Mode(self.model, *kept, parameters.thinking, parameters.schema)
-
-    @property
     def settings(self) -> Settings:
+        parameters = self.parameters
         # The CLI shows the model the tools by their names, in whatever order they come (measured
         # with 2.1.332).
-        tools = tuple(sorted(self.parameters.tools, key=lambda tool: tool.name))
-        limit = self.parameters.max_tokens
+        tools = tuple(sorted(parameters.tools, key=lambda tool: tool.name))
+        limit = parameters.max_tokens
         # Above what any model can give the CLI lowers it to what this one can, so that limits which
         # differ there are one (Kimi Code takes a few tokens off each turn).
         limit = None if limit is None else min(limit, MOST_TOKENS)
         # JSON can carry half a surrogate pair, UTF-8 cannot.
         system = self.system.encode("utf-8", "replace").decode()
-        return Settings(system, tools, self.parameters.effort or EFFORT, limit)
+        return Settings(
+            self.model,
+            system,
+            tools,
+            parameters.effort or EFFORT,
+            limit,
+            parameters.thinking,
+            parameters.schema,
+            self.compaction,
+        )
 
     @property
     def command(self) -> str:

@@ -31,6 +31,7 @@ class Lifecycle:
 
     def running(self) -> None:
         self._shutdown.listen()
+        self._runtime.start()
 
     def done(self) -> None:
         self._runtime.close()

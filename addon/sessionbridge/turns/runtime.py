@@ -35,6 +35,7 @@ class Runtime:
         self.dispatcher: ClaudeDispatcher | None = None
         self.admission: Admission | None = None
         self.locks: Locks | None = None
+        self._runs = False
         self._home: Path | None = None
         self._place: tuple[Path, Path] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -78,6 +79,12 @@ class Runtime:
         assert self.dispatcher is not None
         return await self.dispatcher.models()
 
+    def start(self) -> None:
+        """Starts processes ahead of the first turn, from now on under whatever options."""
+        self._runs = True
+        if self.dispatcher is not None:
+            self.dispatcher.start()
+
     async def finish(self) -> None:
         """Ends the processes that wait for a turn."""
         await self.worker.end()
@@ -111,6 +118,8 @@ class Runtime:
     def _open_dispatcher(self, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
         before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep)
+        if self._runs:
+            self.dispatcher.start()
         if before is not None:
             # Its processes that wait were started under other options.
             ending = asyncio.create_task(before.close())

@@ -28,6 +28,8 @@ FIXED = {
     "DISABLE_TELEMETRY": "1",
     "DISABLE_AUTOUPDATER": "1",
     "ENABLE_TOOL_SEARCH": "false",
+    # Or it writes each request into the transcript once more, system prompt and tools with it.
+    "CLAUDE_CODE_ELEGANT_MEADOW": "0",
     # Or the CLI asks again with a prompt of its own, and the client gets both answers.
     "CLAUDE_CODE_DISABLE_REFUSAL_RETRY": "1",
     # Or it asks an older model, where the newest ones refuse for some reasons.

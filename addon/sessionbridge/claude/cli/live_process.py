@@ -12,9 +12,9 @@ from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 from sessionbridge.claude.cli.answer import STRUCTURED, AnswerReader
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.cli.settings import requests
+from sessionbridge.claude.cli.settings import can_change, first_request, requests
 from sessionbridge.claude.cli.stops import CutAnswer
-from sessionbridge.claude.job import Job, Meter, Mode, Settings
+from sessionbridge.claude.job import Job, Meter, Settings
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.tools.replay import Replay
@@ -25,6 +25,7 @@ from sessionbridge.model import (
     Block,
     Delta,
     Finished,
+    MemoryKind,
     Message,
     ThinkingDelta,
     ToolCall,
@@ -52,16 +53,15 @@ class LiveProcess:
     def __init__(
         self,
         cli: CliProcess,
-        mode: Mode,
-        settings: Settings,
+        memory: MemoryKind,
         session_id: str,
         cost_before: float,
         tools: ClientTools,
     ) -> None:
         self.cli = cli
-        self.mode = mode
-        self.settings = settings
-        """Those in force."""
+        self.memory = memory
+        self.settings: Settings | None = None
+        """Those in force; None until it has been told any."""
         self.session_id = session_id
         self.tip: str | None = None
         self.kept: str | None = None
@@ -71,7 +71,7 @@ class LiveProcess:
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
         self._tools = tools
-        self._values = OwnValues(settings.tools)
+        self._values = OwnValues(())
         self._cost, self._estimated = cost_before, 0.0
 
     def goes_on_with(self, job: Job) -> bool:
@@ -80,7 +80,9 @@ class LiveProcess:
         return (
             base is not None
             and (base.session_id, base.entry_uuid) == (self.session_id, self.tip)
-            and job.mode == self.mode
+            and job.memory == self.memory
+            and self.settings is not None
+            and can_change(self.settings, job.settings)
             and self.cli.alive
             and (not self.waits_for or self._takes_results(job))
         )
@@ -90,17 +92,29 @@ class LiveProcess:
         same = job.settings == self.settings
         return same and client_tools.answers(job.plan.ask, self.waits_for)
 
+    async def begin(self, settings: Settings) -> None:
+        """With those that it was started with."""
+        self._have(settings)
+        await self.cli.begin(first_request(settings, self._tools), settings.model)
+
     async def change(self, settings: Settings) -> None:
         """To those of the turn that comes. Raises `SettingRefused`; what is in force is not known
         then."""
-        before, self.settings = self.settings, settings
+        before = self.settings
         if before == settings:
             return
-        if before.tools != settings.tools:
-            self._tools.change(settings.tools)
-            self._values = OwnValues(settings.tools)
+        if before is None:
+            await self.begin(settings)
+        else:
+            self._have(settings)
         for request in requests(before, settings, self.cli.model, self._tools.server):
             await self.cli.set(request)
+
+    def _have(self, settings: Settings) -> None:
+        before, self.settings = self.settings, settings
+        if before is None or before.tools != settings.tools:
+            self._tools.change(settings.tools)
+            self._values = OwnValues(settings.tools)
 
     async def turn(
         self,
@@ -113,7 +127,8 @@ class LiveProcess:
     ) -> AsyncGenerator[Delta | TurnEnd]:
         """`written` are the entries of messages that it found in its transcript, `feed` what it has
         yet to be given before it is asked. What comes last is the `TurnEnd`."""
-        structured = self.mode.schema is not None
+        assert self.settings is not None
+        structured = self.settings.schema is not None
         self.cli.stop_at(AnswerEnd(structured=structured, tools=self._tools.names))
         results: Iterator[ToolResultBlock] = iter(())
         entries: list[str | None] = [*written]
@@ -160,7 +175,7 @@ class LiveProcess:
     def _check_taken(self, listed: object) -> None:
         """Before the model is asked: of a schema that is not valid the CLI says nothing."""
         self._tools.check_taken(listed)
-        wanted = self.mode.schema is not None
+        wanted = self.settings is not None and self.settings.schema is not None
         if wanted and isinstance(listed, list) and STRUCTURED not in listed:
             raise BadRequest(
                 "The Claude CLI does not take the JSON schema of the answer; see whether it is "
@@ -176,7 +191,7 @@ class LiveProcess:
     def _shows_thoughts(self) -> bool:
         """The CLI has no word for a client that wants their signature alone (measured with
         2.1.332)."""
-        thinking = self.mode.thinking
+        thinking = self.settings.thinking if self.settings else None
         return thinking is not None and thinking.display == "summarized"
 
     def _give(self, results: Iterator[ToolResultBlock]) -> None:

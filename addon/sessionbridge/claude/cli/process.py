@@ -25,13 +25,13 @@ from claude_agent_sdk import Message as CliMessage
 # Not public, and the only private thing used: the SDK has no way to end a process at once. Closing
 # its standard input in mid-turn waits for the whole answer and commits it to the transcript.
 from claude_agent_sdk._internal.transport.subprocess_cli import SubprocessCLITransport
+from claude_agent_sdk.types import McpSdkServerConfig
 
 from sessionbridge.claude.catalog import Model, api_name, catalog
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.failures import from_result, translated
 from sessionbridge.claude.cli.guardian import GUARDIAN
 from sessionbridge.claude.cli.installed import OLDEST, new_enough
-from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.tools.client_tools import SERVER, SERVERS
 from sessionbridge.claude.transcript.imports import content_of
 from sessionbridge.disk import on_thread
@@ -42,6 +42,9 @@ _KEPT_STDERR_LINES = 20
 _KEPT_OF_A_LINE = 1000
 _PATIENCE = 3.0
 """Seconds for a CLI that was told to end; it takes under 50 ms (measured with 2.1.332)."""
+
+_LONGEST_START = 60.0
+"""Seconds; the driver does not wait any longer either."""
 
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
@@ -65,32 +68,39 @@ class _Transport(SubprocessCLITransport):
     pid: int | None = None
     end: AnswerEnd | None = None
     """Tells when the CLI would go on by itself."""
-    schema: Mapping[str, Any] | None = None
-    """Told with the first request: the driver puts it on the command line, which is short, and
-    readable by all."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        loop = asyncio.get_running_loop()
         self._asked: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
+        self._begun = False
+        self.first: asyncio.Future[Mapping[str, Any]] = loop.create_future()
+        """What the driver's first request is to hold beside its own; until that is known it is kept
+        back."""
 
     @property
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    async def control(self, request: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Asks for what the driver has no word for. Returns what the CLI answers."""
+    async def control(
+        self, request: Mapping[str, Any], patience: float = _PATIENCE
+    ) -> Mapping[str, Any]:
+        """Asks for what the driver has no word for. Returns what the CLI answers. Raises
+        TimeoutError after `patience` seconds."""
         id_ = str(uuid4())
         answered = self._asked[id_] = asyncio.get_running_loop().create_future()
         line = {"type": "control_request", "request_id": id_, "request": request}
         try:
             await self.write(json.dumps(line) + "\n")
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(patience):
                 told: Mapping[str, Any] = await answered
                 return told
         finally:
             del self._asked[id_]
 
     async def connect(self) -> None:
+        if self._process is not None:
+            return
         starting = asyncio.create_task(super().connect())
         try:
             await asyncio.shield(starting)
@@ -112,11 +122,11 @@ class _Transport(SubprocessCLITransport):
                 self._process.kill()
 
     async def write(self, data: str) -> None:
-        if self.schema is not None:
+        if not self._begun:
             line = json.loads(data)
-            if line.get("request", {}).get("subtype") == "initialize":
-                line["request"]["jsonSchema"] = self.schema
-                data, self.schema = json.dumps(line) + "\n", None
+            if line["request"]["subtype"] == "initialize":
+                line["request"] |= await self.first
+                data, self._begun = json.dumps(line) + "\n", True
         try:
             await super().write(data)
         except CLIConnectionError as error:
@@ -137,7 +147,7 @@ class _Transport(SubprocessCLITransport):
         return self._process.returncode
 
     async def read_messages(self) -> AsyncIterator[dict[str, Any]]:
-        async for message in self._read():
+        async for message in self._heard():
             if message.get("type") == "control_response":
                 told = message.get("response") or {}
                 if (answered := self._asked.get(str(told.get("request_id")))) is not None:
@@ -151,9 +161,21 @@ class _Transport(SubprocessCLITransport):
                     # Here, because it does so before the answer is read any further.
                     self.kill()
             yield message
-        # The driver takes an exit with code 0 for a good end and waits for what never comes, but no
-        # CLI of ours has a reason to leave on its own.
-        raise ProcessError("The CLI ended on its own", exit_code=0)
+
+    async def _heard(self) -> AsyncIterator[dict[str, Any]]:
+        """Ends with an error, which is that of all who wait for the CLI."""
+        try:
+            async for message in self._read():
+                yield message
+            # The driver takes an exit with code 0 for a good end and waits for what never comes,
+            # but no CLI of ours has a reason to leave on its own.
+            raise ProcessError("The CLI ended on its own", exit_code=0)
+        except Exception as error:
+            for waiting in (self.first, *self._asked.values()):
+                if not waiting.done():
+                    waiting.set_exception(error)
+                    waiting.exception()  # there may be nobody who waits
+            raise
 
     async def _read(self) -> AsyncIterator[dict[str, Any]]:
         try:
@@ -182,13 +204,13 @@ class _Transport(SubprocessCLITransport):
 
 
 class CliProcess:
-    """A process of its own for one session, whose answers fulfil the `schema` where there is one.
-    `clear_up` is given its pid when it has ended. Every failure leaves as a `BridgeError`."""
+    """A process of its own for one session, which has its tools from `server`. `clear_up` is given
+    its pid when it has ended. Every failure leaves as a `BridgeError`."""
 
     def __init__(
         self,
         options: ClaudeAgentOptions,
-        schema: Mapping[str, Any] | None = None,
+        server: McpSdkServerConfig,
         clear_up: Callable[[int], None] = lambda pid: None,
     ) -> None:
         self._stderr: deque[str] = deque(maxlen=_KEPT_STDERR_LINES)
@@ -196,40 +218,58 @@ class CliProcess:
         self._verbatim = options.verbatim_prompts
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
         self._transport = _Transport(_nothing(), options)
-        self._transport.schema = schema
-        self._client = ClaudeSDKClient(options, transport=self._transport)
+        # To the driver alone: on the command line the server could not come with its manifest.
+        served = replace(options, mcp_servers={server["name"]: server})
+        self._client = ClaudeSDKClient(served, transport=self._transport)
+        self._connecting: asyncio.Task[None] | None = None
         self._ending: asyncio.Task[None] | None = None
         self._clear_up = clear_up
+        self.version: str | None = None
+        """None until it has begun."""
         self.models: tuple[Model, ...] = ()
-        """Those it offers, once it has been started."""
-        self.model = options.model or DEFAULT
-        """The one it asks; by its name in the API, once it has been started."""
+        """Those it offers, once it has begun."""
+        self.model = ""
+        """The one it asks, by its name in the API, once it has begun."""
 
     @property
     def pid(self) -> int | None:
-        """None until it has been started; kept when it has ended."""
+        """None until it runs; kept when it has ended."""
         return self._transport.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether it runs."""
         return self._transport.alive
 
-    async def start(self) -> str:
-        """Returns the version of the CLI once it is ready to be asked."""
+    async def spawn(self) -> None:
+        """Returns when it waits for what it is to begin with."""
         with translated(self._stderr, self._name):
-            await self._client.connect()
+            await self._transport.connect()
+            self._connecting = asyncio.create_task(self._client.connect())
+            self._connecting.add_done_callback(_is_heard)
+            # Of all that it answers by then the least.
+            await self._transport.control({"subtype": "mcp_status"}, _LONGEST_START)
+
+    async def begin(self, first: Mapping[str, Any], model: str) -> None:
+        """Has it run and take what its first request is to hold. It can be asked then, and the
+        `model` that it is to ask has its name."""
+        with translated(self._stderr, self._name):
+            if not self._transport.first.done():
+                self._transport.first.set_result(first)
+            if self._connecting is None:
+                self._connecting = asyncio.create_task(self._client.connect())
+            await self._connecting
             self._incoming = self._client.receive_messages()
             info = await self._client.get_server_info() or {}
         self.models = catalog(info.get("models"))
-        self.model = api_name(self.model, self.models)
+        self.model = api_name(model, self.models)
         version = str(info.get("claude_code_version", "unknown"))
         if not new_enough(version):
             raise ClaudeFailed(
                 f"The Claude CLI at {self._name} has version {version}, which is too old to keep a "
                 f"conversation exactly; install {'.'.join(map(str, OLDEST))} or newer."
             )
-        return version
+        self.version = version
 
     async def feed(self, message: Message) -> str:
         """Adds a message to the conversation without asking the model; returns its entry's uuid.
@@ -316,6 +356,9 @@ class CliProcess:
         return self._ending
 
     async def _close(self) -> None:
+        if self._connecting is not None and not self._connecting.done():
+            self._connecting.cancel()
+            await asyncio.wait([self._connecting])
         await self._client.disconnect()
         # The client does not close a transport that failed before they were joined.
         await self._transport.close()
@@ -351,6 +394,12 @@ class CliProcess:
             async with asyncio.timeout(1):
                 async for _ in self._incoming:
                     pass
+
+
+def _is_heard(connecting: asyncio.Task[None]) -> None:
+    """Of one that fails while nobody waits for it asyncio would complain."""
+    if not connecting.cancelled():
+        connecting.exception()
 
 
 def _by_its_first_name(request: dict[str, Any]) -> None:

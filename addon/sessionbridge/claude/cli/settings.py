@@ -1,14 +1,17 @@
-"""How a CLI that runs is told other settings: by requests that it does not document, each of which
-leaves no trace in the conversation (measured with 2.1.332; `tests/claude/test_settings_live.py`
-tells of a CLI that no longer takes them).
+"""How a CLI that runs is told what a turn is to be like: by requests that it does not document,
+each of which leaves no trace in the conversation (measured with 2.1.332;
+`tests/claude/test_settings_live.py` tells of a CLI that no longer takes them).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any
 
-from sessionbridge.claude.job import Settings
+from sessionbridge.claude.job import MOST_TOKENS, Settings
+from sessionbridge.claude.tools.client_tools import ClientTools
+from sessionbridge.model import Thinking
 
 Request = Mapping[str, Any]
 
@@ -16,14 +19,36 @@ MAX_TOKENS = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
 
 
 def can_change(before: Settings, after: Settings) -> bool:
-    """A system prompt is not taken away again."""
-    return bool(after.system) or not before.system
+    """Another model would be told in the conversation, another schema is not taken, and a system
+    prompt is not taken away again."""
+    stays = (before.model, before.schema) == (after.model, after.schema)
+    return stays and bool(after.system or not before.system)
 
 
-def requests(before: Settings, after: Settings, model: str, server: str) -> Iterator[Request]:
-    """`model` is the one that runs, by its name in the API; `server` has the tools, by a name that
-    it did not have before."""
-    if before.system != after.system:
+def other(before: Settings, after: Settings) -> tuple[str, ...]:
+    """The names of those that are not the same."""
+    names = [field.name for field in fields(Settings)]
+    return tuple(name for name in names if getattr(before, name) != getattr(after, name))
+
+
+def first_request(settings: Settings, tools: ClientTools) -> Request:
+    """What the request with which the driver begins is to hold beside its own."""
+    told: dict[str, Any] = {
+        "systemPrompt": [settings.system],
+        # Or a session keeps the system prompt it began with, whatever comes later.
+        "systemPromptSnapshot": False,
+        "sdkMcpServers": [tools.server],
+        "sdkMcpServerManifests": tools.manifests,
+    }
+    return told if settings.schema is None else told | {"jsonSchema": settings.schema}
+
+
+def requests(
+    before: Settings | None, after: Settings, model: str, server: str
+) -> Iterator[Request]:
+    """`before` is None where only the first request has been made. `model` is the one that runs, by
+    its name in the API; `server` has the tools, by a name that it did not have before."""
+    if before and before.system != after.system:
         # By that request, because no other takes a system prompt.
         yield {
             "subtype": "set_model",
@@ -31,20 +56,55 @@ def requests(before: Settings, after: Settings, model: str, server: str) -> Iter
             "only_if_model_is_current": True,
             "system_prompt": after.system,
         }
-    if flags := {**_effort(before, after), **_max_tokens(before, after)}:
+    if flags := _flags(before, after):
         yield {"subtype": "apply_flag_settings", "settings": flags}
-    if before.tools != after.tools:
+    thinking = after.thinking
+    if thinking and (before is None or before.thinking != thinking):
+        yield {
+            "subtype": "set_max_thinking_tokens",
+            "max_thinking_tokens": budget(thinking),
+            "thinking_display": "summarized",
+        }
+    if before and before.tools != after.tools:
         servers = {server: {"type": "sdk", "name": server}} if after.tools else {}
         yield {"subtype": "mcp_set_servers", "servers": servers}
 
 
-def _effort(before: Settings, after: Settings) -> dict[str, Any]:
-    return {} if before.effort == after.effort else {"effortLevel": after.effort}
+def budget(thinking: Thinking) -> int:
+    """In tokens. Models that think as they see fit are not bound by one: for those the CLI drops
+    it. For others it cuts what is more than there can be, so that without one the model may think
+    as long as it can (measured with 2.1.332)."""
+    return MOST_TOKENS if thinking.budget is None else thinking.budget
 
 
-def _max_tokens(before: Settings, after: Settings) -> dict[str, Any]:
-    """An empty text takes the limit away."""
-    if before.max_tokens == after.max_tokens:
-        return {}
-    limit = "" if after.max_tokens is None else str(after.max_tokens)
-    return {"env": {MAX_TOKENS: limit}}
+def environment(settings: Settings) -> dict[str, str]:
+    """What can be told by variables alone."""
+    told = {}
+    if settings.max_tokens is not None:
+        told[MAX_TOKENS] = str(settings.max_tokens)
+    if settings.thinking is None:
+        # Told to disable it, the CLI has the 5.5 models think all the same (measured with 2.1.332).
+        told["CLAUDE_CODE_DISABLE_THINKING"] = "1"
+    if not settings.compaction:
+        told["DISABLE_AUTO_COMPACT"] = "1"
+    return told
+
+
+def _flags(before: Settings | None, after: Settings) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    if before is None:
+        told["model"] = after.model
+    if before is None or before.effort != after.effort:
+        told["effortLevel"] = after.effort
+    if variables := _variables(environment(before) if before else {}, environment(after)):
+        told["env"] = variables
+    return told
+
+
+def _variables(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    """What is not named keeps its value, and what is empty has none."""
+    return {
+        name: after.get(name, "")
+        for name in (*before, *after)
+        if before.get(name) != after.get(name)
+    }

@@ -17,8 +17,8 @@ from uuid import uuid4
 from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.cli.launcher import Launcher
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
-from sessionbridge.claude.cli.process import FeedRefused, SettingRefused
-from sessionbridge.claude.job import Job, Mode, Settings
+from sessionbridge.claude.cli.process import CliProcess, FeedRefused, SettingRefused
+from sessionbridge.claude.job import Job, Settings
 from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.pool import Keep, Pool
@@ -92,9 +92,16 @@ class ClaudeDispatcher:
         self._keep = keep = keep or Keep()
         self._launcher = Launcher(profile)
         self._transcripts = Transcripts(profile)
-        self._pool = Pool(self._launcher.start, self._transcripts, keep, room)
+        self._pool = Pool(self._launcher, self._transcripts, keep, room)
         self._feeding_works = True
+        self._version: str | None = None
+        """Of the CLI that has begun last."""
+        self._models: tuple[Model, ...] = ()
         self._listing = asyncio.Lock()
+
+    def start(self) -> None:
+        """Starts processes ahead of the first turn."""
+        self._pool.fill()
 
     @property
     def location(self) -> dict[str, str]:
@@ -102,8 +109,7 @@ class ClaudeDispatcher:
             "cwd": str(self._profile.work_dir("session")),
             "config_dir": str(self._profile.config_dir),
         }
-        version = self._launcher.version
-        return known if version is None else {**known, "cli_version": version}
+        return known if self._version is None else {**known, "cli_version": self._version}
 
     @property
     def processes(self) -> tuple[int, int]:
@@ -113,11 +119,14 @@ class ClaudeDispatcher:
     async def models(self) -> tuple[Model, ...]:
         """Those the CLI offers, by any that has been started. Raises `ClaudeFailed`."""
         async with self._listing:
-            if self._launcher.version is None:
-                mode = Mode(DEFAULT, "none", compaction=False)
-                asked = await self._launcher.start(mode, Settings(), str(uuid4()))
+            if self._version is None:
+                asked = await self._launcher.start(Settings(DEFAULT), "none", str(uuid4()))
+                self._heard_of(asked.cli)
                 await asked.cli.kill()
-        return self._launcher.models
+        return self._models
+
+    def _heard_of(self, cli: CliProcess) -> None:
+        self._version, self._models = cli.version, cli.models
 
     async def discard(self, session_id: str) -> None:
         await self._pool.leave(session_id)
@@ -239,6 +248,7 @@ class ClaudeDispatcher:
             taken = await self._take(way, job, sources)
             process, session = taken.process, taken.process.session_id
             await process.change(job.settings)
+            self._heard_of(process.cli)
             carried_out = replace(job, plan=taken.plan, session_id=session)
             yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
             plan = _given(taken.plan, job, sources)
@@ -257,14 +267,12 @@ class ClaudeDispatcher:
                 await self.discard(session)  # nobody will ever name it
         if outcome is not None and process is not None:
             yield await self._as_told(process, plan, outcome)
-        if job.plan.name != "resume" and job.memory != "continue":
-            self._pool.prepare(job)
 
     async def _check_kept(self, process: LiveProcess, outcome: TurnEnd) -> None:
         """Of a turn that has ended; what an open one has said is written when it goes on, and what
         one has that is cut is added to the file by us."""
         ended = outcome.goes_on and not process.waits_for
-        if ended and process.mode.memory == "session" and outcome.end.tip:
+        if ended and process.memory == "session" and outcome.end.tip:
             tip = outcome.end.tip
             await self._transcripts.check_kept(process.session_id, tip, process.kept)
             process.kept = tip
@@ -296,7 +304,7 @@ class ClaudeDispatcher:
         """The end of a turn, with the transcript as the client was told that it ends. A CLI that
         was ended at once has not written all that was said, or holds something else."""
         end = outcome.end
-        if outcome.goes_on or process.mode.memory != "session":
+        if outcome.goes_on or process.memory != "session":
             return end
         *earlier, last = end.entries
         if not outcome.holds_it or last is None:
@@ -319,7 +327,7 @@ class ClaudeDispatcher:
         thought is written with it, and notes."""
         plan = job.plan
         needed = plan.ask.brings_results or any(map(imports.holds_thoughts, plan.feed))
-        return api_name(job.mode.model, await self.models() if needed else ())
+        return api_name(job.model, await self.models() if needed else ())
 
     async def _write(self, job: Job, sources: Sources) -> imports.Written | None:
         """Writes what can be written; the rest is fed to the process that resumes it."""

@@ -6,8 +6,12 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-PROCESS = 200 * 1024 * 1024
-"""Bytes that a waiting CLI takes (measured with 2.1.332)."""
+PROCESS = 110 * 1024 * 1024
+"""Bytes that one more CLI takes while it waits; those it shares with others are not among them
+(proportional set size, measured with 2.1.332)."""
+
+_AT_ONCE = 4
+"""New conversations that find a process when they come at the same moment."""
 
 _ASSUMED = 8 * 1024**3
 _CGROUP = Path("/sys/fs/cgroup")
@@ -16,6 +20,11 @@ _CGROUP = Path("/sys/fs/cgroup")
 def processes() -> int:
     """As many as fill a quarter of the memory, and never fewer than two."""
     return max(2, _total() // 4 // PROCESS)
+
+
+def spares() -> int:
+    """As many as are of use, but no more than a quarter of all, and never none."""
+    return max(1, min(_AT_ONCE, processes() // 4))
 
 
 def has_room() -> bool:

@@ -1,6 +1,6 @@
 """All Claude processes there are, from their start to their end.
 
-A start costs most of a second of one core, a process that waits costs some 200 MB and no time
+A start costs a third of a second of one core, a process that waits costs some 110 MB and no time
 (measured with CLI 2.1.332): how many there are is bounded, and so is for how long each waits.
 """
 
@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
-from uuid import uuid4
 
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
-from sessionbridge.claude.cli.settings import can_change
-from sessionbridge.claude.job import Job, Mode, Settings
+from sessionbridge.claude.job import Job, Settings
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.state import Event, State, after
 from sessionbridge.claude.transcript import imports
 from sessionbridge.claude.transcript.transcripts import Transcripts
 from sessionbridge.errors import BridgeError, ClaudeFailed
-from sessionbridge.model import Plan, Point, Process
+from sessionbridge.model import MemoryKind, Plan, Point, Process
 
 logger = logging.getLogger(__name__)
 
@@ -30,40 +29,51 @@ _IN_USE = (State.BUSY, State.IDLE, State.WAITING)
 _SPARES = (State.STARTING, State.SPARE)
 _AT_REST = (State.IDLE, State.WAITING)
 
+_LONGEST_UNREST = 5.0
+"""Seconds. Where there is never a quiet moment, a start is no worse at any other."""
+
+_MEMORY_CHECKED = 10.0
+"""Seconds between two looks at what the machine has left."""
+
 
 @dataclass(frozen=True, slots=True)
 class Keep:
     """How many processes there may be, how many spares beside them, and how many seconds each may
-    wait for its next turn, or within one for the results of the client's tools. A conversation that
-    a new process has to be given whole is imported as a file from `long` messages on."""
+    wait for its next turn, or within one for the results of the client's tools. A spare is started
+    when no turn has begun or ended for `quiet` seconds. A conversation that a new process has to be
+    given whole is imported as a file from `long` messages on."""
 
     live: int = 0
     spare: int = 0
     idle: float = 600.0
     tool_wait: float = 600.0
+    quiet: float = 0.5
     long: int = imports.LONG
 
 
-class Start(Protocol):
-    async def __call__(
+class Launches(Protocol):
+    """Both raise `BridgeError` and OSError."""
+
+    async def start(
         self,
-        mode: Mode,
         settings: Settings,
+        memory: MemoryKind,
         session_id: str,
         base: Point | None = None,
         *,
         fork: bool = False,
     ) -> LiveProcess:
-        """Returns when it is ready to be asked. Raises `BridgeError` and OSError."""
+        """Returns when it is ready to be asked."""
+
+    async def spawn(self, memory: MemoryKind) -> LiveProcess:
+        """Returns when it waits to be told what its first turn is to be like."""
 
 
 @dataclass(eq=False, slots=True)
 class _Member:
-    """A process, from the moment its start is decided on; `settings` are those it is started with.
-    `job` is the one it has, or had last."""
+    """A process, from the moment its start is decided on. `job` is the one it has, or had last."""
 
-    mode: Mode
-    settings: Settings
+    memory: MemoryKind
     start: asyncio.Task[LiveProcess]
     session: str | None = None
     state: State = State.STARTING
@@ -94,17 +104,17 @@ class _Member:
 
 class Pool:
     """Every turn acquires a process here and releases it. At most `keep.live` are in a turn or
-    wait for one, unless more turns run at the same time; spares come on top, and none is started
-    while there is no `room` for one."""
+    wait for one, unless more turns run at the same time; spares come on top, and give way while
+    there is no `room` for them."""
 
     def __init__(
         self,
-        start: Start,
+        launches: Launches,
         transcripts: Transcripts,
         keep: Keep,
         room: Callable[[], bool] = has_room,
     ) -> None:
-        self._start = start
+        self._launches = launches
         self._transcripts = transcripts
         self._keep = keep
         self._room = room
@@ -112,6 +122,12 @@ class Pool:
         """Models with which a CLI has refused other settings than it was started with."""
         self._members: list[_Member] = []
         """The one that was used longest ago first."""
+        self._turned = -math.inf
+        """When a turn has begun or ended last, by the loop's clock."""
+        self._wanted: MemoryKind = "session"
+        """The kind of memory that the newest conversation has."""
+        self._filling: asyncio.Task[None] | None = None
+        self._checking: asyncio.TimerHandle | None = None
         self._closed = False
 
     @property
@@ -143,7 +159,12 @@ class Pool:
             raise ClaudeFailed("The Claude process for this turn was taken by another or ended.")
         self._move(member, Event.ACQUIRED)
         member.job = job
+        self._turned = asyncio.get_running_loop().time()
         self._shrink()
+        if way == "new":
+            self._give_way()
+        if way == "spare" or (job.plan.name != "resume" and job.memory != "continue"):
+            self.fill(job.memory)
         try:
             process = await asyncio.shield(member.start)
             if way == "live":
@@ -157,6 +178,7 @@ class Pool:
         """After its turn, whose `outcome` is None where it failed or was left. The process stays
         for the next turn, or has ended when this returns; what it said is in its transcript."""
         member = next(member for member in self._members if member.process is process)
+        self._turned = asyncio.get_running_loop().time()
         stays = outcome is not None and outcome.goes_on
         try:
             # Another process may have to go on from there, and one in the middle of its turn may
@@ -175,15 +197,58 @@ class Pool:
         if outcome and member.job:
             self._retire_passed_over(member.job)
 
-    def prepare(self, job: Job) -> None:
-        """Starts a spare for jobs like this one in the background, unless there is one."""
-        if self._closed or not self._keep.spare or self.has_spare(job) or not self._room():
+    # --- spares -------------------------------------------------------------------------------
+
+    def fill(self, memory: MemoryKind = "session") -> None:
+        """Has spares started in the background, until there are as many as are to be kept, and one
+        of them at least with this kind of memory."""
+        if self._closed or not self._keep.spare:
             return
+        self._wanted = memory
+        if self._filling is None or self._filling.done():
+            self._filling = asyncio.create_task(self._fill())
+        if self._checking is None:
+            self._check_memory()
+
+    async def _fill(self) -> None:
+        """One after the other: whoever needs the first is not to wait for all."""
+        while self._lacks_spare():
+            await self._quiet()
+            if self._lacks_spare():
+                member = self._add(self._wanted, self._spawned(self._wanted))
+                while len(spares := self._in(*_SPARES)) > self._keep.spare:
+                    self._retire(spares[0])
+                await asyncio.wait([member.start])
+                if member.process is None:
+                    return
+
+    def _lacks_spare(self) -> bool:
+        if self._closed or not self._room():
+            return False
+        for member in self._in(State.SPARE):
+            if not member.usable:
+                self._retire(member)
         spares = self._in(*_SPARES)
-        while len(spares) >= self._keep.spare:
-            self._retire(spares.pop(0))
-        member = self._add(job, self._ahead(job))
-        self._wake_after(self._keep.idle, member)
+        there = any(member.memory == self._wanted for member in spares)
+        return not there or len(spares) < self._keep.spare
+
+    async def _quiet(self) -> None:
+        """A start takes a processor, which those who are there are to have."""
+        now = asyncio.get_running_loop().time
+        longest = now() + _LONGEST_UNREST
+        while (left := min(self._turned + self._keep.quiet, longest) - now()) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(left)
+
+    def _check_memory(self) -> None:
+        self._give_way()
+        loop = asyncio.get_running_loop()
+        self._checking = loop.call_later(_MEMORY_CHECKED, self._check_memory)
+
+    def _give_way(self) -> None:
+        """One at a time: it takes a moment until its memory is free."""
+        spares = self._in(*_SPARES)
+        if spares and not self._room():
+            self._retire(spares[0])
 
     # --- ends ---------------------------------------------------------------------------------
 
@@ -194,19 +259,26 @@ class Pool:
 
     async def close(self) -> None:
         """Ends all that wait; those in a turn end with it."""
-        self._closed = True
+        self._start_no_more()
         for member in self._in(*_AT_REST, *_SPARES):
             self._retire(member)
         await _all(member.end for member in self._members)
 
     def kill(self) -> None:
         """Ends all of them now, whatever they do; one that is just starting ends with its start."""
-        self._closed = True
+        self._start_no_more()
         for member in self._members:
             if member.process is not None:
                 member.process.cli.kill_now()
             elif member.state is not State.BUSY:
                 member.start.cancel()
+
+    def _start_no_more(self) -> None:
+        self._closed = True
+        if self._filling is not None:
+            self._filling.cancel()
+        if self._checking is not None:
+            self._checking.cancel()
 
     # --- who takes a job ----------------------------------------------------------------------
 
@@ -218,26 +290,24 @@ class Pool:
             (
                 member
                 for member, process in at_rest
-                if process and process.goes_on_with(job) and self._can_have(job, process.settings)
+                if process and process.goes_on_with(job) and self._can_have(job, process)
             ),
             None,
         )
 
-    def _can_have(self, job: Job, settings: Settings) -> bool:
-        """Whether a process with these settings can be told the job's."""
-        if job.model in self.fixed_models:
-            return settings == job.settings
-        return can_change(settings, job.settings)
+    def _can_have(self, job: Job, process: LiveProcess) -> bool:
+        return job.model not in self.fixed_models or process.settings == job.settings
 
     def _spare_for(self, job: Job) -> _Member | None:
-        """Rather one with the job's settings than one that has to be told them."""
-        spares = [m for m in self._in(*_SPARES) if m.mode == job.mode and m.usable]
-        able = [m for m in spares if self._can_have(job, m.settings)]
-        return max(able, key=lambda member: member.settings == job.settings, default=None)
+        """The first that was started is the first to be ready."""
+        if job.model in self.fixed_models:
+            return None
+        spares = self._in(*_SPARES)
+        return next((m for m in spares if m.memory == job.memory and m.usable), None)
 
     def _begun(self, job: Job) -> _Member:
         self._retire_in(job.session_id)
-        return self._add(job, self._started(job), job.session_id)
+        return self._add(job.memory, self._started(job), job.session_id)
 
     async def _started(self, job: Job) -> LiveProcess:
         base = job.plan.base
@@ -247,11 +317,12 @@ class Pool:
             await self._ended(base.session_id)
             await self._transcripts.lead_to(base.session_id, base.entry_uuid)
         forks = base is not None and base.session_id != job.session_id
-        return await self._start(job.mode, job.settings, job.session_id, base, fork=forks)
+        start = self._launches.start
+        return await start(job.settings, job.memory, job.session_id, base, fork=forks)
 
-    async def _ahead(self, job: Job) -> LiveProcess:
+    async def _spawned(self, memory: MemoryKind) -> LiveProcess:
         try:
-            return await self._start(job.mode, job.settings, str(uuid4()))
+            return await self._launches.spawn(memory)
         except Exception as error:
             # Nobody else may ever hear of it. What is none of our errors could quote anything.
             known = isinstance(error, BridgeError | OSError)
@@ -272,9 +343,12 @@ class Pool:
         return [member for member in self._members if member.state in states]
 
     def _add(
-        self, job: Job, starting: Coroutine[Any, Any, LiveProcess], session: str | None = None
+        self,
+        memory: MemoryKind,
+        starting: Coroutine[Any, Any, LiveProcess],
+        session: str | None = None,
     ) -> _Member:
-        member = _Member(job.mode, job.settings, asyncio.create_task(starting), session)
+        member = _Member(memory, asyncio.create_task(starting), session)
         self._members.append(member)
         member.start.add_done_callback(lambda _: self._has_started(member))
         return member
@@ -295,7 +369,7 @@ class Pool:
         self._move(member, Event.CALLED if open_turn else Event.ANSWERED)
         self._members.remove(member)
         self._members.append(member)
-        if member.mode.memory != "session" or self._closed or not member.usable:
+        if member.memory != "session" or self._closed or not member.usable:
             self._retire(member)
         else:
             self._wake_after(self._keep.tool_wait if open_turn else self._keep.idle, member)
@@ -376,7 +450,7 @@ async def _all(ends: Iterable[asyncio.Task[None] | None]) -> None:
 
 
 def _is_asked_so(process: LiveProcess, job: Job) -> bool:
-    return (process.mode, process.settings) == (job.mode, job.settings)
+    return (process.memory, process.settings) == (job.memory, job.settings)
 
 
 def _results(plan: Plan) -> set[str]:

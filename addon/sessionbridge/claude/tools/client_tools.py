@@ -61,16 +61,16 @@ class ClientTools:
     """Those of one process; it may call them as soon as it has started. `bare` is whether that was
     told to add nothing of its own."""
 
-    def __init__(self, tools: Sequence[Tool], *, bare: bool = False) -> None:
+    def __init__(self, *, bare: bool = False) -> None:
         self._bare = bare
         self.server = OTHER_SERVER
         """What it is called now."""
-        self.change(tools)
+        self.change(())
         self._results: defaultdict[str, asyncio.Future[types.CallToolResult]] = defaultdict(
             asyncio.get_running_loop().create_future
         )
-        server = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
-        self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=server)
+        self._mcp = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
+        self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=self._mcp)
 
     def change(self, tools: Sequence[Tool]) -> None:
         """The CLI asks for them when it is told of the server, which has another name then."""
@@ -80,6 +80,21 @@ class ClientTools:
         self._given = {offered: given for given, offered in spelled.items()}
         self.names = frozenset(self._given)
         """Those the model knows."""
+
+    @property
+    def manifests(self) -> dict[str, Any]:
+        """What the server will answer when the CLI first talks to it, so that it need not ask."""
+        options = self._mcp.create_initialization_options()
+        begun = types.InitializeResult(
+            protocol_version=types.LATEST_PROTOCOL_VERSION,
+            capabilities=options.capabilities,
+            server_info=types.Implementation(
+                name=options.server_name, version=options.server_version
+            ),
+        )
+        listed = types.ListToolsResult(tools=self._tools)
+        told = {"initializeResult": _plain(begun), "toolsListResult": _plain(listed)}
+        return {self.server: told}
 
     def give(self, result: ToolResultBlock) -> None:
         """The result of a call, whether the CLI has already made that or is about to."""
@@ -108,6 +123,10 @@ class ClientTools:
         # A name of the CLI's own, which the type of `meta` does not have.
         meta: Mapping[str, Any] = {**(call.meta or {})}
         return await self._results[meta[_ID]]
+
+
+def _plain(result: types.Result) -> dict[str, Any]:
+    return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def answers(message: Message, calls: Iterable[str]) -> bool:
