@@ -377,13 +377,16 @@ class Spent:
 class Dispatched:
     """A process has taken the plan, which it may carry out from nothing; it comes before all else.
 
-    `session_id` is the session it is in, `command` the command line it equals.
+    `session_id` is the session it is in, `command` the command line it equals, `told` the names of
+    the settings that it had to be told for this turn, which took `told_ms` milliseconds.
     """
 
     plan: Plan
     session_id: str
     command: str
     process: Process
+    told: tuple[str, ...] = ()
+    told_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ CHECKS = (
         "Addon",
         "Claude CLI",
         "Claude login",
+        "Turn settings",
         "CA",
         "Port",
         "Other machines",

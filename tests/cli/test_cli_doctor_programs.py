@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from sessionbridge.claude.cli.login import find_cli
+from sessionbridge.claude.cli.process import CliProcess, SettingRefused
 from sessionbridge.cli.checks import programs
 from sessionbridge.cli.main import cli
 from tests.support.doctor_fixtures import Place, ca, place
@@ -52,6 +55,20 @@ def test_the_real_cli_tells_its_version_and_that_nobody_is_logged_in(place: Plac
     assert re.fullmatch(rf"\d+\.\d+\.\d+ at {re.escape(str(real))}", found["Claude CLI"]["found"])
     assert found["Claude login"]["status"] == "problem"
     assert "auth login" in found["Claude login"]["advice"]
+    assert found["Turn settings"]["status"] == "ok"
+
+
+def test_a_cli_that_takes_no_settings_while_it_runs_is_told_of(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuses(cli: CliProcess, request: Mapping[str, Any]) -> None:
+        raise SettingRefused("The Claude CLI does not take it.")
+
+    monkeypatch.setattr(CliProcess, "set", refuses)
+    found = place.findings()["Turn settings"]
+    assert found["status"] == "warning"
+    assert "The Claude CLI does not take it." in found["found"]
+    assert "start a process each" in found["advice"]
 
 
 def test_the_cli_is_run_with_the_environment_its_turns_have(

@@ -22,7 +22,8 @@ def answered() -> Exchange:
     outcome = exchange.outcome
     ask = said("user", "a question nobody else reads")
     outcome.plan = Plan("resume", "continued", None, (), ask)
-    outcome.hear(Dispatched(outcome.plan, "session-1", "claude --print", "live"))
+    told = ("system", "max_tokens")
+    outcome.hear(Dispatched(outcome.plan, "session-1", "claude --print", "live", told, 6))
     outcome.hear(Started("msg_1", "claude-x", Usage()))
     outcome.hear(TextDelta(0, "an answer "))
     outcome.hear(TextDelta(0, "nobody else reads"))
@@ -73,6 +74,8 @@ def test_metadata_survives_being_saved() -> None:
         "base": None,
         "fed": 0,
         "process": "live",
+        "told": ["system", "max_tokens"],
+        "told_ms": 6,
         "turn": 7,
         "error": None,
     }

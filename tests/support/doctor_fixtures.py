@@ -19,10 +19,14 @@ from tests.support.claude_cli import isolated
 from tests.support.proxy import free_port
 from tests.support.turn_records import KEY
 
+CONVERSING = str(Path(__file__).with_name("fake_cli.py"))
 STAND_IN = """
-import json, os, pathlib, sys
+import json, os, pathlib, runpy, sys
 pathlib.Path(__file__).with_suffix(".seen").write_text(json.dumps(dict(os.environ)))
 VERSION, STATUS = {version!r}, {status!r}
+if "--input-format" in sys.argv:
+    runpy.run_path({conversing!r}, run_name="__main__")
+    sys.exit()
 print(VERSION if sys.argv[1:] == ["--version"] else STATUS)
 """
 
@@ -47,7 +51,7 @@ class Place:
     ) -> Path:
         """An executable in the CLI's place, which writes down the environment it was given."""
         program = self.folder / "claude"
-        source = STAND_IN.format(version=version, status=status)
+        source = STAND_IN.format(version=version, status=status, conversing=CONVERSING)
         program.write_text(f"#!{sys.executable} -IS\n{source}")
         program.chmod(0o755)
         return program

@@ -25,6 +25,7 @@ from sessionbridge.cli.checks.programs import (
     check_claude,
     check_mitmproxy,
     check_python,
+    check_turn_settings,
 )
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
@@ -54,11 +55,11 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: bool) -> None:
     """Check that everything is in order.
 
-    Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI and
-    its login, the proxy's CA and port, what mitmproxy's configuration file opens, what could send
-    Claude's own calls back into the proxy, how long Claude keeps transcripts, the session database
-    and its last backup. Changes nothing and calls no model. Ends with 1 where there is a
-    problem."""
+    Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI, its
+    login and whether it takes other settings while it runs, the proxy's CA and port, what
+    mitmproxy's configuration file opens, what could send Claude's own calls back into the proxy,
+    how long Claude keeps transcripts, the session database and its last backup. Changes nothing and
+    calls no model. Ends with 1 where there is a problem."""
     findings = _findings(home, claude, confdir.expanduser(), port)
     if as_json:
         print_json([asdict(finding) for finding in findings])
@@ -71,11 +72,15 @@ def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: b
 def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list[Finding]:
     environment = dict(os.environ)
     health = examine(home / DATABASE_NAME)
+    cli = claude.expanduser().absolute() if claude else None
+    claude_found = check_claude(cli, environment)
+    if claude_found[0].status == "ok":
+        claude_found.append(check_turn_settings(cli, environment))
     return [
         check_python(),
         check_mitmproxy(Path(sys.executable).parent),
         check_addon(Path(sys.executable), environment),
-        *check_claude(claude.expanduser().absolute() if claude else None, environment),
+        *claude_found,
         check_ca(confdir / CA_NAME, environment),
         check_port(port),
         *check_config(confdir),

@@ -71,7 +71,8 @@ def _used(
 
 def metadata(exchange: Exchange) -> dict[str, Any]:
     """Plain values only: flow files keep nothing else. `fed` is how many messages the session was
-    given before the one it was asked, `base` the entry of its transcript that they follow."""
+    given before the one it was asked, `base` the entry of its transcript that they follow, `told`
+    the settings that its process had to be told, which took `told_ms` milliseconds."""
     outcome, origin = exchange.outcome, exchange.outcome.origin or exchange.origin
     plan = outcome.plan
     return {
@@ -83,6 +84,7 @@ def metadata(exchange: Exchange) -> dict[str, Any]:
         "base": plan.base.entry_uuid if plan and plan.base else None,
         "fed": len(plan.feed) if plan else 0,
         "usage": outcome.usage.counts if outcome.usage else None,
+        "told": list(outcome.told),
         "ignored": list(outcome.ignored),
         **{name: getattr(outcome, name) for name in _PLAIN},
     }
@@ -92,6 +94,7 @@ _PLAIN = (
     "session",
     "command",
     "process",
+    "told_ms",
     "model",
     "cost_usd",
     "ttft_ms",

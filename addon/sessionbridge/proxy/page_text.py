@@ -52,6 +52,7 @@ def _request_rows(reading: Reading, notes: Notes) -> Iterator[tuple[str, str]]:
     yield "Plan", _plan(notes)
     yield "Session", _session(notes)
     yield "Process", PROCESSES.get(words(notes.get("process")), "")
+    yield "Told", _told(notes)
     yield "Command", words(notes.get("command"))
     yield "No effect", ", ".join(map(words, items(notes.get("ignored"))))
     yield "Not read", ", ".join(reading.unread)
@@ -96,6 +97,11 @@ def _plan(notes: Notes) -> str:
 def _session(notes: Notes) -> str:
     session, base = words(notes.get("session")), words(notes.get("base"))
     return f"{session}, continued at entry {base}" if session and base else session
+
+
+def _told(notes: Notes) -> str:
+    names = ", ".join(map(words, items(notes.get("told"))))
+    return f"{names}, in {count(notes.get('told_ms'))} ms" if names else ""
 
 
 def _cost(notes: Notes) -> str:

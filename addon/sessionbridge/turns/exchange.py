@@ -61,6 +61,8 @@ class Outcome:
     session: str | None = None
     command: str | None = None
     process: Process | None = None
+    told: tuple[str, ...] = ()
+    told_ms: int = 0
     ignored: tuple[str, ...] = ()
     response_id: str = ""
     model: str | None = None
@@ -100,7 +102,7 @@ class Outcome:
     def hear(self, delta: Dispatched | Delta) -> None:
         if isinstance(delta, Dispatched):
             self.session, self.command = delta.session_id, delta.command
-            self.process = delta.process
+            self.process, self.told, self.told_ms = delta.process, delta.told, delta.told_ms
             return
         self._answer.hear(delta)
         match delta:

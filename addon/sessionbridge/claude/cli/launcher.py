@@ -12,7 +12,10 @@ the CLI keeps, resumes and forks.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
@@ -24,6 +27,7 @@ from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.cli.settings import budget, environment
 from sessionbridge.claude.job import Settings
+from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import SERVERS, ClientTools
@@ -33,7 +37,7 @@ from sessionbridge.claude.transcript.files import (
     newest_transcript,
 )
 from sessionbridge.disk import on_thread, private_folder
-from sessionbridge.model import MemoryKind, Point
+from sessionbridge.model import MemoryKind, Point, Thinking, Tool
 
 _LONGEST_LINE = 16 * 1024 * 1024
 """Characters. The longest that the CLI has to say is an answer: 128,000 tokens are some 500 KB, and
@@ -165,6 +169,21 @@ class Launcher:
                     "display": "summarized",
                 }
         return options
+
+
+async def try_settings(cli: Path | None, environment: Mapping[str, str]) -> None:
+    """Has a process begin and told other settings, in a place of its own and without a call to any
+    model. Raises `SettingRefused`, or another `BridgeError` where it does not even begin."""
+    with TemporaryDirectory() as place:
+        extra = {"CLAUDE_CONFIG_DIR": str(Path(place, "config"))}
+        profile = ClaudeProfile(Path(place), cli, extra, 0, environment)
+        process = await Launcher(profile).spawn("none")
+        try:
+            await process.change(Settings(DEFAULT, "One."))
+            tools = (Tool("look", "Looks.", {"type": "object"}),)
+            await process.change(Settings(DEFAULT, "Two.", tools, "low", 100, Thinking()))
+        finally:
+            await process.cli.kill()
 
 
 def _continue_from(

@@ -12,7 +12,7 @@ from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 from sessionbridge.claude.cli.answer import STRUCTURED, AnswerReader
 from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.cli.settings import can_change, first_request, requests
+from sessionbridge.claude.cli.settings import can_change, first_request, names_told, requests
 from sessionbridge.claude.cli.stops import CutAnswer
 from sessionbridge.claude.job import Job, Meter, Settings
 from sessionbridge.claude.tools import client_tools
@@ -97,18 +97,19 @@ class LiveProcess:
         self._have(settings)
         await self.cli.begin(first_request(settings, self._tools), settings.model)
 
-    async def change(self, settings: Settings) -> None:
-        """To those of the turn that comes. Raises `SettingRefused`; what is in force is not known
-        then."""
+    async def change(self, settings: Settings) -> tuple[str, ...]:
+        """To those of the turn that comes; returns the names of what it had to be told. Raises
+        `SettingRefused`; what is in force is not known then."""
         before = self.settings
         if before == settings:
-            return
+            return ()
         if before is None:
             await self.begin(settings)
         else:
             self._have(settings)
         for request in requests(before, settings, self.cli.model, self._tools.server):
             await self.cli.set(request)
+        return names_told(before, settings)
 
     def _have(self, settings: Settings) -> None:
         before, self.settings = self.settings, settings

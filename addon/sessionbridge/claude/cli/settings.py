@@ -25,9 +25,11 @@ def can_change(before: Settings, after: Settings) -> bool:
     return stays and bool(after.system or not before.system)
 
 
-def other(before: Settings, after: Settings) -> tuple[str, ...]:
-    """The names of those that are not the same."""
+def names_told(before: Settings | None, after: Settings) -> tuple[str, ...]:
+    """Of those that a process is told; at first of all that it is to have."""
     names = [field.name for field in fields(Settings)]
+    if before is None:
+        return tuple(name for name in names if getattr(after, name))
     return tuple(name for name in names if getattr(before, name) != getattr(after, name))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -247,10 +248,12 @@ class ClaudeDispatcher:
         try:
             taken = await self._take(way, job, sources)
             process, session = taken.process, taken.process.session_id
-            await process.change(job.settings)
+            began = time.monotonic()
+            told = await process.change(job.settings)
+            told_ms = round((time.monotonic() - began) * 1000)
             self._heard_of(process.cli)
-            carried_out = replace(job, plan=taken.plan, session_id=session)
-            yield Dispatched(taken.plan, session, carried_out.command, taken.kind)
+            command = replace(job, plan=taken.plan, session_id=session).command
+            yield Dispatched(taken.plan, session, command, taken.kind, told, told_ms)
             plan = _given(taken.plan, job, sources)
             async with aclosing(self._turn(taken, plan, job)) as deltas:
                 async for delta in deltas:

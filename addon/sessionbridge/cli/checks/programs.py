@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 import re
 import shutil
@@ -12,8 +13,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sessionbridge.claude.cli import installed
+from sessionbridge.claude.cli.launcher import try_settings
 from sessionbridge.claude.cli.login import find_cli, is_logged_in
 from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.errors import BridgeError
 
 OLDEST_PYTHON = (3, 12)
 MITMPROXY = ((12, 3), (13,))
@@ -92,6 +95,18 @@ def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Fin
         advice = f"It is too old for the bridge:  {cli} update"
         return [Finding("Claude CLI", "problem", found, advice)]
     return [Finding("Claude CLI", "ok", found), _check_login(cli, environment)]
+
+
+def check_turn_settings(named: Path | None, environment: Mapping[str, str]) -> Finding:
+    """Whether a Claude CLI takes other settings while it runs."""
+    cli = find_cli(named)
+    try:
+        asyncio.run(asyncio.wait_for(try_settings(cli, environment), _LOADING))
+    except (BridgeError, OSError, TimeoutError) as error:
+        found = f"a process that runs takes no others ({str(error) or type(error).__name__})"
+        advice = "Turns with others start a process each; another version of the CLI may take them."
+        return Finding("Turn settings", "warning", found, advice)
+    return Finding("Turn settings", "ok", "a process that runs takes others")
 
 
 def _check_login(cli: Path, environment: Mapping[str, str]) -> Finding:
