@@ -283,7 +283,8 @@ class Point:
     `hash` stands for everything said up to it, `entry_uuid` is the transcript entry there,
     `turn_id` the turn that stored it. `is_tip` says that nothing was committed to its session after
     it, `is_open` that it waits for the results of tools: only the process that waits can go on.
-    `settings` stands for the system prompt and tools of its turn; None where they are not known.
+    `settings` stands for the system prompt and tools of its turn, `sketch` for what they are like;
+    None where they are not known.
     """
 
     hash: str
@@ -293,6 +294,7 @@ class Point:
     is_tip: bool
     is_open: bool = False
     settings: str | None = None
+    sketch: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Recorded requests of real programs, gone on with for six turns: never refused, planned as they
-should be, and what the model saw is what was sent."""
+should be, and what the model saw is what was sent. Each turn has another system prompt, because the
+minute is in it, and still is answered by the process of the one before."""
 
 from __future__ import annotations
 
@@ -45,6 +46,7 @@ class Program:
         self.headers = {n: v for n, v in recorded["headers"] if n.lower() not in OWN}
         self.body = copy.deepcopy(without_notes(recorded["body"]))
         self.items = self.body["input" if self.api == "responses" else "messages"]
+        self._prompt: Any = ""
 
     @property
     def tool(self) -> str | None:
@@ -53,6 +55,23 @@ class Program:
             if tool.get("type", "custom") in ("function", "custom") and "custom" not in tool:
                 return str(tool.get("function", tool)["name"])
         return None
+
+    def tell_time(self, minute: int) -> None:
+        """In the system prompt, behind what the program says there."""
+        time = f"You are told the time: 12:{minute:02}."
+        told = self.items[:1] if self.api == "chat" else []
+        match self.api:
+            case "responses":
+                self._prompt = self._prompt or self.body.get("instructions") or ""
+                self.body["instructions"] = f"{self._prompt}\n{time}"
+            case "chat" if told and told[0]["role"] in ("system", "developer"):
+                self._prompt = self._prompt or told[0]["content"]
+                self.items[0] = {**told[0], "content": with_text(self._prompt, time)}
+            case "chat":
+                self.items.insert(0, {"role": "system", "content": time})
+            case _:
+                self._prompt = self._prompt or self.body.get("system") or ""
+                self.body["system"] = with_text(self._prompt, time)
 
     def ask(self, text: str) -> None:
         self.items.append({"role": "user", "content": text})
@@ -83,6 +102,12 @@ class Program:
                 result = {"type": "tool_result", "tool_use_id": call, "content": "done"}
                 given = {"role": "user", "content": [result]}
         self.items.append(given)
+
+
+def with_text(prompt: Any, text: str) -> Any:
+    if isinstance(prompt, str):
+        return f"{prompt}\n{text}"
+    return [*prompt, {"type": "text", "text": text}]
 
 
 def _chat_answer(blocks: tuple[Block, ...]) -> dict[str, Any]:
@@ -129,15 +154,20 @@ def test_six_turns_of_a_program(proxy: Proxy, api: ScriptedServer, path: Path) -
     client = proxy.http()
     expected = ["fresh first_turn"]
     for number in range(1, TURNS + 1):
+        program.tell_time(number)
         if number > 1:
             expected.append("resume continued")
             called = number == TOOL_TURN and program.tool
             program.ask(f"[call {program.tool}]" if called else f"Question {number}, {path.stem}")
         while _posted(client, program, api):
             expected.append("resume tool_results")
+        system = api.calls[-1].body["system"]
+        assert f"12:{number:02}." in system[-1]["text"]
     done = flows(proxy, before + len(expected))[before:]
     assert [f"{turn['plan']} {turn['reason']}" for turn in done] == expected
     assert len({turn["session"] for turn in done}) == 1
+    assert [turn["process"] for turn in done[1:]] == ["live"] * (len(done) - 1)
+    assert [turn["told"] for turn in done if turn["reason"] == "continued"] == [["system"]] * 5
     assert ("resume tool_results" in expected) is (program.tool is not None)
 
 

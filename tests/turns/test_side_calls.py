@@ -11,7 +11,7 @@ import pytest
 
 from sessionbridge.model import Attempt, Message, Tool
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.sessions.planning.manner import manner
+from sessionbridge.sessions.planning.manner import is_akin, manner
 from sessionbridge.turns.exchange import Exchange
 from tests.support.bridge_fixtures import (
     CLIENT_HELD,
@@ -125,11 +125,58 @@ async def test_what_goes_on_with_other_settings_is_the_conversation_after_all(
     house: House,
 ) -> None:
     """A system prompt that changed for good: its branch is the one that is gone on with."""
-    first = await house.ask("one", system="It is Monday.")
-    second = await house.ask(TALK, system="It is Tuesday.")
+    first = await house.ask("one", system="Be kind.")
+    second = await house.ask(TALK, system="You know all there is.")
     assert way(second) == "fork other_settings" and mapped(house) == session(first)
-    third = await house.ask(LATER, system="It is Tuesday.")
+    third = await house.ask(LATER, system="You know all there is.")
     assert way(third) == "resume continued" and mapped(house) == session(third) == session(second)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ({"system": "It is Monday. Be kind."}, {"system": "It is Tuesday. Be kind."}),
+        ({"tools": TOOLS}, {"tools": [*TOOLS, {"name": "see", "input_schema": {}}]}),
+        ({"tools": [*TOOLS, {"name": "see", "input_schema": {}}]}, {"tools": TOOLS}),
+    ],
+    ids=["a day later", "one more tool", "one tool less"],
+)
+async def test_a_prompt_that_is_nearly_the_same_goes_on_in_its_place(
+    house: House, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    first = await house.ask("one", **before)
+    second = await house.ask(TALK, **after)
+    third = await house.ask(LATER, **before)
+    assert [way(answer) for answer in (second, third)] == ["resume continued"] * 2
+    assert session(first) == session(second) == session(third) == mapped(house)
+
+
+WORDS = [f"word{number}" for number in range(3000)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "akin"),
+    [
+        ("", "", True),
+        ("", "Be kind.", False),
+        ("It is 12:01. Be brief.", "It is 12:02. Be brief.", True),
+        ("Be kind.", "You write titles.", False),
+        (" ".join(WORDS), " ".join(WORDS[:2800]), True),
+        (" ".join(WORDS), " ".join(WORDS[:300]), False),
+        (" ".join(WORDS[:1500]), " ".join(WORDS[1500:]), False),
+        (" ".join(WORDS), " ".join(reversed(WORDS)), True),
+    ],
+)
+def test_prompts_that_share_half_of_their_words_are_akin(one: str, other: str, akin: bool) -> None:
+    sketches = [manner(system, [], "m", told("hi")).sketch for system in (one, other)]
+    assert is_akin(*sketches) == is_akin(*reversed(sketches)) == akin
+    assert all(len(sketch) < 200 for sketch in sketches)
+
+
+def test_what_has_no_sketch_is_akin_to_nothing() -> None:
+    """A task, and the turns of earlier versions."""
+    task = manner("", [], "m", told(TITLE)).sketch
+    assert not is_akin(task, task)
 
 
 async def test_a_title_call_leaves_the_conversation_its_name(house: House) -> None:

@@ -4,6 +4,9 @@ under whose id it comes.
 Programs ask for titles, tags and suggestions under the id of a chat, before its first message or
 between two, with the history or without. Such a call has another system prompt, other tools or
 another model, or its one message is a task that a program wrote.
+
+A program may also change its prompt from turn to turn: it writes the time into it, or what it found
+on the disk. Such a prompt is for the most part the one it was.
 """
 
 from __future__ import annotations
@@ -11,8 +14,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from zlib import crc32
 
 from sessionbridge.model import Tool
 from sessionbridge.names import is_model
@@ -25,6 +30,10 @@ _TASKS = re.compile(
     re.I,
 )
 
+_PLACES = 32
+"""Of a sketch. Place and mark are those of one word in 8,192: too little to tell which it was."""
+_SKETCHES = 1000
+
 _TASK = "task"
 """In the place of the settings of a task, which nothing goes on from."""
 
@@ -32,17 +41,19 @@ _TASK = "task"
 @dataclass(frozen=True, slots=True)
 class Manner:
     """`settings` is a hash of system prompt and tools, `model` the name the client wrote, or a hash
-    of what can be none: both are kept in the ledger."""
+    of what can be none, `sketch` tells prompts and tools that are nearly the same (see `is_akin`).
+    All are kept in the ledger."""
 
     settings: str
     model: str
+    sketch: str = ""
 
     @property
     def is_task(self) -> bool:
         return self.settings == _TASK
 
 
-def manner(system: str, tools: Iterable[Tool], model: str, links: Sequence[Link]) -> Manner:
+def manner(system: str, tools: Sequence[Tool], model: str, links: Sequence[Link]) -> Manner:
     """The order of the tools and white space at the ends of the prompt do not matter."""
     if not is_model(model):
         model = f"sha256:{hashlib.sha256(model.encode('utf-8', 'surrogatepass')).hexdigest()}"
@@ -59,4 +70,39 @@ def manner(system: str, tools: Iterable[Tool], model: str, links: Sequence[Link]
     digest = hashlib.blake2b(digest_size=16)
     for part in (system.strip(), *offered):
         digest.update(f"{len(part)}:{part}".encode("utf-8", "surrogatepass"))
-    return Manner(digest.hexdigest(), model)
+    return Manner(digest.hexdigest(), model, _sketch(digest.hexdigest(), system, tools))
+
+
+def is_akin(one: str, other: str) -> bool:
+    """Whether two sketches are of prompts that share half of their words, and of tools that share
+    half of their names."""
+    return bool(one and other) and all(map(_overlap, one.split("/"), other.split("/")))
+
+
+def _overlap(one: str, other: str) -> bool:
+    """In how many places the same mark is, of those where one or the other has any."""
+    pairs = [pair for pair in zip(one.split(" "), other.split(" "), strict=True) if any(pair)]
+    return 2 * sum(ours == theirs for ours, theirs in pairs) >= len(pairs)
+
+
+_sketches: OrderedDict[str, str] = OrderedDict()
+
+
+def _sketch(settings: str, system: str, tools: Iterable[Tool]) -> str:
+    """Once for each prompt: most stay as they are, and some have a thousand words."""
+    if settings not in _sketches:
+        names = [tool.name for tool in tools]
+        _sketches[settings] = "/".join(" ".join(_marks(words)) for words in (system.split(), names))
+        if len(_sketches) > _SKETCHES:
+            _sketches.popitem(last=False)
+    return _sketches[settings]
+
+
+def _marks(words: Iterable[str]) -> list[str]:
+    """Of the words in each place the smallest one's mark: two lists of words have as many in common
+    as the words themselves (one permutation hashing, Li, Owen and Zhang 2012)."""
+    smallest: dict[int, int] = {}
+    for word in set(words):
+        rest, place = divmod(crc32(word.encode("utf-8", "surrogatepass")), _PLACES)
+        smallest[place] = min(rest, smallest.get(place, rest))
+    return [f"{smallest[n] & 0xFF:02x}" if n in smallest else "" for n in range(_PLACES)]

@@ -157,8 +157,8 @@ class Remembered:
         if self._attempt.anew:
             plan = plan_unknown(self._links, "started_over")
         elif self._history == "client":
-            settings = self._manner.settings
-            plan = plan_client_held(self._links, lineage.points, lineage.open_turn, settings)
+            points = lineage.points
+            plan = plan_client_held(self._links, points, lineage.open_turn, self._manner)
         else:
             plan = self._plan_server_held(lineage)
         self.lock = self._lock(plan, _learned(lineage))
@@ -264,7 +264,7 @@ class Remembered:
         last turn that can be gone on from, or from the beginning unless it `follows` that."""
         if self._history == "client":
             lineage = await self._without_tip()
-            return plan_client_held(self._links, lineage.points, settings=self._manner.settings)
+            return plan_client_held(self._links, lineage.points, asked=self._manner)
         base = await self._store.last_ended(turn.turn_id) if follows else None
         after = base.entry_uuid if base else None
         said = await self._said(turn.session_id, turn.entry_uuid, after)
@@ -323,6 +323,7 @@ class Remembered:
                 ttft_ms=answered.ttft_ms,
                 duration_ms=answered.duration_ms,
                 settings_hash=self._manner.settings,
+                settings_sketch=self._manner.sketch or None,
                 model_asked=self._manner.model,
                 unsaid=ends[-1] is None,
                 caller=self._attempt.caller or None,

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from sessionbridge.model import History, Plan, Point
 from sessionbridge.sessions.planning.lineage import Link
+from sessionbridge.sessions.planning.manner import Manner, is_akin
 
 
 def resolve_history(declared: History, links: Sequence[Link], learned: str | None) -> History:
@@ -29,13 +30,13 @@ def plan_client_held(
     links: Sequence[Link],
     points: Sequence[Point],
     open_turn: Point | None = None,
-    settings: str | None = None,
+    asked: Manner | None = None,
 ) -> Plan:
     """The client sends the whole conversation, and what it sends is the truth.
 
-    `open_turn` is where a turn waits for the results that the last message brings. `settings` stand
-    for the request's system prompt and tools: with others than its turn had, a tip is not gone on
-    from in place, because that may be a side call about the conversation.
+    `open_turn` is where a turn waits for the results that the last message brings. `asked` is how
+    the request is asked: a tip whose turn was asked quite otherwise is not gone on from in place,
+    because that may be a side call about the conversation.
     """
     *earlier, ask = links
     if not earlier:
@@ -51,7 +52,7 @@ def plan_client_held(
         feed = tuple(link.message for link in earlier[index + 1 :])
         if feed:
             return Plan("import", _imported(links), base, feed, ask.message, whole)
-        other = base.is_tip and _differ(base.settings, settings)
+        other = base.is_tip and asked is not None and _is_other(base, asked)
         if base.is_tip and not other:
             return Plan("resume", "continued", base, (), ask.message)
         reason = "other_settings" if other else "retried" if ask.hash in best else "branched"
@@ -101,8 +102,10 @@ def plan_unknown(links: Sequence[Link], reason: str | None = None) -> Plan:
     return Plan("fresh", reason or "first_turn", None, (), ask.message)
 
 
-def _differ(before: str | None, now: str | None) -> bool:
-    return None not in (before, now) and before != now
+def _is_other(base: Point, asked: Manner) -> bool:
+    if base.settings in (None, asked.settings):
+        return False
+    return not is_akin(base.sketch or "", asked.sketch)
 
 
 def _imported(links: Sequence[Link]) -> str:

@@ -31,9 +31,9 @@ BRIDGED = f"plan <> '{PASSED}'"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Turn:
     """What the ledger holds of a turn. Times: epoch seconds, milliseconds. `process` says what kind
-    of process answered (see `turn.Process`). `settings_hash` and `model_asked` say how it was asked
-    (see `manner`), `unsaid` that the model said nothing.
-    `caller` is a hash of the credentials the request came with."""
+    of process answered (see `turn.Process`). `settings_hash`, `settings_sketch` and `model_asked`
+    say how it was asked (see `manner`), `unsaid` that the model said nothing. `caller` is a hash of
+    the credentials the request came with."""
 
     internal_id: str
     parent_id: int | None
@@ -57,6 +57,7 @@ class _Turn:
     model_asked: str | None = None
     unsaid: bool | None = None
     caller: str | None = None
+    settings_sketch: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

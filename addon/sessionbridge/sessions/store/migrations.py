@@ -135,6 +135,12 @@ def m011_names_of_turns(db: Database) -> None:
     table.create_index(["name"])
 
 
+@migrations()
+def m012_sketches_of_settings(db: Database) -> None:
+    # By which a prompt that is nearly the one before is told from that of a side call; null before.
+    db.table("turns").add_column("settings_sketch", str)
+
+
 def later(db: Database) -> tuple[str, ...]:
     """The steps that a later version has done."""
     ours = _ours()

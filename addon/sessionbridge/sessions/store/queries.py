@@ -29,7 +29,8 @@ _POINTS_SQL = f"""
         SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
         ORDER BY id DESC LIMIT 1
     ) AS is_tip, 0 AS is_open,
-    (SELECT settings_hash FROM turns WHERE turns.id = points.turn_id) AS settings_hash
+    (SELECT settings_hash FROM turns WHERE turns.id = points.turn_id) AS settings_hash,
+    (SELECT settings_sketch FROM turns WHERE turns.id = points.turn_id) AS settings_sketch
     FROM points WHERE {KEY_IS} AND hash IN (:last, (
         -- in the order given, the longest first, so that it stops where a conversation goes on
         SELECT value FROM json_each(:longest_first)
@@ -42,7 +43,7 @@ _ENDS_SQL = f"""
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
     ) AS is_tip, {_IS_OPEN} AS is_open, parent_id, ask_hash, idempotency_key,
-    scope, external_id, provider, settings_hash, caller
+    scope, external_id, provider, settings_hash, settings_sketch, caller
     FROM turns
 """
 _NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
@@ -321,4 +322,5 @@ def _point(row: Mapping[str, Any]) -> Point:
         bool(row["is_tip"]),
         bool(row["is_open"]),
         row["settings_hash"],
+        row["settings_sketch"],
     )
