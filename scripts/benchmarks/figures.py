@@ -10,6 +10,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 type Number = int | float
 type Measured = Mapping[str, Number] | str
@@ -21,9 +22,11 @@ def _silent(text: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the person asked for. `say` tells them how far it is; it is not for results."""
+    """What the person asked for. `before` is the folder of an earlier version, which is measured
+    beside this one. `say` tells them how far it is; it is not for results."""
 
     rounds: int | None = None
+    before: Path | None = None
     say: Callable[[str], None] = _silent
 
     def rounds_or(self, usual: int) -> int:

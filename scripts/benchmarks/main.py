@@ -7,13 +7,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.benchmarks import hostile, latency, load, page, store
+from scripts.benchmarks import hostile, latency, load, page, process_memory, settings, store
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
 
@@ -21,7 +22,12 @@ progress = Console(stderr=True, highlight=False)
 
 
 BENCHMARKS: dict[str, Benchmark] = (
-    latency.BENCHMARKS | load.BENCHMARKS | hostile.BENCHMARKS | store.BENCHMARKS
+    latency.BENCHMARKS
+    | settings.BENCHMARKS
+    | process_memory.BENCHMARKS
+    | load.BENCHMARKS
+    | hostile.BENCHMARKS
+    | store.BENCHMARKS
 )
 """All by name, in the order they run."""
 
@@ -30,10 +36,21 @@ BENCHMARKS: dict[str, Benchmark] = (
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with the machine.")
 @click.option("--only", multiple=True, metavar="NAME", help="Run this one; may be repeated.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Of each benchmark that has rounds.")
+@click.option(
+    "--before",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="A checkout of an earlier version, to be measured beside this one where that is possible.",
+)
 @click.option("--keep", is_flag=True, help="Keep the result in docs/speed.md.")
 @click.option("--list", "list_names", is_flag=True, help="Print the names and stop.")
 def main(
-    as_json: bool, only: tuple[str, ...], rounds: int | None, keep: bool, list_names: bool
+    as_json: bool,
+    only: tuple[str, ...],
+    rounds: int | None,
+    before: Path | None,
+    keep: bool,
+    list_names: bool,
 ) -> None:
     """Measures what the bridge costs. Ends with 1 where a figure is missed."""
     if list_names:
@@ -43,23 +60,25 @@ def main(
         names = ", ".join(BENCHMARKS)
         raise click.BadParameter(f"no {', '.join(sorted(strange))}; there are {names}")
     chosen = {name: run for name, run in BENCHMARKS.items() if not only or name in only}
-    before = machine()  # the load it began with, not its own
-    figures = list(measure(chosen, rounds))
+    here = machine()  # with the load it began with, not its own
+    figures = list(measure(chosen, rounds, before))
     if as_json:
-        shown = {"machine": before, "figures": [asdict(figure) for figure in figures]}
+        shown = {"machine": here, "figures": [asdict(figure) for figure in figures]}
         click.echo(json.dumps(shown, indent=2))
     else:
-        Console().print(table(figures, before))
+        Console().print(table(figures, here))
     if keep:
-        page.write(figures, before)
+        page.write(figures, here)
     sys.exit(not all(figure.reached for figure in figures))
 
 
-def measure(chosen: Mapping[str, Benchmark], rounds: int | None) -> Iterator[Figure]:
+def measure(
+    chosen: Mapping[str, Benchmark], rounds: int | None, before: Path | None
+) -> Iterator[Figure]:
     """One that fails is a figure missed, so that the others are not lost with it."""
     for name, run in chosen.items():
         try:
-            for figure in run(Options(rounds, _teller(name))):
+            for figure in run(Options(rounds, before, _teller(name))):
                 progress.print(f"{figure.name}: {'ok' if figure.reached else 'missed'}")
                 yield figure
         except Exception as error:

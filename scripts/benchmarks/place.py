@@ -20,7 +20,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sessionbridge.cli.demo.scripted_api import Body, Reply, ScriptedApi, Usage, conversation
-from tests.support.proxy import ROOT, Proxy, environment, running_proxy
+from tests.support.proxy import DOOR, ROOT, Proxy, environment, running_proxy
+
+SPARES = "4"
+"""The default, wherever there is memory."""
 
 
 def answer_to(messages: int) -> str:
@@ -42,12 +45,19 @@ class Place:
         return home
 
     @contextmanager
-    def proxy(self, name: str, **options: str | Sequence[str]) -> Iterator[Proxy]:
-        """A real mitmdump with the addon; `options` are `sessionbridge_…` ones. What it said last
-        is added to whatever fails meanwhile, for the folder will be gone."""
+    def proxy(
+        self, name: str, *arguments: str, door: Path = DOOR, **options: str | Sequence[str]
+    ) -> Iterator[Proxy]:
+        """A real mitmdump with the addon, of another version where there is another `door`;
+        `options` are `sessionbridge_…` ones, `arguments` mitmproxy's own. What it said last is
+        added to whatever fails meanwhile, for the folder will be gone."""
         measured = False
+        chosen = {"spare": SPARES, **options}
+        home = self.home(name)
         try:
-            with running_proxy(self.home(name), self.api, options=options, recorded=False) as proxy:
+            with running_proxy(
+                home, self.api, *arguments, options=chosen, door=door, recorded=False
+            ) as proxy:
                 try:
                     yield proxy
                     measured = True

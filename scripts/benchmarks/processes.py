@@ -30,11 +30,13 @@ async def still(patience: float = 20) -> None:
             return
 
 
-async def spare_of(proxy: Proxy, patience: float = 20) -> bool:
-    """Waits until the proxy has an idle CLI that no conversation has; False if none comes."""
+async def spare_of(proxy: Proxy, number: int = 1, patience: float = 20) -> bool:
+    """Waits until the proxy has so many idle CLIs that no conversation has; False if they do not
+    come."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
-        if any(_unused(pid, proxy.home) for pid in children(proxy.process.pid)):
+        unused = [pid for pid in children(proxy.process.pid) if _unused(pid, proxy.home)]
+        if len(unused) >= number:
             await still()
             return True
         await asyncio.sleep(0.05)
@@ -54,16 +56,16 @@ def children(pid: int) -> Iterator[int]:
             yield from map(int, listed.read_text().split())
 
 
-def _descendants(pid: int) -> Iterator[int]:
+def descendants(pid: int) -> Iterator[int]:
     for child in children(pid):
         yield child
-        yield from _descendants(child)
+        yield from descendants(child)
 
 
 def _work() -> dict[int, int]:
     """Ticks of CPU that each program started here has used."""
     used = {}
-    for pid in _descendants(os.getpid()):
+    for pid in descendants(os.getpid()):
         with suppress(OSError):
             # The name, in brackets, may hold anything; utime and stime are fields 14 and 15.
             fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()

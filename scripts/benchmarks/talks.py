@@ -36,7 +36,6 @@ CHOSEN = client_tools.ENVIRONMENT | {
 }
 QUESTION = "How many messages do you see?"
 
-_URL = "https://api.anthropic.com/v1/messages"
 _FIRST = b"event: content_block_delta"
 
 
@@ -49,9 +48,18 @@ class ProxyTalk:
     """A client as opencode is one: it holds the conversation itself, sends all of it each time,
     names it in a header, and keeps its connection."""
 
-    def __init__(self, http: httpx.Client, earlier: int = 0) -> None:
-        """With so many earlier messages, which the bridge has never seen."""
+    def __init__(
+        self,
+        http: httpx.Client,
+        earlier: int = 0,
+        url: str = "https://api.anthropic.com",
+        **settings: Any,
+    ) -> None:
+        """With so many earlier messages, which the bridge has never seen. `settings` are fields of
+        the request's body."""
         self._http = http
+        self._url = f"{url}/v1/messages"
+        self._settings = {"model": MODEL, "max_tokens": 1000, "system": SYSTEM, **settings}
         name = f"ses_{uuid4().hex}"
         self._headers = {
             "user-agent": "opencode/1.0.0",
@@ -63,14 +71,17 @@ class ProxyTalk:
         roles = (user, assistant) * (earlier // 2)
         self._messages = [say(f"Message {n} of {name}.") for n, say in enumerate(roles)]
 
-    async def ask(self) -> float:
+    async def ask(self, **changes: Any) -> float:
+        self._settings |= changes
         return await asyncio.to_thread(self._ask)
 
     def _ask(self) -> float:
         self._messages.append(user(QUESTION))
-        body = {"model": MODEL, "max_tokens": 1000, "stream": True, "system": SYSTEM}
-        content = json.dumps(body | {"messages": self._messages}).encode()
-        request = self._http.build_request("POST", _URL, content=content, headers=self._headers)
+        body = self._settings | {"stream": True, "messages": self._messages}
+        content = json.dumps(body).encode()
+        request = self._http.build_request(
+            "POST", self._url, content=content, headers=self._headers
+        )
         received, first = b"", 0.0
         begun = time.perf_counter()
         response = self._http.send(request, stream=True)

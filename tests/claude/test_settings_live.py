@@ -80,7 +80,7 @@ def told(call: Call) -> Mapping[str, Any]:
         (message["role"], _without_marks(message["content"])) for message in call.body["messages"]
     ]
     shown = {name: _without_marks(call.body.get(name)) for name in plain}
-    return shown | {"messages": messages, "betas": call.headers.get("anthropic-beta")}
+    return shown | {"messages": messages, "betas": call.headers["Anthropic-Beta"]}
 
 
 def _without_marks(value: Any) -> Any:

@@ -47,7 +47,7 @@ class Keep:
     spare: int = 0
     idle: float = 600.0
     tool_wait: float = 600.0
-    quiet: float = 0.5
+    quiet: float = 1.0
     long: int = imports.LONG
 
 

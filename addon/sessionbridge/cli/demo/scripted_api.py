@@ -139,6 +139,8 @@ class _Handler(web.RequestHandler):
         if isinstance(reply, Failure):
             self._fail(reply)
             return
+        # Or what comes after a first piece waits until that has been acknowledged, 40 ms.
+        self.request.connection.stream.set_nodelay(True)  # type: ignore[union-attr]
         self.set_header("content-type", "text/event-stream")
         for name, value in reply.headers.items():
             self.set_header(name, value)
