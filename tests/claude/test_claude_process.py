@@ -19,7 +19,6 @@ from sessionbridge.errors import ClaudeFailed, SessionLost, TooManyFiles
 from sessionbridge.model import TextDelta
 from sessionbridge.proxy.library_logs import leave_words_out
 from tests.support.claude_cli import (
-    MODEL,
     Answer,
     answer,
     children,
@@ -54,7 +53,7 @@ class Fake:
             ClaudeAgentOptions(cli_path=self._program, env={"FAKE_CLI": mode}, cwd=self._tmp_path),
             ClientTools().config,
         )
-        await process.begin({}, MODEL)
+        await process.begin({})
         return process
 
 

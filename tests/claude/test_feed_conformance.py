@@ -134,7 +134,7 @@ async def test_a_live_process_is_fed_between_questions(stage: Stage) -> None:
     )
     more = (say("By the way"), say("Yes?", "assistant"))
     try:
-        await process.begin({}, MODEL)
+        await process.begin({})
         await process.ask(say("My name is Ann"))
         await _to_the_end(process)
         try:

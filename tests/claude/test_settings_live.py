@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,10 @@ FIRST: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def are_there(dispatcher: ClaudeDispatcher, spares: int) -> bool:
+    return dispatcher.processes == (0, spares)
+
+
 @pytest.mark.parametrize(
     ("model", "memory"),
     [*((model, "session") for model in (*MODELS, "haiku")), (MODELS[0], "none")],
@@ -137,12 +142,11 @@ FIRST: Mapping[str, Mapping[str, Any]] = {
 async def test_a_spare_asks_the_model_as_one_that_was_started_so(
     stage: Stage, model: str, memory: Any
 ) -> None:
-    for spare, expected in ((1, "spare"), (0, "new")):
+    for spare, expected in ((2, "spare"), (0, "new")):
         async with serving(stage.profile, spare=spare, quiet=0) as dispatcher:
-            if spare:
-                await answer(dispatcher, job("Hi", memory=memory))
-                stage.api.calls.clear()
+            dispatcher.start(memory)
             for changes in FIRST.values():
+                await until(partial(are_there, dispatcher, spare))
                 how = {"model": model, "memory": memory, **changes}
                 assert kind(await answer(dispatcher, job("My name is Ann", **how))) == expected
     spares, new = halves(stage)

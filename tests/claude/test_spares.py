@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.cli.live_process import LiveProcess
-from sessionbridge.claude.job import Job
+from sessionbridge.claude.job import Job, Settings
 from sessionbridge.claude.pool.pool import Pool
 from sessionbridge.errors import ApiFailed, ClaudeFailed
-from sessionbridge.model import MemoryKind
+from sessionbridge.model import MemoryKind, Parameters
 from tests.support.claude_cli import MODEL, nothing_else_runs, until
 from tests.support.stand_in_processes import (
     LONG,
@@ -114,6 +114,34 @@ async def test_a_model_whose_cli_takes_no_settings_has_no_spare(spawns: Spawns) 
     ahead.fixed_models.add(MODEL)
     assert not ahead.has_spare(new())
     assert ahead.has_spare(new(model="claude-opus-4-5"))
+    await ahead.close()
+
+
+async def test_all_but_one_have_begun_which_is_for_an_answers_schema(spawns: Spawns) -> None:
+    ahead = spares(spawns, 3)
+    await filled(ahead, spawns, 3)
+    assert [live.settings is None for live in spawns.made] == [False, False, True]
+    structured = new(parameters=Parameters(schema={}))
+    assert await ahead.acquire(structured, "spare") is spawns.made[2]
+    assert not ahead.has_spare(structured)
+    await until(partial(spawns.have_made, 4))
+    await settled(ahead)
+    assert ahead.has_spare(structured)
+    assert await take(ahead) is spawns.made[0]
+    await until(partial(spawns.have_made, 5))
+    await settled(ahead)
+    assert [live.settings is None for live in spawns.made[3:]] == [True, False]
+    await ahead.close()
+
+
+async def test_they_begin_as_the_newest_conversation_did(spawns: Spawns) -> None:
+    ahead = spares(spawns)
+    await filled(ahead, spawns, 1)
+    newest = new(model="claude-opus-4-5", parameters=Parameters(max_tokens=9, effort="low"))
+    await ahead.acquire(newest, "spare")
+    await until(partial(spawns.have_made, 2))
+    begun = [live.settings for live in spawns.made]
+    assert begun == [Settings("default"), Settings("claude-opus-4-5", "", (), "low", 9)]
     await ahead.close()
 
 

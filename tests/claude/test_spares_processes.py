@@ -56,7 +56,7 @@ async def test_a_new_conversation_is_answered_by_a_process_that_was_there_before
 ) -> None:
     async with serving(stage.profile, live=2, spare=1) as dispatcher:
         dispatcher.start()
-        await until(lambda: dispatcher.processes == (0, 1))
+        await until(lambda: len(children()) == 1)
         first = only_child()
         one = await answer(dispatcher, job("My name is Bob"))
         await until(lambda: len(children()) == 2)

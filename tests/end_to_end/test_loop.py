@@ -34,7 +34,7 @@ from tests.support.bridge_fixtures import (
     body,
     house,
 )
-from tests.support.claude_cli import Stage, isolated, staged
+from tests.support.claude_cli import Stage, isolated, staged, until
 
 __all__ = ["house"]
 
@@ -102,7 +102,9 @@ async def test_turns_touch_no_file_on_the_loop(stage: Stage, tmp_path: Path) -> 
     processes = []
     try:
         with watched(tmp_path) as seen:
-            for messages, origin in turns:
+            for number, (messages, origin) in enumerate(turns, 1):
+                if number == len(turns):
+                    await until(lambda: dispatcher.processes[1] == 1)
                 answer = await ask(bridge, body(messages), origin)
                 assert answer.status == 200, answer.body
                 processes.append(answer.exchange.outcome.process)

@@ -27,7 +27,7 @@ def test_the_first_turn_is_answered_by_one_and_its_settings_are_noted(
             history += [{"role": "assistant", "content": answer.content[0].text}, user("Who am I?")]
         notes = [flow["metadata"] for flow in proxy.bridged("chat-1", 2)]
         assert [note["process"] for note in notes] == ["spare", "live"]
-        assert set(notes[0]["told"]) == {"model", "system", "tools", "effort", "max_tokens"}
+        assert set(notes[0]["told"]) == {"model", "system", "tools", "max_tokens"}
         assert notes[1]["told"] == ["max_tokens"]
         assert all(note["told_ms"] > 0 for note in notes)
 

@@ -106,7 +106,11 @@ class _Launches:
     async def start(
         self, settings: Settings, memory: MemoryKind, session_id: str, *_: Any, **__: Any
     ) -> LiveProcess:
-        return _HANDED.pop(session_id)
+        if session_id in _HANDED:
+            return _HANDED.pop(session_id)
+        ahead = await self.spawn(memory)
+        ahead.settings = settings
+        return ahead
 
     async def spawn(self, memory: MemoryKind) -> LiveProcess:
         assert self._spawn is not None

@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
 
+from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.cli import image_files, leftovers
 from sessionbridge.claude.cli.child_mark import child_secret
 from sessionbridge.claude.cli.environment import child_environment
@@ -50,6 +51,8 @@ _BARE = {"CLAUDE_CODE_ATTRIBUTION_HEADER": "0"}
 class Launcher:
     def __init__(self, profile: ClaudeProfile) -> None:
         self._profile = profile
+        self._models: tuple[Model, ...] = ()
+        """Those that the CLI offers, once one has begun."""
         self._swept = False
 
     async def start(
@@ -66,6 +69,7 @@ class Launcher:
         process = await self._process(settings, memory, session_id, base, cost, fork=fork)
         try:
             await process.begin(settings)
+            self._models = process.cli.models
         except BaseException:
             await process.cli.kill()
             raise
@@ -161,7 +165,8 @@ class Launcher:
             max_buffer_size=_LONGEST_LINE,
         )
         if settings is not None:
-            options.model, options.effort = settings.model, settings.effort
+            options.model = api_name(settings.model, self._models)
+            options.effort = settings.effort
             if settings.thinking is not None:
                 options.thinking = {
                     "type": "enabled",

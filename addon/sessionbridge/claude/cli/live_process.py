@@ -81,11 +81,15 @@ class LiveProcess:
             base is not None
             and (base.session_id, base.entry_uuid) == (self.session_id, self.tip)
             and job.memory == self.memory
-            and self.settings is not None
-            and can_change(self.settings, job.settings)
+            and self.can_have(job.settings)
             and self.cli.alive
             and (not self.waits_for or self._takes_results(job))
         )
+
+    def can_have(self, settings: Settings) -> bool:
+        """Whether it can be told these for the turn that comes."""
+        known = self.settings
+        return known is None or can_change(known, settings, begun=self.tip is not None)
 
     def _takes_results(self, job: Job) -> bool:
         """In the middle of a turn the CLI keeps the settings it has (measured with 2.1.332)."""
@@ -95,7 +99,8 @@ class LiveProcess:
     async def begin(self, settings: Settings) -> None:
         """With those that it was started with."""
         self._have(settings)
-        await self.cli.begin(first_request(settings, self._tools), settings.model)
+        await self.cli.begin(first_request(settings, self._tools))
+        self.cli.asks(settings.model)
 
     async def change(self, settings: Settings) -> tuple[str, ...]:
         """To those of the turn that comes; returns the names of what it had to be told. Raises
@@ -107,6 +112,7 @@ class LiveProcess:
             await self.begin(settings)
         else:
             self._have(settings)
+            self.cli.asks(settings.model)
         for request in requests(before, settings, self.cli.model, self._tools.server):
             await self.cli.set(request)
         return names_told(before, settings)

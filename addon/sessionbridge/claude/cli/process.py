@@ -229,7 +229,7 @@ class CliProcess:
         self.models: tuple[Model, ...] = ()
         """Those it offers, once it has begun."""
         self.model = ""
-        """The one it asks, by its name in the API, once it has begun."""
+        """The one it asks, by its name in the API."""
 
     @property
     def pid(self) -> int | None:
@@ -250,9 +250,8 @@ class CliProcess:
             # Of all that it answers by then the least.
             await self._transport.control({"subtype": "mcp_status"}, _LONGEST_START)
 
-    async def begin(self, first: Mapping[str, Any], model: str) -> None:
-        """Has it run and take what its first request is to hold. It can be asked then, and the
-        `model` that it is to ask has its name."""
+    async def begin(self, first: Mapping[str, Any]) -> None:
+        """Has it run and take what its first request is to hold; it can be asked then."""
         with translated(self._stderr, self._name):
             if not self._transport.first.done():
                 self._transport.first.set_result(first)
@@ -262,7 +261,6 @@ class CliProcess:
             self._incoming = self._client.receive_messages()
             info = await self._client.get_server_info() or {}
         self.models = catalog(info.get("models"))
-        self.model = api_name(model, self.models)
         version = str(info.get("claude_code_version", "unknown"))
         if not new_enough(version):
             raise ClaudeFailed(
@@ -293,6 +291,10 @@ class CliProcess:
                             break
                         return entry
         raise FeedRefused("The Claude CLI did not take over the conversation's earlier messages.")
+
+    def asks(self, model: str) -> None:
+        """The model that it has been told to ask, by a name that the CLI knows."""
+        self.model = api_name(model, self.models)
 
     async def set(self, request: Mapping[str, Any]) -> None:
         """Has it change a setting. Raises `SettingRefused`."""

@@ -18,11 +18,12 @@ Request = Mapping[str, Any]
 MAX_TOKENS = "CLAUDE_CODE_MAX_OUTPUT_TOKENS"
 
 
-def can_change(before: Settings, after: Settings) -> bool:
-    """Another model would be told in the conversation, another schema is not taken, and a system
-    prompt is not taken away again."""
-    stays = (before.model, before.schema) == (after.model, after.schema)
-    return stays and bool(after.system or not before.system)
+def can_change(before: Settings, after: Settings, *, begun: bool) -> bool:
+    """Another schema is not taken, a system prompt is not taken away again, and another model would
+    be told in a conversation that has `begun`."""
+    if before.schema != after.schema or (begun and before.model != after.model):
+        return False
+    return bool(after.system or not before.system)
 
 
 def names_told(before: Settings | None, after: Settings) -> tuple[str, ...]:
@@ -48,8 +49,10 @@ def first_request(settings: Settings, tools: ClientTools) -> Request:
 def requests(
     before: Settings | None, after: Settings, model: str, server: str
 ) -> Iterator[Request]:
-    """`before` is None where only the first request has been made. `model` is the one that runs, by
-    its name in the API; `server` has the tools, by a name that it did not have before."""
+    """`before` is None where only the first request has been made. `model` is the one that is to
+    run, by its name in the API; `server` has the tools, by a name that it did not have before."""
+    if flags := _flags(before, after, model):
+        yield {"subtype": "apply_flag_settings", "settings": flags}
     if before and before.system != after.system:
         # By that request, because no other takes a system prompt.
         yield {
@@ -58,8 +61,6 @@ def requests(
             "only_if_model_is_current": True,
             "system_prompt": after.system,
         }
-    if flags := _flags(before, after):
-        yield {"subtype": "apply_flag_settings", "settings": flags}
     thinking = after.thinking
     if thinking and (before is None or before.thinking != thinking):
         yield {
@@ -92,10 +93,12 @@ def environment(settings: Settings) -> dict[str, str]:
     return told
 
 
-def _flags(before: Settings | None, after: Settings) -> dict[str, Any]:
+def _flags(before: Settings | None, after: Settings, model: str) -> dict[str, Any]:
     told: dict[str, Any] = {}
-    if before is None:
-        told["model"] = after.model
+    if before is None or before.model != after.model:
+        # Not by `set_model`, which for some asks the API about the model; and not by a short name,
+        # because by `haiku` a system prompt is not taken later.
+        told["model"] = model
     if before is None or before.effort != after.effort:
         told["effortLevel"] = after.effort
     if variables := _variables(environment(before) if before else {}, environment(after)):

@@ -100,9 +100,9 @@ class ClaudeDispatcher:
         self._models: tuple[Model, ...] = ()
         self._listing = asyncio.Lock()
 
-    def start(self) -> None:
+    def start(self, memory: MemoryKind = "session") -> None:
         """Starts processes ahead of the first turn."""
-        self._pool.fill()
+        self._pool.fill(memory)
 
     @property
     def location(self) -> dict[str, str]:

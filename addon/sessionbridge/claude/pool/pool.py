@@ -11,11 +11,14 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
+from uuid import uuid4
 
 from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
+from sessionbridge.claude.cli.settings import can_change
 from sessionbridge.claude.job import Job, Settings
+from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.state import Event, State, after
 from sessionbridge.claude.transcript import imports
@@ -75,6 +78,8 @@ class _Member:
 
     memory: MemoryKind
     start: asyncio.Task[LiveProcess]
+    settings: Settings | None = None
+    """Those it is started with; None where its first turn is yet to tell any."""
     session: str | None = None
     state: State = State.STARTING
     job: Job | None = None
@@ -95,6 +100,12 @@ class _Member:
     @property
     def waits_for(self) -> frozenset[str]:
         return self.process.waits_for if self.process else frozenset()
+
+    def can_have(self, job: Job) -> bool:
+        """Whether it can be told the settings of the job, with which its conversation begins."""
+        if not self.usable:
+            return False
+        return self.settings is None or can_change(self.settings, job.settings, begun=False)
 
     @property
     def usable(self) -> bool:
@@ -126,6 +137,9 @@ class Pool:
         """When a turn has begun or ended last, by the loop's clock."""
         self._wanted: MemoryKind = "session"
         """The kind of memory that the newest conversation has."""
+        self._ahead = Settings(DEFAULT)
+        """What a spare begins with: the less has it to be told. Those of the newest conversation,
+        but for a system prompt, which could not be taken away again."""
         self._filling: asyncio.Task[None] | None = None
         self._checking: asyncio.TimerHandle | None = None
         self._closed = False
@@ -164,6 +178,7 @@ class Pool:
         if way == "new":
             self._give_way()
         if way == "spare" or (job.plan.name != "resume" and job.memory != "continue"):
+            self._ahead = replace(job.settings, system="", schema=None)
             self.fill(job.memory)
         try:
             process = await asyncio.shield(member.start)
@@ -201,7 +216,9 @@ class Pool:
 
     def fill(self, memory: MemoryKind = "session") -> None:
         """Has spares started in the background, until there are as many as are to be kept, and one
-        of them at least with this kind of memory."""
+        of them at least with this kind of memory. All but the last have begun, which takes most of
+        the time that a first turn would: what an answer's schema is, only one can be told that has
+        not."""
         if self._closed or not self._keep.spare:
             return
         self._wanted = memory
@@ -215,12 +232,21 @@ class Pool:
         while self._lacks_spare():
             await self._quiet()
             if self._lacks_spare():
-                member = self._add(self._wanted, self._spawned(self._wanted))
+                member = self._spare()
                 while len(spares := self._in(*_SPARES)) > self._keep.spare:
                     self._retire(spares[0])
                 await asyncio.wait([member.start])
                 if member.process is None:
                     return
+
+    def _spare(self) -> _Member:
+        memory, spares = self._wanted, self._in(*_SPARES)
+        all_have_begun = all(member.settings for member in spares)
+        if len(spares) + 1 == self._keep.spare > 1 and all_have_begun:
+            return self._add(memory, self._warned(self._launches.spawn(memory)))
+        id_ = str(uuid4())
+        begun = self._launches.start(self._ahead, memory, id_)
+        return self._add(memory, self._warned(begun), id_, self._ahead)
 
     def _lacks_spare(self) -> bool:
         if self._closed or not self._room():
@@ -299,15 +325,15 @@ class Pool:
         return job.model not in self.fixed_models or process.settings == job.settings
 
     def _spare_for(self, job: Job) -> _Member | None:
-        """The first that was started is the first to be ready."""
+        """Rather one that has begun, and of those the first, which is the first to be ready."""
         if job.model in self.fixed_models:
             return None
-        spares = self._in(*_SPARES)
-        return next((m for m in spares if m.memory == job.memory and m.usable), None)
+        able = [m for m in self._in(*_SPARES) if m.memory == job.memory and m.can_have(job)]
+        return min(able, key=lambda member: member.settings is None, default=None)
 
     def _begun(self, job: Job) -> _Member:
         self._retire_in(job.session_id)
-        return self._add(job.memory, self._started(job), job.session_id)
+        return self._add(job.memory, self._started(job), job.session_id, job.settings)
 
     async def _started(self, job: Job) -> LiveProcess:
         base = job.plan.base
@@ -320,9 +346,9 @@ class Pool:
         start = self._launches.start
         return await start(job.settings, job.memory, job.session_id, base, fork=forks)
 
-    async def _spawned(self, memory: MemoryKind) -> LiveProcess:
+    async def _warned(self, starting: Coroutine[Any, Any, LiveProcess]) -> LiveProcess:
         try:
-            return await self._launches.spawn(memory)
+            return await starting
         except Exception as error:
             # Nobody else may ever hear of it. What is none of our errors could quote anything.
             known = isinstance(error, BridgeError | OSError)
@@ -347,8 +373,9 @@ class Pool:
         memory: MemoryKind,
         starting: Coroutine[Any, Any, LiveProcess],
         session: str | None = None,
+        settings: Settings | None = None,
     ) -> _Member:
-        member = _Member(memory, asyncio.create_task(starting), session)
+        member = _Member(memory, asyncio.create_task(starting), settings, session)
         self._members.append(member)
         member.start.add_done_callback(lambda _: self._has_started(member))
         return member
