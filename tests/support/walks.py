@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from sessionbridge.model import Block, Message, ToolUseBlock
@@ -47,14 +47,32 @@ PICTURE = image(
 )
 NAMES_OF_TOOLS = ("look", "note")
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
-TOOLS: dict[str, list[dict[str, Any]]] = {
-    "messages": [{"name": name, "input_schema": SCHEMA} for name in NAMES_OF_TOOLS],
-    "chat": [
-        {"type": "function", "function": {"name": name, "parameters": SCHEMA}}
-        for name in NAMES_OF_TOOLS
-    ],
-}
+EXTRA_TOOL = "seldom"
+EFFORTS = ("low", "medium", "high")
 NAMES = ("Ada", "Bob", "Cleo", "Zoë")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a turn is asked, beside what is said."""
+
+    system: str = SYSTEM
+    max_tokens: int = 900
+    effort: str = "high"
+    tools: tuple[str, ...] = NAMES_OF_TOOLS
+
+    def fields(self, way: Way, *, thinks: bool) -> dict[str, Any]:
+        told: dict[str, Any] = {"model": MODELS[way.api], "max_tokens": self.max_tokens}
+        functions = [(name, SCHEMA) for name in self.tools]
+        if way.api == "messages":
+            told["tools"] = [{"name": name, "input_schema": schema} for name, schema in functions]
+            told["output_config"] = {"effort": self.effort}
+        else:  # where effort asks for thoughts
+            told["tools"] = [
+                {"type": "function", "function": {"name": name, "parameters": schema}}
+                for name, schema in functions
+            ]
+        return {**told, **(THINKING[way.api] if thinks else {})}
 
 
 class Walk:
@@ -71,7 +89,7 @@ class Walk:
         self._talk: Talk = ()
         self._kept: list[Talk] = []
         self._number = 0
-        self._told = SYSTEM, 900
+        self._settings = Settings()
         self._speaks = Way(self._chance.choice(("messages", "chat")))
 
     def take(self, proxy: Proxy, steps: int, tell: Callable[[], None] = lambda: None) -> None:
@@ -150,12 +168,12 @@ class Walk:
         """Leaves in the middle of an answer; asks the same again, or goes on without it."""
         gate = f"{self._name}-{self._number}"
         sent, before = (*self._talk, self._next(f" [gate {gate}]")), len(self._api.calls)
-        way, system = self._way(sent, stream=True), self._system()
-        content = self._body(sent, way, system)
+        way, settings = self._way(sent, stream=True), self._next_settings()
+        content = self._body(sent, way, settings)
         with self._client.stream("POST", URLS[way.api], content=content) as answer:
             assert answer.status_code == 200
             self._api.wait_until_held(gate)
-            self._check(sent, before, system)
+            self._check(sent, before, way, settings)
         self._api.open_gate(gate)
         if self._chance.random() < 0.5:
             self._say(*sent)
@@ -168,7 +186,7 @@ class Walk:
         title = (user(f"Generate a title. ({self._marker()})"),)
         ways = self._way(title), self._way(sent)
         with ThreadPoolExecutor(1) as pool:
-            side = pool.submit(self._send, title, ways[0], TITLE)
+            side = pool.submit(self._send, title, ways[0], Settings(TITLE))
             self._show(sent, self._send(sent, ways[1]))
             side.result()
 
@@ -266,45 +284,61 @@ class Walk:
         streamed = self._chance.random() < 0.5 if stream is None else stream
         return replace(self._speaks, stream=streamed).able(sent)
 
-    def _system(self) -> str:
-        """Now and then another: programs put the time into it, or the state of a repository."""
+    def _next_settings(self) -> Settings:
+        """Now and then others: programs put the time into their prompt, or the state of a
+        repository, ask for what there is room for, and have tools that come and go."""
         if not self._waits:
             number = self._chance.choice((0, 0, self._number))
-            self._told = f"{SYSTEM} It is {number}.", self._chance.choice((900, 901, 32_000))
-        return self._told[0]
+            tools = self._chance.choice((NAMES_OF_TOOLS, (*NAMES_OF_TOOLS, EXTRA_TOOL)))
+            self._settings = Settings(
+                f"{SYSTEM} It is {number}.",
+                self._chance.choice((900, 901, 32_000)),
+                self._chance.choice(EFFORTS),
+                tuple(self._chance.sample(tools, len(tools))),
+            )
+        return self._settings
 
-    def _body(self, sent: Talk, way: Way, system: str) -> bytes:
-        fields: dict[str, Any] = {"max_tokens": self._told[1]}
-        fields |= THINKING[way.api] if wants_thoughts(str(sent[-1])) else {}
-        return way.body(sent, system, model=MODELS[way.api], tools=TOOLS[way.api], **fields)
+    def _body(self, sent: Talk, way: Way, settings: Settings) -> bytes:
+        return way.body(sent, settings.system, **settings.fields(way, thinks=_thinks(sent)))
 
-    def _send(self, sent: Talk, way: Way, system: str | None = None) -> Message:
-        system = system or self._system()
+    def _send(self, sent: Talk, way: Way, settings: Settings | None = None) -> Message:
+        settings = settings or self._next_settings()
         before = len(self._api.calls)
-        answer = self._client.post(URLS[way.api], content=self._body(sent, way, system))
+        answer = self._client.post(URLS[way.api], content=self._body(sent, way, settings))
         assert answer.status_code == 200, answer.text
         headers = answer.headers
         plan = f"{headers['x-sessionbridge-plan']} {headers['x-sessionbridge-reason']}"
         self.plans[plan] += 1
-        self._check(sent, before, system)
+        self._check(sent, before, way, settings)
         return way.read(answer.content)
 
-    def _check(self, sent: Talk, before: int, system: str) -> None:
+    def _check(self, sent: Talk, before: int, way: Way, settings: Settings) -> None:
         """The first call made since then with these words showed all that was sent, and nothing
         else. (After some answers the CLI asks again, before it can be ended where the machine is
         busy.)"""
         marker = self._marker_of(sent)
-        seen = [one for one in map(shown, self._api.calls[before:]) if marker in str(one.messages)]
-        assert seen, f"the model was not called for {marker}"
-        assert_same(in_order(_talk(seen[0])), in_order(_numbers_as_shown(sent)))
-        assert seen[0].system == system
-        assert seen[0].tools == {name: ("", SCHEMA) for name in NAMES_OF_TOOLS}
+        made = ((shown(call), call.body) for call in self._api.calls[before:])
+        asked = next(((one, body) for one, body in made if marker in str(one.messages)), None)
+        assert asked, f"the model was not called for {marker}"
+        seen, body = asked
+        assert_same(in_order(_talk(seen)), in_order(_numbers_as_shown(sent)))
+        assert seen.system == settings.system
+        assert seen.tools == {name: ("", SCHEMA) for name in settings.tools}
+        fields = settings.fields(way, thinks=_thinks(sent))
+        assert body["max_tokens"] == fields["max_tokens"]
+        if way.api == "messages":
+            assert body["output_config"] == fields["output_config"]
+        assert ("thinking" in body) == _thinks(sent)
 
     def _marker_of(self, sent: Talk) -> str:
         """The last of what is marked: no other call made at the moment has it."""
         told = str([message for message in sent if message.role == "user"])
         *_, last = re.finditer(rf"{self._name}\.\d+\.", told)
         return last[0]
+
+
+def _thinks(sent: Talk) -> bool:
+    return wants_thoughts(str(sent[-1]))
 
 
 def _talk(seen: Shown) -> Talk:
