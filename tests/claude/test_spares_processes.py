@@ -15,10 +15,11 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.profile import ClaudeProfile
-from sessionbridge.model import Block, Dispatched, Finished, Message, TextDelta
+from sessionbridge.model import Block, Dispatched, Finished, Message, Parameters, TextDelta
 from tests.support.claude_cli import (
     Stage,
     answer,
@@ -176,6 +177,43 @@ async def test_a_spare_that_was_killed_is_not_used(fake: ClaudeProfile) -> None:
         os.kill(await with_a_spare(dispatcher, job("Hi")), signal.SIGKILL)
         asked_at_once = await answer(dispatcher, job("Hi"))
         assert (kind(asked_at_once), asked_at_once.text) == ("new", "Hello there")
+
+
+@pytest.mark.parametrize("moment", ["before it begins", "as it begins", "while it is told more"])
+@pytest.mark.parametrize("begun", [False, True])
+async def test_a_spare_may_die_at_any_moment(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch, begun: bool, moment: str
+) -> None:
+    """Nothing of the turn is lost, and the next conversation has a spare again."""
+    dies = [True]
+
+    def dying(name: str) -> None:
+        as_it_is = getattr(CliProcess, name)
+
+        async def dies_first(cli: CliProcess, request: Any) -> None:
+            if dies and cli.pid is not None and cli.pid in spares:
+                dies.clear()
+                os.kill(cli.pid, signal.SIGKILL)
+                if moment == "before it begins":
+                    await until(lambda: not cli.alive)
+            await as_it_is(cli, request)
+
+        monkeypatch.setattr(CliProcess, name, dies_first)
+
+    parameters = Parameters(max_tokens=9) if begun else Parameters(schema={"type": "object"})
+    async with serving(stage.profile, live=9, spare=2, quiet=0) as dispatcher:
+        dispatcher.start()
+        await until(lambda: dispatcher.processes == (0, 2))
+        await until(lambda: len(children()) == 2)
+        spares = set(children())
+        dying("set" if begun or moment == "while it is told more" else "begin")
+        feed = SIX if begun else ()
+        asked = job("What now?", "import", feed=feed, parameters=parameters)
+        turn = await answer(dispatcher, asked)
+        assert (kind(turn), dies) == ("new", [])
+        assert stage.blocks[: len(feed) + 1] == blocks_of(*feed, say("What now?"))
+        await until(lambda: dispatcher.processes[1] == 2)
+        assert kind(await answer(dispatcher, job("My name is Ann"))) == "spare"
 
 
 async def test_a_spare_that_fails_when_it_is_asked_is_replaced(
