@@ -26,6 +26,8 @@ class Client:
         self.house = house
         self.talk: Talk = []
         self.reasons: list[str] = []
+        self.asked_with: dict[str, Any] = {}
+        """Fields of its next requests, beside what is said."""
 
     async def send(self, text: str) -> str:
         self.talk.append(("user", text))
@@ -35,7 +37,10 @@ class Client:
         """Asks the last message of the user (again)."""
         if self.talk[-1][0] == "assistant":
             self.talk.pop()
-        answer = await self.house.ask(self.talk)
+        answer = await self.house.ask(self.talk, **self.asked_with)
+        job = self.house.dispatcher.jobs[-1]
+        assert job.system == self.asked_with.get("system", "")
+        assert job.parameters.max_tokens == self.asked_with.get("max_tokens", 9)
         assert words(self.house.dispatcher.seen[-1]) == merged(self.talk)
         self.talk.append(("assistant", answer.text))
         self.reasons.append(answer.headers["x-sessionbridge-reason"])
@@ -168,18 +173,29 @@ STEPS = st.sampled_from(
 )
 
 
+MINUTES = [f"You are told the time: 12:0{minute}" for minute in range(3)]
+ASKED = st.fixed_dictionaries(
+    {},
+    optional={
+        "system": st.sampled_from(["Be kind.", *MINUTES]),
+        "max_tokens": st.sampled_from([9, 10, 500]),
+        "tools": st.sampled_from([[], [{"name": "look", "input_schema": {"type": "object"}}]]),
+    },
+)
+
+
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.tuples(STEPS, st.sampled_from("ab"), st.integers(0, 5)), max_size=12))
-def test_the_law_on_random_walks(steps: list[tuple[str, str, int]]) -> None:
+@given(st.lists(st.tuples(STEPS, st.sampled_from("ab"), st.integers(0, 5), ASKED), max_size=12))
+def test_the_law_on_random_walks(steps: list[tuple[str, str, int, dict[str, Any]]]) -> None:
     with tempfile.TemporaryDirectory() as home:
         asyncio.run(_walk(Path(home), steps))
 
 
-async def _walk(home: Path, steps: list[tuple[str, str, int]]) -> None:
+async def _walk(home: Path, steps: list[tuple[str, str, int, dict[str, Any]]]) -> None:
     async with housed(home) as house:
         client = Client(house)
         await client.send("a")
-        for step, text, number in steps:
+        for step, text, number, client.asked_with in steps:
             await _take(client, step, text, number)
 
 
