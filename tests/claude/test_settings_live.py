@@ -165,6 +165,21 @@ async def test_thinking_may_change_from_turn_to_turn(stage: Stage, model: str) -
     assert others == new
 
 
+async def test_what_the_operator_has_set_is_not_the_clients_to_change(stage: Stage) -> None:
+    """As where a process is started with it."""
+    own = {**stage.profile.extra, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1234"}
+    profile = replace(stage.profile, extra=own)
+    for spare in (2, 0):
+        async with serving(profile, live=min(spare, 1), spare=spare) as dispatcher:
+            dispatcher.start()
+            await until(partial(are_there, dispatcher, spare))
+            turn = await answer(dispatcher, job("My name is Ann", parameters=BOTH))
+            again = Parameters(max_tokens=77)
+            turn = await answer(dispatcher, job("?", "resume", after=turn, parameters=again))
+            await answer(dispatcher, job("Still?", "resume", after=turn, system="Other."))
+    assert [call.body["max_tokens"] for call in stage.api.calls] == [1234] * 6
+
+
 @pytest.mark.parametrize("model", MODELS)
 async def test_each_turn_may_have_others(stage: Stage, model: str) -> None:
     """As a program has them that puts the time into its prompt, and asks for what there is room."""

@@ -101,7 +101,7 @@ class Launcher:
         _continue_from(options, memory, session_id, base, fork=fork)
         tools = ClientTools(bare=self._profile.bare)
         cli = CliProcess(options, tools.config, partial(leftovers.remove, self._profile))
-        return LiveProcess(cli, memory, session_id, cost, tools)
+        return LiveProcess(cli, memory, session_id, cost, tools, self._profile.extra.keys())
 
     def _prepare(self, memory: MemoryKind, session_id: str) -> str:
         """Returns what the CLI's calls are known by."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 
@@ -47,8 +47,8 @@ class TurnEnd:
 
 class LiveProcess:
     """Takes one turn after another. `tip` is the last entry of the last turn that succeeded, None
-    before the first; `cost_before` is what the session had cost before this process, in US dollars.
-    """
+    before the first; `cost_before` is what the session had cost before this process, in US dollars;
+    `kept` are the variables of its environment that no client changes."""
 
     def __init__(
         self,
@@ -57,6 +57,7 @@ class LiveProcess:
         session_id: str,
         cost_before: float,
         tools: ClientTools,
+        kept: Collection[str] = (),
     ) -> None:
         self.cli = cli
         self.memory = memory
@@ -71,6 +72,7 @@ class LiveProcess:
         self.waits_for: frozenset[str] = frozenset()
         """The ids of calls whose results its turn needs to go on."""
         self._tools = tools
+        self._kept = kept
         self._values = OwnValues(())
         self._cost, self._estimated = cost_before, 0.0
 
@@ -113,7 +115,8 @@ class LiveProcess:
         else:
             self._have(settings)
             self.cli.asks(settings.model)
-        for request in requests(before, settings, self.cli.model, self._tools.server):
+        known = self.cli.model, self._tools.server, self._kept
+        for request in requests(before, settings, *known):
             await self.cli.set(request)
         return names_told(before, settings)
 

@@ -5,7 +5,7 @@ each of which leaves no trace in the conversation (measured with 2.1.332;
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -47,11 +47,16 @@ def first_request(settings: Settings, tools: ClientTools) -> Request:
 
 
 def requests(
-    before: Settings | None, after: Settings, model: str, server: str
+    before: Settings | None,
+    after: Settings,
+    model: str,
+    server: str,
+    kept: Collection[str] = (),
 ) -> Iterator[Request]:
     """`before` is None where only the first request has been made. `model` is the one that is to
-    run, by its name in the API; `server` has the tools, by a name that it did not have before."""
-    if flags := _flags(before, after, model):
+    run, by its name in the API; `server` has the tools, by a name that it did not have before; the
+    variables that are `kept` are not the client's to change."""
+    if flags := _flags(before, after, model, kept):
         yield {"subtype": "apply_flag_settings", "settings": flags}
     if before and before.system != after.system:
         # By that request, because no other takes a system prompt.
@@ -93,7 +98,9 @@ def environment(settings: Settings) -> dict[str, str]:
     return told
 
 
-def _flags(before: Settings | None, after: Settings, model: str) -> dict[str, Any]:
+def _flags(
+    before: Settings | None, after: Settings, model: str, kept: Collection[str]
+) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if before is None or before.model != after.model:
         # Not by `set_model`, which for some asks the API about the model; and not by a short name,
@@ -101,7 +108,8 @@ def _flags(before: Settings | None, after: Settings, model: str) -> dict[str, An
         told["model"] = model
     if before is None or before.effort != after.effort:
         told["effortLevel"] = after.effort
-    if variables := _variables(environment(before) if before else {}, environment(after)):
+    variables = _variables(environment(before) if before else {}, environment(after))
+    if variables := {n: value for n, value in variables.items() if n not in kept}:
         told["env"] = variables
     return told
 
