@@ -88,7 +88,7 @@ def _proportional(pids: Iterable[int]) -> int:
 
 
 def _own(pid: int) -> int:
-    """Bytes that nobody else has, and its part of what it shares with others than its like."""
+    """Bytes that nobody else has."""
     return _told(pid, "Private_Dirty") + _told(pid, "Private_Clean")
 
 

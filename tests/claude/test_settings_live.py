@@ -278,6 +278,20 @@ async def test_a_cli_that_takes_none_is_started_anew(
     assert len([line for line in caplog.messages if "dispatch by live failed" in line]) == 1
 
 
+async def test_a_cli_that_only_takes_too_long_is_told_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The machine may have no time for it."""
+    async with serving(stage.profile, live=1) as dispatcher:
+        turn = await answer(dispatcher, job("My name is Ann"))
+        with monkeypatch.context() as hurried:
+            hurried.setattr("sessionbridge.claude.cli.process._LONGEST_SETTING", 0.0)
+            turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, system="One"))
+        assert kind(turn) == "new"
+        turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, system="Two"))
+        assert kind(turn) == "live"
+
+
 def test_what_stays_is_not_told() -> None:
     same = Settings("m", "s", (LOOK,), "low", 5)
     assert list(requests(same, same, "m", "server")) == []

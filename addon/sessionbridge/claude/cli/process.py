@@ -45,6 +45,8 @@ _PATIENCE = 3.0
 
 _LONGEST_START = 60.0
 """Seconds; the driver does not wait any longer either."""
+_LONGEST_SETTING = 10.0
+"""Seconds; it takes some thousandths of that, where the machine has time."""
 
 _PAUSE_AFTER = 250_000
 """Characters of a message that are serialised at a time, or one text where that is longer."""
@@ -82,9 +84,7 @@ class _Transport(SubprocessCLITransport):
     def alive(self) -> bool:
         return self._process is not None and self._process.returncode is None
 
-    async def control(
-        self, request: Mapping[str, Any], patience: float = _PATIENCE
-    ) -> Mapping[str, Any]:
+    async def control(self, request: Mapping[str, Any], patience: float) -> Mapping[str, Any]:
         """Asks for what the driver has no word for. Returns what the CLI answers. Raises
         TimeoutError after `patience` seconds."""
         id_ = str(uuid4())
@@ -297,10 +297,15 @@ class CliProcess:
         self.model = api_name(model, self.models)
 
     async def set(self, request: Mapping[str, Any]) -> None:
-        """Has it change a setting. Raises `SettingRefused`."""
-        told: Mapping[str, Any] = {}
-        with translated(self._stderr, self._name), suppress(TimeoutError):
-            told = await self._transport.control(request)
+        """Has it change a setting. Raises `SettingRefused`, which it always will be."""
+        with translated(self._stderr, self._name):
+            try:
+                told = await self._transport.control(request, _LONGEST_SETTING)
+            except TimeoutError:
+                raise ClaudeFailed(
+                    f"The Claude CLI has not taken {request['subtype']} within "
+                    f"{_LONGEST_SETTING:g} s; try again."
+                ) from None
         if told.get("subtype") != "success":
             raise SettingRefused(
                 f"The Claude CLI does not take {request['subtype']} while it runs; try again."
