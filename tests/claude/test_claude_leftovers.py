@@ -44,10 +44,13 @@ async def test_its_folders_are_for_the_owner_alone(fake: ClaudeProfile, there: b
 async def test_a_prompt_that_an_earlier_version_left_is_swept(fake: ClaudeProfile) -> None:
     run = fake.home / "run"
     run.mkdir(parents=True)
-    (run / "system-left.txt").write_text("You are a cat.")
+    left, starting = run / "system-left.txt", run / "system-starting.txt"
+    for prompt in (left, starting):
+        prompt.write_text("You are a cat.")
+    os.utime(left, (time.time() - 3600, time.time() - 3600))
     async with serving(fake) as dispatcher:
         await answer(dispatcher, job("Hi"))
-    assert not run.exists()
+    assert list(run.iterdir()) == [starting]
 
 
 # --- what the real one leaves -------------------------------------------------------------------

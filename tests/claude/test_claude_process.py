@@ -51,7 +51,7 @@ class Fake:
     async def process(self, mode: str) -> CliProcess:
         process = CliProcess(
             ClaudeAgentOptions(cli_path=self._program, env={"FAKE_CLI": mode}, cwd=self._tmp_path),
-            ClientTools().config,
+            ClientTools(),
         )
         await process.begin({})
         return process
@@ -248,7 +248,7 @@ async def test_ending_it_twice_does_no_harm(fake: Fake) -> None:
 
 async def test_a_process_that_was_never_started_can_be_ended(fake: Fake) -> None:
     for end in (CliProcess.kill, CliProcess.finish):
-        await end(CliProcess(ClaudeAgentOptions(), ClientTools().config))
+        await end(CliProcess(ClaudeAgentOptions(), ClientTools()))
 
 
 @pytest.mark.parametrize("value", ["soon", "60000"])

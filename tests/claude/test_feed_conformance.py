@@ -130,7 +130,7 @@ async def test_a_live_process_is_fed_between_questions(stage: Stage) -> None:
             strict_mcp_config=True,
             verbatim_prompts=True,
         ),
-        ClientTools().config,
+        ClientTools(),
     )
     more = (say("By the way"), say("Yes?", "assistant"))
     try:

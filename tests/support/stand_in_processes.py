@@ -26,6 +26,7 @@ class StandIn(CliProcess):
 
     def __init__(self) -> None:
         self.ended: str | None = None
+        self.has_login = True
         self.told_to_finish = False
         self.may_finish = asyncio.Event()
         self.may_finish.set()

@@ -100,7 +100,7 @@ class Launcher:
         options = self._options(settings, memory, secret)
         _continue_from(options, memory, session_id, base, fork=fork)
         tools = ClientTools(bare=self._profile.bare)
-        cli = CliProcess(options, tools.config, partial(leftovers.remove, self._profile))
+        cli = CliProcess(options, tools, partial(leftovers.remove, self._profile))
         return LiveProcess(cli, memory, session_id, cost, tools, self._profile.extra.keys())
 
     def _prepare(self, memory: MemoryKind, session_id: str) -> str:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -22,6 +21,8 @@ from typing import Any
 
 from sessionbridge.claude.profile import ClaudeProfile
 
+_STARTED = 600.0
+"""Seconds; no CLI takes as long to start."""
 _LOOKED = 60.0
 """It looks at files for two."""
 
@@ -40,9 +41,11 @@ def remove(profile: ClaudeProfile, pid: int) -> None:
 
 
 def sweep(profile: ClaudeProfile) -> None:
-    """Of processes that were killed together with their proxy, and the folder in which versions
-    before 0.2 handed system prompts over."""
-    shutil.rmtree(profile.home / "run", ignore_errors=True)
+    """Of processes that were killed together with their proxy, and system prompts that an earlier
+    version had not taken away: it handed them over in files, and may still be running."""
+    for prompt in (profile.home / "run").glob("system-*.txt"):
+        if _age(prompt) > _STARTED:
+            prompt.unlink(missing_ok=True)
     for record in (profile.config_dir / "sessions").glob("*.json"):
         told = _ours(profile, record)
         if told is not None and _is_gone(told):

@@ -128,6 +128,7 @@ class ClaudeDispatcher:
 
     def _heard_of(self, cli: CliProcess) -> None:
         self._version, self._models = cli.version, cli.models
+        self._pool.begins_ahead = cli.has_login
 
     async def discard(self, session_id: str) -> None:
         await self._pool.leave(session_id)

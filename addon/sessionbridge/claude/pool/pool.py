@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -140,7 +141,11 @@ class Pool:
         self._ahead = Settings(DEFAULT)
         """What a spare begins with: the less has it to be told. Those of the newest conversation,
         but for a system prompt, which could not be taken away again."""
+        self.begins_ahead = True
+        """Whether spares may begin, which they are not to do before there is a login."""
         self._filling: asyncio.Task[None] | None = None
+        self._failed = False
+        """Whether the last start of a spare has come to nothing."""
         self._checking: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -216,9 +221,9 @@ class Pool:
 
     def fill(self, memory: MemoryKind = "session") -> None:
         """Has spares started in the background, until there are as many as are to be kept, and one
-        of them at least with this kind of memory. All but the last have begun, which takes most of
-        the time that a first turn would: what an answer's schema is, only one can be told that has
-        not."""
+        of them at least with this kind of memory. Where there are several, all but the last have
+        begun, which takes most of the time that a first turn would: what an answer's schema is,
+        only one can be told that has not."""
         if self._closed or not self._keep.spare:
             return
         self._wanted = memory
@@ -236,16 +241,24 @@ class Pool:
                 while len(spares := self._in(*_SPARES)) > self._keep.spare:
                     self._retire(spares[0])
                 await asyncio.wait([member.start])
-                if member.process is None:
+                self._failed = not member.start.cancelled() and member.process is None
+                if self._failed:
                     return
+                self._look_for_login(member)
+
+    def _look_for_login(self, member: _Member) -> None:
+        if member.settings and member.process and not member.process.cli.has_login:
+            self.begins_ahead = False
+            if member.state is State.SPARE:
+                self._retire(member)
 
     def _spare(self) -> _Member:
         memory, spares = self._wanted, self._in(*_SPARES)
-        all_have_begun = all(member.settings for member in spares)
-        if len(spares) + 1 == self._keep.spare > 1 and all_have_begun:
-            return self._add(memory, self._warned(self._launches.spawn(memory)))
+        is_last = len(spares) + 1 == self._keep.spare > 1
+        if not self.begins_ahead or (is_last and all(member.settings for member in spares)):
+            return self._add(memory, self._warned(partial(self._launches.spawn, memory)))
         id_ = str(uuid4())
-        begun = self._launches.start(self._ahead, memory, id_)
+        begun = partial(self._launches.start, self._ahead, memory, id_)
         return self._add(memory, self._warned(begun), id_, self._ahead)
 
     def _lacks_spare(self) -> bool:
@@ -266,9 +279,12 @@ class Pool:
             await asyncio.sleep(left)
 
     def _check_memory(self) -> None:
-        self._give_way()
         loop = asyncio.get_running_loop()
         self._checking = loop.call_later(_MEMORY_CHECKED, self._check_memory)
+        if not self._room():
+            self._give_way()
+        elif not self._failed:
+            self.fill(self._wanted)
 
     def _give_way(self) -> None:
         """One at a time: it takes a moment until its memory is free."""
@@ -346,9 +362,9 @@ class Pool:
         start = self._launches.start
         return await start(job.settings, job.memory, job.session_id, base, fork=forks)
 
-    async def _warned(self, starting: Coroutine[Any, Any, LiveProcess]) -> LiveProcess:
+    async def _warned(self, start: Callable[[], Awaitable[LiveProcess]]) -> LiveProcess:
         try:
-            return await starting
+            return await start()
         except Exception as error:
             # Nobody else may ever hear of it. What is none of our errors could quote anything.
             known = isinstance(error, BridgeError | OSError)
@@ -444,6 +460,9 @@ class Pool:
                 await member.start
             if (process := member.process) is not None:
                 await self._end_process(process, at_once=at_once)
+                if member.job is None:
+                    with suppress(OSError):
+                        await self._transcripts.delete(process.session_id)
         finally:
             self._move(member, Event.ENDED)
 

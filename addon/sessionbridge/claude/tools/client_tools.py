@@ -48,6 +48,9 @@ ENVIRONMENT = {
     "MCP_TOOL_IDLE_TIMEOUT": "86400000",
 }
 
+_PROTOCOL = "2025-11-25"
+"""Of MCP, as the CLI speaks it (2.1.332). Where it speaks another it asks after all."""
+
 _ID = "claudecode/toolUseId"
 _KEPT = ("Artifact", "ToolSearch")
 """Names that mean the CLI's own tools: of the one it tells how to use it, wherever another is
@@ -86,7 +89,7 @@ class ClientTools:
         """What the server will answer when the CLI first talks to it, so that it need not ask."""
         options = self._mcp.create_initialization_options()
         begun = types.InitializeResult(
-            protocol_version=types.LATEST_PROTOCOL_VERSION,
+            protocol_version=_PROTOCOL,
             capabilities=options.capabilities,
             server_info=types.Implementation(
                 name=options.server_name, version=options.server_version

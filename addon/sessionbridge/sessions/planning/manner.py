@@ -33,6 +33,8 @@ _TASKS = re.compile(
 _PLACES = 32
 """Of a sketch. Place and mark are those of one word in 8,192: too little to tell which it was."""
 _SKETCHES = 1000
+_WORDS = 20_000
+"""Of a prompt, from its beginning. A thousand take a millisecond."""
 
 _TASK = "task"
 """In the place of the settings of a task, which nothing goes on from."""
@@ -74,8 +76,8 @@ def manner(system: str, tools: Sequence[Tool], model: str, links: Sequence[Link]
 
 
 def is_akin(one: str, other: str) -> bool:
-    """Whether two sketches are of prompts that share half of their words, and of tools that share
-    half of their names."""
+    """Whether two sketches are of prompts of whose words, those of either, both have half, and of
+    tools of whose names both have half."""
     return bool(one and other) and all(map(_overlap, one.split("/"), other.split("/")))
 
 
@@ -90,12 +92,12 @@ _sketches: OrderedDict[str, str] = OrderedDict()
 
 def _sketch(settings: str, system: str, tools: Iterable[Tool]) -> str:
     """Once for each prompt: most stay as they are, and some have a thousand words."""
-    if settings not in _sketches:
-        names = [tool.name for tool in tools]
-        _sketches[settings] = "/".join(" ".join(_marks(words)) for words in (system.split(), names))
+    if (sketch := _sketches.get(settings)) is None:
+        words, names = system.split(None, _WORDS)[:_WORDS], [tool.name for tool in tools]
+        _sketches[settings] = sketch = "/".join(" ".join(_marks(each)) for each in (words, names))
         if len(_sketches) > _SKETCHES:
             _sketches.popitem(last=False)
-    return _sketches[settings]
+    return sketch
 
 
 def _marks(words: Iterable[str]) -> list[str]:
