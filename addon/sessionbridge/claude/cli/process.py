@@ -76,6 +76,7 @@ class _Transport(SubprocessCLITransport):
         loop = asyncio.get_running_loop()
         self._asked: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._begun = False
+        self._ended: Exception | None = None
         self.first: asyncio.Future[Mapping[str, Any]] = loop.create_future()
         """What the driver's first request is to hold beside its own; until that is known it is kept
         back."""
@@ -87,6 +88,8 @@ class _Transport(SubprocessCLITransport):
     async def control(self, request: Mapping[str, Any], patience: float) -> Mapping[str, Any]:
         """Asks for what the driver has no word for. Returns what the CLI answers. Raises
         TimeoutError after `patience` seconds."""
+        if self._ended is not None:
+            raise self._ended
         id_ = str(uuid4())
         answered = self._asked[id_] = asyncio.get_running_loop().create_future()
         line = {"type": "control_request", "request_id": id_, "request": request}
@@ -169,7 +172,7 @@ class _Transport(SubprocessCLITransport):
 
     def _known(self, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """The answer to what the CLI asks as it meets the client's tools, each time they change:
-        the driver's way to it through a server takes a third of such a turn's time."""
+        quicker than by the driver's way, through a server and back."""
         if request.get("subtype") != "mcp_message" or request.get("server_name") not in SERVERS:
             return None
         message = request.get("message") or {}
@@ -195,6 +198,7 @@ class _Transport(SubprocessCLITransport):
             # but no CLI of ours has a reason to leave on its own.
             raise ProcessError("The CLI ended on its own", exit_code=0)
         except Exception as error:
+            self._ended = error
             for waiting in (self.first, *self._asked.values()):
                 if not waiting.done():
                     waiting.set_exception(error)
