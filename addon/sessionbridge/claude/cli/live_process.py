@@ -101,7 +101,7 @@ class LiveProcess:
     async def begin(self, settings: Settings) -> None:
         """With those that it was started with."""
         self._have(settings)
-        await self.cli.begin(first_request(settings, self._tools))
+        await self.cli.begin(first_request(settings, self._tools.server))
         self.cli.asks(settings.model)
 
     async def change(self, settings: Settings) -> tuple[str, ...]:

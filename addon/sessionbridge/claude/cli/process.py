@@ -70,9 +70,8 @@ class _Transport(SubprocessCLITransport):
     end: AnswerEnd | None = None
     """Tells when the CLI would go on by itself."""
 
-    def __init__(self, options: ClaudeAgentOptions, tools: ClientTools) -> None:
+    def __init__(self, options: ClaudeAgentOptions) -> None:
         super().__init__(_nothing(), options)
-        self.tools = tools
         loop = asyncio.get_running_loop()
         self._asked: dict[str, asyncio.Future[Mapping[str, Any]]] = {}
         self._begun = False
@@ -158,36 +157,13 @@ class _Transport(SubprocessCLITransport):
                         answered.set_result(told)
                     continue
             if message.get("type") == "control_request":
-                request = message.get("request") or {}
-                if (answer := self._known(request)) is not None:
-                    await self.write(_answered(str(message.get("request_id")), answer))
-                    continue
-                _by_its_first_name(request)
+                _by_its_first_name(message.get("request") or {})
             if self.end is not None and message.get("type") == "stream_event":
                 self.end.hear(message.get("event") or {})
                 if self.end.asks_again:
                     # Here, because it does so before the answer is read any further.
                     self.kill()
             yield message
-
-    def _known(self, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """The answer to what the CLI asks as it meets the client's tools, each time they change:
-        quicker than by the driver's way, through a server and back."""
-        if request.get("subtype") != "mcp_message" or request.get("server_name") not in SERVERS:
-            return None
-        message = request.get("message") or {}
-        (told,) = self.tools.manifests.values()
-        match message.get("method"):
-            case "initialize":  # what tools need is the same in every version
-                version = message["params"]["protocolVersion"]
-                result = told["initializeResult"] | {"protocolVersion": version}
-            case "tools/list":
-                result = told["toolsListResult"]
-            case "notifications/initialized":
-                return {"jsonrpc": "2.0", "result": {}}
-            case _:
-                return None
-        return {"jsonrpc": "2.0", "id": message.get("id"), "result": result}
 
     async def _heard(self) -> AsyncIterator[dict[str, Any]]:
         """Ends with an error, which is that of all who wait for the CLI."""
@@ -245,8 +221,8 @@ class CliProcess:
         options = replace(options, stderr=self._keep)
         self._verbatim = options.verbatim_prompts
         self._name = str(options.cli_path or "its place in claude-agent-sdk")
-        self._transport = _Transport(options, tools)
-        # To the driver alone: on the command line the server could not come with its manifest.
+        self._transport = _Transport(options)
+        # To the driver alone: the CLI is told of the server when it begins.
         served = replace(options, mcp_servers={SERVER: tools.config})
         self._client = ClaudeSDKClient(served, transport=self._transport)
         self._connecting: asyncio.Task[None] | None = None
@@ -447,12 +423,6 @@ def _is_heard(connecting: asyncio.Task[None]) -> None:
     """Of one that fails while nobody waits for it asyncio would complain."""
     if not connecting.cancelled():
         connecting.exception()
-
-
-def _answered(request_id: str, answer: Mapping[str, Any]) -> str:
-    """As the driver writes it."""
-    told = {"subtype": "success", "request_id": request_id, "response": {"mcp_response": answer}}
-    return json.dumps({"type": "control_response", "response": told}) + "\n"
 
 
 def _by_its_first_name(request: dict[str, Any]) -> None:

@@ -10,7 +10,6 @@ from dataclasses import fields
 from typing import Any
 
 from sessionbridge.claude.job import MOST_TOKENS, Settings
-from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.model import Thinking
 
 Request = Mapping[str, Any]
@@ -34,14 +33,16 @@ def names_told(before: Settings | None, after: Settings) -> tuple[str, ...]:
     return tuple(name for name in names if getattr(before, name) != getattr(after, name))
 
 
-def first_request(settings: Settings, tools: ClientTools) -> Request:
-    """What the request with which the driver begins is to hold beside its own."""
+def first_request(settings: Settings, server: str) -> Request:
+    """What the request with which the driver begins is to hold beside its own; `server` has the
+    tools."""
     told: dict[str, Any] = {
         "systemPrompt": [settings.system],
         # Or a session keeps the system prompt it began with, whatever comes later.
         "systemPromptSnapshot": False,
-        "sdkMcpServers": [tools.server],
-        "sdkMcpServerManifests": tools.manifests,
+        # With its manifest the CLI would save three questions, but then the server refuses calls,
+        # because nobody has greeted it (measured with 2.1.332 and mcp 2.3.0).
+        "sdkMcpServers": [server],
     }
     return told if settings.schema is None else told | {"jsonSchema": settings.schema}
 

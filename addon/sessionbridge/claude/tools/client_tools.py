@@ -48,9 +48,6 @@ ENVIRONMENT = {
     "MCP_TOOL_IDLE_TIMEOUT": "86400000",
 }
 
-_PROTOCOL = "2025-11-25"
-"""Of MCP, as the CLI speaks it (2.1.332). Where it speaks another it asks after all."""
-
 _ID = "claudecode/toolUseId"
 _KEPT = ("Artifact", "ToolSearch")
 """Names that mean the CLI's own tools: of the one it tells how to use it, wherever another is
@@ -72,8 +69,8 @@ class ClientTools:
         self._results: defaultdict[str, asyncio.Future[types.CallToolResult]] = defaultdict(
             asyncio.get_running_loop().create_future
         )
-        self._mcp = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
-        self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=self._mcp)
+        server = Server(SERVER, on_list_tools=self._list, on_call_tool=self._call)
+        self.config = McpSdkServerConfig(type="sdk", name=SERVER, instance=server)
 
     def change(self, tools: Sequence[Tool]) -> None:
         """The CLI asks for them when it is told of the server, which has another name then."""
@@ -83,21 +80,6 @@ class ClientTools:
         self._given = {offered: given for given, offered in spelled.items()}
         self.names = frozenset(self._given)
         """Those the model knows."""
-
-    @property
-    def manifests(self) -> dict[str, Any]:
-        """What the server will answer when the CLI first talks to it, so that it need not ask."""
-        options = self._mcp.create_initialization_options()
-        begun = types.InitializeResult(
-            protocol_version=_PROTOCOL,
-            capabilities=options.capabilities,
-            server_info=types.Implementation(
-                name=options.server_name, version=options.server_version
-            ),
-        )
-        listed = types.ListToolsResult(tools=self._tools)
-        told = {"initializeResult": _plain(begun), "toolsListResult": _plain(listed)}
-        return {self.server: told}
 
     def give(self, result: ToolResultBlock) -> None:
         """The result of a call, whether the CLI has already made that or is about to."""
@@ -126,10 +108,6 @@ class ClientTools:
         # A name of the CLI's own, which the type of `meta` does not have.
         meta: Mapping[str, Any] = {**(call.meta or {})}
         return await self._results[meta[_ID]]
-
-
-def _plain(result: types.Result) -> dict[str, Any]:
-    return result.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def answers(message: Message, calls: Iterable[str]) -> bool:
