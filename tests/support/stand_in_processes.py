@@ -94,7 +94,7 @@ def pool_of(
 ) -> Pool:
     """Its spares are what `spawn` returns; others are those that are handed to `begin`."""
     keep = Keep(live, spare, idle, tool_wait, quiet)
-    return Pool(_Launches(spawn), NoTranscripts(), keep, room)
+    return Pool(_Launches(spawn).start, NoTranscripts(), keep, room)
 
 
 _HANDED: dict[str, LiveProcess] = {}
@@ -105,17 +105,14 @@ class _Launches:
         self._spawn = spawn
 
     async def start(
-        self, settings: Settings, memory: MemoryKind, session_id: str, *_: Any, **__: Any
+        self, settings: Settings | None, memory: MemoryKind, session_id: str, *_: Any, **__: Any
     ) -> LiveProcess:
         if session_id in _HANDED:
             return _HANDED.pop(session_id)
-        ahead = await self.spawn(memory)
+        assert self._spawn is not None
+        ahead = await self._spawn(memory)
         ahead.settings = settings
         return ahead
-
-    async def spawn(self, memory: MemoryKind) -> LiveProcess:
-        assert self._spawn is not None
-        return await self._spawn(memory)
 
 
 def first_turn(live: LiveProcess) -> Job:

@@ -57,51 +57,33 @@ class Launcher:
 
     async def start(
         self,
-        settings: Settings,
+        settings: Settings | None,
         memory: MemoryKind,
         session_id: str,
         base: Point | None = None,
         *,
         fork: bool = False,
     ) -> LiveProcess:
-        """Returns when it is ready to be asked. Raises `SessionLost` where `base` is gone."""
-        cost = await on_thread(lambda: self._cost_before(memory, base))
-        process = await self._process(settings, memory, session_id, base, cost, fork=fork)
-        try:
-            await process.begin(settings)
-            self._models = process.cli.models
-        except BaseException:
-            await process.cli.kill()
-            raise
-        return process
-
-    async def spawn(self, memory: MemoryKind) -> LiveProcess:
-        """Returns when it waits to be told what its first turn is to be like."""
-        process = await self._process(None, memory, str(uuid4()), None, 0.0)
-        try:
-            await process.cli.spawn()
-        except BaseException:
-            await process.cli.kill()
-            raise
-        return process
-
-    async def _process(
-        self,
-        settings: Settings | None,
-        memory: MemoryKind,
-        session_id: str,
-        base: Point | None,
-        cost: float,
-        *,
-        fork: bool = False,
-    ) -> LiveProcess:
-        """One that does not run yet."""
-        secret = await on_thread(lambda: self._prepare(memory, session_id))
+        """Returns when it is ready to be asked, or where there are no settings, to be told what its
+        first turn is to be like. Raises `SessionLost` where `base` is gone."""
+        cost, secret = await on_thread(
+            lambda: (self._cost_before(memory, base), self._prepare(memory, session_id))
+        )
         options = self._options(settings, memory, secret)
         _continue_from(options, memory, session_id, base, fork=fork)
         tools = ClientTools(bare=self._profile.bare)
         cli = CliProcess(options, tools, partial(leftovers.remove, self._profile))
-        return LiveProcess(cli, memory, session_id, cost, tools, self._profile.extra.keys())
+        process = LiveProcess(cli, memory, session_id, cost, tools, self._profile.extra.keys())
+        try:
+            if settings is None:
+                await cli.spawn()
+            else:
+                await process.begin(settings)
+                self._models = cli.models
+        except BaseException:
+            await cli.kill()
+            raise
+        return process
 
     def _prepare(self, memory: MemoryKind, session_id: str) -> str:
         """Returns what the CLI's calls are known by."""
@@ -182,7 +164,7 @@ async def try_settings(cli: Path | None, environment: Mapping[str, str]) -> None
     with TemporaryDirectory() as place:
         extra = {"CLAUDE_CONFIG_DIR": str(Path(place, "config"))}
         profile = ClaudeProfile(Path(place), cli, extra, 0, environment)
-        process = await Launcher(profile).spawn("none")
+        process = await Launcher(profile).start(None, "none", str(uuid4()))
         try:
             await process.change(Settings(DEFAULT, "One."))
             tools = (Tool("look", "Looks.", {"type": "object"}),)

@@ -93,7 +93,7 @@ class ClaudeDispatcher:
         self._keep = keep = keep or Keep()
         self._launcher = Launcher(profile)
         self._transcripts = Transcripts(profile)
-        self._pool = Pool(self._launcher, self._transcripts, keep, room)
+        self._pool = Pool(self._launcher.start, self._transcripts, keep, room)
         self._feeding_works = True
         self._version: str | None = None
         """Of the CLI that has begun last."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -55,22 +54,18 @@ class Keep:
     long: int = imports.LONG
 
 
-class Launches(Protocol):
-    """Both raise `BridgeError` and OSError."""
-
-    async def start(
+class Start(Protocol):
+    async def __call__(
         self,
-        settings: Settings,
+        settings: Settings | None,
         memory: MemoryKind,
         session_id: str,
         base: Point | None = None,
         *,
         fork: bool = False,
     ) -> LiveProcess:
-        """Returns when it is ready to be asked."""
-
-    async def spawn(self, memory: MemoryKind) -> LiveProcess:
-        """Returns when it waits to be told what its first turn is to be like."""
+        """Returns when it is ready to be asked, or where there are no settings, to be told what its
+        first turn is to be like. Raises `BridgeError` and OSError."""
 
 
 @dataclass(eq=False, slots=True)
@@ -79,9 +74,9 @@ class _Member:
 
     memory: MemoryKind
     start: asyncio.Task[LiveProcess]
-    settings: Settings | None = None
+    settings: Settings | None
     """Those it is started with; None where its first turn is yet to tell any."""
-    session: str | None = None
+    session: str
     state: State = State.STARTING
     job: Job | None = None
     alarm: asyncio.TimerHandle | None = None
@@ -94,7 +89,7 @@ class _Member:
         return None if failed else self.start.result()
 
     @property
-    def session_id(self) -> str | None:
+    def session_id(self) -> str:
         """The one it was started for, until the CLI has told."""
         return self.process.session_id if self.process else self.session
 
@@ -121,12 +116,12 @@ class Pool:
 
     def __init__(
         self,
-        launches: Launches,
+        start: Start,
         transcripts: Transcripts,
         keep: Keep,
         room: Callable[[], bool] = has_room,
     ) -> None:
-        self._launches = launches
+        self._start = start
         self._transcripts = transcripts
         self._keep = keep
         self._room = room
@@ -255,11 +250,9 @@ class Pool:
     def _spare(self) -> _Member:
         memory, spares = self._wanted, self._in(*_SPARES)
         is_last = len(spares) + 1 == self._keep.spare > 1
-        if not self.begins_ahead or (is_last and all(member.settings for member in spares)):
-            return self._add(memory, self._warned(partial(self._launches.spawn, memory)))
-        id_ = str(uuid4())
-        begun = partial(self._launches.start, self._ahead, memory, id_)
-        return self._add(memory, self._warned(begun), id_, self._ahead)
+        begins = self.begins_ahead and not (is_last and all(m.settings for m in spares))
+        settings, id_ = self._ahead if begins else None, str(uuid4())
+        return self._add(memory, self._warned(settings, memory, id_), id_, settings)
 
     def _lacks_spare(self) -> bool:
         if self._closed or not self._room():
@@ -275,15 +268,15 @@ class Pool:
         """A start takes a processor, which those who are there are to have."""
         now = asyncio.get_running_loop().time
         longest = now() + _LONGEST_UNREST
+        # The moment moves with each turn, of which there may be hundreds until it has come.
         while (left := min(self._turned + self._keep.quiet, longest) - now()) > 0:  # noqa: ASYNC110
             await asyncio.sleep(left)
 
     def _check_memory(self) -> None:
         loop = asyncio.get_running_loop()
         self._checking = loop.call_later(_MEMORY_CHECKED, self._check_memory)
-        if not self._room():
-            self._give_way()
-        elif not self._failed:
+        self._give_way()
+        if not self._failed:
             self.fill(self._wanted)
 
     def _give_way(self) -> None:
@@ -359,12 +352,13 @@ class Pool:
             await self._ended(base.session_id)
             await self._transcripts.lead_to(base.session_id, base.entry_uuid)
         forks = base is not None and base.session_id != job.session_id
-        start = self._launches.start
-        return await start(job.settings, job.memory, job.session_id, base, fork=forks)
+        return await self._start(job.settings, job.memory, job.session_id, base, fork=forks)
 
-    async def _warned(self, start: Callable[[], Awaitable[LiveProcess]]) -> LiveProcess:
+    async def _warned(
+        self, settings: Settings | None, memory: MemoryKind, session_id: str
+    ) -> LiveProcess:
         try:
-            return await start()
+            return await self._start(settings, memory, session_id)
         except Exception as error:
             # Nobody else may ever hear of it. What is none of our errors could quote anything.
             known = isinstance(error, BridgeError | OSError)
@@ -388,8 +382,8 @@ class Pool:
         self,
         memory: MemoryKind,
         starting: Coroutine[Any, Any, LiveProcess],
-        session: str | None = None,
-        settings: Settings | None = None,
+        session: str,
+        settings: Settings | None,
     ) -> _Member:
         member = _Member(memory, asyncio.create_task(starting), settings, session)
         self._members.append(member)

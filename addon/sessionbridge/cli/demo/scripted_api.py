@@ -15,6 +15,7 @@ from itertools import count
 from typing import Any
 
 from tornado import web
+from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets
 
@@ -140,7 +141,8 @@ class _Handler(web.RequestHandler):
             self._fail(reply)
             return
         # Or what comes after a first piece waits until that has been acknowledged, 40 ms.
-        self.request.connection.stream.set_nodelay(True)  # type: ignore[union-attr]
+        assert isinstance(self.request.connection, HTTP1Connection)
+        self.request.connection.stream.set_nodelay(True)
         self.set_header("content-type", "text/event-stream")
         for name, value in reply.headers.items():
             self.set_header(name, value)
