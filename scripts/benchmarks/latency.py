@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import replace
 
 import httpx
 
 from scripts.benchmarks.figures import Benchmark, Figure, Options, median, percentile
 from scripts.benchmarks.place import Place, a_place
-from scripts.benchmarks.processes import spare_of, still, without_cli
+from scripts.benchmarks.processes import spares_of, still, without_cli
 from scripts.benchmarks.talks import BareTalk, PrintTalk, ProxyTalk, Talk
-from tests.support.proxy import Proxy
 
 WARM, STARTED, COLD = 50, 20, 7
 """Rounds: of what takes milliseconds, of what needs a process that was just started, and of what
@@ -63,12 +61,16 @@ async def imported(place: Place, options: Options) -> list[Figure]:
 
     await cold()  # the machine has read the CLI's files once
     with place.proxy("proxy") as proxy:
-        ours = WithSpare(proxy, proxy.http(), earlier=10)
-        await ours.warm_up()
+        http = proxy.http()
+
+        async def ours() -> float:
+            await spares_of(proxy, 1)
+            return await ProxyTalk(http, earlier=10).ask()
+
         rounds = options.rounds_or(COLD)
         times = await by_turns({"proxy": ours, "cold": cold}, rounds, options.say)
     name = "import of 10 messages with a spare, against a cold start"
-    return [ours.noted(quotient(name, times, "cold", 0.6))]
+    return [quotient(name, times, "cold", 0.6)]
 
 
 async def cold_resume(place: Place, options: Options) -> list[Figure]:
@@ -115,32 +117,6 @@ class Renewed:
     async def close(self) -> None:
         if self._talk is not None:
             await self._talk.close()
-
-
-class WithSpare:
-    """A conversation that is new each time, begun when the proxy has a spare process for it."""
-
-    def __init__(self, proxy: Proxy, http: httpx.Client, earlier: int) -> None:
-        self._proxy = proxy
-        self._http = http
-        self._earlier = earlier
-        self._missing = 0
-
-    async def warm_up(self) -> None:
-        """From the first conversation on the proxy can know what to have ready."""
-        await ProxyTalk(self._http).ask()
-
-    async def __call__(self) -> float:
-        if not await spare_of(self._proxy, patience=1 if self._missing else 20):
-            self._missing += 1
-            await still()
-        return await ProxyTalk(self._http, self._earlier).ask()
-
-    def noted(self, figure: Figure) -> Figure:
-        if not self._missing:
-            return figure
-        note = f"no spare was ready in {self._missing} rounds"
-        return replace(figure.noting(note), reached=False)
 
 
 def begin_with(http: httpx.Client) -> Callable[[], Coroutine[None, None, Talk]]:

@@ -30,17 +30,17 @@ async def still(patience: float = 20) -> None:
             return
 
 
-async def spare_of(proxy: Proxy, number: int = 1, patience: float = 20) -> bool:
-    """Waits until the proxy has so many idle CLIs that no conversation has; False if they do not
-    come."""
+async def spares_of(proxy: Proxy, number: int, patience: float = 20) -> None:
+    """Waits until the proxy has so many idle CLIs that no conversation has. Raises RuntimeError if
+    they do not come."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         unused = [pid for pid in children(proxy.process.pid) if _unused(pid, proxy.home)]
         if len(unused) >= number:
             await still()
-            return True
+            return
         await asyncio.sleep(0.05)
-    return False
+    raise RuntimeError("no spare was ready")
 
 
 async def without_cli(proxy: Proxy, patience: float = 20) -> None:

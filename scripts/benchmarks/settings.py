@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -21,6 +21,7 @@ from scripts.benchmarks.latency import (
     COLD,
     STARTED,
     WARM,
+    Renewed,
     Times,
     benchmark_of,
     by_turns,
@@ -28,15 +29,12 @@ from scripts.benchmarks.latency import (
     summary,
 )
 from scripts.benchmarks.place import SPARES, Place
-from scripts.benchmarks.processes import spare_of, still
-from scripts.benchmarks.talks import BareTalk, ProxyTalk
+from scripts.benchmarks.processes import spares_of
+from scripts.benchmarks.talks import BareTalk, ProxyTalk, Talk
 from tests.support.proxy import DOOR, ROOT, Proxy, free_port
 
 MODEL = "claude-opus-5-5"
 """It takes all of them."""
-
-_TURNS = 10
-"""Of one conversation, so that it stays short; the first is not measured."""
 
 
 def _tool(name: str) -> dict[str, Any]:
@@ -56,7 +54,7 @@ CHANGED: Mapping[str, Callable[[int], Mapping[str, Any]]] = {
 async def changed(place: Place, options: Options) -> list[Figure]:
     with versions(place, options) as proxies:
         contestants = {
-            label(version, kind): Changing(proxy.http(), change)
+            label(version, kind): Renewed(begin_changing(proxy.http(), change))
             for version, proxy in proxies.items()
             for kind, change in CHANGED.items()
         }
@@ -127,22 +125,27 @@ async def at_once(place: Place, options: Options) -> list[Figure]:
 
 
 class Changing:
-    """A conversation each turn of which changes something, and which begins anew before it gets
-    long."""
+    """A conversation each turn of which changes something."""
 
     def __init__(self, http: httpx.Client, change: Callable[[int], Mapping[str, Any]]) -> None:
-        self._http = http
+        self._talk = ProxyTalk(http, **BEGUN)
         self._change = change
         self._turns = count()
-        self._talk: ProxyTalk | None = None
 
-    async def __call__(self) -> float:
-        turn = next(self._turns)
-        if self._talk is None or turn % _TURNS == 0:
-            self._talk = ProxyTalk(self._http, **BEGUN)
-            await self._talk.ask()
-            await still()
-        return await self._talk.ask(**self._change(turn))
+    async def ask(self) -> float:
+        return await self._talk.ask(**self._change(next(self._turns)))
+
+    async def close(self) -> None:
+        await self._talk.close()
+
+
+def begin_changing(
+    http: httpx.Client, change: Callable[[int], Mapping[str, Any]]
+) -> Callable[[], Coroutine[None, None, Talk]]:
+    async def begin() -> Talk:
+        return Changing(http, change)
+
+    return begin
 
 
 class FirstTurn:
@@ -153,8 +156,7 @@ class FirstTurn:
         self._http = proxy.http()
 
     async def __call__(self) -> float:
-        if not await spare_of(self._proxy):
-            raise RuntimeError("no spare was ready")
+        await spares_of(self._proxy, 1)
         return await ProxyTalk(self._http, **BEGUN, system=f"You are {uuid4()}.").ask()
 
 
@@ -196,8 +198,7 @@ class SecondTurn:
         self._spares = spares
 
     async def __call__(self) -> float:
-        if not await spare_of(self._proxy, self._spares):
-            raise RuntimeError("no spare was ready")
+        await spares_of(self._proxy, self._spares)
         talk = ProxyTalk(self._http, **BEGUN)
         await talk.ask()
         return await talk.ask()
@@ -210,8 +211,7 @@ class AtOnce:
         self._number = number
 
     async def __call__(self) -> float:
-        if not await spare_of(self._proxy, int(SPARES)):
-            raise RuntimeError("no spares were ready")
+        await spares_of(self._proxy, int(SPARES))
         talks = [ProxyTalk(self._http, **BEGUN) for _ in range(self._number)]
         return max(await asyncio.gather(*(talk.ask() for talk in talks)))
 

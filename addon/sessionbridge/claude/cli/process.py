@@ -252,8 +252,7 @@ class CliProcess:
         """Returns when it waits for what it is to begin with."""
         with translated(self._stderr, self._name):
             await self._transport.connect()
-            self._connecting = asyncio.create_task(self._client.connect())
-            self._connecting.add_done_callback(_is_heard)
+            self._connect()
             # Of all that it answers by then the least.
             await self._transport.control({"subtype": "mcp_status"}, _LONGEST_START)
 
@@ -262,9 +261,7 @@ class CliProcess:
         with translated(self._stderr, self._name):
             if not self._transport.first.done():
                 self._transport.first.set_result(first)
-            if self._connecting is None:
-                self._connecting = asyncio.create_task(self._client.connect())
-            await self._connecting
+            await self._connect()
             self._incoming = self._client.receive_messages()
             info = await self._client.get_server_info() or {}
         self.models = catalog(info.get("models"))
@@ -299,6 +296,13 @@ class CliProcess:
                             break
                         return entry
         raise FeedRefused("The Claude CLI did not take over the conversation's earlier messages.")
+
+    def _connect(self) -> asyncio.Task[None]:
+        """Once; the driver comes no further than its first request until that is told."""
+        if self._connecting is None:
+            self._connecting = asyncio.create_task(self._client.connect())
+            self._connecting.add_done_callback(_is_heard)
+        return self._connecting
 
     def asks(self, model: str) -> None:
         """The model that it has been told to ask, by a name that the CLI knows."""
