@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
@@ -31,6 +33,16 @@ hypothesis.settings.load_profile("sessionbridge")
 def api() -> Iterator[ScriptedServer]:
     with ScriptedServer() as server:
         yield server
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_work_dirs_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Those of homes made for tests lie outside of the folder of the tests."""
+    yield
+    made_here = tmp_path_factory.getbasetemp().resolve()
+    for home in Path("/var/tmp").glob("sessionbridge-*/home"):
+        if home.is_symlink() and home.readlink().is_relative_to(made_here):
+            shutil.rmtree(home.parent)
 
 
 @pytest.fixture(autouse=True)

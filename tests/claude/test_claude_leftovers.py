@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.claude.cli.leftovers import user_folder
 from sessionbridge.claude.profile import ClaudeProfile
 from tests.support.claude_cli import KEY, Stage, answer, job
 from tests.support.live_processes import fake, only_child, serving, stage
@@ -90,9 +91,11 @@ async def test_what_a_killed_proxy_left_is_swept_at_the_next_start(stage: Stage)
         shutil.copytree(profile.config_dir / "sessions", kept)
         os.kill(only_child(), signal.SIGKILL)
     shutil.copytree(kept, profile.config_dir / "sessions", dirs_exist_ok=True)
+    # A CLI that is left that long takes its own away, so that there may be none on a busy machine.
+    (user_folder(profile.temporary_dir) / "fswatch-probe-left").mkdir()
     for probe in probes(profile):
         age(probe)
-    assert len(left_by_processes(profile)) == 2 and probes(profile)
+    assert len(left_by_processes(profile)) == 2
 
     async with serving(profile) as dispatcher:
         await answer(dispatcher, job("Hi"))

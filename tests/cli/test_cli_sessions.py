@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sessionbridge.claude.profile import transcript_path
+from sessionbridge.claude.work_dirs import make, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.reports.sums import ALTERED
@@ -31,7 +32,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self.home = folder / "home"
         self.config = folder / "claude"
-        self.cwd = self.home / "work" / "claude"
+        self.cwd = work_dir(root(self.home), "session")
         self.now = time.time()
 
     def store(self) -> closing[SessionStore]:
@@ -216,11 +217,13 @@ def test_forget_deletes_nothing_else(place: Place) -> None:
     """A person's own files lie beside the bridge's, some of them under the same names."""
     mine, fork = place.talk("s1", "s2")
     place.talk("other", key=ODD)
+    make(place.home, place.cwd)
     kept = [
         place.transcript("unknown"),
         place.transcript("s1", place.home.parent / "project"),
         place.transcript("s1", place.home / "work"),
-        place.transcript("s1", place.home / "work" / "continue"),
+        place.transcript("s1", place.cwd.parent),
+        place.transcript("s1", place.cwd.with_name("continue")),
         mine.with_suffix(".jsonl.bak"),
         mine.with_suffix("") / "notes.txt",
         place.config / "settings.json",

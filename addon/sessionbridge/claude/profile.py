@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from sessionbridge.claude.work_dirs import KEPT, root, roots, work_dir
+from sessionbridge.disk import private_folder
 from sessionbridge.model import MemoryKind
 
 
@@ -29,15 +32,31 @@ def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
     return transcripts_folder(config, cwd) / f"{session_id}.jsonl"
 
 
-def work_dir(home: Path, memory: MemoryKind) -> Path:
-    """Transcripts belong to a working directory, so each kind of memory has its own."""
-    return home / "work" / ("continue" if memory == "continue" else "claude")
+def bring_in_transcripts(config: Path, home: Path) -> None:
+    """Those of a working directory that is no longer in use. No proxy of this home may run that
+    still has it. Raises OSError."""
+    used, *others = roots(home)
+    for other in others:
+        for memory in KEPT:
+            before = transcripts_folder(config, work_dir(other, memory))
+            if before.is_dir():
+                _move(before, transcripts_folder(config, work_dir(used, memory)))
+
+
+def _move(before: Path, to: Path) -> None:
+    private_folder(to)
+    for path in before.iterdir():
+        if not (to / path.name).exists():
+            with suppress(FileNotFoundError):  # another thread or proxy was faster
+                path.rename(to / path.name)
+    with suppress(OSError):
+        before.rmdir()
 
 
 @dataclass(frozen=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is where its working directories are."""
+    environment; `home` is whose working directories it has."""
 
     home: Path
     cli: Path | None
@@ -53,7 +72,11 @@ class ClaudeProfile:
         return bool(self.extra.get("ANTHROPIC_API_KEY"))
 
     def work_dir(self, memory: MemoryKind) -> Path:
-        return work_dir(self.home, memory)
+        return work_dir(self._root, memory)
+
+    @cached_property
+    def _root(self) -> Path:
+        return root(self.home)
 
     @cached_property
     def config_dir(self) -> Path:
@@ -68,6 +91,7 @@ class ClaudeProfile:
 
     @cached_property
     def transcripts(self) -> Path:
-        """Their folder. Resolves links in the path, which takes longer than all else that is done
-        with it."""
+        """Their folder, with those of earlier working directories. Resolves links in the path,
+        which takes longer than all else that is done with it."""
+        bring_in_transcripts(self.config_dir, self.home)
         return transcripts_folder(self.config_dir, self.work_dir("session"))

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from sessionbridge.claude.profile import config_dir, transcripts_folder, work_dir
+from sessionbridge.claude.profile import bring_in_transcripts, config_dir, transcripts_folder
+from sessionbridge.claude.work_dirs import root, work_dir
 from sessionbridge.cli import backup_file, housekeeping
 from sessionbridge.cli.tables import nothing_yet, opened_store, tracked
 from sessionbridge.disk import private_folder
@@ -36,9 +37,12 @@ def config_dir_option[F: Callable[..., Any]](command: F) -> F:
 
 
 def transcripts_of(home: Path, config: Path | None) -> tuple[Path, Path]:
-    """The working directory of sessions, and the folder of their transcripts."""
-    cwd = work_dir(home.absolute(), "session")
-    return cwd, transcripts_folder((config or config_dir(os.environ)).absolute(), cwd)
+    """The working directory of sessions, and the folder of their transcripts, with those of earlier
+    working directories. Raises OSError."""
+    home, config = home.absolute(), (config or config_dir(os.environ)).absolute()
+    bring_in_transcripts(config, home)
+    cwd = work_dir(root(home), "session")
+    return cwd, transcripts_folder(config, cwd)
 
 
 @click.command(epilog="Example: sessionbridge backup sessions.tar.gz")
@@ -73,8 +77,8 @@ def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
     since then stay as they are: the database knows where its turns end in them. FILE may come from
     another machine, or another home."""
     path = home / DATABASE_NAME
-    cwd, folder = transcripts_of(home, config_dir)
     with _problems(), backup_file.opened(file) as archive:
+        cwd, folder = transcripts_of(home, config_dir)
         members = backup_file.members(archive)
         if path.exists() and not yes:
             made = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="minutes")

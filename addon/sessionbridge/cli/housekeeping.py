@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.claude.profile import transcript_path, transcripts_folder
+from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.transcript.files import delete
+from sessionbridge.claude.work_dirs import is_work_dir, roots
 from sessionbridge.config import locks_folder
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
@@ -33,28 +34,29 @@ class Forgotten:
 
 def transcripts(home: Path, held: Holdings) -> dict[str, Path]:
     """The files there are of the key's sessions, by session."""
-    return {name: path for name, path in _places(home, held).items() if path.is_file()}
+    return {path.stem: path for path in _places(home, held) if path.is_file()}
 
 
-def _places(home: Path, held: Holdings) -> dict[str, Path]:
-    """Where the transcripts of the key's sessions belong, by session. That is in the map row, so of
-    a key without one nothing is known."""
-    place = _place(home, held.row.metadata) if held.row else None
-    if place is None:
-        return {}
-    return {name: transcript_path(*place, name) for name in held.sessions if _plain(name)}
+def _places(home: Path, held: Holdings) -> list[Path]:
+    """Where the transcripts of the key's sessions may be. That is in the map row, so of a key
+    without one nothing is known."""
+    found = _folders(home, held.row.metadata) if held.row else []
+    names = [f"{name}.jsonl" for name in held.sessions if _plain(name)]
+    return [folder / name for name in names for folder in found]
 
 
-def _place(home: Path, metadata: Mapping[str, Any]) -> tuple[Path, Path] | None:
-    """Claude's folder and the working directory of a map row, where both are certain."""
+def _folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Those of the transcripts of a map row, where its working directory and Claude's folder are
+    certain. Another working directory may be in use since then, where they have been brought."""
     config, cwd = (Path(str(metadata.get(name, ""))) for name in ("config_dir", "cwd"))
-    return (config, cwd) if config.is_absolute() and _made_here(home, cwd) else None
+    if not config.is_absolute() or not is_work_dir(home, cwd):
+        return []
+    return [transcripts_folder(config, root / cwd.name) for root in roots(home)]
 
 
 def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:
     """Where the transcripts of these lie."""
-    found = (_place(home, session.metadata) for session in sessions)
-    return {transcripts_folder(*place) for place in found if place}
+    return {folder for session in sessions for folder in _folders(home, session.metadata)}
 
 
 def forget(
@@ -70,7 +72,7 @@ def forget(
         return None
     gone: list[Path] = []
     failed: list[Path] = []
-    for path in _places(home, held).values():  # what is beside a transcript may outlive it
+    for path in _places(home, held):  # what is beside a transcript may outlive it
         there = path.is_file()
         if not _deleted(path):
             failed.append(path)
@@ -97,10 +99,6 @@ def prune(
             yield Forgotten(held, tuple(transcripts(home, held).values()))
         else:
             yield forget(store, home, key, unused_for)
-
-
-def _made_here(home: Path, cwd: Path) -> bool:
-    return cwd.is_absolute() and (home / "work").resolve() in cwd.resolve().parents
 
 
 def _plain(internal_id: str) -> bool:

@@ -163,8 +163,8 @@ def recover(home: Path, config_dir: Path | None) -> None:
     The proxy does so by itself where the database is gone or corrupt. This adds what a database
     lacks that has begun anew: the conversations that are noted beside transcripts. Those that have
     gone on since then stay as they are."""
-    _, folder = transcripts_of(home, config_dir)
     try:
+        _, folder = transcripts_of(home, config_dir)
         turns = TurnFiles(folder).read()
         with closing(SessionStore.open(home / DATABASE_NAME)) as store:
             found = store.recover(tracked("Recovering", turns, len(turns)))

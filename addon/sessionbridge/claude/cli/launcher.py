@@ -20,6 +20,7 @@ from uuid import uuid4
 
 from claude_agent_sdk import ClaudeAgentOptions
 
+from sessionbridge.claude import work_dirs
 from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.cli import image_files, leftovers
 from sessionbridge.claude.cli.child_mark import child_secret
@@ -29,7 +30,7 @@ from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.cli.settings import budget, environment
 from sessionbridge.claude.job import Settings
 from sessionbridge.claude.models import DEFAULT
-from sessionbridge.claude.profile import ClaudeProfile
+from sessionbridge.claude.profile import ClaudeProfile, bring_in_transcripts
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import SERVERS, ClientTools
 from sessionbridge.claude.transcript.files import (
@@ -66,8 +67,8 @@ class Launcher:
     ) -> LiveProcess:
         """Returns when it is ready to be asked, or where there are no settings, to be told what its
         first turn is to be like. Raises `SessionLost` where `base` is gone."""
-        cost, secret = await on_thread(
-            lambda: (self._cost_before(memory, base), self._prepare(memory, session_id))
+        secret, cost = await on_thread(
+            lambda: (self._prepare(memory, session_id), self._cost_before(memory, base))
         )
         options = self._options(settings, memory, secret)
         _continue_from(options, memory, session_id, base, fork=fork)
@@ -88,7 +89,7 @@ class Launcher:
     def _prepare(self, memory: MemoryKind, session_id: str) -> str:
         """Returns what the CLI's calls are known by."""
         work_dir = self._profile.work_dir(memory)
-        private_folder(work_dir)
+        work_dirs.make(self._profile.home, work_dir)
         private_folder(self._profile.temporary_dir)
         image_files.prevent(self._profile.temporary_dir, work_dir)
         if memory == "session":
@@ -101,6 +102,8 @@ class Launcher:
         if not self._swept:
             self._swept = True
             leftovers.sweep(self._profile)
+            work_dirs.sweep()
+            bring_in_transcripts(self._profile.config_dir, self._profile.home)
 
     def _cost_before(self, memory: MemoryKind, base: Point | None) -> float:
         if memory == "continue":

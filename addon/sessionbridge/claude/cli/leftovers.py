@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from sessionbridge.claude.profile import ClaudeProfile
+from sessionbridge.claude.work_dirs import is_work_dir
 
 _STARTED = 600.0
 """Seconds; no CLI takes as long to start."""
@@ -71,7 +72,7 @@ def _ours(profile: ClaudeProfile, record: Path) -> dict[str, Any] | None:
         pid, cwd = told["pid"], Path(told["cwd"])
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    ours = record.name == f"{pid}.json" and cwd.parent == (profile.home / "work").resolve()
+    ours = record.name == f"{pid}.json" and is_work_dir(profile.home, cwd)
     return told if ours else None
 
 
