@@ -120,7 +120,7 @@ async def test_a_spare_is_given_a_short_conversation_word_for_word(stage: Stage)
 async def with_a_spare(dispatcher: ClaudeDispatcher, first: Job) -> int:
     """The pid of the spare that its turn leaves; there is no other process."""
     await answer(dispatcher, first)
-    await until(children)
+    await until(lambda: any(map(command_line, children())))  # none at first
     return only_child()
 
 

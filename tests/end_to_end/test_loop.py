@@ -96,7 +96,7 @@ async def test_turns_touch_no_file_on_the_loop(stage: Stage, tmp_path: Path) -> 
     turns: list[tuple[list[tuple[str, str]], Origin]] = [
         ([("user", "My name is Bob.")], SERVER_HELD),
         ([("user", "Who am I?")], SERVER_HELD),
-        ([*told * 10, ("user", "Who am I?")], CLIENT_HELD),
+        ([*told * 30, ("user", "Who am I?")], CLIENT_HELD),
         ([("user", "My name is Cleo.")], CLIENT_HELD),
     ]
     processes = []

@@ -252,7 +252,7 @@ def environment_of(pid: int) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in lines if line)
 
 
-async def until(condition: Callable[[], Any], seconds: float = 5) -> None:
+async def until(condition: Callable[[], Any], seconds: float = 30) -> None:
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110  what other processes do sets no event
             await asyncio.sleep(0.01)
