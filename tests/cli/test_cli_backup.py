@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sessionbridge.claude.profile import transcripts_folder
-from sessionbridge.claude.work_dirs import root, work_dir
+from sessionbridge.claude.work_dirs import chosen, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
@@ -26,7 +26,7 @@ class Place:
     def __init__(self, folder: Path, name: str = "one") -> None:
         self.home = folder / name / "home"
         self.config = folder / name / "claude"
-        self.cwd = work_dir(root(self.home), "session")
+        self.cwd = work_dir(chosen(self.home), "session")
         self.database = self.home / DATABASE_NAME
         self.transcripts = transcripts_folder(self.config, self.cwd)
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sessionbridge.claude.profile import transcript_path
-from sessionbridge.claude.work_dirs import make, root, work_dir
+from sessionbridge.claude.work_dirs import chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.reports.sums import ALTERED
@@ -217,12 +217,10 @@ def test_forget_deletes_nothing_else(place: Place) -> None:
     """A person's own files lie beside the bridge's, some of them under the same names."""
     mine, fork = place.talk("s1", "s2")
     place.talk("other", key=ODD)
-    make(place.home, place.cwd)
     kept = [
         place.transcript("unknown"),
         place.transcript("s1", place.home.parent / "project"),
         place.transcript("s1", place.home / "work"),
-        place.transcript("s1", place.cwd.parent),
         place.transcript("s1", place.cwd.with_name("continue")),
         mine.with_suffix(".jsonl.bak"),
         mine.with_suffix("") / "notes.txt",
@@ -237,6 +235,16 @@ def test_forget_deletes_nothing_else(place: Place) -> None:
     assert place.run("forget", NAME, "--yes").exit_code == 0
     assert before - place.files() == {str(p.relative_to(place.config)) for p in (mine, fork)}
     assert all(path.exists() for path in kept)
+
+
+def test_forget_finds_what_has_been_brought_to_another_working_directory(place: Place) -> None:
+    """Where a working directory has been chosen since then. What is left at the old is gone too."""
+    (left,) = place.talk("s1")
+    brought = place.transcript("s1", work_dir(chosen(place.home), "session"))
+    (session,) = place.document("export", NAME)["sessions"]
+    assert session["transcript"] == str(brought)
+    assert place.run("forget", NAME, "--yes").exit_code == 0
+    assert not left.exists() and not brought.exists()
 
 
 @pytest.mark.parametrize("folder", ["elsewhere", "home", "home/work", "home/work/../../elsewhere"])

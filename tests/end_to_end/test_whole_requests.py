@@ -30,7 +30,7 @@ from tests.support.whole_requests import (
 )
 
 ENV = ENVIRONMENT.format(
-    folder="/var/tmp/sessionbridge-0123456789abcdef/claude",
+    folder="/var/tmp/sessionbridge-01_3abcd/claude",
     platform=sys.platform,
     system=f"{os.uname().sysname} {os.uname().release}",
 )

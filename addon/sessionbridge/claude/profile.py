@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from contextlib import suppress
@@ -9,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sessionbridge.claude.work_dirs import KEPT, root, roots, work_dir
+from sessionbridge.claude.work_dirs import KEPT, before, chosen, root, work_dir
 from sessionbridge.disk import private_folder
 from sessionbridge.model import MemoryKind
+
+logger = logging.getLogger(__name__)
 
 
 def config_dir(environment: Mapping[str, str]) -> Path:
@@ -33,24 +36,28 @@ def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
 
 
 def bring_in_transcripts(config: Path, home: Path) -> None:
-    """Those of a working directory that is no longer in use. No proxy of this home may run that
-    still has it. Raises OSError."""
-    used, *others = roots(home)
-    for other in others:
-        for memory in KEPT:
-            before = transcripts_folder(config, work_dir(other, memory))
-            if before.is_dir():
-                _move(before, transcripts_folder(config, work_dir(used, memory)))
+    """Those of before a working directory was chosen. Only a proxy does so: the processes of
+    another that still works there would begin them anew."""
+    for memory in KEPT:
+        there = transcripts_folder(config, work_dir(before(home), memory))
+        here = transcripts_folder(config, work_dir(root(home), memory))
+        if there != here and there.is_dir():
+            try:
+                _move(there, here)
+            except OSError as error:
+                logger.warning(
+                    "Transcripts of earlier conversations were not brought from %s to %s (%s).",
+                    *(there, here, error.strerror),
+                )
 
 
-def _move(before: Path, to: Path) -> None:
-    private_folder(to)
-    for path in before.iterdir():
-        if not (to / path.name).exists():
-            with suppress(FileNotFoundError):  # another thread or proxy was faster
-                path.rename(to / path.name)
-    with suppress(OSError):
-        before.rmdir()
+def _move(there: Path, here: Path) -> None:
+    private_folder(here)
+    with suppress(FileNotFoundError):  # another thread or proxy was faster
+        for path in there.iterdir():
+            if not (here / path.name).exists():
+                path.rename(here / path.name)
+        there.rmdir()
 
 
 @dataclass(frozen=True)
@@ -76,7 +83,7 @@ class ClaudeProfile:
 
     @cached_property
     def _root(self) -> Path:
-        return root(self.home)
+        return chosen(self.home)
 
     @cached_property
     def config_dir(self) -> Path:
@@ -91,7 +98,8 @@ class ClaudeProfile:
 
     @cached_property
     def transcripts(self) -> Path:
-        """Their folder, with those of earlier working directories. Resolves links in the path,
-        which takes longer than all else that is done with it."""
+        """Their folder, with those of before. Resolves links in the path, which takes longer than
+        all else that is done with it. Raises OSError."""
+        work_dir = self.work_dir("session")
         bring_in_transcripts(self.config_dir, self.home)
-        return transcripts_folder(self.config_dir, self.work_dir("session"))
+        return transcripts_folder(self.config_dir, work_dir)

@@ -1,43 +1,57 @@
 """Where the Claude CLI works. By login it tells the model the path of that folder, so the path
-names neither the user nor the home: `/var/tmp/sessionbridge-<hash of the home's path>/claude`.
+names neither the user nor the home: `/var/tmp/sessionbridge-<random>/claude`.
 
 A transcript belongs to a working directory (it lies in `<Claude's folder>/projects/<its path, with
-dashes>`), so the path is the same after each start. Where there is no such folder to be had (on
-Windows, or while /var/tmp is not to be written to) it is `<home>/work`, as it was everywhere up to
-0.1.
+dashes>`), so the path is chosen once for a home, by the first proxy, and noted there. Where no such
+folder can be made, as on Windows, it is `<home>/work`, as it was everywhere up to 0.1.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
 from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
+from uuid import uuid4
 
-from sessionbridge.disk import private_folder
+from sessionbridge.disk import private, private_folder
+from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import MemoryKind
 
 _BESIDE = Path("/var/tmp")
 """The same for every process, whatever TMPDIR says, and cleaned more seldom than /tmp."""
 _PREFIX = "sessionbridge-"
 _HOME = "home"
+_CHOSEN = "work_dir"
 
 KEPT: tuple[MemoryKind, ...] = ("session", "continue")
 """The kinds of memory that have transcripts; the third has the first one's folder."""
 
 
 def root(home: Path) -> Path:
-    """The folder of the working directories."""
-    nameless = _nameless(home)
-    return nameless if nameless is not None and _is_usable(nameless) else home / "work"
+    """The folder of the working directories. Raises OSError."""
+    try:
+        return Path((home / _CHOSEN).read_text("utf-8"))
+    except FileNotFoundError:
+        return before(home)
 
 
-def roots(home: Path) -> list[Path]:
-    """The one in use, and where else it may have been."""
-    used = root(home)
-    return [used, *(one for one in _all(home) if one != used)]
+def before(home: Path) -> Path:
+    """Where it is until one is chosen."""
+    return home / "work"
+
+
+def chosen(home: Path) -> Path:
+    """The same, chosen now where it has not been. Raises OSError."""
+    if not (home / _CHOSEN).exists():
+        if not home.exists():
+            private_folder(home)
+        folder = _nameless(home)
+        if not _note(home, folder or before(home)) and folder:
+            _remove(folder)  # another proxy was faster
+    return root(home)
 
 
 def work_dir(root: Path, memory: MemoryKind) -> Path:
@@ -47,18 +61,24 @@ def work_dir(root: Path, memory: MemoryKind) -> Path:
 
 def is_work_dir(home: Path, cwd: Path) -> bool:
     """Whether a CLI of this home works there, or has."""
-    ours = (work_dir(one.resolve(), memory) for one in _all(home) for memory in KEPT)
+    roots = (root(home).resolve(), before(home).resolve())
+    ours = (work_dir(one, memory) for one in roots for memory in KEPT)
     return cwd.is_absolute() and cwd.resolve() in ours
 
 
 def make(home: Path, work_dir: Path) -> None:
-    """Raises OSError."""
-    private_folder(home)
+    """It may have been cleaned away. Raises OSError, and `ClaudeFailed` where somebody else has
+    made it since."""
+    folder = work_dir.parent
+    if folder != before(home):
+        folder.mkdir(0o700, exist_ok=True)
+        if not _is_ours(folder):
+            raise ClaudeFailed(
+                f"{folder}, where the Claude CLI is to work, is not this user's alone; have it "
+                "taken away."
+            )
+        _link(folder, home)
     private_folder(work_dir)
-    if work_dir.parent == _nameless(home):
-        with suppress(FileExistsError):
-            # Tells a person whose it is, and `sweep`.
-            (work_dir.parent / _HOME).symlink_to(home.resolve())
 
 
 def sweep() -> None:
@@ -66,31 +86,54 @@ def sweep() -> None:
     for folder in _BESIDE.glob(f"{_PREFIX}*"):
         link = folder / _HOME
         with suppress(OSError):
-            if link.is_symlink() and not link.exists():
-                for memory in KEPT:
-                    with suppress(FileNotFoundError):
-                        work_dir(folder, memory).rmdir()
-                link.unlink()
-                folder.rmdir()
-
-
-def _all(home: Path) -> list[Path]:
-    nameless = _nameless(home)
-    return [home / "work"] if nameless is None else [nameless, home / "work"]
+            if _is_ours(folder) and link.is_symlink() and not link.exists():
+                _remove(folder)
 
 
 def _nameless(home: Path) -> Path | None:
+    """A new one; None where none can be made."""
     if sys.platform == "win32":
         return None
-    return _BESIDE / f"{_PREFIX}{hashlib.sha256(bytes(home.resolve())).hexdigest()[:16]}"
-
-
-def _is_usable(folder: Path) -> bool:
-    """Anybody may make a folder of this name there."""
     try:
-        status = folder.lstat()
-    except FileNotFoundError:
-        return os.access(folder.parent, os.W_OK | os.X_OK)
+        folder = Path(mkdtemp(prefix=_PREFIX, dir=_BESIDE))
     except OSError:
+        return None
+    _link(folder, home)
+    return folder
+
+
+def _link(folder: Path, home: Path) -> None:
+    """Tells a person whose it is, and `sweep`."""
+    with suppress(FileExistsError):
+        (folder / _HOME).symlink_to(home.resolve())
+
+
+def _note(home: Path, folder: Path) -> bool:
+    """Whether it is the one from now on."""
+    part = home / f".{_CHOSEN}-{uuid4()}"
+    with open(part, "w", encoding="utf-8", opener=private) as file:
+        file.write(str(folder))
+    try:
+        (home / _CHOSEN).hardlink_to(part)  # unlike a rename it leaves one that is there
+    except FileExistsError:
         return False
-    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    except OSError:
+        part.replace(home / _CHOSEN)  # there are no links on this disk
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _remove(folder: Path) -> None:
+    for memory in KEPT:
+        with suppress(FileNotFoundError):
+            work_dir(folder, memory).rmdir()
+    (folder / _HOME).unlink()
+    folder.rmdir()
+
+
+def _is_ours(folder: Path) -> bool:
+    """Anybody may make a folder there, or a link."""
+    status = folder.lstat()
+    closed = stat.S_ISDIR(status.st_mode) and not status.st_mode & 0o022
+    return closed and (sys.platform == "win32" or status.st_uid == os.getuid())

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from sessionbridge.claude.profile import bring_in_transcripts, config_dir, transcripts_folder
+from sessionbridge.claude.profile import config_dir, transcripts_folder
 from sessionbridge.claude.work_dirs import root, work_dir
 from sessionbridge.cli import backup_file, housekeeping
 from sessionbridge.cli.tables import nothing_yet, opened_store, tracked
@@ -37,12 +37,9 @@ def config_dir_option[F: Callable[..., Any]](command: F) -> F:
 
 
 def transcripts_of(home: Path, config: Path | None) -> tuple[Path, Path]:
-    """The working directory of sessions, and the folder of their transcripts, with those of earlier
-    working directories. Raises OSError."""
-    home, config = home.absolute(), (config or config_dir(os.environ)).absolute()
-    bring_in_transcripts(config, home)
-    cwd = work_dir(root(home), "session")
-    return cwd, transcripts_folder(config, cwd)
+    """The working directory of sessions, and the folder of their transcripts. Raises OSError."""
+    cwd = work_dir(root(home.absolute()), "session")
+    return cwd, transcripts_folder((config or config_dir(os.environ)).absolute(), cwd)
 
 
 @click.command(epilog="Example: sessionbridge backup sessions.tar.gz")

@@ -15,7 +15,7 @@ from typing import Any
 
 from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.transcript.files import delete
-from sessionbridge.claude.work_dirs import is_work_dir, roots
+from sessionbridge.claude.work_dirs import before, is_work_dir, root
 from sessionbridge.config import locks_folder
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
@@ -34,7 +34,8 @@ class Forgotten:
 
 def transcripts(home: Path, held: Holdings) -> dict[str, Path]:
     """The files there are of the key's sessions, by session."""
-    return {path.stem: path for path in _places(home, held) if path.is_file()}
+    found = [path for path in _places(home, held) if path.is_file()]
+    return {path.stem: path for path in reversed(found)}  # those in use come first, and so count
 
 
 def _places(home: Path, held: Holdings) -> list[Path]:
@@ -47,11 +48,12 @@ def _places(home: Path, held: Holdings) -> list[Path]:
 
 def _folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
     """Those of the transcripts of a map row, where its working directory and Claude's folder are
-    certain. Another working directory may be in use since then, where they have been brought."""
+    certain. Another may have been chosen since then, where they have been brought."""
     config, cwd = (Path(str(metadata.get(name, ""))) for name in ("config_dir", "cwd"))
     if not config.is_absolute() or not is_work_dir(home, cwd):
         return []
-    return [transcripts_folder(config, root / cwd.name) for root in roots(home)]
+    roots = dict.fromkeys((root(home), before(home)))
+    return [transcripts_folder(config, one / cwd.name) for one in roots]
 
 
 def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:

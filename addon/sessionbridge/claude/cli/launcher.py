@@ -174,6 +174,7 @@ async def try_settings(cli: Path | None, environment: Mapping[str, str]) -> None
             await process.change(Settings(DEFAULT, "Two.", tools, "low", 100, Thinking()))
         finally:
             await process.cli.kill()
+    await on_thread(work_dirs.sweep)
 
 
 def _continue_from(

@@ -23,6 +23,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from sessionbridge.claude import work_dirs
 from sessionbridge.cli.cost import show_costs
 from sessionbridge.cli.demo.scripted_api import ScriptedApi, remembers_names
 from sessionbridge.cli.mitm import HOST, Mitm
@@ -104,6 +105,7 @@ async def bridged_demo(
                 console.print(table)
             yield mitm
         await api.close()
+    work_dirs.sweep()
 
 
 def _claude_env(home: Path, api_url: str) -> list[str]:

@@ -110,7 +110,13 @@ class _Line:
 
     def _opened(self, patience: float) -> SessionStore:
         if self._store is None:
-            beside = self._transcripts() if self._transcripts else None
+            try:
+                beside = self._transcripts() if self._transcripts else None
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"The folder of transcripts cannot be found ({error.strerror}); see whether "
+                    f"{self._path.parent} can be read and written."
+                ) from error
             self._store = SessionStore.open(self._path, transcripts=beside, patience=patience)
         self._store.wait_at_most(patience)
         return self._store
