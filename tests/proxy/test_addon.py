@@ -225,49 +225,6 @@ async def test_chunked_requests_keep_their_form(proxy: Proxy) -> None:
     assert (await through_the_gateway(flow)).startswith(b"HTTP/1.1 200")
 
 
-def streamed(headers: dict[str, str], length: int | None) -> HTTPFlow:
-    """As it is when `requestheaders` is called: the body has yet to come."""
-    flow = make_flow(headers, content=None)
-    flow.request.headers.pop("content-length", None)
-    if length is not None:
-        flow.request.headers["content-length"] = str(length)
-        flow.request.stream = length > 1000
-    return flow
-
-
-@pytest.mark.parametrize("length", [5000, None])
-async def test_bodies_that_mitmproxy_streams(proxy: Proxy, length: int | None) -> None:
-    proxy.set(stream_large_bodies="1k")
-    flow = streamed(KEYED, length)
-    await proxy.requestheaders(flow)
-    assert is_bridged(flow)
-    form = "content-length" if length else "transfer-encoding"
-    assert flow.request.headers[form] == (str(length) if length else "chunked")
-    before = flow.get_state()
-    await proxy.requested(flow)
-    assert flow.get_state() == before
-
-
-async def test_small_bodies_are_read_before_deciding(proxy: Proxy) -> None:
-    """A session named in the body counts, though larger bodies would be streamed."""
-    proxy.set(stream_large_bodies="1k", sessionbridge_unkeyed="stateless")
-    flow = streamed({}, 100)
-    await proxy.requestheaders(flow)
-    assert not is_bridged(flow)
-    flow.request.raw_content = HELLO
-    flow.request.headers.update(KEYED)
-    await proxy.requested(flow)
-    assert is_bridged(flow)
-    (exchange,) = proxy.exchanges
-    assert exchange.origin is not None
-
-
-async def test_without_that_option_nothing_is_decided_early(proxy: Proxy) -> None:
-    flow = streamed(KEYED, None)
-    await proxy.requestheaders(flow)
-    assert not is_bridged(flow)
-
-
 async def test_upstream_mode_does_not_lead_through_the_upstream_proxy(proxy: Proxy) -> None:
     flow = make_flow(KEYED)
     flow.server_conn = connection.Server(

@@ -118,27 +118,14 @@ async def test_mitmproxy_waits_longer_than_a_turn_may_last(proxy: Proxy) -> None
 
 
 @pytest.mark.parametrize(
-    ("mode", "strategy"),
-    [
-        (["regular"], "eager"),
-        (["reverse:https://llm.example"], "lazy"),
-        (["regular", "socks5@1081"], "lazy"),
-        (["upstream:http://proxy.example:3128"], "lazy"),
-    ],
-)
-async def test_only_regular_mode_may_connect_early(
-    proxy: Proxy, mode: list[str], strategy: str
-) -> None:
-    proxy.set(mode=mode)
-    assert proxy.context.options.connection_strategy == strategy
-
-
-@pytest.mark.parametrize(
     ("sni", "address", "first"),
     [
         ("api.anthropic.com", None, False),
         (None, ("api.openai.com", 443), False),
-        ("example.com", ("api.openai.com", 443), True),
+        ("localhost", ("api.openai.com", 443), False),  # in reverse mode
+        (None, ("192.0.2.7", 443), False),  # the request may name any host
+        ("example.com", ("192.0.2.7", 443), True),
+        ("example.com", ("example.com", 443), True),
         (None, None, True),
     ],
 )

@@ -136,18 +136,6 @@ async def test_a_cli_that_cannot_be_started(local: Proxy) -> None:
     assert (status, error["error"]["type"]) == (502, "api_error")
 
 
-async def test_bodies_that_mitmproxy_would_stream_on(local: Proxy) -> None:
-    local.set(stream_large_bodies="1k")
-    flow = reversed_flow("/v1/files", method="POST")
-    flow.request.raw_content = None
-    flow.request.headers["content-length"] = "5000"
-    flow.request.stream = True
-    await local.requestheaders(flow)
-    # mitmproxy takes no response for a request that it may stream on: the gateway gives it.
-    (exchange,) = local.exchanges
-    assert exchange.refused is not None and exchange.refused.status == 404
-
-
 async def test_options_that_are_wrong_open_no_way_out(local: Proxy) -> None:
     local.addon.options.settings = None
     assert refusal(await local.request(reversed_flow("/v1/models")))[0] == 500

@@ -128,14 +128,6 @@ async def test_without_usable_options_there_is_none(proxy: Proxy) -> None:
     assert await answered(proxy, page("/")) == 500
 
 
-async def test_a_body_of_unknown_length_is_not_read(proxy: Proxy) -> None:
-    proxy.set(stream_large_bodies="1k")
-    flow = page("/", b"POST", transfer_encoding="chunked")
-    flow.request.headers.pop("content-length", None)
-    await proxy.requestheaders(flow)
-    assert flow.error is not None and flow.response is None
-
-
 @pytest.mark.parametrize("peer", [("192.0.2.7", 5000), None])
 async def test_other_machines_are_refused_whatever_may_be_bridged(
     proxy: Proxy, peer: tuple[str, int] | None

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 DOOR = ROOT / "addon" / "sessionbridge.py"
 TOOLS = Path(sys.executable).parent
 
-_LISTENING = re.compile(r"listening at (?:\S+ )?127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(r"listening at (?:\S+ )?[\d.]+:(\d+)")
 
 
 @dataclass(frozen=True, slots=True)

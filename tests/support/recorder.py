@@ -12,11 +12,12 @@ from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 class Recorder:
     def __init__(self) -> None:
         self._path = os.environ["RECORDER_FILE"]
+        self._reachable = {"127.0.0.1", *os.environ.get("RECORDER_REACHABLE", "").split()}
 
     def server_connect(self, data: ServerConnectionHookData) -> None:
         host, *_ = data.server.address or ("",)
         self._write({"server_connect": host})
-        if host != "127.0.0.1":
+        if host not in self._reachable:
             data.server.error = "tests talk to loopback only"
 
     def response(self, flow: http.HTTPFlow) -> None:

@@ -24,12 +24,14 @@ from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.library_logs import leave_words_out
 from sessionbridge.proxy.lifecycle import Lifecycle
 from sessionbridge.proxy.local_server import LocalServer
+from sessionbridge.proxy.loops import Loops
 from sessionbridge.proxy.memory import Memory
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.start_warnings import StartWarnings
+from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.runtime import Runtime
@@ -59,6 +61,7 @@ class SessionBridge:
         self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
+        loops, whole_bodies = Loops(), WholeBodies()
         guard = Guard(self.options, self.shutdown, self.client_host)
         self.pages = OperatorPages(
             self.options,
@@ -75,14 +78,18 @@ class SessionBridge:
             self.pages,
             LocalServer(self.options, self.runtime, guard),
             guard,
+            loops,
+            whole_bodies,
             self.errors,
         )
         self.addons: Sequence[object] = [
             self.options,
             StartWarnings(self.options),
             self.connections,
+            loops,
             Lifecycle(self.options, self.runtime, self.loopback, self.shutdown),
             self.client_host,
+            whole_bodies,
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it

@@ -3,12 +3,12 @@ the wire would see a request that is none."""
 
 from __future__ import annotations
 
-from mitmproxy import ctx, http
-from mitmproxy.proxy import mode_specs
+from mitmproxy import connection, ctx, http
 
 from sessionbridge.proxy import operator_pages
+from sessionbridge.proxy.late_connections import waiting
 from sessionbridge.proxy.late_tls import LateTls
-from sessionbridge.proxy.options import Options, concern_us, modes
+from sessionbridge.proxy.options import Options, concern_us
 
 _TCP_TIMEOUT_MARGIN = 60
 """Seconds mitmproxy waits longer for a silent client than a turn may last."""
@@ -24,9 +24,6 @@ class Connections:
     def configure(self, updated: set[str]) -> None:
         if not concern_us(updated):
             return
-        if not all(isinstance(mode, mode_specs.RegularMode) for mode in modes()):
-            # All modes but the regular one connect to the server before any hook could say no.
-            ctx.options.update(connection_strategy="lazy")
         patience = self._options.usable().timeout + _TCP_TIMEOUT_MARGIN
         if ctx.options.tcp_timeout < patience:
             ctx.options.update(tcp_timeout=patience)
@@ -37,6 +34,11 @@ class Connections:
     def done(self) -> None:
         if self._late_tls.registered:
             ctx.master.addons.remove(self._late_tls)
+
+    def client_connected(self, client: connection.Client) -> None:
+        handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
+        if handler is not None and client.transport_protocol == "tcp":
+            handler.layer = waiting(handler.layer, self._served_here)
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """Accepts the tunnel without a connection to the server."""

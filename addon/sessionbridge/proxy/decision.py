@@ -14,18 +14,20 @@ from mitmproxy import ctx, http
 from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
-from sessionbridge.errors import Refused, presentable
+from sessionbridge.errors import Refused
 from sessionbridge.proxy import cors, local_api, operator_pages
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.guard import Guard, page_refused
 from sessionbridge.proxy.http_message import check_head, decoded, lowered
 from sessionbridge.proxy.local_server import LocalServer
+from sessionbridge.proxy.loops import Loops
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import own_names
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import is_claude_code
+from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.naming import named
@@ -49,6 +51,8 @@ class Decision:
         pages: OperatorPages,
         local: LocalServer,
         guard: Guard,
+        loops: Loops,
+        whole_bodies: WholeBodies,
         errors: Errors,
     ) -> None:
         self._options = options
@@ -57,31 +61,27 @@ class Decision:
         self._pages = pages
         self._local = local
         self._guard = guard
+        self._loops = loops
+        self._whole_bodies = whole_bodies
         self._errors = errors
 
-    async def requestheaders(self, flow: http.HTTPFlow) -> None:
-        """Only for bodies that mitmproxy may stream on before `request` is called, large ones and
-        those of unknown length: what can be known of them is in their headers."""
-        if not ctx.options.stream_large_bodies:
-            return
-        if flow.request.stream or "content-length" not in flow.request.headers:
-            await self._decide(flow, body_is_here=False)
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Nothing of what may be answered here leaves before its body has been read."""
+        if ctx.options.stream_large_bodies and self._may_be_ours(flow):
+            self._whole_bodies.hold(flow)
 
     async def request(self, flow: http.HTTPFlow) -> None:
-        if flow not in self._rerouting:
-            await self._decide(flow, body_is_here=True)
-
-    async def _decide(self, flow: http.HTTPFlow, *, body_is_here: bool) -> None:
         """What is none of these passes on."""
         if flow.response or flow.error or not flow.live:
             return
         api = None
         try:
+            self._loops.check(flow.client_conn)
             if (page := operator_pages.asked(flow)) is not None:
-                return await self._pages.serve(flow, page, body_is_here=body_is_here)
+                return await self._pages.serve(flow, page)
             self._guard.check_host(flow)
             if api := self._options.routes.api_of_turn(flow.request):
-                await self._turn(flow, api, body_is_here=body_is_here)
+                await self._turn(flow, api)
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
             elif self._local.is_meant(flow):
@@ -89,15 +89,26 @@ class Decision:
         except Exception as error:
             headers = lowered(flow.request.headers)
             spoken = api or local_api.spoken(flow.request.path, headers)
-            self._refuse(flow, spoken, error, body_is_here=body_is_here)
+            self._refuse(flow, spoken, error)
 
-    async def _turn(self, flow: http.HTTPFlow, api: str, *, body_is_here: bool) -> None:
+    def _may_be_ours(self, flow: http.HTTPFlow) -> bool:
+        try:
+            self._guard.check_host(flow)
+            return (
+                operator_pages.asked(flow) is not None
+                or self._options.routes.api_of_turn(flow.request) is not None
+                or self._local.is_meant(flow)
+            )
+        except Exception:
+            return True  # and is refused
+
+    async def _turn(self, flow: http.HTTPFlow, api: str) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
         alone, and so is one that names no conversation, unless an option says otherwise."""
         headers = lowered(flow.request.headers)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
-        body = await _body(flow.request) if body_is_here else b""
+        body = await _body(flow.request)
         origin, previous = await named(self._options.origins, headers, body, self._runtime.worker)
         settings = self._options.usable()
         if settings.upstream and not settings.claude_code and is_claude_code(headers, origin):
@@ -135,17 +146,7 @@ class Decision:
         elif not self._options.upstream:
             raise page_refused()
 
-    def _refuse(
-        self, flow: http.HTTPFlow, api: str, error: Exception, *, body_is_here: bool
-    ) -> None:
-        """mitmproxy takes no response for a request whose body it may stream on, so that one gets
-        it from the loopback server."""
-        if not body_is_here:
-            try:
-                self._rerouting.begin(flow, Exchange(api, None, refused=presentable(error)))
-                return
-            except Exception as broken:
-                error = broken
+    def _refuse(self, flow: http.HTTPFlow, api: str, error: Exception) -> None:
         self._errors.count(type(refuse(flow, api, error)).__name__)
         share(flow, self._options.allow_origins)
 

@@ -3,7 +3,7 @@ reached in reverse mode, where whatever arrives is meant for the target."""
 
 from __future__ import annotations
 
-from mitmproxy import http
+from mitmproxy import connection, http
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge.config import Settings
@@ -12,7 +12,13 @@ from sessionbridge.names import shown
 from sessionbridge.proxy import cors
 from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.options import Options
-from sessionbridge.proxy.own_names import host_and_port, is_address, is_reached_as, own_names
+from sessionbridge.proxy.own_names import (
+    host_and_port,
+    is_address,
+    is_on_this_machine,
+    is_reached_as,
+    own_names,
+)
 from sessionbridge.proxy.routing import is_loopback
 from sessionbridge.turns.shutdown import Shutdown
 
@@ -47,14 +53,29 @@ class Guard:
         """Raises the `BridgeError` that says why not."""
         if self._shutdown.begun:
             raise ShuttingDown("The proxy is shutting down; try again.")
-        peer = flow.client_conn.peername
-        if peer is not None and not settings.allow_remote and not is_loopback(peer[0]):
+        if not settings.allow_remote and is_remote(flow.client_conn):
+            address, mode = flow.client_conn.peername[0], flow.client_conn.proxy_mode
             raise Refused(
-                f"Requests from {peer[0]} are not bridged; set sessionbridge_allow_remote to let "
-                "other machines use this machine's Claude."
+                f"Requests from {address}, another machine in {mode.type_name} mode, are not "
+                "bridged; set sessionbridge_allow_remote to let other machines use this machine's "
+                "Claude."
             )
         if cors.refuses(flow.request.headers, settings.allow_origins, own_names(flow)):
             raise page_refused()
+
+
+def is_remote(client: connection.Client) -> bool:
+    """Whether another machine asks. What the machine itself sends has other addresses than that of
+    loopback where the system leads it to the proxy: in local mode some of mitmproxy's, else its own
+    (measured with 12.3.1)."""
+    if client.peername is None or is_loopback(client.peername[0]):
+        return False
+    match client.proxy_mode:
+        case mode_specs.LocalMode():
+            return False
+        case mode_specs.TransparentMode() | mode_specs.TunMode():
+            return not is_on_this_machine(client.peername[0])
+    return True
 
 
 def page_refused() -> Refused:

@@ -7,16 +7,18 @@ from collections.abc import Callable
 from mitmproxy import tls
 from mitmproxy.addonmanager import Loader
 
+from sessionbridge.proxy.own_names import is_address
+
 
 class LateTls:
     """mitmproxy's own TLS addon runs after scripts and asks for a server connection first; this one
-    is added later still, and has the last word for hosts that are bridged."""
+    is added later still, and has the last word for hosts that may be bridged."""
 
     name = "sessionbridge.late_tls"
     registered = False
 
-    def __init__(self, bridged_host: Callable[[str], bool]) -> None:
-        self._bridged_host = bridged_host
+    def __init__(self, may_be_ours: Callable[[str], bool]) -> None:
+        self._may_be_ours = may_be_ours
 
     def load(self, loader: Loader) -> None:
         self.registered = True
@@ -25,7 +27,10 @@ class LateTls:
         self.registered = False
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
-        address = data.context.server.address
-        host = data.client_hello.sni or (address[0] if address else "")
-        if self._bridged_host(host):
+        """In reverse mode the client names the proxy, so the target is asked for too. Who is at a
+        bare address and named by nobody is told by the request alone."""
+        address, sni = data.context.server.address, data.client_hello.sni
+        host = address[0] if address else ""
+        unknown = not sni and is_address(host)
+        if unknown or any(map(self._may_be_ours, (sni or "", host))):
             data.establish_server_tls_first = False

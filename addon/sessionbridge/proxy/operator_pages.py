@@ -21,9 +21,10 @@ from sessionbridge.proxy.admin import Admin
 from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.direct_responses import answer
 from sessionbridge.proxy.flow_list import FlowList
-from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.guard import is_remote
+from sessionbridge.proxy.options import LED_HERE, Options
 from sessionbridge.proxy.own_names import is_reached_as, own_names
-from sessionbridge.proxy.routing import foreign_page, is_loopback
+from sessionbridge.proxy.routing import foreign_page
 from sessionbridge.turns.runtime import Runtime
 
 HOST = "sessionbridge.local"
@@ -39,7 +40,7 @@ def asked(flow: http.HTTPFlow) -> str | None:
     """The path of the page that the flow asks for; None for all other traffic, which is nearly all
     there is, and so is looked at as little as can be."""
     data = flow.request.data
-    if data.host.lower() == HOST:
+    if _host(flow).lower() == HOST:
         return flow.request.path.partition("?")[0]
     if not data.path.startswith(_PREFIX_BYTES):
         return None
@@ -47,6 +48,14 @@ def asked(flow: http.HTTPFlow) -> str | None:
         return None
     path = flow.request.path.partition("?")[0].removeprefix(PREFIX)
     return path if not path or path.startswith("/") else None
+
+
+def _host(flow: http.HTTPFlow) -> str:
+    """The one that the request goes to; where the system leads clients to the proxy, that is an
+    address, and only the client tells the name."""
+    request = flow.request
+    led_here = isinstance(flow.client_conn.proxy_mode, LED_HERE)
+    return request.pretty_host if led_here else request.data.host
 
 
 class OperatorPages:
@@ -66,12 +75,8 @@ class OperatorPages:
         self._list = flow_list
         self._client_host = client_host
 
-    async def serve(self, flow: http.HTTPFlow, path: str, *, body_is_here: bool) -> None:
+    async def serve(self, flow: http.HTTPFlow, path: str) -> None:
         """Answers the flow, whatever happens: there is nobody else who could."""
-        if not body_is_here and "transfer-encoding" in flow.request.headers:
-            # No page is asked so, and mitmproxy takes no response before it knows how much comes.
-            flow.kill()
-            return
         try:
             await self._answer(flow, path)
         except Exception as error:
@@ -100,8 +105,7 @@ class OperatorPages:
 
 
 def _refusal(flow: http.HTTPFlow, host: str | None) -> str | None:
-    peer = flow.client_conn.peername
-    if peer is None or not is_loopback(peer[0]):
+    if flow.client_conn.peername is None or is_remote(flow.client_conn):
         return "This page is for programs on the proxy's own machine."
     headers = flow.request.headers
     if any(name in headers for name in _FORWARDED):
@@ -119,8 +123,11 @@ def _refusal(flow: http.HTTPFlow, host: str | None) -> str | None:
 def _is_asked_rightly(flow: http.HTTPFlow, host: str | None) -> bool:
     """By a name of this machine's in reverse mode, and else through the proxy: who asks the proxy's
     own port for its host has had that name resolve to this machine."""
-    if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
-        return not host or is_reached_as(host, flow)
+    match flow.client_conn.proxy_mode:
+        case mode_specs.ReverseMode():
+            return not host or is_reached_as(host, flow)
+        case mode if isinstance(mode, LED_HERE):
+            return True  # they ask some server's port
     return flow.request.port != flow.client_conn.sockname[1]
 
 
@@ -130,7 +137,7 @@ def _is_own(flow: http.HTTPFlow, origin: str | None) -> bool:
         named = urlsplit(origin or "").hostname
     except ValueError:
         return False
-    return named == HOST and flow.request.data.host.lower() == HOST
+    return named == HOST and _host(flow).lower() == HOST
 
 
 def _text(flow: http.HTTPFlow, status: int, words: str) -> None:

@@ -6,16 +6,32 @@ from __future__ import annotations
 # `collections.abc.Sequence` is the type mitmproxy compares with: `typing.Sequence` makes it drop
 # the whole addon as soon as a value is given on the command line.
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
+from mitmproxy.options import CONF_BASENAME
 from mitmproxy.proxy import mode_specs
 
 from sessionbridge import config
 from sessionbridge.errors import BridgeError
 from sessionbridge.proxy.routing import Routes
 from sessionbridge.sessions.origins.table import Origins
+
+HTTP = ("http", "https", "http3")
+"""The schemes of reverse mode in which requests are seen."""
+
+LED_HERE = (
+    mode_specs.TransparentMode,
+    mode_specs.LocalMode,
+    mode_specs.TunMode,
+    mode_specs.WireGuardMode,
+)
+"""The modes in which clients know of no proxy: the system leads their connections to it."""
+
+LEADS_ALL_HERE = (mode_specs.TransparentMode, mode_specs.LocalMode, mode_specs.TunMode)
+"""The modes in which what this machine itself sends may come here, the Claude CLI's calls too."""
 
 _TYPES: dict[type, Any] = {
     str: str,
@@ -81,13 +97,17 @@ class Options:
     def _read(self) -> None:
         # Known first, as the routes are: where there is no API, errors must not reach one either.
         self.upstream = ctx.options.sessionbridge_upstream
-        reverse = [mode.address[0] for mode in modes() if isinstance(mode, mode_specs.ReverseMode)]
+        targets = [mode for mode in modes() if isinstance(mode, mode_specs.ReverseMode)]
+        reverse = [mode.address[0] for mode in targets if mode.scheme in HTTP]
         # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
         self.routes = Routes((), reverse)
         if self._unreadable:
             raise ValueError(self._unreadable)
         values = {option.name: getattr(ctx.options, option.name) for option in config.OPTIONS}
         settings = config.load(values)
+        if any(isinstance(mode, LEADS_ALL_HERE) for mode in modes()):
+            trusting = {"NODE_EXTRA_CA_CERTS": str(_ca()), **settings.claude_env}
+            settings = settings.model_copy(update={"claude_env": trusting})
         self.routes = Routes(settings.endpoints, reverse)
         self.origins = Origins.default(settings.origins)
         self.settings = settings
@@ -100,6 +120,10 @@ def concern_us(updated: set[str]) -> bool:
 def modes() -> list[mode_specs.ProxyMode]:
     """How the proxy is reached."""
     return [mode_specs.ProxyMode.parse(mode) for mode in ctx.options.mode]
+
+
+def _ca() -> Path:
+    return Path(ctx.options.confdir).expanduser().absolute() / f"{CONF_BASENAME}-ca-cert.pem"
 
 
 def add(loader: Loader) -> str | None:

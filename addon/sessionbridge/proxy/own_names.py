@@ -12,7 +12,7 @@ from mitmproxy.proxy import mode_specs
 from sessionbridge.addresses import plain_host
 from sessionbridge.proxy.routing import is_own
 
-_LISTENING = (
+LISTENING = (
     mode_specs.RegularMode,
     mode_specs.UpstreamMode,
     mode_specs.ReverseMode,
@@ -20,7 +20,7 @@ _LISTENING = (
 )
 """In the other modes a client has connected to some server's address, which is not the proxy's."""
 
-_ALL = {"", "0.0.0.0", "::"}
+ALL_INTERFACES = {"", "0.0.0.0", "::"}
 
 
 def own_names(flow: http.HTTPFlow) -> frozenset[str]:
@@ -28,13 +28,13 @@ def own_names(flow: http.HTTPFlow) -> frozenset[str]:
     is all addresses, the machine's own name too, as it is and without its domain: that is how other
     machines call it."""
     mode = flow.client_conn.proxy_mode
-    if not isinstance(mode, _LISTENING):
+    if not isinstance(mode, LISTENING):
         return frozenset()
     bound = mode.listen_host(ctx.options.listen_host)
     names = {flow.client_conn.sockname[0], bound}
-    if bound in _ALL:
+    if bound in ALL_INTERFACES:
         machine = socket.gethostname()
-        names |= _ALL | {machine, machine.partition(".")[0]}
+        names |= ALL_INTERFACES | {machine, machine.partition(".")[0]}
     return frozenset(map(_plain, names)) - {""}
 
 
@@ -43,6 +43,18 @@ def is_reached_as(host: str, flow: http.HTTPFlow) -> bool:
     name, _ = host_and_port(host)
     # Nearly all are loopback's, and the others are not read off the name alone.
     return bool(name) and (is_own(name) or is_own(name, own_names(flow)))
+
+
+def is_on_this_machine(address: str) -> bool:
+    """Whether one of the machine's interfaces has it: from there the machine would send to it."""
+    plain = _plain(address)
+    family = socket.AF_INET6 if ":" in plain else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:  # nothing is sent
+        try:
+            probe.connect((address if ":" in plain else plain, 9))
+        except OSError:
+            return False
+        return _plain(probe.getsockname()[0]) == plain
 
 
 def host_and_port(host: str) -> tuple[str, int | None]:

@@ -62,8 +62,6 @@ class Rerouting:
         elif request.raw_content is not None:
             # HTTP/2 requests may lack it, and would reach the loopback server without a body.
             request.headers["content-length"] = str(len(request.raw_content))
-        elif "content-length" not in request.headers:
-            request.headers["transfer-encoding"] = "chunked"
         # The fields, not the properties: those would rewrite the Host header too.
         data.scheme, data.host, data.port = b"http", HOST, port
         # A new connection: in upstream mode the old one leads through the upstream proxy.

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
 from mitmproxy import ctx
+from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
 from sessionbridge.claude.cli.environment import sets_a_secret
-from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.options import HTTP, Options, modes
+from sessionbridge.proxy.own_names import ALL_INTERFACES, LISTENING
 
 logger = logging.getLogger(__name__)
 
@@ -36,11 +38,15 @@ class StartWarnings:
         self._remote = remote
 
     def running(self) -> None:
-        if not ctx.options.listen_host:
+        if open_ones := [mode.full_spec for mode in modes() if _is_open(mode)]:
             logger.warning(
-                "The proxy listens on all interfaces; --listen-host 127.0.0.1 keeps it to this "
-                "machine."
+                "The proxy listens on all interfaces (%s); --listen-host 127.0.0.1 keeps it to "
+                "this machine.",
+                ", ".join(open_ones),
             )
+        for mode in modes():
+            if isinstance(mode, ReverseMode) and mode.scheme not in HTTP:
+                self._warn_of_raw(mode)
         if names := [*secrets_on(sys.argv)]:
             logger.warning(
                 "The value of %s is on the command line, where every user of this machine can read "
@@ -48,6 +54,19 @@ class StartWarnings:
                 "the environment, or both in mitmproxy's config.yaml.",
                 ", ".join(names),
             )
+
+    def _warn_of_raw(self, mode: ReverseMode) -> None:
+        if self._options.routes.bridged_by_name(mode.address[0]):
+            logger.warning(
+                "Nothing is bridged in mode %s, in which no HTTP is seen; use reverse:https://%s.",
+                *(mode.full_spec, mode.address[0]),
+            )
+
+
+def _is_open(mode: ProxyMode) -> bool:
+    """In the other modes the system alone leads clients here, or they have a key."""
+    asked_directly = isinstance(mode, LISTENING)
+    return asked_directly and mode.listen_host(ctx.options.listen_host) in ALL_INTERFACES
 
 
 def secrets_on(command_line: Sequence[str]) -> Iterator[str]:

@@ -1,0 +1,100 @@
+"""When mitmproxy connects to the server of a client that has not asked for anything yet.
+
+By itself it does so at once (`connection_strategy=eager`), in all modes but the regular one before
+any hook could say no. A server that may be one whose requests are answered here is left alone until
+the client has said what it wants. All others are connected to as ever: many speak first (mail, SSH,
+databases), and their clients wait for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events, layer, mode_specs
+from mitmproxy.proxy.context import Context
+from mitmproxy.proxy.layers import modes
+
+from sessionbridge.proxy.options import HTTP
+from sessionbridge.proxy.own_names import is_address
+
+_WEB = (80, 443)
+"""Ports at which a bare address may be any host of the web."""
+
+_SILENCE = 1.0
+"""Seconds after which a client waits for the server there: who wants something of a bridged host
+says so at once."""
+
+
+def waiting(first: layer.Layer, may_be_ours: Callable[[str], bool]) -> layer.Layer:
+    """In the place of the first layer of a connection, which has yet to start, one that waits.
+    `may_be_ours` tells whether requests to a host may be answered here."""
+    kind = _WAITING.get(type(first))
+    if kind is None:
+        return first
+    first.context.layers.remove(first)
+    return kind(first.context, may_be_ours)
+
+
+class _Waiting(modes.DestinationKnown):
+    def __init__(self, context: Context, may_be_ours: Callable[[str], bool]) -> None:
+        super().__init__(context)
+        self._may_be_ours = may_be_ours
+        self._wakeup: commands.RequestWakeup | None = None
+
+    def finish_start(self) -> layer.CommandGenerator[str | None]:
+        assert self.context.server.address
+        host, port = self.context.server.address[:2]
+        unknown = is_address(host) and port in _WEB
+        if self.context.options.connection_strategy != "eager" or not (
+            unknown or self._answered_here(host)
+        ):
+            return (yield from super().finish_start())
+        self._handle_event = self._pass_on  # type: ignore[method-assign]
+        yield from self.child_layer.handle_event(events.Start())
+        if unknown:
+            self._wakeup = commands.RequestWakeup(_SILENCE)
+            yield self._wakeup
+        return None
+
+    def _answered_here(self, host: str) -> bool:
+        """In reverse mode all that is HTTP may be."""
+        mode = self.context.client.proxy_mode
+        if isinstance(mode, mode_specs.ReverseMode):
+            return mode.scheme in HTTP
+        return self._may_be_ours(host)
+
+    def _pass_on(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if isinstance(event, events.Wakeup) and event.command is self._wakeup:
+            yield from self._speak_first()
+        else:
+            yield from self.child_layer.handle_event(event)
+
+    def _speak_first(self) -> layer.CommandGenerator[None]:
+        """Unless the client has spoken by now, and the layer behind this one sees to it."""
+        child, client, server = self.child_layer, self.context.client, self.context.server
+        assert isinstance(child, layer.NextLayer)
+        if child.layer or child.data_client() or client.state is not ConnectionState.OPEN:
+            return
+        if (yield commands.OpenConnection(server)):
+            self._handle_event = self.done  # type: ignore[method-assign]
+            yield commands.CloseConnection(client)
+
+
+class _Transparent(_Waiting, modes.TransparentProxy):
+    pass
+
+
+class _Reverse(_Waiting, modes.ReverseProxy):
+    pass
+
+
+class _Socks5(_Waiting, modes.Socks5Proxy):
+    pass
+
+
+_WAITING: dict[type[layer.Layer], type[_Waiting]] = {
+    modes.TransparentProxy: _Transparent,
+    modes.ReverseProxy: _Reverse,
+    modes.Socks5Proxy: _Socks5,
+}

@@ -1,0 +1,62 @@
+"""Has mitmproxy wait for the whole body of a request that may be answered here.
+
+Under `stream_large_bodies` it would send the head of a large one on to the server as soon as that
+is there, and its body as it comes: whose conversation it is may stand in the body alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from mitmproxy import connection, ctx, http
+from mitmproxy.options import Options
+from mitmproxy.proxy import layer
+
+
+class WholeBodies:
+    name = "sessionbridge.whole_bodies"
+
+    def __init__(self) -> None:
+        self._of: WeakKeyDictionary[connection.Client, _Options] = WeakKeyDictionary()
+        self._held: dict[str, _Options] = {}
+        """By the flow whose body is waited for."""
+
+    def hold(self, flow: http.HTTPFlow) -> None:
+        """To be called when the headers are there. A body that begins with the next request of the
+        same connection, as in HTTP/2, is waited for too."""
+        if (options := self._of.get(flow.client_conn)) is not None:
+            flow.request.stream = False
+            options.held += 1
+            self._held[flow.id] = options
+
+    def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        context = nextlayer.context
+        if ctx.options.stream_large_bodies and context.client not in self._of:
+            self._of[context.client] = options = _Options(context.options)
+            context.options = options  # type: ignore[assignment]
+
+    def request(self, flow: http.HTTPFlow) -> None:
+        self._let_go(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._let_go(flow)
+
+    def _let_go(self, flow: http.HTTPFlow) -> None:
+        if (options := self._held.pop(flow.id, None)) is not None:
+            options.held -= 1
+
+
+class _Options:
+    """mitmproxy's as they are; but while a body is held, none is streamed."""
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self.held = 0
+
+    @property
+    def stream_large_bodies(self) -> str | None:
+        return None if self.held else self._options.stream_large_bodies
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._options, name)
