@@ -73,7 +73,11 @@ def test_the_proxy_says_what_other_machines_may(tmp_path: Path, api: ScriptedSer
         (["regular@127.0.0.1:8080", "socks5@127.0.0.1:1080"], "", None),
         (["regular"], "127.0.0.1", None),
         (["transparent", "wireguard", "local:curl", "tun"], "", None),
-        (["reverse:tls://api.anthropic.com:443@127.0.0.1:8080"], "", "use reverse:https://api.anth"),
+        (
+            ["reverse:tls://api.anthropic.com:443@127.0.0.1:8080"],
+            "",
+            "use reverse:https://api.anth",
+        ),
         (["reverse:tcp://mail.example:25@127.0.0.1:25"], "", None),
     ],
 )
