@@ -25,12 +25,13 @@ ROOT = Path(__file__).parent.parent.parent
 DOOR = ROOT / "addon" / "sessionbridge.py"
 TOOLS = Path(sys.executable).parent
 
-_LISTENING = re.compile(r"listening at (?:\S+ )?[\d.]+:(\d+)")
+_LISTENING = re.compile(r"(?:listening at (?:\S+ )?[\d.]+:|TUN interface started\.)(\d*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running mitmdump. `ports` are those of its modes, in the order they were given."""
+    """A running mitmdump. `ports` are those of its modes, in the order they were given; that of a
+    TUN interface is 0."""
 
     process: subprocess.Popen[bytes]
     ports: Sequence[int]
@@ -179,7 +180,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 def _ports(process: subprocess.Popen[bytes], log_file: Path, count: int) -> list[int] | None:
     log = log_file.read_text("utf-8", "replace")  # a full disk cuts it anywhere
     assert process.poll() is None, f"mitmdump ended:\n{log}"
-    found = [int(port) for port in _LISTENING.findall(log)]
+    found = [int(port or 0) for port in _LISTENING.findall(log)]
     return found if len(found) >= count else None
 
 
