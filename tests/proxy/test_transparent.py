@@ -4,6 +4,7 @@ those of its own."""
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,14 +13,17 @@ from typing import Any
 
 import pytest
 
+from tests.support.documents import DOCS
 from tests.support.greeter import GREETING, greeter
 from tests.support.network import CLIENT, FAR, GATEWAY, NOBODY, Network, network
 from tests.support.proxy import TOOLS, Proxy, environment, free_port, running_proxy, wait_for
 from tests.support.scripted_api import ScriptedServer, user
 
+HOME = "127.0.0.1"
 API = "198.51.100.7"
 """Where api.anthropic.com is; nobody is there (RFC 5737)."""
-PORTS = "25, 80, 443"
+
+_RULES = re.compile(r"<<'END'\n(.*?)^END$", re.S | re.M)
 
 DIRECT = f"""
 def server_connect(data):
@@ -47,19 +51,30 @@ def gateway(
     tmp_path_factory: pytest.TempPathFactory, net: Network, near: ScriptedServer
 ) -> Iterator[Proxy]:
     """Where the client's way leads."""
-    with started(tmp_path_factory.mktemp("gateway"), near.url, allow_remote="true") as proxy:
+    with started(
+        tmp_path_factory.mktemp("gateway"), near.url, at=GATEWAY, allow_remote="true"
+    ) as proxy:
         lead(net, proxy)
         yield proxy
 
 
 def lead(net: Network, proxy: Proxy) -> None:
-    """What the client sends, to this proxy."""
-    led = f"iifname to_client tcp dport {{ {PORTS} }} redirect to :{proxy.ports[0]}"
-    net.redirect(led, hook="prerouting")
+    """What the client sends, to this proxy; mail too."""
+    led = documented("others", proxy).replace('"lan0"', "to_client")
+    net.redirect(led.replace("80, 443", "25, 80, 443"))
 
 
-def started(home: Path, api_url: str, *arguments: str, **options: str) -> Any:
-    mode = f"transparent@{GATEWAY}:{free_port()}"
+def documented(chain: str, proxy: Proxy) -> str:
+    """The table of nftables that docs/modes.md shows with this chain."""
+    shown = (DOCS / "modes.md").read_text("utf-8")
+    (table,) = [table for table in _RULES.findall(shown) if f"chain {chain} " in table]
+    return str(table).replace(":8080", f":{proxy.ports[0]}")
+
+
+def started(
+    home: Path, api_url: str, *arguments: str, at: str = "127.0.0.1", **options: str
+) -> Any:
+    mode = f"transparent@{at}:{free_port()}"
     reachable = {"RECORDER_REACHABLE": f"{FAR} {API}"}
     return running_proxy(home, api_url, "--mode", mode, *arguments, options=options, env=reachable)
 
@@ -109,7 +124,7 @@ def test_servers_that_speak_first_are_heard(gateway: Proxy, net: Network, port: 
 def test_without_leave_other_machines_are_told_why(
     tmp_path: Path, gateway: Proxy, net: Network, near: ScriptedServer
 ) -> None:
-    with started(tmp_path, near.url) as proxy:
+    with started(tmp_path, near.url, at=GATEWAY) as proxy:
         lead(net, proxy)
         told = said(curl(proxy, *asked("refused", "Hi"), via=net.at_the_client()))
         lead(net, gateway)
@@ -144,8 +159,8 @@ def own(
     if getattr(request, "param", "left out") == "left out":
         arguments += ["-s", str(script)]
     with started(tmp_path, f"https://{API}", *arguments) as proxy:
-        led = f"ip daddr {API} tcp dport {{ {PORTS} }} dnat to {GATEWAY}:{proxy.ports[0]}"
-        net.redirect(led, hook="output")
+        led = documented("own", proxy).replace("meta skuid != sessionbridge", f"ip daddr {API}")
+        net.redirect(led)
         yield proxy
 
 
@@ -177,8 +192,7 @@ def test_what_another_user_sends_is_led_by_the_users_rule(
         for folder in (tmp_path, *tmp_path.parents[:2]):
             folder.chmod(0o755)
         (tmp_path / "mitm").chmod(0o755)
-        led = f"meta skuid != root tcp dport {{ {PORTS} }} dnat to {GATEWAY}:{proxy.ports[0]}"
-        net.redirect(led, hook="output")
+        net.redirect(documented("own", proxy).replace("!= sessionbridge", "!= root"))
         other = ("setpriv", f"--reuid={NOBODY}", "--clear-groups")
         assert said(curl(proxy, *asked("user", "My name is Di."), via=other)).endswith("Di!")
         assert proxy.connected_hosts() == {"127.0.0.1"}

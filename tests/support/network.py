@@ -31,20 +31,10 @@ class Network:
     client: int
     """The pid of a process in the client's namespace."""
 
-    def redirect(self, rule: str, *, hook: str) -> None:
-        """Sends what a rule of nftables matches on to the proxy, in one of the hooks of `nat`."""
-        priority = "dstnat" if hook == "prerouting" else "-100"
-        table = f"""
-            table ip sessionbridge
-            delete table ip sessionbridge
-            table ip sessionbridge {{
-                chain lead {{
-                    type nat hook {hook} priority {priority};
-                    {rule}
-                }}
-            }}
-        """
-        subprocess.run(["nft", "-f", "-"], input=table, text=True, check=True)
+    def redirect(self, table: str) -> None:
+        """Has nftables follow this table, of the name `sessionbridge`, and none of before."""
+        none = "table ip sessionbridge\ndelete table ip sessionbridge\n"
+        subprocess.run(["nft", "-f", "-"], input=none + table, text=True, check=True)
 
     def at_the_client(self, *command: str) -> Sequence[str]:
         """The command line that runs a program on the client's machine."""
