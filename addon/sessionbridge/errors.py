@@ -169,6 +169,12 @@ class ApiFailed(BridgeError):
         self.headers = headers
 
 
+class Unreachable(BridgeError):
+    """A request that was to pass could not."""
+
+    status = 502
+
+
 class ClaudeFailed(BridgeError):
     status = 502
 

@@ -137,5 +137,5 @@ async def test_no_server_is_asked_for_a_certificate_of_bridged_hosts(
         client_hello=SimpleNamespace(sni=sni),
         establish_server_tls_first=True,
     )
-    proxy.addon.connections._late_tls.tls_clienthello(hello)
+    proxy.addon.connections._late[0].tls_clienthello(hello)
     assert hello.establish_server_tls_first is first

@@ -6,6 +6,7 @@ from __future__ import annotations
 from mitmproxy import connection, ctx, http
 
 from sessionbridge.proxy import operator_pages
+from sessionbridge.proxy.api_errors import ApiErrors
 from sessionbridge.proxy.late_connections import waiting
 from sessionbridge.proxy.late_tls import LateTls
 from sessionbridge.proxy.options import Options, concern_us
@@ -19,7 +20,8 @@ class Connections:
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        self._late_tls = LateTls(self._served_here)
+        # Their place is behind mitmproxy's own addons, which come after scripts.
+        self._late = (LateTls(self._served_here), ApiErrors(options))
 
     def configure(self, updated: set[str]) -> None:
         if not concern_us(updated):
@@ -29,11 +31,12 @@ class Connections:
             ctx.options.update(tcp_timeout=patience)
 
     def running(self) -> None:
-        ctx.master.addons.add(self._late_tls)
+        ctx.master.addons.add(*self._late)
 
     def done(self) -> None:
-        if self._late_tls.registered:
-            ctx.master.addons.remove(self._late_tls)
+        for addon in self._late:
+            if addon.registered:
+                ctx.master.addons.remove(addon)
 
     def client_connected(self, client: connection.Client) -> None:
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
