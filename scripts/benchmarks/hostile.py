@@ -66,7 +66,7 @@ def _filled(size: int, before: bytes, item: bytes, after: bytes) -> bytes:
 
 
 def measure(folder: Path, options: Options, size: int = SIZE) -> Iterator[Figure]:
-    with mitmdump(folder / "home", _NOWHERE, door=INSIDE) as proxy:
+    with mitmdump(folder / "home", f"reverse:{_NOWHERE}@0", door=INSIDE) as proxy:
         yield from asyncio.run(_measured(proxy, options, size))
 
 

@@ -92,20 +92,22 @@ class Client(_Messages):
 
 
 @asynccontextmanager
-async def upstream() -> AsyncIterator[int]:
+async def upstream(host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[int]:
     """Its port."""
-    server = await asyncio.get_running_loop().create_server(_Upstream, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(_Upstream, host, port)
     async with server:
         yield int(server.sockets[0].getsockname()[1])
 
 
 @asynccontextmanager
-async def clients(port: int, number: int) -> AsyncIterator[Sequence[Client]]:
+async def clients(
+    port: int, number: int, host: str = "127.0.0.1"
+) -> AsyncIterator[Sequence[Client]]:
     loop = asyncio.get_running_loop()
     made: list[Client] = []
     try:
         for _ in range(number):
-            made.append((await loop.create_connection(Client, "127.0.0.1", port))[1])
+            made.append((await loop.create_connection(Client, host, port))[1])
         yield made
     finally:
         for client in made:

@@ -15,6 +15,7 @@ from scripts.benchmarks.figures import Benchmark, Figure, Options
 from scripts.benchmarks.inside.ticking import Score
 from scripts.benchmarks.passthrough import passthrough
 from scripts.benchmarks.proxies import INSIDE, Mitmdump, mitmdump
+from scripts.benchmarks.transparent import transparent
 
 FEW, MANY = 100, 1000
 GROWTH = 10.0
@@ -40,7 +41,7 @@ def measure(
     """The memory first: a proxy that has been through the load would have room left by it."""
     wanted = wanted or streams.Load()
     settings = {"concurrency": str(wanted.streams)}
-    with mitmdump(folder / "home", _NOWHERE, door=INSIDE, options=settings) as proxy:
+    with mitmdump(folder / "home", f"reverse:{_NOWHERE}@0", door=INSIDE, options=settings) as proxy:
         yield asyncio.run(_memory(proxy, few, many, options))
         options.say(f"{wanted.streams} streams at once")
         seen = asyncio.run(streams.stream(proxy, wanted))
@@ -95,4 +96,8 @@ def _committed(database: Path) -> int:
         return int(db.execute("SELECT count(*) FROM turns").fetchone()[0])
 
 
-BENCHMARKS: dict[str, Benchmark] = {"passthrough": passthrough, "load": load}
+BENCHMARKS: dict[str, Benchmark] = {
+    "passthrough": passthrough,
+    "transparent": transparent,
+    "load": load,
+}

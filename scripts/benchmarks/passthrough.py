@@ -68,20 +68,20 @@ async def measure(rounds: int, seconds: float, options: Options) -> list[Figure]
         for number, door in enumerate(DOORS):
             # Nothing else happens on this loop while they start.
             proxy = stack.enter_context(
-                mitmdump(home / str(number), f"http://127.0.0.1:{target}", door=door)
+                mitmdump(home / str(number), f"reverse:http://127.0.0.1:{target}@0", door=door)
             )
             sides.append(Side(proxy, await stack.enter_async_context(clients(proxy.port, AT_ONCE))))
         figures = []
         for name, path in PATHS.items():
-            request = _request(target, path)
+            request = request_to(f"127.0.0.1:{target}", path)
             unhindered = await rate(direct, request, seconds)
             options.say(f"{name}, {rounds} rounds of {len(sides) * seconds:g} s")
-            found = await _rounds(sides, request, rounds, seconds)
+            found = await rounds_of(sides, request, rounds, seconds)
             figures.append(_figure(name, found, unhindered))
         return figures
 
 
-async def _rounds(
+async def rounds_of(
     sides: Sequence[Side], request: bytes, rounds: int, seconds: float
 ) -> list[list[Pace]]:
     """In the order of `sides`. A round before them, of first requests, does not count."""
@@ -123,14 +123,14 @@ def _figure(name: str, rounds: Sequence[Sequence[Pace]], unhindered: float) -> F
     )
 
 
-def _request(port: int, path: str) -> bytes:
+def request_to(host: str, path: str) -> bytes:
     """A conversation of nine messages, because the addon has to read it to know whose it is."""
     said = "What somebody says in a message of ordinary length. " * 8
     messages = [{"role": ("user", "assistant")[n % 2], "content": f"{n}: {said}"} for n in range(9)]
     body = json.dumps({"model": "claude-sonnet-5", "max_tokens": 900, "messages": messages})
     lines = (
         f"POST {path} HTTP/1.1",
-        f"Host: 127.0.0.1:{port}",
+        f"Host: {host}",
         "Content-Type: application/json",
         "X-Api-Key: sk-ant-nobody",
         f"Content-Length: {len(body)}",

@@ -1,7 +1,7 @@
-"""A mitmdump to be measured: reverse mode on loopback, and nothing in it but what is named.
+"""A mitmdump to be measured, and nothing in it but what is named.
 
-Not the tests' one, which has a recorder for every flow. Reverse mode, because the client then needs
-no TLS, whose cost is mitmproxy's alone. No line is printed for each flow: that work, the same with
+Not the tests' one, which has a recorder for every flow. Its clients need no TLS, whose cost is
+mitmproxy's alone. No line is printed for each flow: that work, the same with
 and without the addon, would only make a ratio look better.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from tests.support.proxy import ROOT, TOOLS, environment, stop, wait_for
 
 INSIDE = ROOT / "scripts" / "benchmarks" / "inside" / "door.py"
-_LISTENING = re.compile(r"listening at (?:\S+ )?127\.0\.0\.1:(\d+)")
+_LISTENING = re.compile(r"listening at (?:\S+ )?[\d.]+:(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +48,12 @@ class Mitmdump:
 
 @contextmanager
 def mitmdump(
-    home: Path, upstream: str, *, door: Path | None, options: Mapping[str, str] | None = None
+    home: Path, mode: str, *, door: Path | None, options: Mapping[str, str] | None = None
 ) -> Iterator[Mitmdump]:
     """Starts it, waits until it listens, and ends it. `options` are `sessionbridge_…` ones."""
     home.mkdir(parents=True)
     command = [str(TOOLS / "mitmdump"), *(["-s", str(door)] if door else [])]
-    command += ["--listen-host", "127.0.0.1", "--mode", f"reverse:{upstream}@0"]
+    command += ["--listen-host", "127.0.0.1", "--mode", mode]
     command += ["--set", f"confdir={home / 'mitm'}", "--set", "flow_detail=0"]
     if door:
         for name, value in ({"home": str(home / "bridge")} | dict(options or {})).items():

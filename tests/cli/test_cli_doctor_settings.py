@@ -23,6 +23,7 @@ def test_what_the_shell_redirects_does_not_reach_the_cli(
     found = place.findings()["Loop guard"]
     assert found["status"] == "ok"
     assert found["found"].startswith("ANTHROPIC_BASE_URL, https_proxy in this shell")
+    assert "known by a mark" in found["found"]
     assert "word" not in place.run().output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,12 @@ from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.sessions.store.health import Health
 
 _DAY = 86_400
+
+_USER = f", uid {os.getuid()} if it is you," if hasattr(os, "getuid") else ""
+_LED_HERE = (
+    "In local, TUN and transparent mode the system may: there its calls are known by a mark, and "
+    f"pass. The proxy's own are not: leave its user{_USER} out of a redirect"
+)
 
 
 def check_settings(
@@ -45,8 +52,8 @@ def _check_loop(read: Mapping[str, Any], path: Path, environment: Mapping[str, s
     if shell:
         found = f"{', '.join(shell)} in this shell; the bridge's Claude does not get that"
     else:
-        found = "nothing sends the bridge's Claude through the proxy"
-    return Finding("Loop guard", "ok", found)
+        found = "nothing of this shell sends the bridge's Claude through the proxy"
+    return Finding("Loop guard", "ok", f"{found}. {_LED_HERE}")
 
 
 def _check_retention(read: Mapping[str, Any], path: Path, health: Health | None) -> Finding:
