@@ -75,8 +75,9 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["Nice to meet you, Ada!", "Your name is Ada."]
 
 
-def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
-    (example,) = [block for block in blocks(README, "sh") if block.startswith("curl")]
+@pytest.mark.parametrize("page", [README, DOCS / "conversations.md"], ids=lambda page: page.name)
+def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path, page: Path) -> None:
+    (example,) = [block for block in blocks(page, "sh") if block.startswith("curl")]
     done = subprocess.run(
         shlex.split(at_home(reverse, example).replace("\\\n", " ")),
         env=environment(tmp_path),

@@ -13,7 +13,7 @@ from sessionbridge.addresses import plain_host, plain_path
 from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
 from sessionbridge.model import Origin
 
-_OWN_HEADER = "x-sessionbridge-session"
+OWN_HEADER = "x-sessionbridge-session"
 
 
 class Routes:
@@ -60,7 +60,7 @@ class Routes:
 def is_claude_code(headers: Mapping[str, str], origin: Origin | None) -> bool:
     """Claude Code remembers by itself. Who gives it our own header wants it bridged. Header names
     are in lower case."""
-    if _OWN_HEADER in headers:
+    if OWN_HEADER in headers:
         return False
     named = origin is not None and origin.platform == "claude-code"
     return named or headers.get("user-agent", "").startswith("claude-cli/")
