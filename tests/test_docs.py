@@ -22,6 +22,7 @@ from scripts.benchmarks.figures import Figure
 from scripts.benchmarks.page import PAGE as SPEED
 from scripts.benchmarks.page import write
 from sessionbridge.config import ConfigFile
+from sessionbridge.endpoints import known
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
 from tests.support.documents import DOCS, DOCUMENTS, README, anchors, blocks, local_links
@@ -98,6 +99,19 @@ def test_the_configuration_example_is_valid() -> None:
     assert origin is not None
     assert (origin.platform, origin.external_id) == ("my-agent", "abc")
     assert config.endpoints[0].host == "llm.example.com"
+
+
+def test_the_hosts_on_their_page_are_those_of_the_table() -> None:
+    page = DOCS / "hosts.md"
+    (example,) = blocks(page, "toml")
+    config = ConfigFile.model_validate(tomllib.loads(example))
+    assert [row.host for row in config.endpoints][:2] == ["*.llm.example.com", "openrouter.ai"]
+    shown = re.findall(r"^\| `([\w-]+)` \| (.+?) \| (.+) \|$", page.read_text("utf-8"), re.M)
+    assert [name for name, _, _ in shown] == list(known())
+    for name, hosts, apis in shown:
+        assert set(re.findall(r"`(.+?)`", hosts)) == {row.host for row in known()[name]}
+        spoken = {api.lower() for api in re.findall(r"(?:^|, )([A-Z]\w+)", apis)}
+        assert spoken == {row.api for row in known()[name]}, name
 
 
 def test_the_local_server_example_lists_its_models(tmp_path: Path, api: ScriptedServer) -> None:

@@ -49,6 +49,10 @@ def test_the_words_the_client_understands(path: str, headers: dict[str, str], ap
         ("//models", None),
         ("/models/sonnet", "sonnet"),
         ("/v1/v1/models", None),
+        ("/api/v1/models", None),
+        ("/openai/v1/models/sonnet", "sonnet"),
+        ("/v1beta/openai/models", None),
+        ("/openai/deployments/models/models", "models"),
     ],
 )
 def test_questions_about_models(path: str, one: str | None) -> None:

@@ -129,7 +129,8 @@ class Decision:
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
-        self._rerouting.begin(flow, Exchange(api, origin, sent))
+        model = self._options.routes.model_at(flow.request)
+        self._rerouting.begin(flow, Exchange(api, origin, sent, model=model))
 
     def _pass_our_child(self, flow: http.HTTPFlow) -> None:
         if not self._options.upstream:

@@ -8,6 +8,7 @@ https://platform.openai.com/docs/api-reference/models).
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -23,7 +24,8 @@ NO_API_FOR_THE_CLI = (
     "The Claude CLI calls the API through this proxy, which has none behind it "
     "(sessionbridge_upstream=false); do not pass this proxy's address on to the CLI."
 )
-_MODELS = "/v1/models"
+_MODELS = re.compile(r"(?:/[^/]+)*?/models(?:/(?P<one>.+))?")
+"""Hosts differ in what comes before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +44,12 @@ def spoken(path: str, headers: Mapping[str, str]) -> Api:
 
 def inquiry(method: str, path: str, headers: Mapping[str, str]) -> Inquiry:
     """Raises `NotFound` for a request that asks for anything else."""
-    path = plain_path(path)
-    if method in ("GET", "HEAD") and path == _MODELS:
-        return Inquiry(spoken(path, headers))
-    if method in ("GET", "HEAD") and path.startswith(f"{_MODELS}/"):
-        return Inquiry(spoken(path, headers), path.removeprefix(f"{_MODELS}/"))
+    asked = _MODELS.fullmatch(plain_path(path))
+    if method in ("GET", "HEAD") and asked:
+        return Inquiry(spoken(path, headers), asked["one"])
     raise NotFound(
         "There is nothing at this address: no API is behind this proxy (sessionbridge_upstream), "
-        f"which itself answers {_MODELS} and what it bridges."
+        "which itself answers /v1/models and what it bridges."
     )
 
 

@@ -27,8 +27,9 @@ class LocalServer:
             return False
         if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
             return True
-        hosts = (flow.request.host, flow.request.pretty_host)
-        return any(map(self._options.routes.bridged_by_name, hosts))
+        routes, request = self._options.routes, flow.request
+        hosts = (request.host, request.pretty_host)
+        return any(routes.bridged_by_name(host, request.port) for host in hosts)
 
     async def serve(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
         """Raises `BridgeError` for what it does not answer. Header names are in lower case."""

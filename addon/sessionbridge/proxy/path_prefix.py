@@ -90,8 +90,8 @@ class PathPrefix:
         return name
 
     def _is_bridged_at(self, request: http.Request) -> bool:
-        routes = self._options.routes
-        return routes.bridged_host(request.host) or routes.bridged_host(request.pretty_host)
+        hosts = (request.host, request.pretty_host)
+        return any(self._options.routes.bridged_host(host, request.port) for host in hosts)
 
     def _restore(self, flow: http.HTTPFlow) -> None:
         if (asked := self._asked.pop(flow, None)) is not None:
