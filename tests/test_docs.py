@@ -110,7 +110,7 @@ def test_the_hosts_on_their_page_are_those_of_the_table() -> None:
     assert [name for name, _, _ in shown] == list(known())
     for name, hosts, apis in shown:
         assert set(re.findall(r"`(.+?)`", hosts)) == {row.host for row in known()[name]}
-        spoken = {api.lower() for api in re.findall(r"(?:^|, )([A-Z]\w+)", apis)}
+        spoken = {api.lower() for api in re.findall(r"(?:^|, )\[?([A-Z]\w+)", apis)}
         assert spoken == {row.api for row in known()[name]}, name
 
 
@@ -123,6 +123,7 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
     words = shlex.split(command.replace("\\\n", " "))
     shown = words[words.index("--mode") :]
     arguments = [word.replace("@8080", f"@{free_port()}") for word in shown]
+    (snippet,) = blocks(page, "python")
     with (
         running_proxy(tmp_path, api.url, *arguments) as proxy,
         OpenAI(
@@ -138,6 +139,9 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
         completion = client.chat.completions.create(model="gpt-4.1", messages=hello)
         assert completion.choices[0].message.content == "Nice to meet you, Ivy!"
         assert "sonnet" in completion.model
+        program = [sys.executable, "-c", snippet.replace(":8080", f":{proxy.ports[0]}")]
+        done = subprocess.run(program, env=environment(tmp_path), capture_output=True, check=False)
+        assert done.stdout == b"Nice to meet you, Ivy!", done.stderr
 
 
 def test_the_benchmarks_keep_their_result_on_the_page_about_speed(tmp_path: Path) -> None:

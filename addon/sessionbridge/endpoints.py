@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, StringConstraints
 
-Api = Literal["messages", "chat", "responses"]
+Api = Literal["messages", "chat", "responses", "ollama"]
 APIS: tuple[Api, ...] = get_args(Api)
 
 MODEL = "{model}"
