@@ -119,6 +119,10 @@ NOT_TOML = {
         b'[endpoints]\nuse = ["groq"]\n[[endpoints.own]]\nhost = "h"\npath = "/p"\napi = "x"\n',
         "endpoints.0.api: Input should be",
     ),
+    "a list and a table of endpoints": (
+        b'[[endpoints]]\nhost = "h"\npath = "/p"\napi = "chat"\n[endpoints]\nuse = ["groq"]\n',
+        "is not TOML: Cannot ",
+    ),
     "unknown endpoint": (
         b'[endpoints]\nuse = ["groq", "grok"]\n',
         "use: 'grok' is none of azure-openai, deepseek,",

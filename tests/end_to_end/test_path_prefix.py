@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -111,21 +110,3 @@ def test_through_the_proxy_the_apis_own_address_may_have_it(server: Proxy) -> No
         assert answered.json()["content"][0]["text"] == "Nice to meet you, Lea!"
     server.bridged("far-chat", 1)
     assert server.connected_hosts() <= {"127.0.0.1"}
-
-
-def test_without_an_api_behind_it_the_models_are_there_too(
-    tmp_path: Path, api: ScriptedServer
-) -> None:
-    mode = f"reverse:http://target.invalid:9@{free_port()}"
-    with (
-        running_proxy(tmp_path, api.url, "--mode", mode, options={"upstream": "false"}) as proxy,
-        gpt(f"{proxy.url}/s/alone/v1") as client,
-    ):
-        models = [model.id for model in client.models.list()]
-        assert "sonnet" in models and client.models.retrieve("sonnet").id == "sonnet"
-        hello: Any = [user("My name is Ada. (alone)")]
-        client.chat.completions.create(model="sonnet", messages=hello)
-        asks: Any = [user("What is my name?")]
-        completion = client.chat.completions.create(model="sonnet", messages=asks)
-        assert completion.choices[0].message.content == "Your name is Ada."
-        assert proxy.connected_hosts() <= {"127.0.0.1"}

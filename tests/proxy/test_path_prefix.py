@@ -110,6 +110,17 @@ async def test_what_is_not_bridged_passes_on_without_the_prefix(proxy: Proxy, pa
     assert flow.request.path == f"/s/my-chat/{path}"
 
 
+async def test_a_web_socket_is_asked_for_without_it(proxy: Proxy) -> None:
+    upgrade = {"connection": "Upgrade", "upgrade": "websocket"}
+    path = b"/s/my-chat/v1/responses"
+    flow = make_flow(upgrade, b"", method=b"GET", path=path, host="api.openai.com")
+    await proxy.request(flow)
+    assert flow.request.path == "/v1/responses"
+    flow.response = Response.make(101)
+    proxy.responseheaders(flow)
+    assert flow.request.path == path.decode()
+
+
 async def test_our_own_child_passes_on_without_it_too(proxy: Proxy) -> None:
     child = {CHILD_HEADER: child_secret(proxy.settings.home)}
     flow = await proxy.request(make_flow(child, path=b"/s/my-chat/v1/messages"))

@@ -159,6 +159,13 @@ def test_rows_of_ones_own_may_have_both() -> None:
     assert routes.api_at(to("b.llm.example:8443", "/fixed/chat")) == "chat"
 
 
+def test_of_two_rows_for_one_place_the_first_counts() -> None:
+    own = Endpoint(host="api.groq.com", path="/openai/v1/responses", api="chat")
+    assert Routes([own, *known()["groq"]]).api_at(to(own.host, own.path)) == "chat"
+    built_in = Endpoint(host="api.openai.com", path="/v1/responses", api="chat")
+    assert Routes([built_in]).api_at(to(built_in.host, built_in.path)) == "chat"
+
+
 @pytest.mark.parametrize(
     ("address", "ours"),
     [

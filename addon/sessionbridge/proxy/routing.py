@@ -32,13 +32,14 @@ class Routes:
         self._apis: dict[str, dict[str, str]] = {}
         self._patterns: dict[re.Pattern[str], dict[str, str]] = {}
         for path, api in BUILT_IN_PATHS.items():
-            self._add(path, BUILT_IN_HOSTS, api)
-        for row in endpoints:
-            self._add(row.path, [row.host], row.api)
+            for host in BUILT_IN_HOSTS:
+                self._add(path, host, api)
+        for row in reversed(endpoints):  # of two for one place the first counts
+            self._add(row.path, row.host, row.api)
         self._named = {host for hosts in self._all() for host in hosts}
-        reverse = tuple(reverse_hosts)
-        for path, api in _KNOWN_PATHS.items():
-            self._add(path, reverse, api)
+        for host in reverse_hosts:
+            for path, api in _KNOWN_PATHS.items():
+                self._add(path, host, api)
         self._hosts = {host for hosts in self._all() for host in hosts}
 
     def bridged_host(self, host: str, port: int) -> bool:
@@ -71,13 +72,13 @@ class Routes:
         matches = (pattern.fullmatch(plain) for pattern in self._patterns)
         return next((match["model"] for match in matches if match and match.re.groups), None)
 
-    def _add(self, path: str, hosts: Iterable[str], api: str) -> None:
+    def _add(self, path: str, host: str, api: str) -> None:
         plain = plain_path(path)
         if {MODEL, ANY} & set(plain.split("/")):
             apis = self._patterns.setdefault(_pattern(plain), {})
         else:
             apis = self._apis.setdefault(plain.lower(), {})
-        apis |= {plain_host(host): api for host in hosts}
+        apis[plain_host(host)] = api
 
     def _all(self) -> Iterator[dict[str, str]]:
         yield from self._apis.values()
@@ -101,17 +102,16 @@ _KNOWN_PATHS = {
 
 def _pattern(path: str) -> re.Pattern[str]:
     parts = {MODEL: "(?P<model>[^/]+)", ANY: "[^/]+"}
-    return re.compile(
-        "/".join(parts.get(part, re.escape(part)) for part in path.split("/")), re.IGNORECASE
-    )
+    pattern = "/".join(parts.get(part, re.escape(part)) for part in path.split("/"))
+    return re.compile(pattern, re.IGNORECASE)
 
 
 def _found(hosts: Collection[str], host: str, port: int) -> str | None:
     """The one among these that stands for this host: the nearest of those that do."""
     name = plain_host(host)
-    above = name.split(".")[1:]
-    below = [f"*.{'.'.join(above[start:])}" for start in range(len(above))]
-    for one in (name, *below):
+    _, *parents = name.split(".")
+    wildcards = (".".join(["*", *parents[start:]]) for start in range(len(parents)))
+    for one in (name, *wildcards):
         for spelled in (one, f"{one}:{port}"):
             if spelled in hosts:
                 return spelled
