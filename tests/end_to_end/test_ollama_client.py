@@ -76,19 +76,27 @@ def test_the_address_may_name_it(server: Proxy) -> None:
     assert flow["metadata"]["api"] == "ollama"
 
 
-def test_tools_as_the_client_sends_them_back(client: ollama.Client) -> None:
-    """It leaves the ids of calls out (0.6.3), so the calls are known by their order."""
-    said: list[Any] = [user('[call look {"place": "Oslo"}] [call look {"place": "Rome"}] (ollama)')]
-    asked = client.chat("sonnet", said, tools=[look])
-    made = [one.function for one in asked.message.tool_calls or ()]
-    assert [(f.name, f.arguments) for f in made] == [
-        ("look", {"place": "Oslo"}),
-        ("look", {"place": "Rome"}),
-    ]
-    said.append(asked.message)
-    said += [{"role": "tool", "tool_name": f.name, "content": look(**f.arguments)} for f in made]
-    answer = client.chat("sonnet", said, tools=[look])
-    assert answer.message.content == "Returned: Oslo is green; Rome is green"
+def test_tools_as_the_client_sends_them_back(server: Proxy) -> None:
+    """It leaves the ids of calls out (0.6.3), so the calls are known by their order, and are not
+    those that a process waits with."""
+    with ollama.Client(host=f"{server.url}/s/ollama-tools", trust_env=False) as client:
+        said: list[Any] = [
+            user('[call look {"place": "Oslo"}] [call look {"place": "Rome"}] (ollama)')
+        ]
+        asked = client.chat("sonnet", said, tools=[look])
+        made = [one.function for one in asked.message.tool_calls or ()]
+        assert [(f.name, f.arguments) for f in made] == [
+            ("look", {"place": "Oslo"}),
+            ("look", {"place": "Rome"}),
+        ]
+        said.append(asked.message)
+        said += [
+            {"role": "tool", "tool_name": f.name, "content": look(**f.arguments)} for f in made
+        ]
+        answer = client.chat("sonnet", said, tools=[look])
+        assert answer.message.content == "Returned: Oslo is green; Rome is green"
+    reasons = [flow["metadata"]["reason"] for flow in server.bridged("ollama-tools", 2)]
+    assert reasons == ["first_turn", "tools_imported"]
 
 
 def test_images_thoughts_and_limits(client: ollama.Client, api: ScriptedServer) -> None:
