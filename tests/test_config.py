@@ -66,6 +66,24 @@ def test_endpoints_and_origins(toml: Path) -> None:
     assert [row.header for row in settings.origins] == [("x-teams-conversation",)]
 
 
+def test_endpoints_by_name(toml: Path) -> None:
+    toml.write_text(
+        '[endpoints]\nuse = ["groq", "openrouter"]\n\n'
+        '[[endpoints.own]]\nhost = "llm.local"\npath = "/chat"\napi = "chat"\n'
+    )
+    rows = loaded(sessionbridge_config=str(toml)).endpoints
+    assert [(row.host, row.path, row.api) for row in rows] == [
+        ("llm.local", "/chat", "chat"),
+        ("api.groq.com", "/openai/v1/chat/completions", "chat"),
+        ("api.groq.com", "/openai/v1/responses", "responses"),
+        ("openrouter.ai", "/api/v1/messages", "messages"),
+        ("openrouter.ai", "/api/v1/chat/completions", "chat"),
+        ("openrouter.ai", "/api/v1/responses", "responses"),
+    ]
+    toml.write_text("[endpoints]\n")
+    assert loaded(sessionbridge_config=str(toml)).endpoints == loaded().endpoints == ()
+
+
 def test_models_keep_their_order(toml: Path) -> None:
     toml.write_text('[models]\n"gpt-*-mini" = "haiku"\n"gpt-*" = "sonnet"\n"O3" = "opus[1m]"\n')
     rows = (("gpt-*-mini", "haiku"), ("gpt-*", "sonnet"), ("O3", "opus[1m]"))
@@ -96,6 +114,24 @@ NOT_TOML = {
     "unknown api": (
         b'[[endpoints]]\nhost = "h"\npath = "/p"\napi = "completions"\n',
         "endpoints.0.api: Input should be",
+    ),
+    "unknown api of the table's own": (
+        b'[endpoints]\nuse = ["groq"]\n[[endpoints.own]]\nhost = "h"\npath = "/p"\napi = "x"\n',
+        "endpoints.0.api: Input should be",
+    ),
+    "a list and a table of endpoints": (
+        b'[[endpoints]]\nhost = "h"\npath = "/p"\napi = "chat"\n[endpoints]\nuse = ["groq"]\n',
+        "is not TOML: Cannot ",
+    ),
+    "unknown endpoint": (
+        b'[endpoints]\nuse = ["groq", "grok"]\n',
+        "use: 'grok' is none of azure-openai, deepseek,",
+    ),
+    "no list of endpoints": (b'[endpoints]\nuse = "groq"\n', "use and own are lists"),
+    "unknown field of endpoints": (b'[endpoints]\nhosts = ["h"]\n', "'hosts' is not known here"),
+    "wildcard within a host": (
+        b'[[endpoints]]\nhost = "a.*.com"\npath = "/p"\napi = "chat"\n',
+        "endpoints.0.host: String should match",
     ),
     "row without a signal": (b'[[origins]]\nname = "mine"\n', "origin 'mine'"),
     "one name twice": (

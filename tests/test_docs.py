@@ -22,6 +22,7 @@ from scripts.benchmarks.figures import Figure
 from scripts.benchmarks.page import PAGE as SPEED
 from scripts.benchmarks.page import write
 from sessionbridge.config import ConfigFile
+from sessionbridge.endpoints import known
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
 from tests.support.documents import DOCS, DOCUMENTS, README, anchors, blocks, local_links
@@ -75,8 +76,9 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["Nice to meet you, Ada!", "Your name is Ada."]
 
 
-def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
-    (example,) = [block for block in blocks(README, "sh") if block.startswith("curl")]
+@pytest.mark.parametrize("page", [README, DOCS / "conversations.md"], ids=lambda page: page.name)
+def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path, page: Path) -> None:
+    (example,) = [block for block in blocks(page, "sh") if block.startswith("curl")]
     done = subprocess.run(
         shlex.split(at_home(reverse, example).replace("\\\n", " ")),
         env=environment(tmp_path),
@@ -99,6 +101,19 @@ def test_the_configuration_example_is_valid() -> None:
     assert config.endpoints[0].host == "llm.example.com"
 
 
+def test_the_hosts_on_their_page_are_those_of_the_table() -> None:
+    page = DOCS / "hosts.md"
+    (example,) = blocks(page, "toml")
+    config = ConfigFile.model_validate(tomllib.loads(example))
+    assert [row.host for row in config.endpoints][:2] == ["*.llm.example.com", "openrouter.ai"]
+    shown = re.findall(r"^\| `([\w-]+)` \| (.+?) \| (.+) \|$", page.read_text("utf-8"), re.M)
+    assert [name for name, _, _ in shown] == list(known())
+    for name, hosts, apis in shown:
+        assert set(re.findall(r"`(.+?)`", hosts)) == {row.host for row in known()[name]}
+        spoken = {api.lower() for api in re.findall(r"(?:^|, )\[?([A-Z]\w+)", apis)}
+        assert spoken == {row.api for row in known()[name]}, name
+
+
 def test_the_local_server_example_lists_its_models(tmp_path: Path, api: ScriptedServer) -> None:
     """Its own arguments, at a free port."""
     page = DOCS / "local-api-server.md"
@@ -108,6 +123,7 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
     words = shlex.split(command.replace("\\\n", " "))
     shown = words[words.index("--mode") :]
     arguments = [word.replace("@8080", f"@{free_port()}") for word in shown]
+    (snippet,) = blocks(page, "python")
     with (
         running_proxy(tmp_path, api.url, *arguments) as proxy,
         OpenAI(
@@ -123,6 +139,9 @@ def test_the_local_server_example_lists_its_models(tmp_path: Path, api: Scripted
         completion = client.chat.completions.create(model="gpt-4.1", messages=hello)
         assert completion.choices[0].message.content == "Nice to meet you, Ivy!"
         assert "sonnet" in completion.model
+        program = [sys.executable, "-c", snippet.replace(":8080", f":{proxy.ports[0]}")]
+        done = subprocess.run(program, env=environment(tmp_path), capture_output=True, check=False)
+        assert done.stdout == b"Nice to meet you, Ivy!", done.stderr
 
 
 def test_the_benchmarks_keep_their_result_on_the_page_about_speed(tmp_path: Path) -> None:

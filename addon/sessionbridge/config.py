@@ -28,13 +28,13 @@ from pydantic.fields import FieldInfo
 from sessionbridge.claude.cli.environment import parse_extra
 from sessionbridge.claude.models import Unknown, check_table
 from sessionbridge.claude.pool import machine
+from sessionbridge.endpoints import Endpoint, listed
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.sessions.store.store import DATABASE_NAME
 
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 WhenLost = Literal["fresh", "error"]
-Api = Literal["messages", "chat", "responses"]
 PREFIX = "sessionbridge_"
 PROVIDER = "claude"
 """The one Claude profile there is; part of every session key, so that accounts never mix."""
@@ -43,30 +43,12 @@ _Default = str | bool | int | list[str] | None
 _OFF = {"0", "false", "no", "off"}
 
 
-class Endpoint(BaseModel):
-    """A place that speaks a bridged API; `host` is without a port, `path` without a query."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    host: str
-    path: str
-    api: Api
-
-
-BUILT_IN_PATHS: Mapping[str, Api] = {
-    "/v1/messages": "messages",
-    "/v1/chat/completions": "chat",
-    "/v1/responses": "responses",
-}
-BUILT_IN_HOSTS = ("api.anthropic.com", "api.openai.com")
-
-
 class ConfigFile(BaseModel):
     """The TOML file of `sessionbridge_config`. `models` says by pattern what runs for a name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    endpoints: tuple[Endpoint, ...] = ()
+    endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(listed)] = ()
     origins: tuple[OriginRule, ...] = ()
     models: Mapping[str, str] = {}
 
@@ -158,8 +140,8 @@ class Settings(BaseModel):
     )
     config: Annotated[ConfigFile, BeforeValidator(_file)] = _option(
         "",
-        "TOML file with further origins ([[origins]]), endpoints ([[endpoints]]) and names of "
-        "models ([models]).",
+        "TOML file with further origins ([[origins]]), endpoints ([endpoints]) and names of models "
+        "([models]).",
     )
     upstream: bool = _option(
         True,

@@ -35,12 +35,12 @@ _PATH = "/v1/messages/count_tokens"
 
 def transparent(options: Options) -> Iterable[Figure]:
     with network() as net:
+        for address in ADDRESSES:
+            subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
         return [asyncio.run(_measure(net, options.rounds_or(ROUNDS), options))]
 
 
 async def _measure(net: Network, rounds: int, options: Options) -> Figure:
-    for address in ADDRESSES:
-        subprocess.run(["ip", "address", "add", f"{address}/32", "dev", "lo"], check=True)
     async with AsyncExitStack() as stack:
         home = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
         for address in ADDRESSES:

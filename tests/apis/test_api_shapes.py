@@ -31,7 +31,10 @@ REQUESTS: dict[str, dict[str, Any]] = {
     "messages": {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "Hi"}]},
     "chat": {"model": "m", "messages": [{"role": "user", "content": "Hi"}]},
     "responses": {"model": "m", "input": [{"role": "user", "content": "Hi"}]},
+    "ollama": {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "stream": False},
 }
+STREAMS = {"ollama": "application/x-ndjson"}
+"""Of those that send no events."""
 STARTED = Started("msg_01ab", "claude-x", Usage(10, 1, 20, 30))
 TEXTS = [TextDelta(0, "Hel"), TextDelta(0, "lo"), TextDelta(0, ""), TextDelta(3, " you\u2028🙂")]
 FINISHED = Finished("sid", ("e1",), "end_turn", Usage(10, 7, 20, 30), 0.01)
@@ -96,8 +99,10 @@ def test_a_small_request_is_one_message(name: str, shape: Shape) -> None:
     assert turn.messages == (Message("user", ({"type": "text", "text": "Hi"},)),)
 
 
-@pytest.mark.parametrize("given, stream", [(True, True), (False, False), (None, False)])
-def test_stream_is_what_the_client_asked(name: str, given: bool | None, stream: bool) -> None:
+@pytest.mark.parametrize("given", [True, False, None])
+def test_stream_is_what_the_client_asked(name: str, given: bool | None) -> None:
+    unless_asked = name == "ollama"
+    stream = unless_asked if given is None else given
     assert SHAPES[name].parse(body(name, stream=given)).stream is stream
 
 
@@ -224,9 +229,9 @@ def test_instructions_among_the_messages_join_the_system_prompt(name: str) -> No
         ({"temperature": None, "tools": []}, []),
         ({"my_own": 1, "also-mine": 2}, ["also-mine", "my_own"]),
         ({"x\r\nset-cookie: y": 1, "é": 1}, ["(other)"]),
-        ({"stream": False, "metadata": {"user_id": "u"}}, []),
+        ({"stream": False}, []),
         ({"session_id": "a", "conversation_id": "b", "litellm_session_id": "c"}, []),
-        ({"conversation": {"id": "a"}, "service_tier": "auto"}, []),
+        ({"conversation": {"id": "a"}}, []),
         ({"service_tier": "priority"}, ["service_tier"]),
     ],
 )
@@ -235,6 +240,12 @@ def test_parameters_without_effect_are_told_sorted(
 ) -> None:
     ignored = SHAPES[name].parse(body(name, **given)).ignored
     assert list(ignored) == told
+
+
+@pytest.mark.parametrize("given", [{"metadata": {"user_id": "u"}}, {"service_tier": "auto"}])
+def test_what_changes_no_answer_is_not_told(name: str, given: dict[str, Any]) -> None:
+    known = name != "ollama"  # which has no such fields
+    assert (SHAPES[name].parse(body(name, **given)).ignored == ()) is known
 
 
 def test_a_long_text_is_read_at_once(name: str) -> None:
@@ -260,11 +271,11 @@ def test_a_document_says_nothing_before_its_end(name: str) -> None:
 
 def test_a_stream_sends_each_text_at_once(name: str) -> None:
     stream = encoder(name, stream=True)
-    assert stream.content_type.startswith("text/event-stream")
+    assert stream.content_type.startswith(STREAMS.get(name, "text/event-stream"))
     assert b"claude-x" in stream.delta(STARTED)
     assert b'"Hel"' in stream.delta(TEXTS[0])
     assert stream.delta(TextDelta(0, "")) == b""
-    assert stream.close(FINISHED).endswith(b"\n\n")
+    assert stream.close(FINISHED).endswith(b"\n" if name in STREAMS else b"\n\n")
 
 
 def test_an_answer_may_have_no_text(name: str) -> None:
@@ -275,29 +286,29 @@ def test_an_answer_may_have_no_text(name: str) -> None:
 
 def test_two_answers_share_nothing(name: str) -> None:
     first, second = encoder(name), encoder(name)
-    for answer, text in ((first, "one"), (second, "two")):
+    for answer, text in ((first, "uno"), (second, "due")):
         answer.delta(STARTED)
         answer.delta(TextDelta(0, text))
-    assert b"two" not in first.close(FINISHED)
-    assert b"one" not in second.close(FINISHED)
+    assert b"due" not in first.close(FINISHED)
+    assert b"uno" not in second.close(FINISHED)
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: f"{type(e).__name__} {e.status}")
 def test_errors_carry_the_sentence_in_every_form(name: str, error: BridgeError) -> None:
     told = json.loads(SHAPES[name].error_body(error))["error"]
-    assert told["message"] == error.message
+    assert (told if name == "ollama" else told["message"]) == error.message
     document, stream = encoder(name), encoder(name, stream=True)
     assert document.error(error) == SHAPES[name].error_body(error)
     stream.delta(STARTED)
     last = stream.error(error).decode()
     assert json.dumps(error.message) in last
     if name != "responses":  # which wraps it in an event of its own
-        data = last[last.index("data: ") + 6 :]
+        data = last if name in STREAMS else last[last.index("data: ") + 6 :]
         assert json.loads(data)["error"] == told
     assert "[DONE]" not in last
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=lambda e: f"{type(e).__name__} {e.status}")
 def test_only_being_overloaded_has_a_status_by_shape(name: str, error: BridgeError) -> None:
-    own = {"messages": 529, "chat": 429, "responses": 429}[name]
+    own = {"messages": 529, "chat": 429, "responses": 429, "ollama": 503}[name]
     assert SHAPES[name].status(error) == (own if isinstance(error, Overloaded) else error.status)

@@ -50,7 +50,7 @@ def test_a_broken_body_is_a_bad_request_and_nothing_else(name: str, sent: bytes)
     assert "Zanzibar" not in error.message
 
 
-ITEMS = {"messages": "messages", "chat": "messages", "responses": "input"}
+ITEMS = {"messages": "messages", "chat": "messages", "responses": "input", "ollama": "messages"}
 
 
 def body(**fields: Any) -> bytes:

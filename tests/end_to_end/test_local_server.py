@@ -104,6 +104,22 @@ def test_either_client_is_answered_without_a_conversation_id(
     assert "haiku" in completion.model
 
 
+def test_a_base_url_may_name_the_conversation(server: Proxy) -> None:
+    with openai.OpenAI(
+        api_key="unused",
+        base_url=f"{server.url}/s/alone/v1",
+        max_retries=0,
+        http_client=openai.DefaultHttpxClient(trust_env=False),
+    ) as client:
+        models = [model.id for model in client.models.list()]
+        assert "sonnet" in models and client.models.retrieve("gpt-4o").id == "gpt-4o"
+        client.chat.completions.create(model="gpt-4o", messages=[user("My name is Ada. (alone)")])
+        completion = client.chat.completions.create(
+            model="gpt-4o", messages=[user("What is my name?")]
+        )
+        assert completion.choices[0].message.content == "Your name is Ada."
+
+
 def test_a_model_that_nobody_knows_is_refused(
     claude: anthropic.Anthropic, gpt: openai.OpenAI
 ) -> None:

@@ -24,6 +24,7 @@ from tests.support.whole_requests import messages
 
 CAPTURED = sorted((Path(__file__).parent.parent / "captured").glob("*.json"))
 OWN = {"host", "content-length", "connection", "accept-encoding", "transfer-encoding"}
+HOSTS = {"messages": "https://api.anthropic.com", "ollama": "http://localhost:11434"}
 TURNS = 6
 TOOL_TURN = 3
 """In this turn the model calls the first tool that the program offers."""
@@ -31,8 +32,11 @@ TOOL_TURN = 3
 
 @pytest.fixture(scope="module")
 def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
-    options = {"unkeyed": "fingerprint"}
-    with running_proxy(tmp_path_factory.mktemp("programs"), api.url, options=options) as running:
+    home = tmp_path_factory.mktemp("programs")
+    config = home / "config.toml"
+    config.write_text('[endpoints]\nuse = ["ollama"]\n')
+    options = {"unkeyed": "fingerprint", "config": str(config)}
+    with running_proxy(home, api.url, options=options) as running:
         yield running
 
 
@@ -59,12 +63,12 @@ class Program:
     def tell_time(self, minute: int) -> None:
         """In the system prompt, behind what the program says there."""
         time = f"You are told the time: 12:{minute:02}."
-        told = self.items[:1] if self.api == "chat" else []
+        told = self.items[:1] if self.api in ("chat", "ollama") else []
         match self.api:
             case "responses":
                 self._prompt = self._prompt or self.body.get("instructions") or ""
                 self.body["instructions"] = f"{self._prompt}\n{time}"
-            case "chat" if told and told[0]["role"] in ("system", "developer"):
+            case "chat" | "ollama" if told and told[0]["role"] in ("system", "developer"):
                 self._prompt = self._prompt or told[0]["content"]
                 self.items[0] = {**told[0], "content": with_text(self._prompt, time)}
             case "chat":
@@ -84,6 +88,8 @@ class Program:
             self.items += json.loads(last.removeprefix("data: "))["response"]["output"]
         elif self.api == "chat":
             self.items.append(_chat_answer(blocks))
+        elif self.api == "ollama":
+            self.items.append(_ollama_answer(blocks))
         else:
             self.items.append({"role": "assistant", "content": list(blocks)})
         calls = [block for block in blocks if block["type"] == "tool_use"]
@@ -96,7 +102,7 @@ class Program:
         match self.api:
             case "responses":
                 given = {"type": "function_call_output", "call_id": call, "output": "done"}
-            case "chat":
+            case "chat" | "ollama":
                 given = {"role": "tool", "tool_call_id": call, "content": "done"}
             case _:
                 result = {"type": "tool_result", "tool_use_id": call, "content": "done"}
@@ -123,6 +129,17 @@ def _chat_answer(blocks: tuple[Block, ...]) -> dict[str, Any]:
     ]
     made = {"tool_calls": calls} if calls else {}
     return {"role": "assistant", "content": text or None, **made}
+
+
+def _ollama_answer(blocks: tuple[Block, ...]) -> dict[str, Any]:
+    """As clients send it back that keep the ids of calls."""
+    text = "".join(block["text"] for block in blocks if block["type"] == "text")
+    calls = [
+        {"id": block["id"], "function": {"name": block["name"], "arguments": block["input"]}}
+        for block in blocks
+        if block["type"] == "tool_use"
+    ]
+    return {"role": "assistant", "content": text, "tool_calls": calls}
 
 
 def assert_seen(api: ScriptedServer, program: Program) -> None:
@@ -173,9 +190,8 @@ def test_six_turns_of_a_program(proxy: Proxy, api: ScriptedServer, path: Path) -
 
 def _posted(client: httpx.Client, program: Program, api: ScriptedServer) -> bool:
     """Whether the answer calls a tool, which then has returned."""
-    host = "api.anthropic.com" if program.api == "messages" else "api.openai.com"
     answer = client.post(
-        f"https://{host}{program.path}",
+        f"{HOSTS.get(program.api, 'https://api.openai.com')}{program.path}",
         content=json.dumps(program.body).encode(),
         headers=program.headers,
     )

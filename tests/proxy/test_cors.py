@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from mitmproxy.http import Headers, HTTPFlow, Response
@@ -50,6 +52,17 @@ def shared_with(headers: Headers) -> str | None:
     origin: str | None = headers.get("access-control-allow-origin")
     assert origin is None or headers["vary"] == "Origin"
     return origin
+
+
+async def test_a_preflight_for_a_host_that_is_switched_on(proxy: Proxy, tmp_path: Path) -> None:
+    flow = preflight(path="/api/v1/chat/completions")
+    flow.request.data.host = "openrouter.ai"
+    assert (await proxy.request(flow)).response is None
+    toml = tmp_path / "bridge.toml"
+    await asyncio.to_thread(toml.write_text, '[endpoints]\nuse = ["openrouter"]\n')
+    proxy.set(sessionbridge_config=str(toml))
+    answered = (await proxy.request(flow)).response
+    assert answered is not None and answered.status_code == 204
 
 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/chat/completions", "//v1/responses/"])

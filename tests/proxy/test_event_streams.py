@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from mitmproxy.http import Headers
 from mitmproxy.test import tflow, tutils
 
 from sessionbridge.proxy import event_streams
+
+
+@pytest.mark.parametrize(
+    ("content_type", "streamed"),
+    [
+        ("text/event-stream; charset=utf-8", True),
+        ("application/x-ndjson", True),
+        ("application/json", False),
+        ("", False),
+    ],
+)
+def test_what_is_a_stream(content_type: str, streamed: bool) -> None:
+    assert event_streams.is_event_stream(Headers(content_type=content_type)) is streamed
 
 
 def test_a_stream_passes_unchanged_and_stays_visible() -> None:

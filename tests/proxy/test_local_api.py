@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import ollama
 import pytest
 from anthropic.types import ModelInfo
 from openai.types import Model as OpenAIModel
 
 from sessionbridge.claude.catalog import Model
-from sessionbridge.errors import ModelNotFound, NotFound
+from sessionbridge.errors import BadRequest, ModelNotFound, NotFound
 from sessionbridge.proxy.local_api import Inquiry, answer, inquiry, spoken
 
 ANTHROPIC = {"anthropic-version": "2023-06-01"}
@@ -31,6 +32,9 @@ TABLE = (("gpt-*", "sonnet"), ("gpt-4o", "sonnet"), ("sonnet", "haiku"), ("o?", 
         ("/v1/embeddings", {}, "chat"),
         ("/v1/files", ANTHROPIC, "messages"),
         ("/", {}, "chat"),
+        ("/api/v1/models", {}, "chat"),
+        ("/api/tags", {}, "ollama"),
+        ("/api/generate/", {}, "ollama"),
     ],
 )
 def test_the_words_the_client_understands(path: str, headers: dict[str, str], api: str) -> None:
@@ -49,6 +53,10 @@ def test_the_words_the_client_understands(path: str, headers: dict[str, str], ap
         ("//models", None),
         ("/models/sonnet", "sonnet"),
         ("/v1/v1/models", None),
+        ("/api/v1/models", None),
+        ("/openai/v1/models/sonnet", "sonnet"),
+        ("/v1beta/openai/models", None),
+        ("/openai/deployments/models/models", "models"),
     ],
 )
 def test_questions_about_models(path: str, one: str | None) -> None:
@@ -66,6 +74,10 @@ def test_questions_about_models(path: str, one: str | None) -> None:
         ("POST", "/v1/messages/count_tokens"),
         ("GET", "/v1/messages"),
         ("POST", "/v1/embeddings"),
+        ("POST", "/api/tags"),
+        ("GET", "/api/show"),
+        ("POST", "/api/generate"),
+        ("GET", "/api/ps"),
         ("OPTIONS", "/v1/messages"),
         ("GET", "/"),
         ("GET", ""),
@@ -101,9 +113,26 @@ def test_openais_list() -> None:
     assert told("chat", "gpt-4o") == page["data"][2]
 
 
+def test_ollamas_list() -> None:
+    assert inquiry("GET", "/api/tags", {}) == Inquiry("ollama")
+    listed = ollama.ListResponse.model_validate(told("ollama"))
+    assert [model.model for model in listed.models] == ["default", "sonnet", "gpt-4o"]
+    assert inquiry("POST", "/api/show", {}, b'{"model": "sonnet"}') == Inquiry("ollama", "sonnet")
+    shown = ollama.ShowResponse.model_validate(told("ollama", "sonnet"))
+    assert shown.capabilities and "tools" in shown.capabilities
+    assert inquiry("GET", "/api/version", {}) == Inquiry("ollama", version=True)
+    assert json.loads(answer(Inquiry("ollama", version=True), (), ())).keys() == {"version"}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"[]", b'{"model": 1}', b'{"model": " "}'])
+def test_a_question_that_names_no_model(body: bytes) -> None:
+    with pytest.raises(BadRequest):
+        inquiry("POST", "/api/show", {}, body)
+
+
 @pytest.mark.parametrize("model", ["gpt-*", "gpt-5", "Sonnet", "", "x\ny"])
 def test_a_model_that_is_not_in_the_list(model: str) -> None:
-    for api in ("messages", "chat"):
+    for api in ("messages", "chat", "ollama"):
         with pytest.raises(ModelNotFound, match="^model: ") as caught:
             told(api, model)
         assert "\n" not in caught.value.message

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import pytest
+from mitmproxy.http import Request
 
-from sessionbridge.addresses import plain_host
-from sessionbridge.config import Endpoint
+from sessionbridge.endpoints import Endpoint, known
 from sessionbridge.proxy.routing import Routes, foreign_page, is_loopback
+from sessionbridge.traffic.reading import api_of
 
+AZURE = "me.openai.azure.com"
+GEMINI = "generativelanguage.googleapis.com"
 ROUTES = Routes([Endpoint(host="LLM.local", path="/api/chat", api="chat")], ["gateway.example"])
+NAMED = Routes([row for rows in known().values() for row in rows])
+
+
+def to(place: str, path: str) -> Request:
+    host, _, port = place.partition(":")
+    request = Request.make("POST", "https://placeholder/", headers={})
+    request.data.host, request.data.port, request.data.path = host, int(port or 443), path.encode()
+    return request
 
 
 @pytest.mark.parametrize(
@@ -51,18 +62,111 @@ ROUTES = Routes([Endpoint(host="LLM.local", path="/api/chat", api="chat")], ["ga
     ],
 )
 def test_the_api_spoken_there(host: str, path: str, api: str | None) -> None:
-    assert ROUTES.apis(path).get(plain_host(host)) == api
+    assert ROUTES.api_of_turn(to(host, path)) == api
 
 
 def test_bridged_hosts() -> None:
-    assert ROUTES.bridged_host("Api.OpenAI.com.") and ROUTES.bridged_host("llm.local")
-    assert not ROUTES.bridged_host("example.com")
+    assert ROUTES.bridged_host("Api.OpenAI.com.", 443) and ROUTES.bridged_host("llm.local", 80)
+    assert not ROUTES.bridged_host("example.com", 443)
 
 
 def test_the_target_of_reverse_mode_is_some_other_server_elsewhere() -> None:
-    assert ROUTES.bridged_host("gateway.example")
-    assert not ROUTES.bridged_by_name("gateway.example")
-    assert ROUTES.bridged_by_name("Api.OpenAI.com") and ROUTES.bridged_by_name("llm.local")
+    assert ROUTES.bridged_host("gateway.example", 443)
+    assert not ROUTES.bridged_by_name("gateway.example", 443)
+    assert ROUTES.bridged_by_name("Api.OpenAI.com", 443)
+    assert ROUTES.bridged_by_name("llm.local", 80)
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "api", "model"),
+    [
+        (AZURE, "/openai/deployments/My-GPT/chat/completions?api-version=1", "chat", "My-GPT"),
+        (AZURE, "//openai/deployments/gpt%2D4.1_x/chat/completions/", "chat", "gpt-4.1_x"),
+        (AZURE, "/OpenAI/Deployments/x/Chat/Completions", "chat", "x"),
+        (AZURE, "/openai/deployments/x/embeddings", None, None),
+        (AZURE, "/openai/deployments/x/y/chat/completions", None, None),
+        (AZURE, "/openai/v1/chat/completions", "chat", None),
+        (AZURE, "/openai/v1/responses?api-version=preview", "responses", None),
+        (AZURE, "/openai/responses?api-version=2025-04-01-preview", "responses", None),
+        ("a.b.services.ai.azure.com", "/anthropic/v1/messages", "messages", None),
+        ("openai.azure.com", "/openai/v1/responses", None, None),
+        ("me.openai.azure.com.evil.example", "/openai/v1/responses", None, None),
+        ("openrouter.ai", "/api/v1/chat/completions", "chat", None),
+        ("openrouter.ai", "/api/v1/responses", "responses", None),
+        ("openrouter.ai", "/api/v1/messages", "messages", None),
+        ("openrouter.ai", "/v1/chat/completions", None, None),
+        ("api.groq.com", "/openai/v1/chat/completions", "chat", None),
+        ("api.deepseek.com", "/chat/completions", "chat", None),
+        ("api.deepseek.com", "/v1/chat/completions", "chat", None),
+        ("api.deepseek.com", "/anthropic/v1/messages?beta=true", "messages", None),
+        ("api.mistral.ai", "/v1/chat/completions", "chat", None),
+        ("api.x.ai", "/v1/responses", "responses", None),
+        ("api.together.xyz", "/v1/chat/completions", "chat", None),
+        ("models.github.ai", "/inference/chat/completions", "chat", None),
+        ("models.github.ai", "/orgs/my-org/inference/chat/completions", "chat", None),
+        ("models.inference.ai.azure.com", "/chat/completions", "chat", None),
+        (GEMINI, "/v1beta/openai/chat/completions", "chat", None),
+        (GEMINI, "/v1beta/models/gemini-2.5-flash:generateContent", None, None),
+        ("localhost:11434", "/v1/chat/completions", "chat", None),
+        ("127.0.0.1:1234", "/v1/responses", "responses", None),
+        ("localhost:3000", "/v1/chat/completions", None, None),
+        ("localhost", "/v1/chat/completions", None, None),
+    ],
+)
+def test_endpoints_that_are_switched_on_by_name(
+    host: str, path: str, api: str | None, model: str | None
+) -> None:
+    assert NAMED.api_of_turn(to(host, path)) == api
+    assert NAMED.model_at(to(host, path)) == model
+    assert Routes(()).api_of_turn(to(host, path)) is None
+    # In reverse mode the path alone counts, whatever the target.
+    target = [host.partition(":")[0]]
+    alone = Routes((), target, alone=True)
+    assert api is None or alone.api_of_turn(to(host, path)) == api
+    beside = Routes((), target).api_of_turn(to(host, path))
+    assert api is None or beside == (None if api == "ollama" else api)
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "bridged"),
+    [
+        ("me.openai.azure.com", 443, True),
+        ("openai.azure.com", 443, False),
+        ("azure.com", 443, False),
+        ("localhost", 11434, True),
+        ("localhost", 1234, True),
+        ("localhost", 22, False),
+        ("www.google.com", 443, False),
+    ],
+)
+def test_hosts_below_a_name_and_at_a_port(host: str, port: int, bridged: bool) -> None:
+    assert NAMED.bridged_host(host, port) is NAMED.bridged_by_name(host, port) is bridged
+
+
+@pytest.mark.parametrize("name", known())
+def test_what_passes_on_to_them_is_counted_as_the_same_api(name: str) -> None:
+    for row in known()[name]:
+        assert api_of(row.path.replace("{model}", "gpt-4o")) == row.api
+
+
+def test_rows_of_ones_own_may_have_both() -> None:
+    rows = [
+        Endpoint(host="*.llm.example:8443", path="/{model}/chat", api="chat"),
+        Endpoint(host="a.llm.example", path="/fixed/chat", api="messages"),
+    ]
+    routes = Routes(rows)
+    assert routes.api_at(to("a.llm.example:8443", "/big/chat")) == "chat"
+    assert routes.model_at(to("a.llm.example:8443", "/big/chat")) == "big"
+    assert routes.api_at(to("a.llm.example", "/big/chat")) is None
+    assert routes.api_at(to("a.llm.example", "/fixed/chat")) == "messages"
+    assert routes.api_at(to("b.llm.example:8443", "/fixed/chat")) == "chat"
+
+
+def test_of_two_rows_for_one_place_the_first_counts() -> None:
+    own = Endpoint(host="api.groq.com", path="/openai/v1/responses", api="chat")
+    assert Routes([own, *known()["groq"]]).api_at(to(own.host, own.path)) == "chat"
+    built_in = Endpoint(host="api.openai.com", path="/v1/responses", api="chat")
+    assert Routes([built_in]).api_at(to(built_in.host, built_in.path)) == "chat"
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -188,11 +190,11 @@ def test_what_another_user_sends_is_led_by_the_users_rule(
     tmp_path: Path, net: Network, near: ScriptedServer
 ) -> None:
     """The rule of the documentation: all but the proxy's user."""
-    with started(tmp_path, near.url) as proxy:
-        for folder in (tmp_path, *tmp_path.parents[:2]):
-            folder.chmod(0o755)
-        (tmp_path / "mitm").chmod(0o755)
+    with started(tmp_path, near.url) as proxy, TemporaryDirectory() as readable:
+        Path(readable).chmod(0o755)
+        copied = shutil.copy(tmp_path / "mitm" / "mitmproxy-ca-cert.pem", readable)
         net.redirect(documented("own", proxy).replace("!= sessionbridge", "!= root"))
         other = ("setpriv", f"--reuid={NOBODY}", "--clear-groups")
-        assert said(curl(proxy, *asked("user", "My name is Di."), via=other)).endswith("Di!")
+        question = ("--cacert", copied, *asked("user", "My name is Di."))
+        assert said(curl(proxy, *question, via=other)).endswith("Di!")
         assert proxy.connected_hosts() == {"127.0.0.1"}

@@ -109,23 +109,47 @@ def test_a_whole_answer_is_counted(watching: Proxy, path: str) -> None:
     assert rows(watching, "SELECT * FROM session_map WHERE scope = 'passthrough'") == []
 
 
-def test_a_stream_passes_piece_by_piece_and_is_counted(watching: Proxy) -> None:
+def documents() -> list[bytes]:
+    """A stream of Ollama's."""
+    told: list[dict[str, Any]] = [
+        {"message": {"role": "assistant", "content": "Hi"}, "done": False},
+        {"message": {"content": ""}, "done": True, "prompt_eval_count": 97, "eval_count": 5},
+    ]
+    return [json.dumps({"model": MODEL, **one}).encode() + b"\n" for one in told]
+
+
+STREAMS = [
+    pytest.param("/v1/messages", "text/event-stream", events(), USAGE, id="events"),
+    pytest.param(
+        "/api/chat",
+        "application/x-ndjson",
+        documents(),
+        {"input_tokens": 97, "output_tokens": 5},
+        id="documents",
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "content_type", "pieces", "usage"), STREAMS)
+def test_a_stream_passes_piece_by_piece_and_is_counted(
+    watching: Proxy, path: str, content_type: str, pieces: list[bytes], usage: dict[str, int]
+) -> None:
     before = len(known(watching))
-    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n"
-    first, *others = events()
+    head = f"HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\nconnection: close\r\n\r\n"
+    first, *others = pieces
     with (
-        raw_upstream(head + first, *others) as upstream,
+        raw_upstream(head.encode() + first, *others) as upstream,
         socket.create_connection(("127.0.0.1", watching.ports[0]), timeout=10) as connection,
     ):
-        connection.sendall(request(upstream.port))
+        connection.sendall(request(upstream.port, path=path))
         received = b""
-        for piece in events():
+        for piece in pieces:
             # The next one is sent only when this one has come through.
             while not received.endswith(piece):
                 received += more(connection, received)
             upstream.go_on()
     (row,) = counted(watching, before)
-    assert {name: row[name] for name in USAGE} == USAGE
+    assert {name: row[name] for name in usage} == usage
 
 
 def test_unless_told_to_nothing_is_counted(tmp_path: Path, api: ScriptedServer) -> None:
@@ -168,7 +192,8 @@ def test_the_ledger_tells_them_apart(watching: Proxy) -> None:
         passed = [row for row in store.costs("user") if row.group["platform"] == "passthrough"]
         kept = [session.key.scope for session in store.sessions()]
     assert [row.group["user"] for row in passed] == ["127.0.0.1"]
-    assert passed[0].usage.cache_read_input_tokens == 90 * passed[0].turns
+    cached = [row for row in known(watching) if row["api"] == "messages"]
+    assert passed[0].usage.cache_read_input_tokens == 90 * len(cached)
     assert "passthrough" not in kept
 
 

@@ -29,6 +29,7 @@ EXPECTED: dict[str, tuple[str, str] | None] = {
     "llm-anthropic": None,
     "llm-chat": None,
     "llm-responses": None,
+    "ollama-python": None,
     "open-webui-chat-header": ("generic", "282f1bbf-e385-4879-96cf-3ff2e587ee83"),
     "openclaw-anthropic": None,
     "openclaw-chat-affinity": ("openclaw", "sess-d3568125dd79:0"),

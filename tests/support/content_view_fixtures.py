@@ -18,6 +18,7 @@ PATHS = {
     "messages": b"/v1/messages",
     "chat": b"/v1/chat/completions",
     "responses": b"/v1/responses",
+    "ollama": b"/api/chat",
 }
 
 

@@ -58,13 +58,29 @@ ASKED: dict[str, dict[str, Any]] = {
             {"type": "function", "name": name, "parameters": SCHEMA} for name in ("look", "other")
         ],
     },
+    "ollama": {
+        "model": "m",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "think": True,
+        "tools": [
+            {"type": "function", "function": {"name": name, "parameters": SCHEMA}}
+            for name in ("look", "other")
+        ],
+    },
 }
-STOPS = {"messages": "tool_use", "chat": "tool_calls", "responses": "completed"}
-# Chat Completions has no word for what was written to the cache: those tokens count as input.
+STOPS = {
+    "messages": "tool_use",
+    "chat": "tool_calls",
+    "responses": "completed",
+    "ollama": "stop",
+}
+# Chat Completions has no word for what was written to the cache: those tokens count as input. To
+# Ollama all of the prompt is one count.
 USAGES = {
     "messages": Usage(10, 7, 20, 30),
     "chat": Usage(30, 7, 0, 30),
     "responses": Usage(10, 7, 20, 30),
+    "ollama": Usage(60, 7),
 }
 TEXT = f"Hello{chr(0x2028)} 🙂 you"
 DELTAS: list[Said] = [

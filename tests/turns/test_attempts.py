@@ -33,6 +33,12 @@ def test_starting_over(value: str, anew: bool) -> None:
     assert attempt({"x-sessionbridge-new": value}).anew == anew
 
 
+def test_credentials_are_known_by_any_of_their_headers() -> None:
+    nobody = attempt({})
+    callers = [attempt({name: "k"}).caller for name in ("authorization", "x-api-key", "api-key")]
+    assert callers == [callers[0]] * 3 and callers[0] != nobody.caller
+
+
 def test_keys_and_credentials_are_told_apart_but_not_kept() -> None:
     one = attempt({"idempotency-key": "key-1", "authorization": "Bearer sk-secret"})
     other = attempt({"idempotency-key": "key-2", "x-api-key": "sk-other"})

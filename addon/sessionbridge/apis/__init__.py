@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from sessionbridge.apis.anthropic_messages.request import MessagesShape
 from sessionbridge.apis.common.shape import Shape
+from sessionbridge.apis.ollama_chat.request import OllamaShape
 from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.apis.openai_responses.request import ResponsesShape
 
 SHAPES: dict[str, Shape] = {
-    shape.name: shape for shape in (MessagesShape(), ChatShape(), ResponsesShape())
+    shape.name: shape for shape in (MessagesShape(), ChatShape(), ResponsesShape(), OllamaShape())
 }

@@ -29,6 +29,7 @@ from sessionbridge.proxy.memory import Memory
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
+from sessionbridge.proxy.path_prefix import PathPrefix
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.proxy.whole_bodies import WholeBodies
@@ -57,6 +58,7 @@ class SessionBridge:
         self.memory = Memory()
         self.options = Options()
         self.client_host = ClientHost()
+        self.path_prefix = PathPrefix(self.options)
         self.connections = Connections(self.options)
         self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
@@ -80,6 +82,7 @@ class SessionBridge:
             guard,
             loops,
             whole_bodies,
+            self.path_prefix,
             self.errors,
         )
         self.addons: Sequence[object] = [
@@ -90,6 +93,7 @@ class SessionBridge:
             Lifecycle(self.options, self.runtime, self.loopback, self.shutdown),
             self.client_host,
             whole_bodies,
+            self.path_prefix,
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it

@@ -53,7 +53,8 @@ class ApiErrors:
     def answer(self, flow: http.HTTPFlow, status: int) -> http.Response | None:
         """In the place of mitmproxy's page with this status; None where it is to be that."""
         request, routes = flow.request, self._options.routes
-        if not any(map(routes.bridged_host, (request.data.host, request.pretty_host))):
+        hosts = (request.data.host, request.pretty_host)
+        if not any(routes.bridged_host(host, request.port) for host in hosts):
             return None
         api = routes.api_at(request) or local_api.spoken(request.path, lowered(request.headers))
         failure, shape = _failure(status, request.pretty_host), SHAPES[api]

@@ -45,10 +45,10 @@ class Connections:
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """Accepts the tunnel without a connection to the server."""
-        if flow.response is None and self._served_here(flow.request.host):
+        if flow.response is None and self._served_here(flow.request.host, flow.request.port):
             flow.response = http.Response.make(200)
             flow.response.headers.clear()
 
-    def _served_here(self, host: str) -> bool:
+    def _served_here(self, host: str, port: int) -> bool:
         """Whether what is asked of a host may be answered without it."""
-        return self._options.routes.bridged_host(host) or host == operator_pages.HOST
+        return self._options.routes.bridged_host(host, port) or host == operator_pages.HOST

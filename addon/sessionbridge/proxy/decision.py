@@ -25,6 +25,7 @@ from sessionbridge.proxy.loops import Loops
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import own_names
+from sessionbridge.proxy.path_prefix import PathPrefix
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import is_claude_code
 from sessionbridge.proxy.whole_bodies import WholeBodies
@@ -53,6 +54,7 @@ class Decision:
         guard: Guard,
         loops: Loops,
         whole_bodies: WholeBodies,
+        path_prefix: PathPrefix,
         errors: Errors,
     ) -> None:
         self._options = options
@@ -63,6 +65,7 @@ class Decision:
         self._guard = guard
         self._loops = loops
         self._whole_bodies = whole_bodies
+        self._path_prefix = path_prefix
         self._errors = errors
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -80,7 +83,9 @@ class Decision:
             if (page := operator_pages.asked(flow)) is not None:
                 return await self._pages.serve(flow, page)
             self._guard.check_host(flow)
-            if api := self._options.routes.api_of_turn(flow.request):
+            api = self._options.routes.api_of_turn(flow.request)
+            self._path_prefix.check(flow)
+            if api:
                 await self._turn(flow, api)
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
@@ -105,7 +110,7 @@ class Decision:
     async def _turn(self, flow: http.HTTPFlow, api: str) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
         alone, and so is one that names no conversation, unless an option says otherwise."""
-        headers = lowered(flow.request.headers)
+        headers = self._path_prefix.headers(flow)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         body = await _body(flow.request)
@@ -124,7 +129,8 @@ class Decision:
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
-        self._rerouting.begin(flow, Exchange(api, origin, sent))
+        model = self._options.routes.model_at(flow.request)
+        self._rerouting.begin(flow, Exchange(api, origin, sent, model=model))
 
     def _pass_our_child(self, flow: http.HTTPFlow) -> None:
         if not self._options.upstream:

@@ -1,4 +1,5 @@
-"""Event streams, whoever sends them: they pass on as they come, and are shown once they end."""
+"""Streams of events or of JSON documents, whoever sends them: they pass on as they come, and are
+shown once they end."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ from collections.abc import Callable
 
 from mitmproxy import http
 
+_STREAMS = (b"text/event-stream", b"application/x-ndjson")
 _KEPT_BYTES = 16 * 1024 * 1024
 
 
@@ -13,7 +15,7 @@ class EventStreams:
     name = "sessionbridge.event_streams"
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
-        """mitmproxy would hold an event stream back until it ends."""
+        """mitmproxy would hold a stream back until it ends."""
         response = flow.response
         if response and not response.stream and is_event_stream(response.headers):
             response.stream = keep_stream(flow)
@@ -23,7 +25,7 @@ def is_event_stream(headers: http.Headers) -> bool:
     """From the fields themselves: every response that passes is asked, and the mapping's own
     look-up would cost it more than all of our other hooks."""
     return any(
-        name.lower() == b"content-type" and value.startswith(b"text/event-stream")
+        name.lower() == b"content-type" and value.startswith(_STREAMS)
         for name, value in headers.fields
     )
 

@@ -38,7 +38,7 @@ class Guard:
         if not host or is_reached_as(host, flow):
             return
         name, port = host_and_port(host)
-        if is_address(name) or self._options.routes.bridged_host(name):
+        if is_address(name) or self._options.routes.bridged_host(name, port or 0):
             return  # no name that others could have resolve to this machine
         listed = self._options.allow_origins
         known = f"{name}:{port}" if port else name

@@ -26,9 +26,9 @@ _SILENCE = 1.0
 says so at once."""
 
 
-def waiting(first: layer.Layer, may_be_ours: Callable[[str], bool]) -> layer.Layer:
+def waiting(first: layer.Layer, may_be_ours: Callable[[str, int], bool]) -> layer.Layer:
     """In the place of the first layer of a connection, which has yet to start, one that waits.
-    `may_be_ours` tells whether requests to a host may be answered here."""
+    `may_be_ours` tells whether requests to a host and port may be answered here."""
     kind = _WAITING.get(type(first))
     if kind is None:
         return first
@@ -37,7 +37,7 @@ def waiting(first: layer.Layer, may_be_ours: Callable[[str], bool]) -> layer.Lay
 
 
 class _Waiting(modes.DestinationKnown):
-    def __init__(self, context: Context, may_be_ours: Callable[[str], bool]) -> None:
+    def __init__(self, context: Context, may_be_ours: Callable[[str, int], bool]) -> None:
         super().__init__(context)
         self._may_be_ours = may_be_ours
         self._wakeup: commands.RequestWakeup | None = None
@@ -47,7 +47,7 @@ class _Waiting(modes.DestinationKnown):
         host, port = self.context.server.address[:2]
         unknown = is_address(host) and port in _WEB
         if self.context.options.connection_strategy != "eager" or not (
-            unknown or self._answered_here(host)
+            unknown or self._answered_here(host, port)
         ):
             return (yield from super().finish_start())
         self._handle_event = self._pass_on  # type: ignore[method-assign]
@@ -57,12 +57,12 @@ class _Waiting(modes.DestinationKnown):
             yield self._wakeup
         return None
 
-    def _answered_here(self, host: str) -> bool:
+    def _answered_here(self, host: str, port: int) -> bool:
         """In reverse mode all that is HTTP may be."""
         mode = self.context.client.proxy_mode
         if isinstance(mode, mode_specs.ReverseMode):
             return mode.scheme in HTTP
-        return self._may_be_ours(host)
+        return self._may_be_ours(host, port)
 
     def _pass_on(self, event: events.Event) -> layer.CommandGenerator[None]:
         if isinstance(event, events.Wakeup) and event.command is self._wakeup:

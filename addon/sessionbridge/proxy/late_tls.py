@@ -17,7 +17,7 @@ class LateTls:
     name = "sessionbridge.late_tls"
     registered = False
 
-    def __init__(self, may_be_ours: Callable[[str], bool]) -> None:
+    def __init__(self, may_be_ours: Callable[[str, int], bool]) -> None:
         self._may_be_ours = may_be_ours
 
     def load(self, loader: Loader) -> None:
@@ -29,8 +29,8 @@ class LateTls:
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """In reverse mode the client names the proxy, so the target is asked for too. Who is at a
         bare address and named by nobody is told by the request alone."""
-        address, sni = data.context.server.address, data.client_hello.sni
-        host = address[0] if address else ""
+        sni = data.client_hello.sni or ""
+        host, port = (data.context.server.address or ("", 0))[:2]
         unknown = not sni and is_address(host)
-        if unknown or any(map(self._may_be_ours, (sni or "", host))):
+        if unknown or any(self._may_be_ours(name, port) for name in (sni, host)):
             data.establish_server_tls_first = False

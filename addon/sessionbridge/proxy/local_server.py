@@ -27,18 +27,21 @@ class LocalServer:
             return False
         if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
             return True
-        hosts = (flow.request.host, flow.request.pretty_host)
-        return any(map(self._options.routes.bridged_by_name, hosts))
+        routes, request = self._options.routes, flow.request
+        hosts = (request.host, request.pretty_host)
+        return any(routes.bridged_by_name(host, request.port) for host in hosts)
 
     async def serve(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:
         """Raises `BridgeError` for what it does not answer. Header names are in lower case."""
         settings = self._options.usable()
         self._guard.check(flow, settings)
-        inquiry = local_api.inquiry(flow.request.method, flow.request.path, headers)
+        request = flow.request
+        body = request.raw_content or b""
+        inquiry = local_api.inquiry(request.method, request.path, headers, body)
         # The first time a process has to be started for it, which takes most of a second.
-        models = await self._runtime.models()
+        models = () if inquiry.version else await self._runtime.models()
         answer(flow, 200, local_api.answer(inquiry, models, settings.models))
-        if flow.request.method == "HEAD" and flow.response:
+        if request.method == "HEAD" and flow.response:
             flow.response.raw_content = b""  # its length stays told
         share(flow, self._options.allow_origins)
         flow.comment = "answered here · models"

@@ -100,7 +100,7 @@ class Options:
         targets = [mode for mode in modes() if isinstance(mode, mode_specs.ReverseMode)]
         reverse = [mode.address[0] for mode in targets if mode.scheme in HTTP]
         # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
-        self.routes = Routes((), reverse)
+        self.routes = Routes((), reverse, alone=not self.upstream)
         if self._unreadable:
             raise ValueError(self._unreadable)
         values = {option.name: getattr(ctx.options, option.name) for option in config.OPTIONS}
@@ -108,7 +108,7 @@ class Options:
         if any(isinstance(mode, LEADS_ALL_HERE) for mode in modes()):
             trusting = {"NODE_EXTRA_CA_CERTS": str(_ca()), **settings.claude_env}
             settings = settings.model_copy(update={"claude_env": trusting})
-        self.routes = Routes(settings.endpoints, reverse)
+        self.routes = Routes(settings.endpoints, reverse, alone=not self.upstream)
         self.origins = Origins.default(settings.origins)
         self.settings = settings
 

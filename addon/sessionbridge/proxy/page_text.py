@@ -17,7 +17,12 @@ from sessionbridge.traffic.text import conversation, folded, heading, joined
 
 Notes = Mapping[str, object]
 
-APIS = {"messages": "Messages API", "chat": "Chat Completions API", "responses": "Responses API"}
+APIS = {
+    "messages": "Messages API",
+    "chat": "Chat Completions API",
+    "responses": "Responses API",
+    "ollama": "Ollama's chat API",
+}
 PROCESSES = {
     "live": "the one of the turn before, which was still there",
     "spare": "one that had been started ahead",

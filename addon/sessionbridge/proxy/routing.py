@@ -3,38 +3,58 @@
 from __future__ import annotations
 
 import ipaddress
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from mitmproxy import http
 
 from sessionbridge.addresses import plain_host, plain_path
-from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
+from sessionbridge.endpoints import (
+    ANY,
+    BUILT_IN_HOSTS,
+    BUILT_IN_PATHS,
+    MODEL,
+    Endpoint,
+    known,
+)
 from sessionbridge.model import Origin
 
-_OWN_HEADER = "x-sessionbridge-session"
+OWN_HEADER = "x-sessionbridge-session"
 
 
 class Routes:
-    """The endpoints that are bridged. `reverse_hosts` are the targets of reverse mode."""
+    """The endpoints that are bridged. `reverse_hosts` are the targets of reverse mode, where the
+    paths that are known anywhere are spoken, whatever the target is; but Ollama's only where there
+    is no other API than this one (`alone`): web applications have a path of that name."""
 
-    def __init__(self, endpoints: Sequence[Endpoint], reverse_hosts: Iterable[str] = ()) -> None:
-        self._apis: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        reverse_hosts: Iterable[str] = (),
+        *,
+        alone: bool = False,
+    ) -> None:
+        self._apis: dict[str, dict[str, str]] = {}
+        self._patterns: dict[re.Pattern[str], dict[str, str]] = {}
         for path, api in BUILT_IN_PATHS.items():
-            for host in (*BUILT_IN_HOSTS, *reverse_hosts):
-                self._apis[path][plain_host(host)] = api
-        for row in endpoints:
-            self._apis[plain_path(row.path).lower()][plain_host(row.host)] = row.api
-        self._hosts = {host for hosts in self._apis.values() for host in hosts}
-        self._named = {*BUILT_IN_HOSTS, *(plain_host(row.host) for row in endpoints)}
+            for host in BUILT_IN_HOSTS:
+                self._add(path, host, api)
+        for row in reversed(endpoints):  # of two for one place the first counts
+            self._add(row.path, row.host, row.api)
+        self._named = {host for hosts in self._all() for host in hosts}
+        for host in reverse_hosts:
+            for path, api in _KNOWN_PATHS.items():
+                if alone or api != "ollama":
+                    self._add(path, host, api)
+        self._hosts = {host for hosts in self._all() for host in hosts}
 
-    def bridged_host(self, host: str) -> bool:
-        return plain_host(host) in self._hosts
+    def bridged_host(self, host: str, port: int) -> bool:
+        return _found(self._hosts, host, port) is not None
 
-    def bridged_by_name(self, host: str) -> bool:
+    def bridged_by_name(self, host: str, port: int) -> bool:
         """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
-        return plain_host(host) in self._named
+        return _found(self._named, host, port) is not None
 
     def api_of_turn(self, request: http.Request) -> str | None:
         """The API shape in which a turn is asked for; None for any other request."""
@@ -46,21 +66,69 @@ class Routes:
         target's. The path is asked first, and last `pretty_host`, which searches and parses the
         Host header.
         """
-        apis = self.apis(request.path)
-        if not apis:
-            return None
-        return apis.get(plain_host(request.host)) or apis.get(plain_host(request.pretty_host))
+        for apis in self._apis_under(request.path):
+            host = _found(apis, request.host, request.port)
+            host = host or _found(apis, request.pretty_host, request.port)
+            if host is not None:
+                return apis[host]
+        return None
 
-    def apis(self, path: str) -> Mapping[str, str]:
-        """The API shapes spoken under this path, by plain host; empty where no host's are for
-        us."""
-        return self._apis.get(path) or self._apis.get(plain_path(path).lower(), {})
+    def model_at(self, request: http.Request) -> str | None:
+        """The model that the path names, where an API has it there."""
+        plain = plain_path(request.path)
+        matches = (pattern.fullmatch(plain) for pattern in self._patterns)
+        return next((match["model"] for match in matches if match and match.re.groups), None)
+
+    def _add(self, path: str, host: str, api: str) -> None:
+        plain = plain_path(path)
+        if {MODEL, ANY} & set(plain.split("/")):
+            apis = self._patterns.setdefault(_pattern(plain), {})
+        else:
+            apis = self._apis.setdefault(plain.lower(), {})
+        apis[plain_host(host)] = api
+
+    def _all(self) -> Iterator[dict[str, str]]:
+        yield from self._apis.values()
+        yield from self._patterns.values()
+
+    def _apis_under(self, path: str) -> Iterator[Mapping[str, str]]:
+        """The API shapes spoken under this path, by host as the endpoints have it."""
+        if apis := self._apis.get(path):
+            yield apis
+        plain = plain_path(path)
+        if apis := self._apis.get(plain.lower()):
+            yield apis
+        yield from (apis for pattern, apis in self._patterns.items() if pattern.fullmatch(plain))
+
+
+_KNOWN_PATHS = {
+    **BUILT_IN_PATHS,
+    **{row.path: row.api for rows in known().values() for row in rows},
+}
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    parts = {MODEL: "(?P<model>[^/]+)", ANY: "[^/]+"}
+    pattern = "/".join(parts.get(part, re.escape(part)) for part in path.split("/"))
+    return re.compile(pattern, re.IGNORECASE)
+
+
+def _found(hosts: Collection[str], host: str, port: int) -> str | None:
+    """The one among these that stands for this host: the nearest of those that do."""
+    name = plain_host(host)
+    _, *parents = name.split(".")
+    wildcards = (".".join(["*", *parents[start:]]) for start in range(len(parents)))
+    for one in (name, *wildcards):
+        for spelled in (one, f"{one}:{port}"):
+            if spelled in hosts:
+                return spelled
+    return None
 
 
 def is_claude_code(headers: Mapping[str, str], origin: Origin | None) -> bool:
     """Claude Code remembers by itself. Who gives it our own header wants it bridged. Header names
     are in lower case."""
-    if _OWN_HEADER in headers:
+    if OWN_HEADER in headers:
         return False
     named = origin is not None and origin.platform == "claude-code"
     return named or headers.get("user-agent", "").startswith("claude-cli/")

@@ -56,7 +56,7 @@ class StartWarnings:
             )
 
     def _warn_of_raw(self, mode: ReverseMode) -> None:
-        if self._options.routes.bridged_by_name(mode.address[0]):
+        if self._options.routes.bridged_by_name(*mode.address[:2]):
             logger.warning(
                 "Nothing is bridged in mode %s, in which no HTTP is seen; use reverse:https://%s.",
                 *(mode.full_spec, mode.address[0]),

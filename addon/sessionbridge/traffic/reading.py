@@ -14,6 +14,7 @@ from sessionbridge.addresses import plain_path
 from sessionbridge.apis.anthropic_messages import reading as anthropic_messages
 from sessionbridge.apis.common.json_values import Fields, fields, load
 from sessionbridge.apis.common.reading import AnswerRead, RequestRead, Unread
+from sessionbridge.apis.ollama_chat import reading as ollama_chat
 from sessionbridge.apis.openai_chat import reading as openai_chat
 from sessionbridge.apis.openai_responses import reading as openai_responses
 from sessionbridge.model import Block, Message, Usage
@@ -55,6 +56,7 @@ _APIS = {
         ("messages", "/v1/messages", anthropic_messages),
         ("chat", "/chat/completions", openai_chat),
         ("responses", "/responses", openai_responses),
+        ("ollama", "/api/chat", ollama_chat),
     )
 }
 
@@ -70,7 +72,7 @@ def api_of(path: str) -> str | None:
 
 
 def read(api: str, request: bytes | None, response: bytes | None, content_type: str) -> Reading:
-    """`content_type` is the response's. An `api` that is none of the three reads nothing."""
+    """`content_type` is the response's. An `api` that is not known reads nothing."""
     unread = Unread()
     asked, told = RequestRead("", "", (), ()), AnswerRead()
     if known := _APIS.get(api):
@@ -115,11 +117,24 @@ def _answer(api: _Api, body: bytes | None, content_type: str, unread: Unread) ->
         return AnswerRead()
     if is_stream(body):
         return api.stream(_values(body, unread), unread)
-    value = fields(load(body))
-    if not value:
-        unread.note(f"the answer: no JSON object ({content_type or 'of no content type'})")
-        return AnswerRead()
-    return api.document(value, unread)
+    if value := fields(load(body)):
+        return api.document(value, unread)
+    if documents := [*_lines(body, unread)]:
+        return api.stream(documents, unread)
+    unread.note(f"the answer: no JSON object ({content_type or 'of no content type'})")
+    return AnswerRead()
+
+
+def _lines(body: bytes, unread: Unread) -> Iterator[Fields]:
+    """A stream of documents, one in a line (https://github.com/ndjson/ndjson-spec). Nothing where
+    the first is none."""
+    for number, line in enumerate(body.splitlines()):
+        if value := fields(load(line)):
+            yield value
+        elif number == 0:
+            return
+        elif line.strip():
+            unread.note("a line that is cut off, or no JSON object")
 
 
 def _values(stream: bytes, unread: Unread) -> Iterator[Fields]:

@@ -80,7 +80,7 @@ class Bridge:
             if exchange.refused is not None:
                 raise exchange.refused
             theirs = partial(_is_theirs, exchange=exchange)
-            turn, spoken = await self._reader.read(shape, body, theirs)
+            turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             async with aclosing(self._answer(turn, spoken, exchange)) as answer:

@@ -127,10 +127,12 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """`api` names the shape the client speaks; `origin` is None for a request without one. One that
-    is `refused` has been so before its body was there."""
+    is `refused` has been so before its body was there. `model` is the one that the address names,
+    where an API has it there."""
 
     api: str
     origin: Origin | None
     attempt: Attempt = Attempt()
     refused: BridgeError | None = None
+    model: str | None = None
     outcome: Outcome = field(default_factory=Outcome)

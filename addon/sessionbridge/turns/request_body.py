@@ -37,15 +37,19 @@ class Reader:
         self._worker = worker
 
     async def read(
-        self, shape: Shape, body: bytes, theirs: Callable[[Response], bool]
+        self,
+        shape: Shape,
+        body: bytes,
+        theirs: Callable[[Response], bool],
+        model: str | None = None,
     ) -> tuple[TurnRequest, Spoken]:
-        """Items may be referred to of responses that are `theirs`. Raises `BadRequest` for what
-        cannot be obeyed, and `ModelNotFound`."""
-        turn, spoken = await self._parsed(shape, body)
+        """`model` is that of a body that names none. Items may be referred to of responses that are
+        `theirs`. Raises `BadRequest` for what cannot be obeyed, and `ModelNotFound`."""
+        turn, spoken = await self._parsed(shape, body, model)
         asked = turn.model
-        model = choice(turn.model, self._settings.models, self._settings.unknown_model)
-        ignored = few(("model", *turn.ignored) if model.ignored else turn.ignored)
-        turn = replace(turn, model=model.model, ignored=ignored)
+        chosen = choice(turn.model, self._settings.models, self._settings.unknown_model)
+        ignored = few(("model", *turn.ignored) if chosen.ignored else turn.ignored)
+        turn = replace(turn, model=chosen.model, ignored=ignored)
         if self._settings.strict and turn.ignored:
             raise _without_effect(turn.ignored[0])
         if spoken is None:
@@ -53,20 +57,20 @@ class Reader:
             spoken = await asyncio.to_thread(_spoken, turn, asked)
         return turn, spoken
 
-    async def _parsed(self, shape: Shape, body: bytes) -> _Parsed:
+    async def _parsed(self, shape: Shape, body: bytes, model: str | None) -> _Parsed:
         if is_costly(body):
-            return await self._worker.run(_parse, body, shape.name)
+            return await self._worker.run(_parse, body, shape.name, model)
         if len(body) > LARGE:
-            return await asyncio.to_thread(_parse, body, shape.name)
-        return _parse(body, shape.name)
+            return await asyncio.to_thread(_parse, body, shape.name, model)
+        return _parse(body, shape.name, model)
 
 
 type _Parsed = tuple[TurnRequest, Spoken | None]
 
 
-def _parse(body: bytes, api: str) -> _Parsed:
+def _parse(body: bytes, api: str, model: str | None) -> _Parsed:
     """What was said is None where the request only names a part of it."""
-    turn = SHAPES[api].parse(body)
+    turn = SHAPES[api].parse(body, model)
     if any(refers(message) for message in turn.messages):
         return turn, None
     return turn, _spoken(turn, turn.model)

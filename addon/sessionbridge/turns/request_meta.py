@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from sessionbridge.model import Attempt
 
 _YES = {"1", "true", "yes"}
+_CREDENTIALS = ("authorization", "x-api-key", "api-key")
+"""The last is Azure's."""
 
 
 def attempt(headers: Mapping[str, str]) -> Attempt:
@@ -17,7 +19,7 @@ def attempt(headers: Mapping[str, str]) -> Attempt:
     wire). Keys and credentials are hashed: they are compared, never shown.
     """
     key = headers.get("idempotency-key", "").strip()
-    credentials = headers.get("authorization") or headers.get("x-api-key") or ""
+    credentials = next(filter(None, map(headers.get, _CREDENTIALS)), "")
     return Attempt(
         again=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
         key=_hashed(key) if key else None,

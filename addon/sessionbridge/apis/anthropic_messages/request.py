@@ -69,8 +69,8 @@ class _Request(ParameterFields):
 class MessagesShape:
     name = "messages"
 
-    def parse(self, body: bytes) -> TurnRequest:
-        request = read(_Request, body)
+    def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
+        request = read(_Request, body, model)
         if request.thread is not None:
             rule = (
                 "thread: conversations are not kept for this API; send them whole, without thread."

@@ -76,9 +76,17 @@ class _BrokenRule(ValueError):
     """A rule of this file that the JSON breaks; the text is safe to show."""
 
 
-def read[M: Fields](model: type[M], body: bytes) -> M:
-    """A request body as the model of its API."""
-    return check(model, load(body, ""), "")
+def read[M: Fields](form: type[M], body: bytes, model: str | None = None) -> M:
+    """A request body in the form of its API; `model` is that of one that names none."""
+    return check(form, load_body(body, model), "")
+
+
+def load_body(body: bytes, model: str | None = None) -> Any:
+    """The same as the JSON it is."""
+    value = load(body, "")
+    if model is not None and isinstance(value, dict):
+        value.setdefault("model", model)
+    return value
 
 
 def check[M: Fields](model: type[M], value: object, field: str) -> M:

@@ -1,4 +1,4 @@
-"""What the readers of all three APIs give, and the blocks they build.
+"""What the readers of all APIs give, and the blocks they build.
 
 Blocks are `turn.Block`s with every field of the right kind. What no reader knows becomes a block of
 the type `unread`, and its name is noted: nothing disappears without a word.

@@ -35,8 +35,9 @@ class Shape(Protocol):
 
     name: str
 
-    def parse(self, body: bytes) -> TurnRequest:
-        """Raises `BadRequest`, naming the field, for what this API would refuse too."""
+    def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
+        """`model` is that of a body that names none. Raises `BadRequest`, naming the field, for
+        what this API would refuse too."""
 
     def encoder(self, turn: TurnRequest) -> Encoder:
         """An encoder for a stream or for one JSON document, as the turn asks."""

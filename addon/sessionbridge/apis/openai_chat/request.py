@@ -86,8 +86,8 @@ class ChatShape:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
-    def parse(self, body: bytes) -> TurnRequest:
-        request = read(_Request, body)
+    def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
+        request = read(_Request, body, model)
         if request.n not in (None, 1):
             raise refused("n", "must be 1; a session goes on from one answer")
         answer, ignored = parameters(request)

@@ -34,7 +34,7 @@ from sessionbridge.apis.common.body import (
     NotBlank,
     Tools,
     check,
-    load,
+    load_body,
     refused,
     without_effect,
 )
@@ -158,8 +158,8 @@ class ResponsesShape:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
 
-    def parse(self, body: bytes) -> TurnRequest:
-        fields = load(body, "")
+    def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
+        fields = load_body(body, model)
         request = check(_Request, fields, "")
         _refuse_what_is_kept_elsewhere(request)
         offers = _offers(request)

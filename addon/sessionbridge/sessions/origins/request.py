@@ -26,7 +26,7 @@ class OriginRequest:
         self.body: Mapping[str, Any] = body if isinstance(body, Mapping) else {}
 
     def header(self, name: str) -> str | None:
-        return _text_of(self.headers.get(name))
+        return text_of(self.headers.get(name))
 
     def field(self, path: str) -> str | None:
         value: Any = self.body
@@ -34,7 +34,7 @@ class OriginRequest:
             if not isinstance(value, Mapping):
                 return None
             value = value.get(key)
-        return _text_of(value)
+        return text_of(value)
 
     @cached_property
     def system(self) -> str:
@@ -72,7 +72,8 @@ class OriginRequest:
                     yield role, item.get("content")
 
 
-def _text_of(value: Any) -> str | None:
+def text_of(value: Any) -> str | None:
+    """What may be an id, without the blanks around it; None for what is none."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str):

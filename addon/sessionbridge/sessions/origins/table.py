@@ -185,17 +185,23 @@ def _holds(evidence: Evidence, request: OriginRequest) -> bool:
     return evidence.system is None or evidence.system in request.system
 
 
-def _checked(found: _Found) -> str:
-    if _CONTROL.search(found.text):
+def check_id(text: str, where: str) -> None:
+    """Raises `BadRequest`; `where` tells where it was found."""
+    if _CONTROL.search(text):
         problem = "holds a control character"
-    elif _SURROGATE.search(found.text):
+    elif _SURROGATE.search(text):
         problem = "is not valid UTF-8"
     else:
-        return found.text
+        return
     raise BadRequest(
-        f"The session id in the {found.where} {problem}; send an id of printable text.",
-        param=found.where.rpartition(" ")[2],
+        f"The session id in the {where} {problem}; send an id of printable text.",
+        param=where.rpartition(" ")[2],
     )
+
+
+def _checked(found: _Found) -> str:
+    check_id(found.text, found.where)
+    return found.text
 
 
 def _bounded(external_id: str) -> str:

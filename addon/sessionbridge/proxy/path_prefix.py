@@ -1,0 +1,98 @@
+"""A conversation that the address names: `/s/NAME` before the path of an API, as in
+`http://127.0.0.1:8080/s/my-chat/v1/messages`, for programs that let nothing else be set.
+
+The prefix is taken off before anybody else looks at the path, and put back in what people see of
+the flow. So whatever is not bridged passes on without it: a program asks all it asks of one base
+URL, its models for one, and to the API the prefix would say nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http
+
+from sessionbridge.errors import BadRequest
+from sessionbridge.proxy.http_message import lowered
+from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.routing import OWN_HEADER
+from sessionbridge.sessions.origins.request import text_of
+from sessionbridge.sessions.origins.table import check_id
+
+_PREFIXED = re.compile(rb"/+s/([^/?#]*)/+([^/?#].*)", re.S)
+"""Without a path behind it, nothing is asked of an API."""
+
+_NO_NAMES = {".", "..", "v1"}
+"""What stands there where the name was left out, or other programs resolve before it arrives."""
+
+
+class _Asked(NamedTuple):
+    """The path as it was asked for, and the name in it, percent-encoded as it came."""
+
+    path: bytes
+    name: bytes
+
+
+class PathPrefix:
+    name = "sessionbridge.path_prefix"
+
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        self._asked: WeakKeyDictionary[http.HTTPFlow, _Asked] = WeakKeyDictionary()
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Elsewhere than at a bridged host such a path is somebody else's."""
+        data = flow.request.data
+        found = _PREFIXED.fullmatch(data.path)
+        if found is None or not flow.live or not self._is_bridged_at(flow.request):
+            return
+        name, path = found.groups()
+        self._asked[flow] = _Asked(data.path, name)
+        data.path = b"/" + path
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        self._restore(flow)
+
+    def error(self, flow: http.HTTPFlow) -> None:
+        self._restore(flow)
+
+    def check(self, flow: http.HTTPFlow) -> None:
+        """Raises `BadRequest` for a prefix that names no conversation."""
+        self._named(flow)
+
+    def headers(self, flow: http.HTTPFlow) -> dict[str, str]:
+        """Those of the request, by name in lower case, and the name in its path as our own header.
+        So it is one conversation, however that is named, and comes before the ids that programs
+        send by themselves. A header comes before the path: whoever can set it can set it for each
+        request."""
+        headers = lowered(flow.request.headers)
+        name = self._named(flow)
+        if name is not None and text_of(headers.get(OWN_HEADER)) is None:
+            headers[OWN_HEADER] = name
+        return headers
+
+    def _named(self, flow: http.HTTPFlow) -> str | None:
+        """None for a path without the prefix. One that names nothing is refused, other than a
+        header: it may hold a variable that nobody has set, and can have been meant for us alone."""
+        asked = self._asked.get(flow)
+        if asked is None:
+            return None
+        name = text_of(unquote_to_bytes(asked.name).decode(errors="surrogateescape"))
+        if name is None or name.lower() in _NO_NAMES:
+            raise BadRequest(
+                "The address names no conversation; put a name of your own behind /s/, as in "
+                "/s/my-chat/v1."
+            )
+        check_id(name, "address")
+        return name
+
+    def _is_bridged_at(self, request: http.Request) -> bool:
+        hosts = (request.host, request.pretty_host)
+        return any(self._options.routes.bridged_host(host, request.port) for host in hosts)
+
+    def _restore(self, flow: http.HTTPFlow) -> None:
+        if (asked := self._asked.pop(flow, None)) is not None:
+            flow.request.data.path = asked.path
