@@ -28,6 +28,7 @@ from sessionbridge.proxy.memory import Memory
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
+from sessionbridge.proxy.proxy_user import ProxyUser
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.turns.exchange import Exchange
@@ -83,6 +84,7 @@ class SessionBridge:
             self.connections,
             Lifecycle(self.options, self.runtime, self.loopback, self.shutdown),
             self.client_host,
+            ProxyUser(),
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it

@@ -15,7 +15,7 @@ from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused, presentable
-from sessionbridge.proxy import cors, local_api, operator_pages
+from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.guard import Guard, page_refused
@@ -94,7 +94,7 @@ class Decision:
     async def _turn(self, flow: http.HTTPFlow, api: str, *, body_is_here: bool) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
         alone, and so is one that names no conversation, unless an option says otherwise."""
-        headers = lowered(flow.request.headers)
+        headers = _with_proxy_user(flow)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         body = await _body(flow.request) if body_is_here else b""
@@ -148,6 +148,16 @@ class Decision:
                 error = broken
         self._errors.count(type(refuse(flow, api, error)).__name__)
         share(flow, self._options.allow_origins)
+
+
+def _with_proxy_user(flow: http.HTTPFlow) -> dict[str, str]:
+    """The headers by name in lower case; where the proxy's user is told, there is his name alone,
+    without scheme and password."""
+    headers = lowered(flow.request.headers)
+    headers.pop(proxy_user.HEADER, None)
+    if name := proxy_user.named(flow):
+        headers[proxy_user.HEADER] = name
+    return headers
 
 
 async def _body(request: http.Request) -> bytes:
