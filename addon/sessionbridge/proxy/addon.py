@@ -30,6 +30,7 @@ from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
 from sessionbridge.proxy.proxy_user import ProxyUser
 from sessionbridge.proxy.rerouting import Rerouting
+from sessionbridge.proxy.run_totals import RunTotals
 from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
@@ -58,6 +59,7 @@ class SessionBridge:
         self.client_host = ClientHost()
         self.connections = Connections(self.options)
         self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
+        self.totals = RunTotals(self.rerouting.exchanges)
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
         guard = Guard(self.options, self.shutdown, self.client_host)
@@ -66,6 +68,7 @@ class SessionBridge:
             self.runtime,
             self.admin,
             self.errors,
+            self.totals,
             self.flow_list,
             self.client_host,
         )
@@ -97,6 +100,7 @@ class SessionBridge:
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """What is kept of a bridged flow."""
         annotate(flow, exchange)
+        self.totals.ended(exchange)
         failure = exchange.outcome.failure
         self.memory.ended(flow, failure)
         if failure:

@@ -113,7 +113,7 @@ class Decision:
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
-        self._rerouting.begin(flow, Exchange(api, origin, sent))
+        self._rerouting.begin(flow, Exchange(api, origin, sent, run=proxy_user.run(flow)))
 
     def _pass_our_child(self, flow: http.HTTPFlow) -> None:
         if not self._options.upstream:

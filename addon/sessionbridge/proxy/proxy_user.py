@@ -14,42 +14,61 @@ from weakref import WeakKeyDictionary
 from mitmproxy import connection, http
 from mitmproxy.proxy import mode_specs
 
+from sessionbridge.program_runs import NOBODY, RUN_ID
+
 HEADER = "proxy-authorization"
-_METADATA = "sessionbridge_proxy_user"
+_USER = "sessionbridge_proxy_user"
+_RUN = "sessionbridge_run"
+
+type _Told = tuple[str | None, str | None]
 
 
 class ProxyUser:
     name = "sessionbridge.proxy_user"
 
     def __init__(self) -> None:
-        self._of_connection: WeakKeyDictionary[connection.Client, str] = WeakKeyDictionary()
+        self._of_connection: WeakKeyDictionary[connection.Client, _Told] = WeakKeyDictionary()
 
     def http_connect(self, flow: http.HTTPFlow) -> None:
-        if user := _told(flow):
-            self._of_connection[flow.client_conn] = user
+        self._of_connection[flow.client_conn] = _told(flow)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Noted in the flow: one that is replayed comes by a connection that names nobody."""
-        if user := _told(flow) or self._of_connection.get(flow.client_conn):
-            flow.metadata[_METADATA] = user
+        told, before = _told(flow), self._of_connection.get(flow.client_conn, (None, None))
+        for name, value in zip((_USER, _RUN), told if any(told) else before, strict=True):
+            if value:
+                flow.metadata[name] = value
         if isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
             flow.request.headers.pop(HEADER, None)  # it was for this proxy
 
 
 def named(flow: http.HTTPFlow) -> str | None:
     """As the client wrote it."""
-    return flow.metadata.get(_METADATA)
+    return flow.metadata.get(_USER)
 
 
-def _told(flow: http.HTTPFlow) -> str | None:
-    """mitmproxy's own note comes first: with `proxyauth` the header is gone. A password is nobody's
-    business here."""
+def run(flow: http.HTTPFlow) -> str | None:
+    """The id of the program's run that the flow comes from."""
+    return flow.metadata.get(_RUN)
+
+
+def _told(flow: http.HTTPFlow) -> _Told:
+    """User and run. mitmproxy's own note comes first: with `proxyauth` the header is gone. A
+    password that is no id of a run is nobody's business here."""
     if noted := flow.metadata.get("proxyauth"):
-        return str(noted[0])
-    scheme, _, told = flow.request.headers.get(HEADER, "").partition(" ")
+        user, password = noted
+    else:
+        user, password = _basic(flow.request.headers.get(HEADER, ""))
+    known = None if user == NOBODY else user or None
+    return known, password if RUN_ID.fullmatch(password) else None
+
+
+def _basic(credentials: str) -> tuple[str, str]:
+    scheme, _, told = credentials.partition(" ")
     if scheme.lower() != "basic":
-        return None
+        return "", ""
     try:
-        return b64decode(told.strip(), validate=True).decode().partition(":")[0] or None
+        user, _, password = b64decode(told.strip(), validate=True).decode().partition(":")
     except ValueError:  # neither base64 nor UTF-8
-        return None
+        return "", ""
+    return user, password

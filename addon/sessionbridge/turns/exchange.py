@@ -127,10 +127,12 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """`api` names the shape the client speaks; `origin` is None for a request without one. One that
-    is `refused` has been so before its body was there."""
+    is `refused` has been so before its body was there. `run` is the id of the program's run that it
+    comes from, where `sessionbridge exec` has started that."""
 
     api: str
     origin: Origin | None
     attempt: Attempt = Attempt()
     refused: BridgeError | None = None
+    run: str | None = None
     outcome: Outcome = field(default_factory=Outcome)
