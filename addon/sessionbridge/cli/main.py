@@ -12,6 +12,7 @@ from sessionbridge.cli.ordered import LazyGroup
 _PLACES = {
     "run": "sessionbridge.cli.run:run",
     "exec": "sessionbridge.cli.exec.command:exec_program",
+    "service": "sessionbridge.cli.service.command:service",
     "demo": "sessionbridge.cli.demo.command:demo",
     "doctor": "sessionbridge.cli.doctor:doctor",
     "sessions": "sessionbridge.cli.sessions:sessions",
