@@ -10,10 +10,12 @@ from typing import Any
 
 import click
 
-from sessionbridge.cli.exec import bridge, program
+from sessionbridge.cli.exec import program
+from sessionbridge.cli.exec.own_proxy import guarded
 from sessionbridge.cli.exec.variables import kept_from_proxy
 from sessionbridge.cli.exec.ways import Wanted, Way, to_own, to_running
 from sessionbridge.cli.mitm import confdir_option
+from sessionbridge.cli.running_bridge import NoBridge, totals
 from sessionbridge.program_runs import NOBODY
 from sessionbridge.sessions.reports.sums import money
 
@@ -74,7 +76,7 @@ def exec_program(
             _print_env(port, command, wanted)
             return
         status = _run(port, command, wanted)
-    except (bridge.NoBridge, OSError) as error:
+    except (NoBridge, OSError) as error:
         raise click.ClickException(str(error)) from error
     except program.CannotRun as error:
         click.echo(f"Error: {error}", err=True)
@@ -99,7 +101,7 @@ def _run(port: int | None, command: tuple[str, ...], wanted: Wanted) -> int:
         if kept := not wanted.base_url and kept_from_proxy(os.environ):
             _say(f"NO_PROXY keeps {' and '.join(kept)} from the bridge.")
         process = program.start(command, {**os.environ, **way.variables})
-        with bridge.guarded(process.pid), program.signals_for(process):
+        with guarded(process.pid), program.signals_for(process):
             status = program.wait(process)
             _say(_used(way))
     return status
@@ -112,7 +114,7 @@ def _say(words: str) -> None:
 def _used(way: Way) -> str:
     if not way.alone and way.run is None:
         return "what this used is in  sessionbridge cost ; at a base URL it cannot be told apart."
-    told = bridge.totals(way.port, way.mode, way.run)
+    told = totals(way.port, way.mode, way.run)
     return "what this used is not known: the proxy does not answer." if told is None else used(told)
 
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from sessionbridge.cli.exec import bridge
 from sessionbridge.cli.exec.certificates import prepared
+from sessionbridge.cli.exec.own_proxy import free_ports, started
 from sessionbridge.cli.exec.variables import (
     API_HOSTS,
     at_base_urls,
@@ -17,6 +17,7 @@ from sessionbridge.cli.exec.variables import (
     through_proxy,
 )
 from sessionbridge.cli.mitm import CA_NAME, Mitm
+from sessionbridge.cli.running_bridge import Mode, NoBridge, check_ca, mode_at
 from sessionbridge.program_runs import new_run
 
 _SPARE = "1"
@@ -39,7 +40,7 @@ class Way:
     that has others' requests too, and is all that the proxy answers where it is `alone`."""
 
     port: int
-    mode: bridge.Mode
+    mode: Mode
     variables: Mapping[str, str]
     run: str | None = None
     alone: bool = False
@@ -48,16 +49,16 @@ class Way:
 def to_running(port: int, wanted: Wanted) -> Way:
     """Raises `NoBridge` where no bridge at this port can be reached as it is wanted, OSError where
     the certificates cannot be written."""
-    mode = bridge.mode_at(port)
+    mode = mode_at(port)
     if mode == "reverse":
         _check_reverse(port, wanted)
         return Way(port, mode, at_base_urls(port, port, os.environ))
     if wanted.base_url:
-        raise bridge.NoBridge(
+        raise NoBridge(
             f"The bridge at port {port} is a regular proxy, to which no base URL leads; leave "
             "--base-url out, or name the port of one in reverse mode."
         )
-    bridge.check_ca(port, wanted.confdir / CA_NAME)
+    check_ca(port, wanted.confdir / CA_NAME)
     run = new_run()
     return Way(port, mode, _by_proxy(proxy_address(port, wanted.session, run), wanted), run)
 
@@ -65,12 +66,12 @@ def to_running(port: int, wanted: Wanted) -> Way:
 @contextmanager
 def to_own(wanted: Wanted) -> Iterator[Way]:
     """Raises what `to_running` does."""
-    port, *reverse = bridge.free_ports(1 + len(API_HOSTS) * wanted.base_url)
+    port, *reverse = free_ports(1 + len(API_HOSTS) * wanted.base_url)
     modes = ["--mode", "regular"]
     for host, at in zip(API_HOSTS, reverse, strict=False):
         modes += ["--mode", f"reverse:https://{host}@{at}"]
     mitm = Mitm(wanted.home, True, port, 0, wanted.confdir, {"spare": [_SPARE]})
-    with bridge.started(mitm, *modes, "--set", "flow_detail=0"):
+    with started(mitm, *modes, "--set", "flow_detail=0"):
         variables = _by_proxy(proxy_address(port, wanted.session), wanted)
         if reverse:
             at_anthropic, at_openai = reverse
@@ -80,12 +81,12 @@ def to_own(wanted: Wanted) -> Iterator[Way]:
 
 def _check_reverse(port: int, wanted: Wanted) -> None:
     if not wanted.base_url:
-        raise bridge.NoBridge(
+        raise NoBridge(
             f"The bridge at port {port} is in reverse mode, where it is nobody's proxy; add "
             "--base-url."
         )
     if wanted.session:
-        raise bridge.NoBridge(
+        raise NoBridge(
             f"--session is told by a proxy's address, and the bridge at port {port} is in reverse "
             "mode; leave --session out, or name the port of a regular one."
         )
