@@ -12,6 +12,7 @@ from sessionbridge.cli.ordered import LazyGroup
 _PLACES = {
     "run": "sessionbridge.cli.run:run",
     "exec": "sessionbridge.cli.exec.command:exec_program",
+    "setup": "sessionbridge.cli.setup.command:setup",
     "service": "sessionbridge.cli.service.command:service",
     "demo": "sessionbridge.cli.demo.command:demo",
     "doctor": "sessionbridge.cli.doctor:doctor",

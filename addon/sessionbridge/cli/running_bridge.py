@@ -19,9 +19,11 @@ API_HOST = "api.anthropic.com"
 """One that every bridge answers for."""
 
 _PAGES: Mapping[Mode, str] = {
+    "reverse": "/.sessionbridge",
     "regular": "http://sessionbridge.local",
-    "reverse": f"http://{HOST}/.sessionbridge",
 }
+"""In this order asked without a trace: a regular proxy refuses a path without a host itself."""
+
 _SHOWN = b"session bridge"
 """What the page of the dashboard has in its title."""
 

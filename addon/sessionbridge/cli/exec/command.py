@@ -100,8 +100,8 @@ def _run(port: int | None, command: tuple[str, ...], wanted: Wanted) -> int:
     with to_own(wanted) if port is None else nullcontext(to_running(port, wanted)) as way:
         if kept := not wanted.base_url and kept_from_proxy(os.environ):
             _say(f"NO_PROXY keeps {' and '.join(kept)} from the bridge.")
-        process = program.start(command, {**os.environ, **way.variables})
-        with guarded(process.pid), program.signals_for(process):
+        variables = {**os.environ, **way.variables}
+        with program.running(command, variables) as process, guarded(process.pid):
             status = program.wait(process)
             _say(_used(way))
     return status

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 NOT_FOUND, NOT_EXECUTABLE = 127, 126
@@ -32,16 +32,6 @@ def find(name: str) -> None:
         raise CannotRun(said, NOT_FOUND)
 
 
-def start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """In this process's group, so that the terminal is the program's as much as ours and its
-    Ctrl-C and Ctrl-Z reach both. Raises `CannotRun`."""
-    try:
-        return subprocess.Popen(command, env=environment)
-    except OSError as error:
-        said = f"{command[0]!r} cannot be run ({error.strerror}); name a program that can."
-        raise CannotRun(said, NOT_EXECUTABLE) from error
-
-
 def wait(program: subprocess.Popen[bytes]) -> int:
     """Its exit status; 128 and the signal's number where a signal ended it."""
     status = program.wait()
@@ -49,22 +39,41 @@ def wait(program: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def signals_for(program: subprocess.Popen[bytes]) -> Iterator[None]:
-    """What is sent to this process is the program's to act on. What a terminal sends has reached it
-    already: the terminal sends to all of its foreground group."""
+def running(
+    command: Sequence[str], environment: Mapping[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """In this process's group, so that the terminal is the program's as much as ours and its
+    Ctrl-C and Ctrl-Z reach both. What is sent to this process is the program's to act on; what a
+    terminal sends has reached it already. Raises `CannotRun`."""
+    program: subprocess.Popen[bytes] | None = None
+    early: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
         if number in _FROM_TERMINAL and _in_foreground():
             return
-        with suppress(ProcessLookupError):
+        if program is None:
+            early.append(number)
+        else:
             program.send_signal(number)
 
+    # Before it is started: a signal that comes in between is not to end us alone.
     before = {number: signal.signal(number, handle) for number in (*_FROM_TERMINAL, *_PASSED_ON)}
     try:
-        yield
+        program = _start(command, environment)
+        for number in early:
+            program.send_signal(number)
+        yield program
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _start(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, env=environment)
+    except OSError as error:
+        said = f"{command[0]!r} cannot be run ({error.strerror}); name a program that can."
+        raise CannotRun(said, NOT_EXECUTABLE) from error
 
 
 def _in_foreground() -> bool:
