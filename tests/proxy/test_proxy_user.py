@@ -19,7 +19,7 @@ from tests.programs.place import needed
 from tests.proxy.test_passthrough import config
 from tests.support.addon_fixtures import make_flow
 from tests.support.addon_fixtures import proxy as addon_proxy  # noqa: F401
-from tests.support.proxy import Proxy, environment, running_proxy
+from tests.support.proxy import Proxy, environment, free_port, running_proxy
 from tests.support.raw_upstream import raw_upstream
 from tests.support.scripted_api import ScriptedServer, user
 
@@ -137,12 +137,20 @@ def test_plain_http_tells_it_with_each_request_and_no_server_sees_it(proxy: Prox
     assert b"secret-word" not in proxy.database.read_bytes()
 
 
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_it_is_the_user_that_mitmproxy_itself_lets_in(tmp_path: Path, api: ScriptedServer) -> None:
-    with running_proxy(tmp_path, api.url, "--set", "proxyauth=pat:right") as proxy:
+    """By SOCKS too, where mitmproxy asks for a user only with `proxyauth`."""
+    modes = ("--mode", f"regular@{free_port()}", "--mode", f"socks5@{free_port()}")
+    with running_proxy(tmp_path, api.url, *modes, "--set", "proxyauth=pat:right") as proxy:
         with pytest.raises(httpx.ProxyError, match="407"):
             ask(proxy, "pat:wrong", "Hi.")
         assert "Pat!" in ask(proxy, "pat:right", "My name is Pat.").text
-        assert proxy.bridged("pat", 1)
+        socks = f"socks5h://pat:right@127.0.0.1:{proxy.ports[1]}"
+        ca_file = str(proxy.home / "mitm" / "mitmproxy-ca-cert.pem")
+        command = ["curl", "-sS", "-x", socks, "--cacert", ca_file, URL]
+        command += ["-H", "content-type: application/json", "-d", body("Who am I?")]
+        assert b"Your name is Pat." in subprocess.check_output(command, env=environment(tmp_path))
+        assert proxy.bridged("pat", 2)
 
 
 async def test_a_replayed_flow_is_still_its_users(addon_proxy: Any) -> None:  # noqa: F811
