@@ -14,7 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.benchmarks import hostile, latency, load, page, process_memory, settings, store
+from scripts.benchmarks import (
+    hostile,
+    latency,
+    load,
+    page,
+    process_memory,
+    program_starts,
+    settings,
+    store,
+)
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
 
@@ -25,6 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = (
     latency.BENCHMARKS
     | settings.BENCHMARKS
     | process_memory.BENCHMARKS
+    | program_starts.BENCHMARKS
     | load.BENCHMARKS
     | hostile.BENCHMARKS
     | store.BENCHMARKS

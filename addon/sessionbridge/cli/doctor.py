@@ -18,6 +18,7 @@ from sessionbridge.cli import backup_file
 from sessionbridge.cli.checks.claude_settings import check_settings
 from sessionbridge.cli.checks.database import check_backup, check_database
 from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.cli.checks.live import check_live
 from sessionbridge.cli.checks.mitmproxy_config import check_config
 from sessionbridge.cli.checks.network import check_ca, check_port
 from sessionbridge.cli.checks.programs import (
@@ -50,17 +51,31 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     show_default=True,
     help="The port the proxy is to have.",
 )
+@click.option(
+    "--live",
+    type=click.IntRange(1, 2),
+    is_flag=False,
+    flag_value=1,
+    metavar="[TURNS]",
+    help="Make a real turn through the proxy too; 2 show that it remembers. They cost money.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_obj
-def doctor(home: Path, claude: Path | None, confdir: Path, port: int, as_json: bool) -> None:
+def doctor(
+    home: Path, claude: Path | None, confdir: Path, port: int, live: int | None, as_json: bool
+) -> None:
     """Check that everything is in order.
 
     Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI, its
     login and whether it takes other settings while it runs, the proxy's CA and port, what
     mitmproxy's configuration file opens, what could send Claude's own calls back into the proxy,
     how long Claude keeps transcripts, the session database and its last backup. Changes nothing and
-    calls no model. Ends with 1 where there is a problem."""
-    findings = _findings(home, claude, confdir.expanduser(), port)
+    calls no model, unless --live has the proxy that runs do so, and says what that cost. Ends with
+    1 where there is a problem."""
+    confdir = confdir.expanduser()
+    findings = _findings(home, claude, confdir, port)
+    if live is not None:
+        findings += check_live(port, confdir / CA_NAME, live)
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

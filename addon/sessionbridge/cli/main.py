@@ -7,18 +7,26 @@ from pathlib import Path
 
 import click
 
-from sessionbridge.cli.backup import backup, restore
-from sessionbridge.cli.cost import cost
-from sessionbridge.cli.demo.command import demo
-from sessionbridge.cli.doctor import doctor
-from sessionbridge.cli.ordered import OrderedGroup
-from sessionbridge.cli.run import run
-from sessionbridge.cli.savings import savings
-from sessionbridge.cli.sessions import sessions
+from sessionbridge.cli.ordered import LazyGroup
+
+_PLACES = {
+    "run": "sessionbridge.cli.run:run",
+    "exec": "sessionbridge.cli.exec.command:exec_program",
+    "setup": "sessionbridge.cli.setup.command:setup",
+    "service": "sessionbridge.cli.service.command:service",
+    "demo": "sessionbridge.cli.demo.command:demo",
+    "doctor": "sessionbridge.cli.doctor:doctor",
+    "sessions": "sessionbridge.cli.sessions:sessions",
+    "cost": "sessionbridge.cli.cost:cost",
+    "savings": "sessionbridge.cli.savings:savings",
+    "backup": "sessionbridge.cli.backup:backup",
+    "restore": "sessionbridge.cli.backup:restore",
+}
 
 
 @click.group(
-    cls=OrderedGroup,
+    cls=LazyGroup,
+    places=_PLACES,
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: sessionbridge --home /srv/bridge sessions list",
 )
@@ -36,7 +44,3 @@ from sessionbridge.cli.sessions import sessions
 def cli(context: click.Context, home: Path) -> None:
     """Claude sessions for programs that speak a stateless LLM API."""
     context.obj = home.expanduser()
-
-
-for command in (run, demo, doctor, sessions, cost, savings, backup, restore):
-    cli.add_command(command)

@@ -30,7 +30,9 @@ from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
 from sessionbridge.proxy.path_prefix import PathPrefix
+from sessionbridge.proxy.proxy_user import ProxyUser
 from sessionbridge.proxy.rerouting import Rerouting
+from sessionbridge.proxy.run_totals import RunTotals
 from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.exchange import Exchange
@@ -61,6 +63,7 @@ class SessionBridge:
         self.path_prefix = PathPrefix(self.options)
         self.connections = Connections(self.options)
         self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
+        self.totals = RunTotals(self.rerouting.exchanges)
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
         loops, whole_bodies = Loops(), WholeBodies()
@@ -70,6 +73,7 @@ class SessionBridge:
             self.runtime,
             self.admin,
             self.errors,
+            self.totals,
             self.flow_list,
             self.client_host,
         )
@@ -94,6 +98,7 @@ class SessionBridge:
             self.client_host,
             whole_bodies,
             self.path_prefix,
+            ProxyUser(),
             self.decision,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it
@@ -106,6 +111,7 @@ class SessionBridge:
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """What is kept of a bridged flow."""
         annotate(flow, exchange)
+        self.totals.ended(exchange)
         failure = exchange.outcome.failure
         self.memory.ended(flow, failure)
         if failure:

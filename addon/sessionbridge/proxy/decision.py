@@ -15,7 +15,7 @@ from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused
-from sessionbridge.proxy import cors, local_api, operator_pages
+from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.guard import Guard, page_refused
@@ -110,7 +110,7 @@ class Decision:
     async def _turn(self, flow: http.HTTPFlow, api: str) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
         alone, and so is one that names no conversation, unless an option says otherwise."""
-        headers = self._path_prefix.headers(flow)
+        headers = proxy_user.with_user(self._path_prefix.headers(flow), flow)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         body = await _body(flow.request)
@@ -129,8 +129,8 @@ class Decision:
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
-        model = self._options.routes.model_at(flow.request)
-        self._rerouting.begin(flow, Exchange(api, origin, sent, model=model))
+        model, run = self._options.routes.model_at(flow.request), proxy_user.run(flow)
+        self._rerouting.begin(flow, Exchange(api, origin, sent, model=model, run=run))
 
     def _pass_our_child(self, flow: http.HTTPFlow) -> None:
         if not self._options.upstream:

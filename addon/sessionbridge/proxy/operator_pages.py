@@ -9,6 +9,7 @@ conversations is asked by POST.
 
 from __future__ import annotations
 
+import json
 from urllib.parse import urlsplit
 
 from mitmproxy import ctx, http
@@ -25,6 +26,7 @@ from sessionbridge.proxy.guard import is_remote
 from sessionbridge.proxy.options import LED_HERE, Options
 from sessionbridge.proxy.own_names import is_reached_as, own_names
 from sessionbridge.proxy.routing import foreign_page
+from sessionbridge.proxy.run_totals import RunTotals
 from sessionbridge.turns.runtime import Runtime
 
 HOST = "sessionbridge.local"
@@ -32,6 +34,10 @@ PREFIX = "/.sessionbridge"
 
 _PREFIX_BYTES = PREFIX.encode()
 _API = "/api/"
+_RUN = "/api/run"
+"""What a program of `sessionbridge exec` has used, by the id of its run; without an id,
+what all have since the proxy began."""
+
 _FORWARDED = ("forwarded", "via", "x-forwarded-for", "x-real-ip")
 _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer"}
 
@@ -65,6 +71,7 @@ class OperatorPages:
         runtime: Runtime,
         admin: Admin,
         errors: Errors,
+        totals: RunTotals,
         flow_list: FlowList,
         client_host: ClientHost,
     ) -> None:
@@ -72,6 +79,7 @@ class OperatorPages:
         self._runtime = runtime
         self._admin = admin
         self._errors = errors
+        self._totals = totals
         self._list = flow_list
         self._client_host = client_host
 
@@ -94,6 +102,9 @@ class OperatorPages:
             answer(flow, 308, b"", {"location": f"{PREFIX}/"})
         elif self._options.settings is None:
             raise BridgeError("sessionbridge is not configured: see the proxy's log.")
+        elif path == _RUN:
+            document = self._totals.document(flow.request.query.get("id"))
+            answer(flow, 200, json.dumps(document).encode(), _HEADERS)
         else:
             page = await self._dashboard().answer(path, dict(flow.request.query))
             kind = {"content-type": page.content_type}

@@ -128,11 +128,13 @@ class Outcome:
 class Exchange:
     """`api` names the shape the client speaks; `origin` is None for a request without one. One that
     is `refused` has been so before its body was there. `model` is the one that the address names,
-    where an API has it there."""
+    where an API has it there; `run` the id of the program's run that it comes from, where
+    `sessionbridge exec` has started that."""
 
     api: str
     origin: Origin | None
     attempt: Attempt = Attempt()
     refused: BridgeError | None = None
     model: str | None = None
+    run: str | None = None
     outcome: Outcome = field(default_factory=Outcome)

@@ -45,7 +45,7 @@ class Guardian:
 
     async def _start(self) -> None:
         try:
-            launcher, self._pipe = _launch(self._watched)  # also those its predecessor knew
+            launcher, self._pipe = launch(self._watched)  # also those its predecessor knew
         except OSError as error:
             self._warn(f"could not be started ({error.strerror})")
             return
@@ -76,8 +76,9 @@ class Guardian:
         self._warned = True
 
 
-def _launch(watched: Iterable[int]) -> tuple[subprocess.Popen[bytes], int]:
-    """A process that ends as soon as it has started the guardian, and the guardian's pipe.
+def launch(watched: Iterable[int]) -> tuple[subprocess.Popen[bytes], int]:
+    """A process that ends as soon as it has started the guardian, and the guardian's pipe. Raises
+    OSError.
 
     Starting it takes the event loop no longer than asyncio's own start of a CLI.
     """

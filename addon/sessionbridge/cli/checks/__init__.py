@@ -1,1 +1,2 @@
-"""What `sessionbridge doctor` looks at. A check changes nothing and calls no model."""
+"""What `sessionbridge doctor` looks at. A check changes nothing and calls no
+model, but for `live`."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import re
 import socket
 import ssl
 from collections.abc import Iterator, Mapping
@@ -14,12 +12,7 @@ from pathlib import Path
 
 from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.cli.mitm import CA_KEY_NAME, HOST
-
-_PATIENCE = 2.0
-_PAGES = ("/.sessionbridge/", "http://sessionbridge.local/")
-"""Where a bridge shows its dashboard: in reverse mode, and through the proxy."""
-
-_TITLE = re.compile(rb"<title>\s*session bridge\s*</title>", re.I)
+from sessionbridge.cli.running_bridge import NoBridge, mode_at
 
 _BUNDLES = {"Node": "NODE_EXTRA_CA_CERTS", "Python's requests": "REQUESTS_CA_BUNDLE"}
 
@@ -65,7 +58,8 @@ def check_port(port: int) -> Finding:
     if isinstance(error, PermissionError):
         found = f"{port} may not be used by this user"
         return Finding("Port", "problem", found, "Choose one above 1023 with --port.")
-    if _bridge_answers(port):
+    with suppress(NoBridge):
+        mode_at(port)
         return Finding("Port", "ok", f"a bridge is running at {port}")
     found = f"{port} is taken, and what is there does not answer as a bridge"
     return Finding("Port", "warning", found, "End that program, or choose another port: --port.")
@@ -81,23 +75,6 @@ def _bind(port: int) -> OSError | None:
         except OSError as error:
             return error
     return None
-
-
-def _bridge_answers(port: int) -> bool:
-    return any(_TITLE.search(_page(port, page)) for page in _PAGES)
-
-
-def _page(port: int, page: str) -> bytes:
-    """Empty where there is none."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=_PATIENCE)
-    try:
-        connection.request("GET", page)
-        response = connection.getresponse()
-        return response.read(65_536) if response.status == 200 else b""
-    except (OSError, http.client.HTTPException):
-        return b""
-    finally:
-        connection.close()
 
 
 def _trusted() -> Iterator[str]:

@@ -15,9 +15,10 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sessionbridge.model import History, Kind
 
-Priority = Literal["own", "platform", "generic", "body", "text", "user"]
+Priority = Literal["own", "platform", "generic", "body", "text", "user", "proxy"]
 PRIORITIES: tuple[Priority, ...] = get_args(Priority)
-"""First wins. A header is somebody's decision, a body field may be, a text never is."""
+"""First wins. A header is somebody's decision, a body field may be, a text never is. What the
+address of the proxy says is about all requests of a program, so it comes last."""
 
 SIGNALS = ("header", "body", "system")
 

@@ -1,0 +1,86 @@
+"""The user that a client names in the proxy's address, `http://my-chat@127.0.0.1:8080`.
+
+Clients send it as `Proxy-Authorization: Basic` (RFC 9110, 11.7.2; RFC 7617): for https once, with
+the CONNECT of a connection, for http with each request. mitmproxy reads it only where its option
+`proxyauth` is set, and then takes the header away; without that option it would send the header of
+an http request on to the server (read in mitmproxy 12.3, `addons/proxyauth.py`).
+"""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from weakref import WeakKeyDictionary
+
+from mitmproxy import connection, ctx, http
+from mitmproxy.proxy import mode_specs
+
+from sessionbridge.program_runs import NOBODY, RUN_ID
+
+HEADER = "proxy-authorization"
+_USER = "sessionbridge_proxy_user"
+_RUN = "sessionbridge_run"
+
+type _Told = tuple[str | None, str | None]
+
+
+class ProxyUser:
+    name = "sessionbridge.proxy_user"
+
+    def __init__(self) -> None:
+        self._of_connection: WeakKeyDictionary[connection.Client, _Told] = WeakKeyDictionary()
+
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        self._of_connection[flow.client_conn] = _told(flow)
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Noted in the flow: one that is replayed comes by a connection that names nobody."""
+        told, before = _told(flow), self._of_connection.get(flow.client_conn, (None, None))
+        for name, value in zip((_USER, _RUN), told if any(told) else before, strict=True):
+            if value:
+                flow.metadata[name] = value
+        if isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
+            flow.request.headers.pop(HEADER, None)  # it was for this proxy
+
+
+def named(flow: http.HTTPFlow) -> str | None:
+    """As the client wrote it."""
+    return flow.metadata.get(_USER)
+
+
+def with_user(headers: dict[str, str], flow: http.HTTPFlow) -> dict[str, str]:
+    """The headers of the flow, by name in lower case; where the proxy's user is told, there is his
+    name alone, without scheme and password."""
+    headers.pop(HEADER, None)
+    if name := named(flow):
+        headers[HEADER] = name
+    return headers
+
+
+def run(flow: http.HTTPFlow) -> str | None:
+    """The id of the program's run that the flow comes from."""
+    return flow.metadata.get(_RUN)
+
+
+def _told(flow: http.HTTPFlow) -> _Told:
+    """User and run. With mitmproxy's option `proxyauth` the header is gone, and noted; one that it
+    has checked is a person's, all of whose conversations would become one. A password that is no id
+    of a run is nobody's business here."""
+    if noted := flow.metadata.get("proxyauth"):
+        if ctx.options.proxyauth != "any":
+            return None, None
+        user, password = noted
+    else:
+        user, password = _basic(flow.request.headers.get(HEADER, ""))
+    known = None if user == NOBODY else user or None
+    return known, password if RUN_ID.fullmatch(password) else None
+
+
+def _basic(credentials: str) -> tuple[str, str]:
+    scheme, _, told = credentials.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        user, _, password = b64decode(told.strip(), validate=True).decode().partition(":")
+    except ValueError:  # neither base64 nor UTF-8
+        return "", ""
+    return user, password

@@ -1,0 +1,58 @@
+"""`sessionbridge doctor --live`: turns through a proxy that runs, in either mode."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from sessionbridge.cli.checks.live import check_live
+from sessionbridge.cli.mitm import CA_NAME
+from tests.support.doctor_fixtures import Place, ca, place
+from tests.support.proxy import Proxy, free_port, running_proxy
+from tests.support.scripted_api import ScriptedServer
+
+__all__ = ["ca", "place"]
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
+    modes = ("--mode", f"regular@{free_port()}", "--mode", f"reverse:{api.url}@{free_port()}")
+    with running_proxy(tmp_path_factory.mktemp("live"), api.url, *modes) as running:
+        yield running
+
+
+@pytest.mark.parametrize("mode", [0, 1], ids=["regular", "reverse"])
+def test_two_turns_show_that_it_remembers(proxy: Proxy, place: Place, mode: int) -> None:
+    place.port = proxy.ports[mode]
+    place.confdir = proxy.home / "mitm"
+    found = place.findings("--live", "2")
+    assert found["Live turn"]["status"] == found["Live memory"]["status"] == "ok"
+    assert ", $0.0" in found["Live turn"]["found"]
+    assert "knew the first: resume " in found["Live memory"]["found"]
+    assert proxy.connected_hosts() <= {"127.0.0.1"}
+
+
+def test_without_the_option_no_model_is_called(
+    proxy: Proxy, place: Place, api: ScriptedServer
+) -> None:
+    place.port, before = proxy.ports[0], len(api.calls)
+    assert not {"Live turn", "Live memory"} & set(place.findings())
+    assert len(api.calls) == before
+
+
+def test_what_stands_in_the_way_is_said(proxy: Proxy, tmp_path: Path, api: ScriptedServer) -> None:
+    ca_file = proxy.home / "mitm" / CA_NAME
+    (none,) = check_live(free_port(), ca_file, 1)
+    assert "Nothing answers at port" in none.found
+    (other,) = check_live(proxy.ports[0], tmp_path / CA_NAME, 1)
+    assert "no certificate in" in other.found
+    home = tmp_path / "off"
+    home.mkdir()
+    with running_proxy(home, api.url, env={"SESSIONBRIDGE_MAPPER": "off"}) as forgetful:
+        turn, memory = check_live(forgetful.ports[0], home / "mitm" / CA_NAME, 2)
+    assert (turn.status, memory.status) == ("ok", "problem")
+    assert "SESSIONBRIDGE_MAPPER" in memory.advice
+    assert all(asdict(one)["advice"] for one in (none, other, memory))
