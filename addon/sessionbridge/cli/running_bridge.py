@@ -53,7 +53,9 @@ def is_bridge(port: int, mode: Mode, patience: float = _ASKING) -> bool:
     """Raises OSError where nothing answers within so many seconds."""
     try:
         status, body = _asked(port, "GET", f"{_PAGES[mode]}/", patience)
-    except http.client.HTTPException:
+    except ConnectionRefusedError:
+        raise
+    except (http.client.HTTPException, ConnectionError):  # it hangs up, or speaks something else
         return False
     return status == 200 and _SHOWN in body.lower()
 
