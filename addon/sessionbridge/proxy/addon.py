@@ -31,6 +31,7 @@ from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.passthrough import Passthrough
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.start_warnings import StartWarnings
+from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
@@ -58,11 +59,14 @@ class SessionBridge:
         self.options = Options()
         self.client_host = ClientHost()
         self.connections = Connections(self.options)
-        self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
+        self.rerouting = Rerouting(
+            self.options, self.loopback, self.shutdown, self._ended, self._closed
+        )
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
         loops, whole_bodies = Loops(), WholeBodies()
         guard = Guard(self.options, self.shutdown, self.client_host)
+        sockets = WebSockets(self.options, self.runtime, self.rerouting, guard)
         self.pages = OperatorPages(
             self.options,
             self.runtime,
@@ -80,6 +84,7 @@ class SessionBridge:
             guard,
             loops,
             whole_bodies,
+            sockets,
             self.errors,
         )
         self.addons: Sequence[object] = [
@@ -91,6 +96,7 @@ class SessionBridge:
             self.client_host,
             whole_bodies,
             self.decision,
+            sockets,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it
             self.memory,
@@ -100,12 +106,14 @@ class SessionBridge:
         ]
 
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """What is kept of a bridged flow."""
+        """What is kept of a turn."""
         annotate(flow, exchange)
         failure = exchange.outcome.failure
         self.memory.ended(flow, failure)
         if failure:
             self.errors.count(type(failure).__name__)
+
+    def _closed(self, flow: http.HTTPFlow) -> None:
         self.flow_list.bridged(flow, ctx.master.addons.get("view"), self.options.keep_flows)
 
 

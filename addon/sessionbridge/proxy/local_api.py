@@ -23,6 +23,10 @@ NO_API_FOR_THE_CLI = (
     "The Claude CLI calls the API through this proxy, which has none behind it "
     "(sessionbridge_upstream=false); do not pass this proxy's address on to the CLI."
 )
+NO_WEBSOCKET = (
+    "There is no WebSocket at this address: no API is behind this proxy (sessionbridge_upstream), "
+    "and of those it answers itself /v1/responses alone has one; send the request by POST."
+)
 _MODELS = "/v1/models"
 
 

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
+from sessionbridge.errors import NoWebSocket
 from sessionbridge.proxy import local_api
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.routing import is_upgrade
 from sessionbridge.turns.runtime import Runtime
 
 
@@ -34,6 +36,8 @@ class LocalServer:
         """Raises `BridgeError` for what it does not answer. Header names are in lower case."""
         settings = self._options.usable()
         self._guard.check(flow, settings)
+        if is_upgrade(flow.request):
+            raise NoWebSocket(local_api.NO_WEBSOCKET)
         inquiry = local_api.inquiry(flow.request.method, flow.request.path, headers)
         # The first time a process has to be started for it, which takes most of a second.
         models = await self._runtime.models()

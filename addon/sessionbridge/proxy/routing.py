@@ -40,6 +40,11 @@ class Routes:
         """The API shape in which a turn is asked for; None for any other request."""
         return self.api_at(request) if request.method == "POST" else None
 
+    def api_of_socket(self, request: http.Request) -> str | None:
+        """The API shape in which turns are asked for on a WebSocket, where the request is the
+        upgrade to one."""
+        return self.api_at(request) if is_upgrade(request) else None
+
     def api_at(self, request: http.Request) -> str | None:
         """By the host the request would go to, or by the one the client names: in transparent mode
         the former is a bare address, and in reverse mode with `keep_host_header` it alone is the
@@ -55,6 +60,13 @@ class Routes:
         """The API shapes spoken under this path, by plain host; empty where no host's are for
         us."""
         return self._apis.get(path) or self._apis.get(plain_path(path).lower(), {})
+
+
+def is_upgrade(request: http.Request) -> bool:
+    """Whether it is to become a WebSocket (RFC 6455, 4.1)."""
+    asked = request.headers.get("upgrade", "")
+    names = [name.strip().lower() for name in asked.split(",")]
+    return request.method == "GET" and "websocket" in names
 
 
 def is_claude_code(headers: Mapping[str, str], origin: Origin | None) -> bool:

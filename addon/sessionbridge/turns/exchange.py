@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sessionbridge.answer import Answer
 from sessionbridge.apis.common.arguments import read_arguments
@@ -127,10 +127,15 @@ class Outcome:
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """`api` names the shape the client speaks; `origin` is None for a request without one. One that
-    is `refused` has been so before its body was there."""
+    is `refused` has been so before its body was there, one that is `framed` came on a WebSocket."""
 
     api: str
     origin: Origin | None
     attempt: Attempt = Attempt()
     refused: BridgeError | None = None
+    framed: bool = False
     outcome: Outcome = field(default_factory=Outcome)
+
+
+class Walk(Protocol):
+    def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]: ...
