@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.programs.place import NOTE, Place, needed
 from tests.programs.talks import (
     ASKED,
@@ -64,8 +62,7 @@ def test_codex_resumes_its_thread(tmp_path: Path, api: ScriptedServer, place: Pl
     assert len({turn["external_id"] for turn in turns}) == 1
 
 
-# The provider that Codex has built in, by an address of its own in reverse mode; by what its
-# environment says of proxies in the other.
+# With the provider that it has built in.
 BUILT_IN = """
 sandbox_mode = "danger-full-access"
 check_for_update_on_startup = false
@@ -73,38 +70,29 @@ check_for_update_on_startup = false
 [analytics]
 enabled = false
 """
-# Where it looks for other things, out of reach.
-ELSEWHERE = "chatgpt.com,github.com,api.github.com"
+KEY = json.dumps({"OPENAI_API_KEY": "sk-client-key"})
 
 
-@pytest.mark.parametrize("mode", ["reverse:https://api.openai.com@0", "regular@0"])
 def test_codex_as_it_comes_asks_on_a_websocket(
-    tmp_path: Path, api: ScriptedServer, place: Place, mode: str
+    tmp_path: Path, api: ScriptedServer, place: Place
 ) -> None:
     codex = (needed(".bin/codex"), "exec")
     further = (*codex, "resume", "--last", "--skip-git-repo-check")
-    home = tmp_path / "proxy"
-    home.mkdir()
-    with running_proxy(home, api.url, "--mode", mode) as proxy:
-        address = ""
-        if mode.startswith("reverse"):
-            address = f'openai_base_url = "{proxy.url}/v1"'
-        else:
-            ca = str(home / "mitm" / "mitmproxy-ca-cert.pem")
-            place.variables.update(HTTPS_PROXY=proxy.url, NO_PROXY=ELSEWHERE, SSL_CERT_FILE=ca)
+    (tmp_path / "proxy").mkdir()
+    mode = ("--mode", "reverse:https://api.openai.com@0")
+    with running_proxy(tmp_path / "proxy", api.url, *mode) as proxy:
+        address = f'openai_base_url = "{proxy.url}/v1"'
         place.write(".codex/config.toml", BUILT_IN.format(address=address))
-        place.write(".codex/auth.json", json.dumps({"OPENAI_API_KEY": "sk-client-key"}))
+        place.write(".codex/auth.json", KEY)
         assert place.run(*codex, "--skip-git-repo-check", NAMED).strip() == MET
         call = f"[call {offered(api, 'exec')} {json.dumps({'input': SCRIPT})}]"
         printed = place.run(*further, f"Read it. {call}")
         assert printed.startswith("Returned:") and NOTE in printed
         assert place.run(*further, ASKED).strip() == TOLD
-        flows = wait_for(lambda: sockets(proxy, 3), "the end of three WebSockets")
-        asked = [flow["url"] for flow in proxy.flows() if flow["url"].endswith("/responses")]
-        assert proxy.connected_hosts() == {"127.0.0.1"}
-    assert len(asked) == 3 and {flow["metadata"]["platform"] for flow in flows} == {"codex"}
-    assert [flow["metadata"]["turns"] for flow in flows] == [1, 2, 1]
+        flows = sockets(proxy, 3)
+    assert {flow["metadata"]["platform"] for flow in flows} == {"codex"}
     assert len({flow["metadata"]["external_id"] for flow in flows}) == 1
+    assert [flow["metadata"]["turns"] for flow in flows] == [1, 2, 1]
     assert plans([flow["metadata"] for flow in flows]) == [
         "fresh first_turn",
         "resume tool_results",
@@ -112,6 +100,31 @@ def test_codex_as_it_comes_asks_on_a_websocket(
     ]
 
 
-def sockets(proxy: Proxy, count: int) -> list[Any] | None:
-    found = [flow for flow in proxy.flows() if flow["status"] == 101]
-    return found if len(found) >= count else None
+def test_codex_finds_the_proxy_by_its_environment(
+    tmp_path: Path, api: ScriptedServer, place: Place
+) -> None:
+    """It looks elsewhere for models and plugins, which takes it ten seconds without a network."""
+    (tmp_path / "proxy").mkdir()
+    with running_proxy(tmp_path / "proxy", api.url) as proxy:
+        ca = proxy.home / "mitm" / "mitmproxy-ca-cert.pem"
+        place.variables.update(HTTPS_PROXY=proxy.url, SSL_CERT_FILE=str(ca))
+        place.write(".codex/config.toml", BUILT_IN.format(address=""))
+        place.write(".codex/auth.json", KEY)
+        command = (needed(".bin/codex"), "exec", "--skip-git-repo-check", NAMED)
+        assert place.run(*command).strip() == MET
+        (flow,) = sockets(proxy, 1)
+        assert flow["url"] == "https://api.openai.com/v1/responses"
+        assert flow["metadata"]["platform"] == "codex"
+        assert "api.openai.com" not in proxy.connected_hosts()
+
+
+def sockets(proxy: Proxy, count: int) -> list[dict[str, Any]]:
+    """Those that have ended. There was no request for a turn beside them."""
+
+    def found() -> list[dict[str, Any]] | None:
+        ended = [flow for flow in proxy.flows() if flow["url"].endswith("/v1/responses")]
+        return ended if len(ended) >= count else None
+
+    flows = wait_for(found, f"the end of {count} WebSockets")
+    assert [flow["status"] for flow in flows] == [101] * count
+    return flows

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from mitmproxy import http
 
 from sessionbridge.addresses import plain_host, plain_path
+from sessionbridge.apis import FRAMES
 from sessionbridge.config import BUILT_IN_HOSTS, BUILT_IN_PATHS, Endpoint
 from sessionbridge.model import Origin
 
@@ -42,8 +43,9 @@ class Routes:
 
     def api_of_socket(self, request: http.Request) -> str | None:
         """The API shape in which turns are asked for on a WebSocket, where the request is the
-        upgrade to one."""
-        return self.api_at(request) if is_upgrade(request) else None
+        upgrade to one; one of the APIs has that."""
+        api = self.api_at(request) if is_upgrade(request) else None
+        return api if api in FRAMES else None
 
     def api_at(self, request: http.Request) -> str | None:
         """By the host the request would go to, or by the one the client names: in transparent mode
