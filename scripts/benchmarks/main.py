@@ -14,7 +14,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from scripts.benchmarks import hostile, latency, load, page, process_memory, settings, store
+from scripts.benchmarks import (
+    hostile,
+    latency,
+    load,
+    page,
+    process_memory,
+    settings,
+    store,
+    websocket,
+)
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
 
@@ -23,6 +32,7 @@ progress = Console(stderr=True, highlight=False)
 
 BENCHMARKS: dict[str, Benchmark] = (
     latency.BENCHMARKS
+    | websocket.BENCHMARKS
     | settings.BENCHMARKS
     | process_memory.BENCHMARKS
     | load.BENCHMARKS
