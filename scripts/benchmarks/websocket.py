@@ -7,13 +7,13 @@ import json
 import re
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx
-from websockets.sync.client import ClientConnection, connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from scripts.benchmarks.figures import Benchmark, Figure, Options
 from scripts.benchmarks.latency import WARM, Renewed, benchmark_of, by_turns, quotient
@@ -45,14 +45,14 @@ class _Talk:
         """Seconds until the first event of the answer, all of which is read."""
         self._items.append(user(QUESTION))
         fields = {"model": MODEL, "instructions": SYSTEM, "input": self._items}
-        first, response = await asyncio.to_thread(self._asked, fields)
+        first, response = await self._asked(fields)
         said = response["output"][0]["content"][0]["text"]
         if said != answer_to(len(self._items)):
             raise RuntimeError(f"{response}"[:500])
         self._items.append(assistant(said))
         return first
 
-    def _asked(self, fields: dict[str, Any]) -> tuple[float, Any]:
+    async def _asked(self, fields: dict[str, Any]) -> tuple[float, Any]:
         raise NotImplementedError
 
 
@@ -61,8 +61,10 @@ class PostTalk(_Talk):
         super().__init__()
         self._http = http
 
-    def _asked(self, fields: dict[str, Any]) -> tuple[float, Any]:
-        body = {**fields, "stream": True}
+    async def _asked(self, fields: dict[str, Any]) -> tuple[float, Any]:
+        return await asyncio.to_thread(self._posted, {**fields, "stream": True})
+
+    def _posted(self, body: dict[str, Any]) -> tuple[float, Any]:
         begun, first, events = time.perf_counter(), 0.0, b""
         with self._http.stream(
             "POST", f"https://{_URL}", json=body, headers=self.headers
@@ -79,34 +81,32 @@ class PostTalk(_Talk):
 
 
 class SocketTalk(_Talk):
-    def __init__(self, proxy: Proxy) -> None:
-        super().__init__()
-        self._socket = opened(proxy, self.headers)
+    _socket: ClientConnection
 
-    def _asked(self, fields: dict[str, Any]) -> tuple[float, Any]:
+    async def begin(self, proxy: Proxy) -> SocketTalk:
+        self._socket = await connect(
+            f"wss://{_URL}", proxy=proxy.url, ssl=proxy.tls(), additional_headers=self.headers
+        )
+        return self
+
+    async def _asked(self, fields: dict[str, Any]) -> tuple[float, Any]:
         begun = time.perf_counter()
-        self._socket.send(json.dumps({"type": "response.create", **fields}))
-        event = json.loads(self._socket.recv())
+        await self._socket.send(json.dumps({"type": "response.create", **fields}))
+        event = json.loads(await self._socket.recv())
         first = time.perf_counter()
         while event["type"] != "response.completed":
-            event = json.loads(self._socket.recv())
+            event = json.loads(await self._socket.recv())
         return first - begun, event["response"]
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._socket.close)
-
-
-def opened(proxy: Proxy, headers: dict[str, str]) -> ClientConnection:
-    return connect(
-        f"wss://{_URL}", proxy=proxy.url, ssl=proxy.tls(), additional_headers=headers, max_size=None
-    )
+        await self._socket.close()
 
 
 async def warm_turn(place: Place, options: Options) -> list[Figure]:
     with place.proxy("proxy") as proxy:
         http = proxy.http()
         contestants: dict[str, Callable[[], Awaitable[Talk]]] = {
-            "proxy": lambda: asyncio.to_thread(SocketTalk, proxy),
+            "proxy": lambda: SocketTalk().begin(proxy),
             "post": lambda: asyncio.to_thread(PostTalk, http),
         }
         renewed = {name: Renewed(begin) for name, begin in contestants.items()}
@@ -120,27 +120,27 @@ async def warm_turn(place: Place, options: Options) -> list[Figure]:
 
 async def idle(place: Place, options: Options) -> list[Figure]:
     """Through TLS, too; what that takes is mitmproxy's, and no part of the figure."""
-    headers = {"x-sessionbridge-session": "idle"}
     with place.proxy("plain", "--mode", f"reverse:https://api.openai.com@{free_port()}") as proxy:
-        url = f"ws://127.0.0.1:{proxy.ports[0]}/v1/responses"
-        cost = await _cost(proxy, lambda: connect(url, proxy=None, additional_headers=headers))
+        cost = await _cost(proxy, f"ws://127.0.0.1:{proxy.ports[0]}/v1/responses")
     with place.proxy("tls") as proxy:
-        through_tls = await _cost(proxy, lambda: opened(proxy, headers))
+        through_tls = await _cost(proxy, f"wss://{_URL}", proxy=proxy.url, ssl=proxy.tls())
     measured = {"mb": round(cost, 1), "through_tls_mb": round(through_tls, 1)}
     return [Figure(f"memory of {IDLE} idle WebSockets", measured, "≤ 20 MB", cost <= 20)]
 
 
-async def _cost(proxy: Proxy, opened: Callable[[], ClientConnection]) -> float:
+async def _cost(measured: Proxy, url: str, **options: Any) -> float:
     """Megabytes. The first ones, after which nothing is new, do not count."""
-    with ExitStack() as sockets:
+    headers = {"x-sessionbridge-session": "idle"}
+    options = {"proxy": None, "additional_headers": headers, **options}
+    async with AsyncExitStack() as sockets:
         for _ in range(_SETTLED):
-            sockets.enter_context(await asyncio.to_thread(opened))
+            await sockets.enter_async_context(connect(url, **options))
         await still()
-        before = _resident(proxy.process.pid)
+        before = _resident(measured.process.pid)
         for _ in range(IDLE):
-            sockets.enter_context(await asyncio.to_thread(opened))
+            await sockets.enter_async_context(connect(url, **options))
         await still()
-        return (_resident(proxy.process.pid) - before) / 1024
+        return (_resident(measured.process.pid) - before) / 1024
 
 
 def _resident(pid: int) -> int:
