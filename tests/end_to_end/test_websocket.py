@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,7 +18,7 @@ from openai.resources.responses.responses import AsyncResponsesConnection, Respo
 from websockets.sync.client import ClientConnection, connect
 
 from tests.end_to_end.test_end_to_end import rows
-from tests.support.proxy import Proxy, free_port, running_proxy
+from tests.support.proxy import Proxy, free_port, running_proxy, wait_for
 from tests.support.scripted_api import ScriptedServer
 
 MODEL = "gpt-5"
@@ -312,3 +314,24 @@ def upgrade(proxy: Proxy, headers: dict[str, str], path: str = "/v1/responses") 
     }
     with httpx.Client(base_url=proxy.url, trust_env=False, timeout=30) as client:
         return client.get(path, headers=asked | headers)
+
+
+def test_a_proxy_that_ends_lets_the_turn_end_and_begins_none(
+    tmp_path: Path, api: ScriptedServer
+) -> None:
+    mode = ("--mode", "reverse:https://api.openai.com@0")
+    with (
+        running_proxy(tmp_path, api.url, *mode) as ending,
+        opened(ending, named("ending")) as running,
+        opened(ending, named("idle")) as idle,
+    ):
+        running.send(create("My name is Zoe. [gate ending]"))
+        api.wait_until_held("ending")
+        ending.process.send_signal(signal.SIGTERM)
+        wait_for(lambda: "Ending when the turns" in ending.log, "the proxy to be ending")
+        idle.send(create("What is my name?"))
+        (refused,) = heard(idle)
+        assert refused["status"] == 503 and "shutting down" in refused["error"]["message"]
+        api.open_gate("ending")
+        assert heard(running)[-1]["type"] == "response.completed"
+        assert ending.process.wait(20) == 0

@@ -7,11 +7,13 @@ import json
 from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketMessageHook
 from mitmproxy.websocket import WebSocketData, WebSocketMessage
-from wsproto.frame_protocol import Opcode
 
 from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 
 __all__ = ["proxy"]
+
+TEXT = 1
+"""The opcode of a text frame (RFC 6455, 5.2)."""
 
 ASKED = {"type": "response.create", "model": "gpt-5", "input": "hi"}
 
@@ -56,7 +58,7 @@ async def test_while_the_options_are_wrong_nothing_passes(proxy: Proxy) -> None:
     flow.websocket = WebSocketData()
     proxy.addon.options.settings = None
     assert refusal(await proxy.request(upgrade()))[0] == 500
-    message = WebSocketMessage(Opcode.TEXT, True, json.dumps(ASKED).encode())
+    message = WebSocketMessage(TEXT, True, json.dumps(ASKED).encode())
     flow.websocket.messages.append(message)
     await proxy.context.master.addons.invoke_addon(proxy.addon, WebsocketMessageHook(flow))
     assert message.dropped
@@ -66,6 +68,12 @@ async def test_a_long_one_is_not_kept_whole(proxy: Proxy) -> None:
     flow = await proxy.request(upgrade(KEYED))
     flow.websocket = WebSocketData()
     for _ in range(20):
-        flow.websocket.messages.append(WebSocketMessage(Opcode.TEXT, False, b"x" * 1_000_000))
+        flow.websocket.messages.append(WebSocketMessage(TEXT, False, b"x" * 1_000_000))
         await proxy.context.master.addons.invoke_addon(proxy.addon, WebsocketMessageHook(flow))
     assert 1 <= len(flow.websocket.messages) < 17
+
+
+async def test_other_machines_may_not_open_one(proxy: Proxy) -> None:
+    flow = upgrade(KEYED)
+    flow.client_conn.peername = ("192.0.2.1", 50000)
+    assert refusal(await proxy.request(flow))[0] == 403
