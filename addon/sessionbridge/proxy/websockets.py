@@ -75,6 +75,7 @@ class WebSockets:
         begun, ended = self._rerouting.count, partial(self._rerouting.turn_ended, flow)
         socket = Socket(self._runtime.worker, read, exchange.of, begun, ended)
         self._rerouting.begin(flow, socket)
+        flow.comment = "answered here · WebSocket"  # until a turn says more
 
     async def websocket_message(self, flow: http.HTTPFlow) -> None:
         if flow in self._rerouting:
