@@ -76,6 +76,19 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["Nice to meet you, Ada!", "Your name is Ada."]
 
 
+def test_the_websocket_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
+    (snippet,) = blocks(DOCS / "api.md", "python")
+    done = subprocess.run(
+        [sys.executable, "-c", at_home(reverse, snippet)],
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "Nice to meet you, Ada!\n", done.stderr
+
+
 @pytest.mark.parametrize("page", [README, DOCS / "conversations.md"], ids=lambda page: page.name)
 def test_the_curl_example_is_answered(reverse: Proxy, tmp_path: Path, page: Path) -> None:
     (example,) = [block for block in blocks(page, "sh") if block.startswith("curl")]

@@ -17,6 +17,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
+    ├── NoWebSocket             426   an upgrade that nothing answers (clients go on by POST)
     ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
@@ -63,9 +64,11 @@ class BadRequest(BridgeError):
 
     status = 400
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.param = param
+        if code is not None:
+            self.code = code
 
 
 class PromptTooLong(BadRequest):
@@ -114,6 +117,10 @@ class RequestTooLarge(BridgeError):
 
 class UnknownEncoding(BridgeError):
     status = 415
+
+
+class NoWebSocket(BridgeError):
+    status = 426
 
 
 class HeadersTooLarge(BridgeError):

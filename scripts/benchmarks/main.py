@@ -23,6 +23,7 @@ from scripts.benchmarks import (
     program_starts,
     settings,
     store,
+    websocket,
 )
 from scripts.benchmarks.figures import Benchmark, Figure, Measured, Options
 from scripts.benchmarks.machine import machine
@@ -32,6 +33,7 @@ progress = Console(stderr=True, highlight=False)
 
 BENCHMARKS: dict[str, Benchmark] = (
     latency.BENCHMARKS
+    | websocket.BENCHMARKS
     | settings.BENCHMARKS
     | process_memory.BENCHMARKS
     | program_starts.BENCHMARKS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import httpx
@@ -160,3 +161,40 @@ def test_where_mitmproxy_streams_large_bodies_it_is_the_same(
         assert client.get("/v1/models", timeout=30).json()["object"] == "list"
         assert client.post("/v1/files", content=iter([b"x" * 5000])).status_code == 404
         assert client.get("/v1/models/none").json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize("path", ["/v1/realtime?model=gpt-realtime", "/v1/chat/completions"])
+def test_another_websocket_is_refused_at_once(server: Proxy, path: str) -> None:
+    """After a 426 Codex goes on by POST; after a 404 it tries for eleven seconds."""
+    asked = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "AAAAAAAAAAAAAAAAAAAAAA==",
+    }
+    with httpx.Client(base_url=server.url, trust_env=False, timeout=30) as client:
+        refused = client.get(path, headers=asked)
+    assert refused.status_code == 426
+    error = refused.json()["error"]
+    assert error["type"] == "invalid_request_error" and "no WebSocket" in error["message"]
+
+
+def test_a_websocket_needs_no_name_here(server: Proxy) -> None:
+    """Nor that the client asks for the answer to be kept, which the API does as long as it is
+    connected."""
+    with openai.OpenAI(api_key="unused", base_url=f"{server.url}/v1") as client:
+        options: Any = {"proxy": None}
+        connection = client.responses.connect(websocket_connection_options=options).enter()
+        told: list[Any] = []
+        for text in ("My name is Ida.", "What is my name?"):
+            previous = told[-1].id if told else None
+            connection.response.create(
+                model="haiku", input=text, store=False, previous_response_id=previous
+            )
+            ends = (event for event in connection if event.type == "response.completed")
+            told.append(next(ends).response)
+        connection.close()
+    assert [answer.output_text for answer in told] == [
+        "Nice to meet you, Ida!",
+        "Your name is Ida.",
+    ]

@@ -21,6 +21,10 @@ class Recorder:
             data.server.error = "tests talk to loopback only"
 
     def response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self._write_flow(flow)
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
         self._write_flow(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:

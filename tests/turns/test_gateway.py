@@ -148,10 +148,10 @@ async def test_whatever_the_method_a_ticket_is_needed(
 
 async def test_forgotten_tickets_are_worth_nothing(gateway: Loopback, walk: Walk) -> None:
     ticket, port = gateway.expect(Exchange("messages", None))
-    assert gateway.exchange(ticket) is not None
+    assert gateway.expected(ticket) is not None
     gateway.forget(ticket)
     gateway.forget(ticket)
-    assert gateway.exchange(ticket) is None
+    assert gateway.expected(ticket) is None
     assert (await send(port, request(ticket))).startswith(b"HTTP/1.1 403")
 
 

@@ -7,7 +7,11 @@ from sessionbridge.apis.common.shape import Shape
 from sessionbridge.apis.ollama_chat.request import OllamaShape
 from sessionbridge.apis.openai_chat.request import ChatShape
 from sessionbridge.apis.openai_responses.request import ResponsesShape
+from sessionbridge.apis.openai_responses.websocket import FramesShape
 
 SHAPES: dict[str, Shape] = {
     shape.name: shape for shape in (MessagesShape(), ChatShape(), ResponsesShape(), OllamaShape())
 }
+
+FRAMES: dict[str, Shape] = {"responses": FramesShape()}
+"""Those that are spoken on a WebSocket too, as they are there."""

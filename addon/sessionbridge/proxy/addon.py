@@ -34,6 +34,7 @@ from sessionbridge.proxy.proxy_user import ProxyUser
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.run_totals import RunTotals
 from sessionbridge.proxy.start_warnings import StartWarnings
+from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
@@ -62,12 +63,15 @@ class SessionBridge:
         self.client_host = ClientHost()
         self.path_prefix = PathPrefix(self.options)
         self.connections = Connections(self.options)
-        self.rerouting = Rerouting(self.options, self.loopback, self.shutdown, self._ended)
+        self.rerouting = Rerouting(
+            self.options, self.loopback, self.shutdown, self._ended, self._closed
+        )
         self.totals = RunTotals(self.rerouting.exchanges)
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
         loops, whole_bodies = Loops(), WholeBodies()
         guard = Guard(self.options, self.shutdown, self.client_host)
+        sockets = WebSockets(self.options, self.runtime, self.rerouting, guard)
         self.pages = OperatorPages(
             self.options,
             self.runtime,
@@ -87,6 +91,7 @@ class SessionBridge:
             loops,
             whole_bodies,
             self.path_prefix,
+            sockets,
             self.errors,
         )
         self.addons: Sequence[object] = [
@@ -100,6 +105,7 @@ class SessionBridge:
             self.path_prefix,
             ProxyUser(),
             self.decision,
+            sockets,
             Passthrough(self.options, self.runtime, self.rerouting),
             self.rerouting,  # it forgets a flow that has ended, so it comes after who asks for it
             self.memory,
@@ -109,13 +115,15 @@ class SessionBridge:
         ]
 
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """What is kept of a bridged flow."""
+        """What is kept of a turn."""
         annotate(flow, exchange)
         self.totals.ended(exchange)
         failure = exchange.outcome.failure
         self.memory.ended(flow, failure)
         if failure:
             self.errors.count(type(failure).__name__)
+
+    def _closed(self, flow: http.HTTPFlow) -> None:
         self.flow_list.bridged(flow, ctx.master.addons.get("view"), self.options.keep_flows)
 
 

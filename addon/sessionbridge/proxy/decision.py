@@ -25,9 +25,10 @@ from sessionbridge.proxy.loops import Loops
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import own_names
+from sessionbridge.proxy.ownership import is_ours
 from sessionbridge.proxy.path_prefix import PathPrefix
 from sessionbridge.proxy.rerouting import Rerouting
-from sessionbridge.proxy.routing import is_claude_code
+from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
@@ -55,6 +56,7 @@ class Decision:
         loops: Loops,
         whole_bodies: WholeBodies,
         path_prefix: PathPrefix,
+        sockets: WebSockets,
         errors: Errors,
     ) -> None:
         self._options = options
@@ -66,6 +68,7 @@ class Decision:
         self._loops = loops
         self._whole_bodies = whole_bodies
         self._path_prefix = path_prefix
+        self._sockets = sockets
         self._errors = errors
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -87,6 +90,8 @@ class Decision:
             self._path_prefix.check(flow)
             if api:
                 await self._turn(flow, api)
+            elif api := self._options.routes.api_of_socket(flow.request):
+                await self._socket(flow, api)
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
             elif self._local.is_meant(flow):
@@ -102,6 +107,7 @@ class Decision:
             return (
                 operator_pages.asked(flow) is not None
                 or self._options.routes.api_of_turn(flow.request) is not None
+                or self._options.routes.api_of_socket(flow.request) is not None
                 or self._local.is_meant(flow)
             )
         except Exception:
@@ -114,23 +120,28 @@ class Decision:
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         body = await _body(flow.request)
-        origin, previous = await named(self._options.origins, headers, body, self._runtime.worker)
-        settings = self._options.usable()
-        if settings.upstream and not settings.claude_code and is_claude_code(headers, origin):
-            return
-        is_named = origin is not None or settings.unkeyed != "passthrough"
-        if not is_named and not await self._runtime.goes_on(previous):
+        found = await named(self._options.origins, headers, body, self._runtime.worker)
+        if not await is_ours(found, headers, self._options, self._runtime):
             return
         if CHILD_HEADER in headers:
             raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever
-        self._guard.check(flow, settings)
+        self._guard.check(flow, self._options.usable())
         check_head(flow.request)
         descriptors.check(descriptors.OF_A_TURN)  # or mitmproxy would answer, with a page
         sent = attempt(headers)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
         model, run = self._options.routes.model_at(flow.request), proxy_user.run(flow)
-        self._rerouting.begin(flow, Exchange(api, origin, sent, model=model, run=run))
+        self._rerouting.begin(flow, Exchange(api, found.origin, sent, model=model, run=run))
+
+    async def _socket(self, flow: http.HTTPFlow, api: str) -> None:
+        """The upgrade to a WebSocket on which turns may be asked for."""
+        headers = proxy_user.with_user(self._path_prefix.headers(flow), flow)
+        if await self._runtime.is_our_child(headers):
+            return self._pass_our_child(flow)
+        if CHILD_HEADER in headers:
+            raise Refused(_CHILD_OF_ANOTHER)
+        await self._sockets.serve(flow, api, headers)
 
     def _pass_our_child(self, flow: http.HTTPFlow) -> None:
         if not self._options.upstream:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from mitmproxy import http
@@ -17,10 +18,17 @@ OWN = "own"
 
 
 def annotate(flow: http.HTTPFlow, exchange: Exchange) -> None:
-    """Marker, one-line comment and metadata. Never a prompt or an answer."""
+    """Marker, one-line comment and metadata. Never a prompt or an answer. A WebSocket has several
+    turns: what they used is told together, and all else of the last."""
+    told = metadata(exchange)
     flow.marked = MARKER
     flow.comment = comment(exchange)
-    flow.metadata[METADATA] = metadata(exchange)
+    if exchange.framed:
+        told = _added(flow.metadata.get(METADATA) or {}, told)
+        if told["turns"] > 1:
+            in_all = f"{told['turns']} turns · ${told['cost_usd'] or 0:.4f}"
+            flow.comment = f"{in_all} · the last: {flow.comment}"
+    flow.metadata[METADATA] = told
 
 
 def note_passed(flow: http.HTTPFlow, turn: PassedTurn) -> None:
@@ -87,6 +95,19 @@ def metadata(exchange: Exchange) -> dict[str, Any]:
         "told": list(outcome.told),
         "ignored": list(outcome.ignored),
         **{name: getattr(outcome, name) for name in _PLAIN},
+    }
+
+
+def _added(before: dict[str, Any], last: dict[str, Any]) -> dict[str, Any]:
+    usage = Counter(before.get("usage") or {})
+    usage.update(last["usage"] or {})
+    costs = [cost for cost in (before.get("cost_usd"), last["cost_usd"]) if cost is not None]
+    return {
+        **last,
+        "turns": before.get("turns", 0) + 1,
+        "usage": dict(usage) or None,
+        "cost_usd": sum(costs) if costs else None,
+        "duration_ms": before.get("duration_ms", 0) + last["duration_ms"],
     }
 
 

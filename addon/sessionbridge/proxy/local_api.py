@@ -27,6 +27,10 @@ NO_API_FOR_THE_CLI = (
     "The Claude CLI calls the API through this proxy, which has none behind it "
     "(sessionbridge_upstream=false); do not pass this proxy's address on to the CLI."
 )
+NO_WEBSOCKET = (
+    "There is no WebSocket at this address: no API is behind this proxy (sessionbridge_upstream), "
+    "and of those it answers itself /v1/responses alone has one; send the request by POST."
+)
 _EPOCH = "1970-01-01T00:00:00Z"
 _MODELS = re.compile(r"(?:/[^/]+)*?/models(?:/(?P<one>.+))?")
 """Hosts differ in what comes before."""

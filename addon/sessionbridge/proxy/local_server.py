@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from mitmproxy import http
 from mitmproxy.proxy import mode_specs
 
+from sessionbridge.errors import NoWebSocket
 from sessionbridge.proxy import local_api
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.routing import is_upgrade
 from sessionbridge.turns.runtime import Runtime
 
 
@@ -36,6 +38,8 @@ class LocalServer:
         settings = self._options.usable()
         self._guard.check(flow, settings)
         request = flow.request
+        if is_upgrade(request):
+            raise NoWebSocket(local_api.NO_WEBSOCKET)
         body = request.raw_content or b""
         inquiry = local_api.inquiry(request.method, request.path, headers, body)
         # The first time a process has to be started for it, which takes most of a second.

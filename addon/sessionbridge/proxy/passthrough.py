@@ -54,9 +54,9 @@ class Passthrough:
         self._begin(self._count(flow, read, flow.request.timestamp_start))
 
     def websocket_message(self, flow: http.HTTPFlow) -> None:
-        """No WebSocket is bridged. An answer of the Responses API is whole with the message that
-        ends it, and there are many on one of them."""
-        if not flow.live or not self._options.watch:
+        """An answer of the Responses API is whole with the message that ends it, and there are many
+        on one WebSocket."""
+        if flow in self._rerouting or not flow.live or not self._options.watch:
             return
         if flow.websocket is None or api_of(flow.request.path) != "responses":
             return

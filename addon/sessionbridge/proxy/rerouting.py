@@ -3,7 +3,7 @@ again as soon as the answer begins."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mitmproxy import connection, http
@@ -13,21 +13,27 @@ from sessionbridge.proxy.options import Options
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 from sessionbridge.turns.shutdown import Shutdown
+from sessionbridge.turns.websocket import Socket
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
     """The address is the one that the flow was really for."""
 
-    exchange: Exchange
+    what: Exchange | Socket
     ticket: str
     scheme: bytes
     host: str
     port: int
 
+    @property
+    def exchanges(self) -> Sequence[Exchange]:
+        return self.what.running if isinstance(self.what, Socket) else [self.what]
+
 
 class Rerouting:
-    """`ended` is told of each flow when it is over, with what became of it."""
+    """`ended` is told of each turn with what became of it, `closed` of each flow that is over. A
+    WebSocket is one flow, with as many turns as are asked for on it."""
 
     name = "sessionbridge.rerouting"
 
@@ -37,24 +43,26 @@ class Rerouting:
         loopback: Loopback,
         shutdown: Shutdown,
         ended: Callable[[http.HTTPFlow, Exchange], None],
+        closed: Callable[[http.HTTPFlow], None],
     ) -> None:
         self._options = options
         self._loopback = loopback
         self._shutdown = shutdown
         self._ended = ended
+        self._closed = closed
         self._under_way: dict[str, _Way] = {}
 
     def __contains__(self, flow: http.HTTPFlow) -> bool:
         return flow.id in self._under_way
 
     def exchanges(self) -> list[Exchange]:
-        """Those under way, in the order they came."""
-        return [way.exchange for way in self._under_way.values()]
+        """Those under way, in the order their flows came."""
+        return [exchange for way in self._under_way.values() for exchange in way.exchanges]
 
-    def begin(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+    def begin(self, flow: http.HTTPFlow, what: Exchange | Socket) -> None:
         request, data = flow.request, flow.request.data
-        ticket, port = self._loopback.expect(exchange)
-        self._under_way[flow.id] = _Way(exchange, ticket, data.scheme, data.host, data.port)
+        ticket, port = self._loopback.expect(what)
+        self._under_way[flow.id] = _Way(what, ticket, data.scheme, data.host, data.port)
         request.headers[TICKET_HEADER] = ticket
         request.method = request.method  # in capitals, as it is told, whatever the client wrote
         if "transfer-encoding" in request.headers:
@@ -66,13 +74,27 @@ class Rerouting:
         data.scheme, data.host, data.port = b"http", HOST, port
         # A new connection: in upstream mode the old one leads through the upstream proxy.
         flow.server_conn = connection.Server(address=(HOST, port))
-        self._shutdown.turns(len(self._under_way))
+        self.count()
+
+    def count(self) -> None:
+        """To be called whenever a turn has begun or ended."""
+        self._shutdown.turns(len(self.exchanges()))
+
+    def turn_ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
+        """One on a WebSocket. When that has ended they all have, to whoever looks at the flow."""
+        if flow in self:
+            self._ended(flow, exchange)
+            self.count()
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if self._restore(flow):
             share(flow, self._options.allow_origins)
 
     def response(self, flow: http.HTTPFlow) -> None:
+        if flow.websocket is None:
+            self._end(flow)
+
+    def websocket_end(self, flow: http.HTTPFlow) -> None:
         self._end(flow)
 
     def error(self, flow: http.HTTPFlow) -> None:
@@ -95,5 +117,7 @@ class Rerouting:
         if way is None:
             return
         self._loopback.forget(way.ticket)
-        self._shutdown.turns(len(self._under_way))
-        self._ended(flow, way.exchange)
+        for exchange in way.exchanges:
+            self._ended(flow, exchange)
+        self._closed(flow)
+        self.count()

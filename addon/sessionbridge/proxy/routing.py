@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from mitmproxy import http
 
 from sessionbridge.addresses import plain_host, plain_path
+from sessionbridge.apis import FRAMES
 from sessionbridge.endpoints import (
     ANY,
     BUILT_IN_HOSTS,
@@ -59,6 +60,12 @@ class Routes:
     def api_of_turn(self, request: http.Request) -> str | None:
         """The API shape in which a turn is asked for; None for any other request."""
         return self.api_at(request) if request.method == "POST" else None
+
+    def api_of_socket(self, request: http.Request) -> str | None:
+        """The API shape in which turns are asked for on a WebSocket, where the request is the
+        upgrade to one; one of the APIs has that."""
+        api = self.api_at(request) if is_upgrade(request) else None
+        return api if api in FRAMES else None
 
     def api_at(self, request: http.Request) -> str | None:
         """By the host the request would go to, or by the one the client names: in transparent mode
@@ -123,6 +130,13 @@ def _found(hosts: Collection[str], host: str, port: int) -> str | None:
             if spelled in hosts:
                 return spelled
     return None
+
+
+def is_upgrade(request: http.Request) -> bool:
+    """Whether it is to become a WebSocket (RFC 6455, 4.1)."""
+    asked = request.headers.get("upgrade", "")
+    names = [name.strip().lower() for name in asked.split(",")]
+    return request.method == "GET" and "websocket" in names
 
 
 def is_claude_code(headers: Mapping[str, str], origin: Origin | None) -> bool:

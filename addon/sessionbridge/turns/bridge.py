@@ -16,7 +16,7 @@ from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
-from sessionbridge.apis import SHAPES
+from sessionbridge.apis import FRAMES, SHAPES
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
@@ -33,6 +33,7 @@ from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
+from sessionbridge.sessions.planning.manner import manner
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
@@ -73,7 +74,7 @@ class Bridge:
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         """Answers in the API's own form, whatever happens: an error before the first byte has its
         true status, a later one is the API's in-stream error."""
-        shape = SHAPES[exchange.api]
+        shape = (FRAMES if exchange.framed else SHAPES)[exchange.api]
         encoder = None
         begun = False
         try:
@@ -158,7 +159,7 @@ class Bridge:
     async def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
         links = spoken.links
         if turn.previous is not None:
-            return await self._chained(turn.previous, spoken, exchange)
+            return await self._chained(turn, turn.previous, spoken, exchange)
         origin, unkeyed = exchange.origin, self._settings.unkeyed
         if origin is None and unkeyed == "fingerprint":
             origin = fingerprint(exchange.attempt.caller, links[0])
@@ -181,12 +182,18 @@ class Bridge:
             said=self._dispatcher.said,
         )
 
-    async def _chained(self, previous: str, spoken: Spoken, exchange: Exchange) -> Memory:
+    async def _chained(
+        self, turn: TurnRequest, previous: str, spoken: Spoken, exchange: Exchange
+    ) -> Memory:
         found = await self._store.response(previous) if self._store else None
         if self._store is None or found is None or not _is_theirs(found, exchange):
             raise gone()
         exchange.outcome.origin = found.origin
-        asked = spoken.links, exchange.attempt, spoken.manner
+        # A client that then sends the whole conversation, as Codex does when it has begun anew, is
+        # to be known by the instructions that held in it.
+        whole = with_earlier(turn, await self._instructions(found.end))
+        how = manner(whole.system, turn.parameters.tools, spoken.manner.model, spoken.links)
+        asked = spoken.links, exchange.attempt, how
         return Chained(found, self._store, *asked, said=self._dispatcher.said)
 
     async def _turn(
@@ -221,9 +228,11 @@ class Bridge:
         """Under what the conversation was told earlier, where the request does not hold that."""
         if plan.base is None or not memory.holds:
             return turn
+        return with_earlier(turn, await self._instructions(plan.base))
+
+    async def _instructions(self, point: Point) -> tuple[str, ...]:
         with _instructions_are("read"):
-            base = plan.base.session_id, plan.base.entry_uuid
-            return with_earlier(turn, await self._dispatcher.instructions(*base))
+            return await self._dispatcher.instructions(point.session_id, point.entry_uuid)
 
     async def _keep_instructions(
         self, turn: TurnRequest, finished: Finished, memory: Memory

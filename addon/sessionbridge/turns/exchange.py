@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from sessionbridge.answer import Answer
 from sessionbridge.apis.common.arguments import read_arguments
@@ -129,7 +129,7 @@ class Exchange:
     """`api` names the shape the client speaks; `origin` is None for a request without one. One that
     is `refused` has been so before its body was there. `model` is the one that the address names,
     where an API has it there; `run` the id of the program's run that it comes from, where
-    `sessionbridge exec` has started that."""
+    `sessionbridge exec` has started that. One that is `framed` came on a WebSocket."""
 
     api: str
     origin: Origin | None
@@ -137,4 +137,9 @@ class Exchange:
     refused: BridgeError | None = None
     model: str | None = None
     run: str | None = None
+    framed: bool = False
     outcome: Outcome = field(default_factory=Outcome)
+
+
+class Walk(Protocol):
+    def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]: ...

@@ -11,17 +11,18 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
-from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from types import TracebackType
-from typing import Protocol
+from typing import Any
 
 from tornado import web
 from tornado.http1connection import HTTP1Connection
 from tornado.httpserver import HTTPServer
+from tornado.httputil import HTTPServerRequest
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import bind_sockets
+from tornado.routing import Matcher
 
 from sessionbridge.errors import (
     BadRequest,
@@ -32,7 +33,8 @@ from sessionbridge.errors import (
 )
 from sessionbridge.names import shown
 from sessionbridge.turns.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
-from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Walk
+from sessionbridge.turns.websocket import Socket, SocketHandler
 
 logger = logging.getLogger(__name__)
 
@@ -47,19 +49,18 @@ MAX_HEAD = 64 * 1024
 take."""
 
 
-class Walk(Protocol):
-    def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]: ...
-
-
 class Loopback:
     """`ports` are there once it listens, `walk` once the options are known."""
 
     def __init__(self) -> None:
         self.walk: Walk | None = None
         self.ports: list[int] = []
-        self._expected: dict[str, tuple[Exchange, int]] = {}
+        self._expected: dict[str, tuple[Exchange | Socket, int]] = {}
         self._under_way: Counter[int] = Counter()
-        application = web.Application([(".*", _Handler, {"loopback": self})], log_function=_quiet)
+        application = web.Application(
+            [(_ForSocket(self), SocketHandler), (".*", _Handler, {"loopback": self})],
+            log_function=_quiet,
+        )
         self._server = HTTPServer(
             application,
             max_buffer_size=_MAX_BODY,
@@ -74,12 +75,13 @@ class Loopback:
             self._server.add_sockets(sockets)
             self.ports.append(sockets[0].getsockname()[1])
 
-    def expect(self, exchange: Exchange) -> tuple[str, int]:
-        """Announces an exchange; its request is to bring the ticket to the port returned."""
+    def expect(self, what: Exchange | Socket) -> tuple[str, int]:
+        """Announces an exchange; its request is to bring the ticket to the port returned. So for
+        the upgrade to a WebSocket."""
         ticket = secrets.token_urlsafe(24)
         port = min(self.ports, key=lambda port: self._under_way[port])
         self._under_way[port] += 1
-        self._expected[ticket] = exchange, port
+        self._expected[ticket] = what, port
         return ticket, port
 
     def forget(self, ticket: str) -> None:
@@ -87,13 +89,30 @@ class Loopback:
         if found := self._expected.pop(ticket, None):
             self._under_way[found[1]] -= 1
 
-    def exchange(self, ticket: str) -> Exchange | None:
+    def expected(self, ticket: str) -> Exchange | Socket | None:
         found = self._expected.get(ticket)
         return found[0] if found else None
+
+    def the_walk(self) -> Walk:
+        assert self.walk is not None
+        return self.walk
 
     async def close(self) -> None:
         self._server.stop()
         await self._server.close_all_connections()
+
+
+class _ForSocket(Matcher):
+    """The requests that are to become WebSockets."""
+
+    def __init__(self, loopback: Loopback) -> None:
+        self._loopback = loopback
+
+    def match(self, request: HTTPServerRequest) -> dict[str, Any] | None:
+        socket = self._loopback.expected(request.headers.get(TICKET_HEADER, ""))
+        if not isinstance(socket, Socket):
+            return None
+        return {"target_kwargs": {"socket": socket, "walk": self._loopback.the_walk}}
 
 
 @web.stream_request_body
@@ -110,9 +129,9 @@ class _Handler(web.RequestHandler):
         self.clear_header("Server")
 
     async def prepare(self) -> None:
-        exchange = self._loopback.exchange(self.request.headers.get(TICKET_HEADER, ""))
+        exchange = self._loopback.expected(self.request.headers.get(TICKET_HEADER, ""))
         walk = self._loopback.walk
-        if exchange is not None and walk is not None:
+        if isinstance(exchange, Exchange) and walk is not None:
             self._expected = walk, exchange
             return
         self.set_status(403)

@@ -21,10 +21,10 @@ from sessionbridge.turns.worker import Worker, is_costly
 
 
 class Named(NamedTuple):
-    """`previous` is the response that the request goes on from."""
+    """`response` is the one that the request goes on from."""
 
     origin: Origin | None
-    previous: str | None
+    response: str | None
 
 
 async def named(origins: Origins, headers: Mapping[str, str], body: bytes, worker: Worker) -> Named:
@@ -34,14 +34,21 @@ async def named(origins: Origins, headers: Mapping[str, str], body: bytes, worke
     return _named(body, origins, headers)
 
 
-def _named(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Named:
-    fields = _fields(body)
+def named_by(
+    origins: Origins, headers: Mapping[str, str], fields: Mapping[str, Any] | None
+) -> Named:
+    """The same of a body that has been read."""
     previous = (fields or {}).get("previous_response_id")
     origin = origins.detect(headers, fields)
     return Named(origin, previous if isinstance(previous, str) else None)
 
 
-def _fields(body: bytes) -> dict[str, Any] | None:
+def _named(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Named:
+    return named_by(origins, headers, fields_of(body))
+
+
+def fields_of(body: bytes) -> dict[str, Any] | None:
+    """None where it is no JSON object."""
     try:
         value = _parsed(body)
     except (ValueError, RecursionError):

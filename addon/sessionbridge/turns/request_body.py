@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from sessionbridge.apis import SHAPES
 from sessionbridge.apis.common.shape import Shape
 from sessionbridge.claude.models import choice
 from sessionbridge.config import Settings
@@ -18,7 +17,7 @@ from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
 from sessionbridge.sessions.store.queries import Response
-from sessionbridge.turns.worker import LARGE, Worker, is_costly
+from sessionbridge.turns.worker import Worker
 
 
 class Spoken(NamedTuple):
@@ -45,7 +44,7 @@ class Reader:
     ) -> tuple[TurnRequest, Spoken]:
         """`model` is that of a body that names none. Items may be referred to of responses that are
         `theirs`. Raises `BadRequest` for what cannot be obeyed, and `ModelNotFound`."""
-        turn, spoken = await self._parsed(shape, body, model)
+        turn, spoken = await self._worker.done(_parse, body, shape, model)
         asked = turn.model
         chosen = choice(turn.model, self._settings.models, self._settings.unknown_model)
         ignored = few(("model", *turn.ignored) if chosen.ignored else turn.ignored)
@@ -57,20 +56,13 @@ class Reader:
             spoken = await asyncio.to_thread(_spoken, turn, asked)
         return turn, spoken
 
-    async def _parsed(self, shape: Shape, body: bytes, model: str | None) -> _Parsed:
-        if is_costly(body):
-            return await self._worker.run(_parse, body, shape.name, model)
-        if len(body) > LARGE:
-            return await asyncio.to_thread(_parse, body, shape.name, model)
-        return _parse(body, shape.name, model)
-
 
 type _Parsed = tuple[TurnRequest, Spoken | None]
 
 
-def _parse(body: bytes, api: str, model: str | None) -> _Parsed:
+def _parse(body: bytes, shape: Shape, model: str | None) -> _Parsed:
     """What was said is None where the request only names a part of it."""
-    turn = SHAPES[api].parse(body, model)
+    turn = shape.parse(body, model)
     if any(refers(message) for message in turn.messages):
         return turn, None
     return turn, _spoken(turn, turn.model)

@@ -85,6 +85,14 @@ class Worker:
         answer: T = result
         return answer
 
+    async def done[*Ts, T](self, work: Callable[[bytes, *Ts], T], body: bytes, *given: *Ts) -> T:
+        """The same, there or in this process, as the body is costly or not."""
+        if is_costly(body):
+            return await self.run(work, body, *given)
+        if len(body) > LARGE:
+            return await asyncio.to_thread(work, body, *given)
+        return work(body, *given)
+
     async def end(self) -> None:
         process = self._process
         self.close()

@@ -15,7 +15,7 @@ from typing import Any
 
 from sessionbridge.answer import Answer
 from sessionbridge.apis.common import sse
-from sessionbridge.apis.common.openai_errors import error_body
+from sessionbridge.apis.common.openai_errors import error_body, error_document
 from sessionbridge.apis.openai_responses.output import (
     CustomToolCallItem,
     Event,
@@ -88,7 +88,7 @@ def reference(id_: str) -> tuple[str, int] | None:
     return (f"msg_{found[1]}", int(found[2])) if found else None
 
 
-class _Events:
+class Events:
     """The events of one answer (https://platform.openai.com/docs/api-reference/responses-streaming).
 
     Each text, thought and call is an item of its own; the next one ends it.
@@ -111,19 +111,19 @@ class _Events:
     def of(self, delta: Delta) -> Iterator[Event]:
         return map(self._numbered, self._of(delta))
 
-    def failed(self, error: BridgeError) -> Iterator[Event]:
-        """The event that clients raise, and the end of the response: some look for that alone."""
-        told = json.loads(error_body(error))["error"]
-        # An error body may have no code, an event must: the AI SDK reads none without. Codex does
-        # not try again after `invalid_prompt`.
-        code = "server_error" if told["type"] == "server_error" else "invalid_prompt"
-        told["code"] = told["code"] or code
+    def error(self, error: BridgeError) -> Event:
+        """The event that clients raise."""
+        told = _told(error)
         flat = {name: told[name] for name in ("code", "message", "param")}
         # In the reference the fields are the event's own, on the wire they are in its `error`
         # (and the official client raises only those).
-        yield self._numbered({"type": "error", **flat, "error": told})
+        return self._numbered({"type": "error", **flat, "error": told})
+
+    def failed(self, error: BridgeError) -> Event:
+        """The end of the response: some clients look for that alone."""
+        told = _told(error)
         why = {name: told[name] for name in ("code", "message")}
-        yield self._numbered(self._lifecycle("failed", error=why))
+        return self._numbered(self._lifecycle("failed", error=why))
 
     def _numbered(self, event: Event) -> Event:
         return {**event, "sequence_number": next(self._numbers)}
@@ -200,7 +200,7 @@ class StreamEncoder:
     content_type = sse.CONTENT_TYPE
 
     def __init__(self, turn: TurnRequest, clock: Callable[[], float]) -> None:
-        self._events = _Events(turn, clock)
+        self._events = Events(turn, clock)
 
     def delta(self, delta: Said) -> bytes:
         return _stream(self._events.of(delta))
@@ -212,14 +212,36 @@ class StreamEncoder:
         return _stream(self._events.of(finished))
 
     def error(self, error: BridgeError) -> bytes:
-        return _stream(self._events.failed(error))
+        return _stream([self._events.error(error), self._events.failed(error)])
+
+
+class FrameEncoder:
+    """For a WebSocket, whose text frames are the events: one on a line, which JSON never breaks.
+    Of a failure it tells the end alone, because a client takes each of the two events for that."""
+
+    content_type = "application/json"
+
+    def __init__(self, turn: TurnRequest, clock: Callable[[], float]) -> None:
+        self._events = Events(turn, clock)
+
+    def delta(self, delta: Said) -> bytes:
+        return lines(self._events.of(delta))
+
+    def ping(self) -> bytes:
+        return b""  # a WebSocket has pings of its own
+
+    def close(self, finished: Finished) -> bytes:
+        return lines(self._events.of(finished))
+
+    def error(self, error: BridgeError) -> bytes:
+        return lines([self._events.failed(error)])
 
 
 class DocumentEncoder:
     content_type = "application/json"
 
     def __init__(self, turn: TurnRequest, clock: Callable[[], float]) -> None:
-        self._events = _Events(turn, clock)
+        self._events = Events(turn, clock)
 
     def delta(self, delta: Said) -> bytes:
         for _ in self._events.of(delta):
@@ -235,6 +257,19 @@ class DocumentEncoder:
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
+
+
+def lines(events: Iterable[Event]) -> bytes:
+    """JSON lines; all in ASCII, as in a stream."""
+    return b"\n".join(json.dumps(event, allow_nan=False).encode() for event in events)
+
+
+def _told(error: BridgeError) -> dict[str, Any]:
+    """An error body may have no code, an event must: the AI SDK reads none without. Codex does not
+    try again after `invalid_prompt`."""
+    told: dict[str, Any] = error_document(error)["error"]
+    code = "server_error" if told["type"] == "server_error" else "invalid_prompt"
+    return {**told, "code": told["code"] or code}
 
 
 def _stream(events: Iterable[Event]) -> bytes:

@@ -159,25 +159,7 @@ class ResponsesShape:
         self._clock = clock
 
     def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
-        fields = load_body(body, model)
-        request = check(_Request, fields, "")
-        _refuse_what_is_kept_elsewhere(request)
-        offers = _offers(request)
-        chosen = _chosen(request.tool_choice, offers)
-        items = _items(request, offers)
-        system, messages = items.whole()
-        return TurnRequest(
-            model=request.model,
-            messages=messages,
-            system=system,
-            stream=bool(request.stream),
-            parameters=_parameters(request, chosen),
-            ignored=tuple(sorted(items.ignored | offers.ignored | _without_effect(request))),
-            echo=_echo(fields),
-            previous=_previous(request.previous_response_id),
-            store=request.store is not False,
-            items=items.messages.within,
-        )
+        return turn_of(load_body(body, model))
 
     def encoder(self, turn: TurnRequest) -> Encoder:
         return (StreamEncoder if turn.stream else DocumentEncoder)(turn, self._clock)
@@ -190,6 +172,36 @@ class ResponsesShape:
 
     def error_body(self, error: BridgeError) -> bytes:
         return error_body(error)
+
+
+def turn_of(fields: Any) -> TurnRequest:
+    """Raises `BadRequest`, naming the field."""
+    request = check(_Request, fields, "")
+    _refuse_what_is_kept_elsewhere(request)
+    offers = _offers(request)
+    chosen = _chosen(request.tool_choice, offers)
+    items = _items(request, offers)
+    system, messages = items.whole()
+    return TurnRequest(
+        model=request.model,
+        messages=messages,
+        system=system,
+        stream=bool(request.stream),
+        parameters=_parameters(request, chosen),
+        ignored=tuple(sorted(items.ignored | offers.ignored | _without_effect(request))),
+        echo=_echo(fields),
+        previous=_previous(request.previous_response_id),
+        store=request.store is not False,
+        items=items.messages.within,
+    )
+
+
+def prepared_turn(fields: Any) -> TurnRequest:
+    """One that says what the next will be like, and asks nothing. Raises `BadRequest`."""
+    request = check(_Request, fields, "")
+    _refuse_what_is_kept_elsewhere(request)
+    _offers(request)
+    return TurnRequest(request.model, "", (), True, echo=_echo(fields))
 
 
 def _refuse_what_is_kept_elsewhere(request: _Request) -> None:

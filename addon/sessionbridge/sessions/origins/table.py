@@ -14,7 +14,7 @@ import re
 import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
 from typing import Any, NamedTuple
 
@@ -77,6 +77,15 @@ class Origins:
             if origin is not None:
                 return origin
         return None
+
+    def named_in_body(self, headers: Mapping[str, str]) -> bool:
+        """Whether these are the headers of a client of which some rule has it that it names its
+        conversations in its bodies, so that without one nothing can be told of it."""
+        request = OriginRequest(headers, None)
+        return any(
+            rule.enabled and not rule.header and any(map(partial(_is_sent, request), rule.when))
+            for rule in self._rules
+        )
 
 
 class _Index:
@@ -171,6 +180,12 @@ def _in_prompt(pattern: re.Pattern[str], request: OriginRequest) -> _Found | Non
 
 def _shown(alternatives: tuple[Evidence, ...], request: OriginRequest) -> bool:
     return not alternatives or any(_holds(evidence, request) for evidence in alternatives)
+
+
+def _is_sent(request: OriginRequest, evidence: Evidence) -> bool:
+    """Whether its headers are what the evidence asks for, where it asks for any."""
+    alone = evidence.model_copy(update={"body": {}, "system": None})
+    return bool(evidence.header) and _holds(alone, request)
 
 
 def _holds(evidence: Evidence, request: OriginRequest) -> bool:
