@@ -7,11 +7,10 @@ one server, and a rule leads each to another proxy. Needs root.
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from scripts.benchmarks.figures import Figure, Options, median, percentile
@@ -52,7 +51,7 @@ async def _measure(net: Network, rounds: int, options: Options) -> Figure:
             for n, d in enumerate(DOORS)
         ]
         _lead(net, proxies)
-        with _at_the_client(net):
+        with net.clients_sockets():
             sides = [
                 Side(proxy, await stack.enter_async_context(clients(80, AT_ONCE, address)))
                 for proxy, address in zip(proxies, ADDRESSES, strict=True)
@@ -71,20 +70,6 @@ def _lead(net: Network, proxies: Sequence[Mitmdump]) -> None:
     net.redirect(
         f"table ip sessionbridge {{\nchain each {{\n{rules}\n}}\nchain lead {{\n{chain}}}\n}}\n"
     )
-
-
-@contextmanager
-def _at_the_client(net: Network) -> Iterator[None]:
-    """Connections that this thread opens are the client's."""
-    here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    there = os.open(f"/proc/{net.client}/ns/net", os.O_RDONLY)
-    try:
-        os.setns(there, os.CLONE_NEWNET)
-        yield
-    finally:
-        os.setns(here, os.CLONE_NEWNET)
-        os.close(here)
-        os.close(there)
 
 
 def _figure(rounds: Sequence[Sequence[Pace]]) -> Figure:

@@ -13,8 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import openai
 import pytest
 
+from tests.end_to_end.test_websocket import ended
 from tests.support.documents import DOCS
 from tests.support.greeter import GREETING, greeter
 from tests.support.network import CLIENT, FAR, GATEWAY, NOBODY, Network, network
@@ -112,6 +114,22 @@ def test_another_machines_tools_are_bridged(gateway: Proxy, net: Network, versio
     assert said(result) == "Nice to meet you, Ann!"
     (flow,) = gateway.bridged(name, 1)
     assert flow["url"] == "https://api.anthropic.com/v1/messages"
+    assert gateway.connected_hosts() <= {"127.0.0.1", FAR}
+
+
+async def test_so_is_a_websocket(gateway: Proxy, net: Network) -> None:
+    options: Any = {"proxy": None, "ssl": gateway.tls(), "host": API}
+    with net.clients_sockets():
+        async with (
+            openai.AsyncOpenAI(api_key="sk-client") as client,
+            client.responses.connect(
+                extra_headers={"x-sessionbridge-session": "socket"},
+                websocket_connection_options=options,
+            ) as connection,
+        ):
+            await connection.response.create(model="gpt-5", input="My name is Eve.")
+            said = [event async for event in ended(connection)]
+    assert said[-1].response.output_text == "Nice to meet you, Eve!"
     assert gateway.connected_hosts() <= {"127.0.0.1", FAR}
 
 

@@ -40,6 +40,19 @@ class Network:
         """The command line that runs a program on the client's machine."""
         return "nsenter", "--target", str(self.client), "--net", *command
 
+    @contextmanager
+    def clients_sockets(self) -> Iterator[None]:
+        """Sockets that this thread makes are on the client's machine."""
+        here = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        there = os.open(f"/proc/{self.client}/ns/net", os.O_RDONLY)
+        try:
+            os.setns(there, os.CLONE_NEWNET)
+            yield
+        finally:
+            os.setns(here, os.CLONE_NEWNET)
+            os.close(here)
+            os.close(there)
+
 
 @contextmanager
 def network() -> Iterator[Network]:
