@@ -186,6 +186,14 @@ class ClaudeFailed(BridgeError):
     status = 502
 
 
+class SettingRefused(ClaudeFailed):
+    """The CLI does not take a setting while it runs."""
+
+
+class FeedRefused(ClaudeFailed):
+    """The CLI asks the model about a message it was only to take over."""
+
+
 class SessionLost(ClaudeFailed):
     """The CLI does not know the session id or the entry it was told to continue from."""
 

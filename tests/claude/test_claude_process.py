@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from claude_agent_sdk import ClaudeAgentOptions
 
-from sessionbridge.claude.cli.process import CliProcess, FeedRefused
+from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.tools.client_tools import ClientTools
-from sessionbridge.errors import ClaudeFailed, SessionLost, TooManyFiles
+from sessionbridge.errors import ClaudeFailed, FeedRefused, SessionLost, TooManyFiles
 from sessionbridge.model import TextDelta
 from sessionbridge.proxy.library_logs import leave_words_out
 from tests.support.claude_cli import (

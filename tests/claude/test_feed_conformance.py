@@ -17,10 +17,11 @@ from claude_agent_sdk import ClaudeAgentOptions, ResultMessage
 
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.claude.cli.environment import FIXED
-from sessionbridge.claude.cli.process import CliProcess, FeedRefused
+from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import transcript_path
 from sessionbridge.claude.tools.client_tools import ClientTools
+from sessionbridge.errors import FeedRefused
 from sessionbridge.model import Block, Message
 from tests.support.claude_cli import (
     MODEL,

@@ -14,12 +14,12 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.claude.cli.process import CliProcess, SettingRefused
+from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.cli.settings import requests
 from sessionbridge.claude.job import Settings
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.cli.demo.scripted_api import Call
-from sessionbridge.errors import ToolsLost
+from sessionbridge.errors import SettingRefused, ToolsLost
 from sessionbridge.model import Parameters, Thinking, Tool
 from tests.support.claude_cli import (
     KEY,

@@ -13,9 +13,10 @@ import pytest
 from click.testing import CliRunner
 
 from sessionbridge.claude.cli.login import find_cli
-from sessionbridge.claude.cli.process import CliProcess, SettingRefused
+from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.cli.checks import programs
 from sessionbridge.cli.main import cli
+from sessionbridge.errors import SettingRefused
 from tests.support.doctor_fixtures import Place, ca, place
 from tests.support.proxy import ROOT
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,7 @@ from sessionbridge import config
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy
+from tests.support.proxy import ROOT
 
 __all__ = ["proxy"]
 
@@ -139,3 +142,10 @@ async def test_no_server_is_asked_for_a_certificate_of_bridged_hosts(
     )
     proxy.addon.connections._late[0].tls_clienthello(hello)
     assert hello.establish_server_tls_first is first
+
+
+def test_the_proxy_does_not_wait_for_the_sdk() -> None:
+    """It takes half a second to import."""
+    program = "import sys, sessionbridge.proxy.addon; sys.exit('claude_agent_sdk' in sys.modules)"
+    path = {"PYTHONPATH": str(ROOT / "addon")}
+    subprocess.run([sys.executable, "-c", program], check=True, env=path)

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
+from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
-from sessionbridge.claude.job import Job, Settings
+from sessionbridge.claude.job import Job, Settings, TurnEnd
 from sessionbridge.claude.pool.pool import Keep, Pool
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools.client_tools import ClientTools

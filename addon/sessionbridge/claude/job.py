@@ -9,7 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
-from sessionbridge.model import Effort, MemoryKind, Parameters, Plan, Spent, Thinking, Tool
+from sessionbridge.model import (
+    Effort,
+    Finished,
+    MemoryKind,
+    Message,
+    Parameters,
+    Plan,
+    Spent,
+    Thinking,
+    Tool,
+)
 
 MOST_TOKENS = 128_000
 """No model gives a longer answer (measured with CLI 2.1.332)."""
@@ -110,3 +120,15 @@ class Job:
         if self.memory == "session" and self.plan.name != "resume":
             words += ["--session-id", self.session_id]
         return shlex.join(words)
+
+
+@dataclass(frozen=True, slots=True)
+class TurnEnd:
+    """How a turn ended. `said` is the answer as the client got it, None where that is nothing to be
+    seen; `holds_it` says whether the CLI shows the model that answer as the client got it. Where
+    the process `goes_on`, it can take the turn that follows."""
+
+    end: Finished
+    said: Message | None
+    holds_it: bool
+    goes_on: bool

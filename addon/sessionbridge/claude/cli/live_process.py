@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from claude_agent_sdk import AssistantMessage, SystemMessage, UserMessage
 
@@ -14,7 +14,7 @@ from sessionbridge.claude.cli.answer_end import AnswerEnd
 from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.cli.settings import can_change, first_request, names_told, requests
 from sessionbridge.claude.cli.stops import CutAnswer
-from sessionbridge.claude.job import Job, Meter, Settings
+from sessionbridge.claude.job import Job, Meter, Settings, TurnEnd
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.tools.replay import Replay
@@ -31,18 +31,6 @@ from sessionbridge.model import (
     ToolCall,
     ToolResultBlock,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TurnEnd:
-    """How a turn ended. `said` is the answer as the client got it, None where that is nothing to be
-    seen; `holds_it` says whether the CLI shows the model that answer as the client got it. Where
-    the process `goes_on`, it can take the turn that follows."""
-
-    end: Finished
-    said: Message | None
-    holds_it: bool
-    goes_on: bool
 
 
 class LiveProcess:

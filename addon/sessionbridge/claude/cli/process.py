@@ -34,7 +34,7 @@ from sessionbridge.claude.cli.installed import OLDEST, new_enough
 from sessionbridge.claude.tools.client_tools import SERVER, SERVERS, ClientTools
 from sessionbridge.claude.transcript.imports import content_of
 from sessionbridge.disk import on_thread
-from sessionbridge.errors import ClaudeFailed
+from sessionbridge.errors import ClaudeFailed, FeedRefused, SettingRefused
 from sessionbridge.model import Message
 
 _KEPT_STDERR_LINES = 20
@@ -52,14 +52,6 @@ _PAUSE_AFTER = 250_000
 
 _ENDING: set[asyncio.Task[None]] = set()
 """asyncio holds its tasks by weak references only."""
-
-
-class SettingRefused(ClaudeFailed):
-    """The CLI does not take a setting while it runs."""
-
-
-class FeedRefused(ClaudeFailed):
-    """The CLI asks the model about a message it was only to take over."""
 
 
 class _Transport(SubprocessCLITransport):

@@ -12,23 +12,20 @@ import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import uuid4
 
 from sessionbridge.claude.catalog import Model, api_name
-from sessionbridge.claude.cli.launcher import Launcher
-from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
-from sessionbridge.claude.cli.process import CliProcess, FeedRefused, SettingRefused
-from sessionbridge.claude.job import Job, Settings
+from sessionbridge.claude.job import Job, Settings, TurnEnd
 from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.pool import Keep, Pool
 from sessionbridge.claude.profile import ClaudeProfile
-from sessionbridge.claude.tools import client_tools
+from sessionbridge.claude.tools import names
 from sessionbridge.claude.transcript import imports
 from sessionbridge.claude.transcript.transcripts import Transcripts
 from sessionbridge.claude.web_content import Sources, WebContent, given_by_url, with_sources
-from sessionbridge.errors import ClaudeFailed, ToolsLost
+from sessionbridge.errors import ClaudeFailed, FeedRefused, SettingRefused, ToolsLost
 from sessionbridge.model import (
     Delta,
     Dispatched,
@@ -39,6 +36,11 @@ from sessionbridge.model import (
     Point,
     Process,
 )
+
+if TYPE_CHECKING:
+    from sessionbridge.claude.cli.launcher import Launcher
+    from sessionbridge.claude.cli.live_process import LiveProcess
+    from sessionbridge.claude.cli.process import CliProcess
 
 logger = logging.getLogger(__name__)
 
@@ -91,9 +93,9 @@ class ClaudeDispatcher:
         self._profile = profile
         self._web = web or WebContent()
         self._keep = keep = keep or Keep()
-        self._launcher = Launcher(profile)
         self._transcripts = Transcripts(profile)
-        self._pool = Pool(self._launcher.start, self._transcripts, keep, room)
+        self._launching: asyncio.Task[Launcher] | None = None
+        self._pool = Pool(self._launch, self._transcripts, keep, room)
         self._feeding_works = True
         self._version: str | None = None
         """Of the CLI that has begun last."""
@@ -102,6 +104,7 @@ class ClaudeDispatcher:
 
     def start(self, memory: MemoryKind = "session") -> None:
         """Starts processes ahead of the first turn."""
+        self._launcher()
         self._pool.fill(memory)
 
     @property
@@ -121,10 +124,28 @@ class ClaudeDispatcher:
         """Those the CLI offers, by any that has been started. Raises `ClaudeFailed`."""
         async with self._listing:
             if self._version is None:
-                asked = await self._launcher.start(Settings(DEFAULT), "none", str(uuid4()))
+                asked = await self._launch(Settings(DEFAULT), "none", str(uuid4()))
                 self._heard_of(asked.cli)
                 await asked.cli.kill()
         return self._models
+
+    async def _launch(
+        self,
+        settings: Settings | None,
+        memory: MemoryKind,
+        session_id: str,
+        base: Point | None = None,
+        *,
+        fork: bool = False,
+    ) -> LiveProcess:
+        launcher = await asyncio.shield(self._launcher())
+        return await launcher.start(settings, memory, session_id, base, fork=fork)
+
+    def _launcher(self) -> asyncio.Task[Launcher]:
+        """The SDK, which it needs, takes half a second to import: the proxy is there before."""
+        if self._launching is None:
+            self._launching = asyncio.create_task(asyncio.to_thread(_launcher, self._profile))
+        return self._launching
 
     def _heard_of(self, cli: CliProcess) -> None:
         self._version, self._models = cli.version, cli.models
@@ -344,9 +365,15 @@ class ClaudeDispatcher:
 def _given(plan: Plan, job: Job, sources: Sources) -> Plan:
     """The plan with its messages as the CLI is given them."""
     plan = with_sources(plan, sources)
-    return replace(plan, feed=client_tools.inside(plan.feed, job.parameters.tools))
+    return replace(plan, feed=names.inside(plan.feed, job.parameters.tools))
 
 
 def _is_lost(job: Job, *, said: bool) -> bool:
     """Whether only one process could go on with this turn, which can be had in another way."""
     return job.plan.base is not None and job.plan.base.is_open and not said
+
+
+def _launcher(profile: ClaudeProfile) -> Launcher:
+    from sessionbridge.claude.cli.launcher import Launcher
+
+    return Launcher(profile)

@@ -12,12 +12,11 @@ import math
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from uuid import uuid4
 
-from sessionbridge.claude.cli.live_process import LiveProcess, TurnEnd
 from sessionbridge.claude.cli.settings import can_change
-from sessionbridge.claude.job import Job, Settings
+from sessionbridge.claude.job import Job, Settings, TurnEnd
 from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool.machine import has_room
 from sessionbridge.claude.pool.state import Event, State, after
@@ -25,6 +24,9 @@ from sessionbridge.claude.transcript import imports
 from sessionbridge.claude.transcript.transcripts import Transcripts
 from sessionbridge.errors import BridgeError, ClaudeFailed
 from sessionbridge.model import MemoryKind, Plan, Point, Process
+
+if TYPE_CHECKING:
+    from sessionbridge.claude.cli.live_process import LiveProcess
 
 logger = logging.getLogger(__name__)
 

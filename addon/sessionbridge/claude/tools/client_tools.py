@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from claude_agent_sdk.types import McpSdkServerConfig
 from mcp import types
 from mcp.server.lowlevel import Server
 
+from sessionbridge.claude.tools.names import spelled
 from sessionbridge.claude.tools.schemas import dropped_rule, taken_schema
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import Block, Message, Tool, ToolResultBlock, parts_of
@@ -49,10 +49,6 @@ ENVIRONMENT = {
 }
 
 _ID = "claudecode/toolUseId"
-_KEPT = ("Artifact", "ToolSearch")
-"""Names that mean the CLI's own tools: of the one it tells how to use it, wherever another is
-called so, the other it lists and never offers (measured with 2.1.332)."""
-
 _LISTED_AS = {"Agent": "Task"}
 """Where the CLI's list of its tools has another name than the model is shown (2.1.332)."""
 
@@ -75,9 +71,9 @@ class ClientTools:
     def change(self, tools: Sequence[Tool]) -> None:
         """The CLI asks for them when it is told of the server, which has another name then."""
         self.server = OTHER_SERVER if self.server == SERVER else SERVER
-        spelled = _spelled([tool.name for tool in tools])
-        self._tools = [_described(tool, spelled[tool.name], self._bare) for tool in tools]
-        self._given = {offered: given for given, offered in spelled.items()}
+        names = spelled([tool.name for tool in tools])
+        self._tools = [_described(tool, names[tool.name], self._bare) for tool in tools]
+        self._given = {offered: given for given, offered in names.items()}
         self.names = frozenset(self._given)
         """Those the model knows."""
 
@@ -144,35 +140,6 @@ def _content(part: Block) -> types.ContentBlock:
     assert part["type"] == "image", "`answers` lets no other be given"
     source = part["source"]
     return types.ImageContent(data=source["data"], mime_type=source["media_type"])
-
-
-def inside(messages: Iterable[Message], tools: Sequence[Tool]) -> tuple[Message, ...]:
-    """Messages with the calls by the names that the model knows."""
-    spelled = _spelled([tool.name for tool in tools])
-    if spelled.keys().isdisjoint(_KEPT):
-        return tuple(messages)
-    return tuple(
-        replace(message, blocks=tuple(_renamed(block, spelled) for block in message.blocks))
-        for message in messages
-    )
-
-
-def _renamed(block: Block, spelled: Mapping[str, str]) -> Block:
-    if block["type"] != "tool_use":
-        return block
-    return {**block, "name": spelled.get(block["name"], block["name"])}
-
-
-def _spelled(names: Sequence[str]) -> dict[str, str]:
-    """What each tool is called inside."""
-    spelled = {name: name for name in names if name not in _KEPT}
-    for name in _KEPT:
-        if name in names:
-            inside = f"{name}_"
-            while inside in spelled.values():
-                inside += "_"
-            spelled[name] = inside
-    return spelled
 
 
 def _described(tool: Tool, name: str, bare: bool) -> types.Tool:

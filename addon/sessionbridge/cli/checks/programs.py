@@ -59,7 +59,8 @@ def check_mitmproxy(bin_dir: Path) -> Finding:
 def check_addon(python: Path, environment: Mapping[str, str]) -> Finding:
     """mitmproxy drops an addon that it cannot load, and everything passes on to the real API."""
     # Not from the folder this is run in, where mitmproxy would not look either.
-    command = [str(python), "-P", "-c", "import sessionbridge.proxy.addon"]
+    loaded = "import sessionbridge.proxy.addon, sessionbridge.claude.cli.launcher"
+    command = [str(python), "-P", "-c", loaded]
     advice = "Install it once more, with all it needs:  pip install --force-reinstall"
     advice += " mitmproxy-sessionbridge  (from a clone: -e .)"
     try:
