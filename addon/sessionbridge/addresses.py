@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from urllib.parse import unquote
 
@@ -30,3 +31,11 @@ def plain_path(path: str) -> str:
     if lowered in _WITHOUT_VERSION or lowered.startswith("/models/"):
         plain = f"/v1{plain}"
     return plain
+
+
+def is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -299,8 +299,20 @@ def test_who_may_not_ask_by_post_may_not_open_a_websocket(
     assert answer.status_code == status and words in answer.json()["error"]["message"]
 
 
-def test_an_upgrade_that_is_none_is_told_what_it_lacks(proxy: Proxy) -> None:
-    answer = upgrade(proxy, {**named("old"), "sec-websocket-version": "8"})
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"sec-websocket-version": "8"},
+        {"sec-websocket-key": ""},
+        {"upgrade": "h2c, websocket"},
+        {"connection": "close"},
+    ],
+    ids=str,
+)
+def test_an_upgrade_that_is_none_is_told_what_it_lacks(
+    proxy: Proxy, header: dict[str, str]
+) -> None:
+    answer = upgrade(proxy, {**named("old"), **header})
     assert answer.status_code == 426 and "Version: 13" in answer.json()["error"]["message"]
 
 

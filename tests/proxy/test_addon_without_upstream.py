@@ -57,7 +57,9 @@ def reversed_flow(
     path: str, headers: dict[str, str] | None = None, method: str = "GET", host: str = TARGET
 ) -> HTTPFlow:
     content = b"{}" if method == "POST" else b""
-    flow = make_flow(headers, content, path=path.encode(), method=method.encode(), host=TARGET)
+    flow = make_flow(
+        headers, content, path=path.encode(), method=method.encode(), host=TARGET, port=9
+    )
     flow.request.headers["host"] = host
     flow.client_conn.proxy_mode = mode_specs.ProxyMode.parse(MODE)
     return flow
@@ -92,7 +94,7 @@ async def test_all_else_is_not_found(local: Proxy) -> None:
 
 async def test_requests_without_a_conversation_are_bridged(local: Proxy) -> None:
     for headers in ({}, KEYED):
-        flow = make_flow(headers, host=TARGET)
+        flow = make_flow(headers, host=TARGET, port=9)
         flow.client_conn.proxy_mode = mode_specs.ProxyMode.parse(MODE)
         assert is_bridged(await local.request(flow))
 

@@ -160,6 +160,20 @@ def test_one_that_mitmproxy_has_checked_is_a_person(tmp_path: Path, api: Scripte
         assert [flow["metadata"] for flow in proxy.flows()][-1] is None
 
 
+def test_what_is_said_in_a_tunnel_is_the_server_s(proxy: Proxy) -> None:
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+    with raw_upstream(answer) as upstream:
+        target = f"127.0.0.1:{upstream.port}"
+        with socket.create_connection(("127.0.0.1", proxy.ports[0]), timeout=30) as connection:
+            connection.sendall(f"CONNECT {target} HTTP/1.1\r\n\r\n".encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+            asked = f"GET / HTTP/1.1\r\nHost: {target}\r\nProxy-Authorization: Basic eDp5\r\n\r\n"
+            connection.sendall(asked.encode())
+            assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        (passed,) = upstream.received
+    assert b"proxy-authorization: basic edp5" in passed.lower()
+
+
 async def test_a_replayed_flow_is_still_its_users(addon_proxy: Any) -> None:  # noqa: F811
     credentials = b64encode(b"re-1:any").decode()
     flow = make_flow({"proxy-authorization": f"Basic {credentials}"})

@@ -7,13 +7,13 @@ page's own server, and a GET to it has no Origin header.
 
 from __future__ import annotations
 
-from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import connection, ctx, http
 from mitmproxy.net.http import url
-from mitmproxy.options import Options
 from mitmproxy.proxy import layer, mode_specs
+
+from sessionbridge.proxy.connection_options import ConnectionOptions
 
 
 class ClientHost:
@@ -47,13 +47,5 @@ class ClientHost:
             flow.request.host_header = url.hostport(scheme, *target.address[:2])
 
 
-class _HostIsLeft:
-    """mitmproxy's options as they are, but for this one."""
-
+class _HostIsLeft(ConnectionOptions):
     keep_host_header = True
-
-    def __init__(self, options: Options) -> None:
-        self._options = options
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._options, name)

@@ -8,6 +8,7 @@ from mitmproxy import connection, ctx, http
 from sessionbridge.proxy import operator_pages
 from sessionbridge.proxy.api_errors import ApiErrors
 from sessionbridge.proxy.late_connections import waiting
+from sessionbridge.proxy.late_http import LateHttp
 from sessionbridge.proxy.late_tls import LateTls
 from sessionbridge.proxy.options import Options, concern_us
 
@@ -21,7 +22,7 @@ class Connections:
     def __init__(self, options: Options) -> None:
         self._options = options
         # Their place is behind mitmproxy's own addons, which come after scripts.
-        self._late = (LateTls(self._served_here), ApiErrors(options))
+        self._late = (LateTls(self._served_here), LateHttp(self._served_here), ApiErrors(options))
 
     def configure(self, updated: set[str]) -> None:
         if not concern_us(updated):

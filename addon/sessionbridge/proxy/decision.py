@@ -14,7 +14,7 @@ from mitmproxy import ctx, http
 from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
-from sessionbridge.errors import Refused
+from sessionbridge.errors import BadRequest, Refused
 from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
@@ -32,7 +32,7 @@ from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.naming import named
+from sessionbridge.turns.naming import Named, named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -86,11 +86,11 @@ class Decision:
             if (page := operator_pages.asked(flow)) is not None:
                 return await self._pages.serve(flow, page)
             self._guard.check_host(flow)
-            api = self._options.routes.api_of_turn(flow.request)
+            api = self._options.routes.api_of_turn(flow.request, flow.client_conn.sni)
             self._path_prefix.check(flow)
             if api:
                 await self._turn(flow, api)
-            elif api := self._options.routes.api_of_socket(flow.request):
+            elif api := self._options.routes.api_of_socket(flow.request, flow.client_conn.sni):
                 await self._socket(flow, api)
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
@@ -102,12 +102,13 @@ class Decision:
             self._refuse(flow, spoken, error)
 
     def _may_be_ours(self, flow: http.HTTPFlow) -> bool:
+        routes, sni = self._options.routes, flow.client_conn.sni
         try:
             self._guard.check_host(flow)
             return (
                 operator_pages.asked(flow) is not None
-                or self._options.routes.api_of_turn(flow.request) is not None
-                or self._options.routes.api_of_socket(flow.request) is not None
+                or routes.api_of_turn(flow.request, sni) is not None
+                or routes.api_of_socket(flow.request, sni) is not None
                 or self._local.is_meant(flow)
             )
         except Exception:
@@ -120,9 +121,9 @@ class Decision:
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         body = await _body(flow.request)
-        found = await named(self._options.origins, headers, body, self._runtime.worker)
+        found = await named(self._options.origins, headers, body or b"", self._runtime.worker)
         if not await is_ours(found, headers, self._options, self._runtime):
-            return
+            return self._check_unread(body, found)
         if CHILD_HEADER in headers:
             raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever
         self._guard.check(flow, self._options.usable())
@@ -133,6 +134,16 @@ class Decision:
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
         model, run = self._options.routes.model_at(flow.request), proxy_user.run(flow)
         self._rerouting.begin(flow, Exchange(api, found.origin, sent, model=model, run=run))
+
+    def _check_unread(self, body: bytes | None, found: Named) -> None:
+        """Raises `BadRequest` for a body that names a conversation, for all that can be seen."""
+        names = ("previous_response_id", *self._options.origins.body_fields)
+        looked_at = b"" if found.is_read else body or b""
+        if body is None or any(f'"{name}"'.encode() in looked_at for name in names):
+            raise BadRequest(
+                "The request body is not JSON that can be read, and may name a conversation; send "
+                "valid JSON, or name the conversation in a header."
+            )
 
     async def _socket(self, flow: http.HTTPFlow, api: str) -> None:
         """The upgrade to a WebSocket on which turns may be asked for."""
@@ -152,7 +163,7 @@ class Decision:
         """Whether a browser asks what a page may send to where turns are answered."""
         request, routes = flow.request, self._options.routes
         return cors.is_preflight(request.method, request.headers) and (
-            self._local.is_meant(flow) or routes.api_at(request) is not None
+            self._local.is_meant(flow) or routes.api_at(request, flow.client_conn.sni) is not None
         )
 
     def _answer_preflight(self, flow: http.HTTPFlow) -> None:
@@ -168,9 +179,9 @@ class Decision:
         share(flow, self._options.allow_origins)
 
 
-async def _body(request: http.Request) -> bytes:
-    """To be read only: the request may yet have to go on as it is. Empty where it cannot be had."""
+async def _body(request: http.Request) -> bytes | None:
+    """To be read only: the request may yet have to go on as it is. None where it cannot be had."""
     raw = request.raw_content or b""
     if "content-encoding" in request.headers or len(raw) > MOST:
-        return await asyncio.to_thread(decoded, request) or b""  # a small one may take a second
+        return await asyncio.to_thread(decoded, request)  # a small one may take a second
     return raw

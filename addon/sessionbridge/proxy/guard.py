@@ -6,6 +6,7 @@ from __future__ import annotations
 from mitmproxy import connection, http
 from mitmproxy.proxy import mode_specs
 
+from sessionbridge.addresses import is_address, plain_host
 from sessionbridge.config import Settings
 from sessionbridge.errors import Refused, ShuttingDown
 from sessionbridge.names import shown
@@ -14,7 +15,6 @@ from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import (
     host_and_port,
-    is_address,
     is_on_this_machine,
     is_reached_as,
     own_names,
@@ -38,7 +38,8 @@ class Guard:
         if not host or is_reached_as(host, flow):
             return
         name, port = host_and_port(host)
-        if is_address(name) or self._options.routes.bridged_host(name, port or 0):
+        target, routes = plain_host(flow.client_conn.proxy_mode.address[0]), self._options.routes
+        if is_address(name) or name == target or routes.bridged_by_name(name, port or 443):
             return  # no name that others could have resolve to this machine
         listed = self._options.allow_origins
         known = f"{name}:{port}" if port else name

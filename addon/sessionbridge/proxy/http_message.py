@@ -38,6 +38,9 @@ def check_head(request: http.Request) -> None:
             f"The headers of this request have {size:,} bytes, and at most {_MAX_HEAD:,} are "
             "taken; send fewer, or shorter ones."
         )
+    coding = request.headers.get("transfer-encoding", "chunked")
+    if coding.strip().lower() != "chunked":
+        raise BadRequest(f"transfer-encoding: {shown(coding)} is not taken; use chunked alone.")
     for name, value in fields:
         if _CONTROL.search(value):
             field = shown(name.decode(errors="replace"))

@@ -15,10 +15,10 @@ from mitmproxy.proxy import commands, events, layer, mode_specs
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import modes
 
+from sessionbridge.addresses import is_address
 from sessionbridge.proxy.options import HTTP
-from sessionbridge.proxy.own_names import is_address
 
-_WEB = (80, 443)
+WEB = (80, 443)
 """Ports at which a bare address may be any host of the web."""
 
 _SILENCE = 1.0
@@ -45,7 +45,7 @@ class _Waiting(modes.DestinationKnown):
     def finish_start(self) -> layer.CommandGenerator[str | None]:
         assert self.context.server.address
         host, port = self.context.server.address[:2]
-        unknown = is_address(host) and port in _WEB
+        unknown = is_address(host) and port in WEB
         if self.context.options.connection_strategy != "eager" or not (
             unknown or self._answered_here(host, port)
         ):
@@ -76,9 +76,9 @@ class _Waiting(modes.DestinationKnown):
         assert isinstance(child, layer.NextLayer)
         if child.layer or child.data_client() or client.state is not ConnectionState.OPEN:
             return
-        if (yield commands.OpenConnection(server)):
-            self._handle_event = self.done  # type: ignore[method-assign]
-            yield commands.CloseConnection(client)
+        yield commands.OpenConnection(server)
+        # A client that has connected ahead may yet ask for what needs no server.
+        server.error = None
 
 
 class _Transparent(_Waiting, modes.TransparentProxy):

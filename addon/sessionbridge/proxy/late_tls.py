@@ -7,12 +7,13 @@ from collections.abc import Callable
 from mitmproxy import tls
 from mitmproxy.addonmanager import Loader
 
-from sessionbridge.proxy.own_names import is_address
+from sessionbridge.addresses import is_address
+from sessionbridge.proxy.late_connections import WEB
 
 
 class LateTls:
     """mitmproxy's own TLS addon runs after scripts and asks for a server connection first; this one
-    is added later still, and has the last word for hosts that may be bridged."""
+    is added later still, and has the last word for what may be bridged."""
 
     name = "sessionbridge.late_tls"
     registered = False
@@ -31,6 +32,6 @@ class LateTls:
         bare address and named by nobody is told by the request alone."""
         sni = data.client_hello.sni or ""
         host, port = (data.context.server.address or ("", 0))[:2]
-        unknown = not sni and is_address(host)
+        unknown = not sni and is_address(host) and port in WEB
         if unknown or any(self._may_be_ours(name, port) for name in (sni, host)):
             data.establish_server_tls_first = False

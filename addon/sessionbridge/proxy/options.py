@@ -98,7 +98,7 @@ class Options:
         # Known first, as the routes are: where there is no API, errors must not reach one either.
         self.upstream = ctx.options.sessionbridge_upstream
         targets = [mode for mode in modes() if isinstance(mode, mode_specs.ReverseMode)]
-        reverse = [mode.address[0] for mode in targets if mode.scheme in HTTP]
+        reverse = [":".join(map(str, m.address[:2])) for m in targets if m.scheme in HTTP]
         # Known first: also while the options are wrong, these hosts' requests are for us to refuse.
         self.routes = Routes((), reverse, alone=not self.upstream)
         if self._unreadable:

@@ -66,14 +66,6 @@ def host_and_port(host: str) -> tuple[str, int | None]:
     return _plain(name), port
 
 
-def is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
 def _plain(name: str) -> str:
     """Of the forms of an address the usual one."""
     try:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
+from sessionbridge.addresses import plain_path
 from sessionbridge.errors import BadRequest
 from sessionbridge.proxy.http_message import lowered
 from sessionbridge.proxy.options import Options
@@ -47,11 +48,13 @@ class PathPrefix:
         """Elsewhere than at a bridged host such a path is somebody else's."""
         data = flow.request.data
         found = _PREFIXED.fullmatch(data.path)
-        if found is None or not flow.live or not self._is_bridged_at(flow.request):
+        name, path = found.groups() if found else (b"", data.path)
+        twice = self._is_within(path)
+        if not (found or twice) or not flow.live or not self._is_bridged_at(flow.request):
             return
-        name, path = found.groups()
-        self._asked[flow] = _Asked(data.path, name)
-        data.path = b"/" + path
+        self._asked[flow] = _Asked(data.path, b"" if twice else name)
+        if found:
+            data.path = b"/" + path
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         self._restore(flow)
@@ -83,11 +86,18 @@ class PathPrefix:
         name = text_of(unquote_to_bytes(asked.name).decode(errors="surrogateescape"))
         if name is None or name.lower() in _NO_NAMES:
             raise BadRequest(
-                "The address names no conversation; put a name of your own behind /s/, as in "
-                "/s/my-chat/v1."
+                "The address names no conversation; put /s/ and a name of your own before all "
+                "else, as in /s/my-chat/v1."
             )
         check_id(name, "address")
         return name
+
+    def _is_within(self, path: bytes) -> bool:
+        """Whether a prefix stands where it has no effect, as behind /v1, or is spelled otherwise.
+        It is refused: it was meant for us."""
+        parts = plain_path(path.decode("ascii", "replace")).lower().split("/")
+        marks = [at for at, part in enumerate(parts) if part == "s"]
+        return any(self._options.routes.speaks("/" + "/".join(parts[at + 2 :])) for at in marks)
 
     def _is_bridged_at(self, request: http.Request) -> bool:
         hosts = (request.host, request.pretty_host)

@@ -34,11 +34,12 @@ class ProxyUser:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Noted in the flow: one that is replayed comes by a connection that names nobody."""
-        told, before = _told(flow), self._of_connection.get(flow.client_conn, (None, None))
-        for name, value in zip((_USER, _RUN), told if any(told) else before, strict=True):
+        tunnel = self._of_connection.get(flow.client_conn)
+        told = _told(flow) if tunnel is None else tunnel
+        for name, value in zip((_USER, _RUN), told, strict=True):
             if value:
                 flow.metadata[name] = value
-        if isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode):
+        if isinstance(flow.client_conn.proxy_mode, mode_specs.RegularMode) and tunnel is None:
             flow.request.headers.pop(HEADER, None)  # it was for this proxy
 
 

@@ -64,6 +64,7 @@ class Rerouting:
         ticket, port = self._loopback.expect(what)
         self._under_way[flow.id] = _Way(what, ticket, data.scheme, data.host, data.port)
         request.headers[TICKET_HEADER] = ticket
+        request.trailers = None  # the API has none, and mitmproxy cannot send them over HTTP/1
         request.method = request.method  # in capitals, as it is told, whatever the client wrote
         if "transfer-encoding" in request.headers:
             pass  # mitmproxy cuts the body into chunks again; a length beside them is refused

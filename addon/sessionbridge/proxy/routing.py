@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from mitmproxy import http
 
-from sessionbridge.addresses import plain_host, plain_path
+from sessionbridge.addresses import is_address, plain_host, plain_path
 from sessionbridge.apis import FRAMES
 from sessionbridge.endpoints import (
     ANY,
@@ -57,28 +57,34 @@ class Routes:
         """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
         return _found(self._named, host, port) is not None
 
-    def api_of_turn(self, request: http.Request) -> str | None:
+    def api_of_turn(self, request: http.Request, sni: str | None = None) -> str | None:
         """The API shape in which a turn is asked for; None for any other request."""
-        return self.api_at(request) if request.method == "POST" else None
+        return self.api_at(request, sni) if request.method == "POST" else None
 
-    def api_of_socket(self, request: http.Request) -> str | None:
+    def api_of_socket(self, request: http.Request, sni: str | None = None) -> str | None:
         """The API shape in which turns are asked for on a WebSocket, where the request is the
         upgrade to one; one of the APIs has that."""
-        api = self.api_at(request) if is_upgrade(request) else None
+        api = self.api_at(request, sni) if is_upgrade(request) else None
         return api if api in FRAMES else None
 
-    def api_at(self, request: http.Request) -> str | None:
-        """By the host the request would go to, or by the one the client names: in transparent mode
-        the former is a bare address, and in reverse mode with `keep_host_header` it alone is the
-        target's. The path is asked first, and last `pretty_host`, which searches and parses the
-        Host header.
+    def api_at(self, request: http.Request, sni: str | None = None) -> str | None:
+        """By the host the request would go to, or by one the client names: in transparent mode the
+        former is a bare address, and in reverse mode with `keep_host_header` the latter alone is
+        the target's. `sni` is what it named when it connected by TLS, which counts where it asks a
+        bare address. The path is asked first: other hosts than the first take parsing.
         """
         for apis in self._apis_under(request.path):
             host = _found(apis, request.host, request.port)
             host = host or _found(apis, request.pretty_host, request.port)
+            if host is None and sni and is_address(request.host):
+                host = _found(apis, sni, request.port)
             if host is not None:
                 return apis[host]
         return None
+
+    def speaks(self, path: str) -> bool:
+        """Whether any host does under this path."""
+        return any(True for _ in self._apis_under(path))
 
     def model_at(self, request: http.Request) -> str | None:
         """The model that the path names, where an API has it there."""

@@ -159,8 +159,12 @@ def _check_upgrade(headers: Mapping[str, str]) -> None:
             "WebSockets are switched off at this proxy (mitmproxy's option websocket); send the "
             "request by POST."
         )
-    if headers.get("sec-websocket-version") != "13" or "sec-websocket-key" not in headers:
+    version, key = (headers.get(f"sec-websocket-{name}") for name in ("version", "key"))
+    upgrade, connection = (headers.get(name, "").lower() for name in ("upgrade", "connection"))
+    alone = upgrade.strip() == "websocket" and "upgrade" in connection
+    if version != "13" or not key or not alone:
         raise NoWebSocket(
-            "This upgrade needs the headers Sec-WebSocket-Key and Sec-WebSocket-Version: 13 "
-            "(RFC 6455); send them, or the request by POST."
+            "This upgrade needs the headers Connection: Upgrade, Upgrade: websocket alone, "
+            "Sec-WebSocket-Key and Sec-WebSocket-Version: 13 (RFC 6455); send them, or the request "
+            "by POST."
         )

@@ -6,12 +6,12 @@ is there, and its body as it comes: whose conversation it is may stand in the bo
 
 from __future__ import annotations
 
-from typing import Any
 from weakref import WeakKeyDictionary
 
-from mitmproxy import connection, ctx, http
-from mitmproxy.options import Options
+from mitmproxy import connection, http
 from mitmproxy.proxy import layer
+
+from sessionbridge.proxy.connection_options import ConnectionOptions
 
 
 class WholeBodies:
@@ -32,7 +32,7 @@ class WholeBodies:
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         context = nextlayer.context
-        if ctx.options.stream_large_bodies and context.client not in self._of:
+        if context.client not in self._of:  # the option may be set while it is connected
             self._of[context.client] = options = _Options(context.options)
             context.options = options  # type: ignore[assignment]
 
@@ -47,16 +47,11 @@ class WholeBodies:
             options.held -= 1
 
 
-class _Options:
-    """mitmproxy's as they are; but while a body is held, none is streamed."""
+class _Options(ConnectionOptions):
+    """While a body is held, none is streamed."""
 
-    def __init__(self, options: Options) -> None:
-        self._options = options
-        self.held = 0
+    held = 0
 
     @property
     def stream_large_bodies(self) -> str | None:
-        return None if self.held else self._options.stream_large_bodies
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._options, name)
+        return None if self.held else self.options.stream_large_bodies

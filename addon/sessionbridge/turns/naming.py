@@ -21,10 +21,12 @@ from sessionbridge.turns.worker import Worker, is_costly
 
 
 class Named(NamedTuple):
-    """`response` is the one that the request goes on from."""
+    """`response` is the one that the request goes on from. `is_read` tells whether the body could
+    be, or there is none."""
 
     origin: Origin | None
     response: str | None
+    is_read: bool = True
 
 
 async def named(origins: Origins, headers: Mapping[str, str], body: bytes, worker: Worker) -> Named:
@@ -44,7 +46,9 @@ def named_by(
 
 
 def _named(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Named:
-    return named_by(origins, headers, fields_of(body))
+    fields = fields_of(body)
+    found = named_by(origins, headers, fields)
+    return found._replace(is_read=fields is not None or not body)
 
 
 def fields_of(body: bytes) -> dict[str, Any] | None:

@@ -7,6 +7,7 @@ a new one. Where one of them fails before anything was said, the next takes its 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -376,4 +377,7 @@ def _is_lost(job: Job, *, said: bool) -> bool:
 def _launcher(profile: ClaudeProfile) -> Launcher:
     from sessionbridge.claude.cli.launcher import Launcher
 
+    # What has been loaded stays: left out of Python's looks for circles, those take less.
+    gc.collect()
+    gc.freeze()
     return Launcher(profile)

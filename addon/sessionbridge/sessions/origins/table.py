@@ -13,7 +13,7 @@ import hashlib
 import re
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from importlib import resources
 from typing import Any, NamedTuple
@@ -77,6 +77,13 @@ class Origins:
             if origin is not None:
                 return origin
         return None
+
+    @property
+    def body_fields(self) -> Iterator[str]:
+        """Names of fields of bodies in which conversations are named."""
+        for rule in self._rules:
+            if rule.enabled:
+                yield from (path.rpartition(".")[2] for path in rule.body)
 
     def named_in_body(self, headers: Mapping[str, str]) -> bool:
         """Whether these are the headers of a client of which some rule has it that it names its
