@@ -49,10 +49,8 @@ def test_what_stands_in_the_way_is_said(proxy: Proxy, tmp_path: Path, api: Scrip
     assert "Nothing answers at port" in none.found
     (other,) = check_live(proxy.ports[0], tmp_path / CA_NAME, 1)
     assert "no certificate in" in other.found
-    home = tmp_path / "off"
-    home.mkdir()
-    with running_proxy(home, api.url, env={"SESSIONBRIDGE_MAPPER": "off"}) as forgetful:
-        turn, memory = check_live(forgetful.ports[0], home / "mitm" / CA_NAME, 2)
+    with api.forgetful():
+        turn, memory = check_live(proxy.ports[1], ca_file, 2)
     assert (turn.status, memory.status) == ("ok", "problem")
     assert "SESSIONBRIDGE_MAPPER" in memory.advice
     assert all(asdict(one)["advice"] for one in (none, other, memory))

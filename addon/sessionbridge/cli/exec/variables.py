@@ -51,13 +51,14 @@ def through_proxy(
 
 
 def at_base_urls(
-    anthropic_port: int, openai_port: int, environment: Mapping[str, str]
+    anthropic_port: int, openai_port: int, session: str | None, environment: Mapping[str, str]
 ) -> dict[str, str]:
-    """For programs that ask an address of their own choice and no proxy. The libraries differ: one
-    adds `/v1` itself, the other does not."""
+    """For programs that ask an address of their own choice and no proxy; it names the conversation
+    (`proxy/path_prefix.py`). The libraries differ: one adds `/v1` itself, the other does not."""
+    prefix = f"/s/{quote(session, safe='')}" if session else ""
     return {
-        "ANTHROPIC_BASE_URL": f"http://{HOST}:{anthropic_port}",
-        "OPENAI_BASE_URL": f"http://{HOST}:{openai_port}/v1",
+        "ANTHROPIC_BASE_URL": f"http://{HOST}:{anthropic_port}{prefix}",
+        "OPENAI_BASE_URL": f"http://{HOST}:{openai_port}{prefix}/v1",
     } | _not_by_proxy(environment)
 
 

@@ -51,8 +51,12 @@ def to_running(port: int, wanted: Wanted) -> Way:
     the certificates cannot be written."""
     mode = mode_at(port)
     if mode == "reverse":
-        _check_reverse(port, wanted)
-        return Way(port, mode, at_base_urls(port, port, os.environ))
+        if not wanted.base_url:
+            raise NoBridge(
+                f"The bridge at port {port} is in reverse mode, where it is nobody's proxy; add "
+                "--base-url."
+            )
+        return Way(port, mode, at_base_urls(port, port, wanted.session, os.environ))
     if wanted.base_url:
         raise NoBridge(
             f"The bridge at port {port} is a regular proxy, to which no base URL leads; leave "
@@ -75,21 +79,8 @@ def to_own(wanted: Wanted) -> Iterator[Way]:
         variables = _by_proxy(proxy_address(port, wanted.session), wanted)
         if reverse:
             at_anthropic, at_openai = reverse
-            variables |= at_base_urls(at_anthropic, at_openai, os.environ)
+            variables |= at_base_urls(at_anthropic, at_openai, wanted.session, os.environ)
         yield Way(port, "regular", variables, alone=True)
-
-
-def _check_reverse(port: int, wanted: Wanted) -> None:
-    if not wanted.base_url:
-        raise NoBridge(
-            f"The bridge at port {port} is in reverse mode, where it is nobody's proxy; add "
-            "--base-url."
-        )
-    if wanted.session:
-        raise NoBridge(
-            f"--session is told by a proxy's address, and the bridge at port {port} is in reverse "
-            "mode; leave --session out, or name the port of a regular one."
-        )
 
 
 def _by_proxy(address: str, wanted: Wanted) -> dict[str, str]:

@@ -38,18 +38,20 @@ def setup(home: Path, name: str, port: int, undo: bool, yes: bool) -> None:
     try:
         if undo:
             _undo(kept, name, yes)
-        elif _change(program, kept, f"http://{HOST}:{port}/v1", yes):
+        elif _change(program, kept, f"http://{HOST}:{port}", yes):
+            if program.then:
+                click.echo(program.then)
             _tell_of(port)
     except (OSError, UnicodeDecodeError) as error:
         raise click.ClickException(str(error)) from error
 
 
-def _change(program: Program, kept: Path, url: str, yes: bool) -> bool:
+def _change(program: Program, kept: Path, address: str, yes: bool) -> bool:
     places = program.places(Path.home(), os.environ)
     file = next((place for place in places if place.exists()), places[0])
     before = _read(file)
     try:
-        after = program.set(before or "", program.values(url))
+        after = program.set(before or "", program.values(address))
     except ValueError as error:
         raise click.ClickException(f"{file} is left as it is: {error}.") from error
     if before and before.count("\r\n") == before.count("\n"):

@@ -2,7 +2,9 @@
 is. Pure.
 
 It reads what such files hold in practice (VS Code's JSONC): JSON, `//` and `/* */`, and a comma
-behind the last member. The libraries there are for Python rewrite the whole text, or start Node.
+behind the last member; and, where it is told so, JSON5 (https://spec.json5.org) with its names
+without quotes, single quotes and numbers. The libraries there are for Python rewrite the whole
+text, or start Node.
 """
 
 from __future__ import annotations
@@ -15,9 +17,15 @@ from typing import Any
 
 _TOKEN = re.compile(
     r"""(?P<blank>\s+|//[^\n]*|/\*.*?\*/)
-    |(?P<string>"(?:[^"\\\n]|\\.)*")
+    |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     |(?P<mark>[{}\[\]:,])
-    |(?P<word>[-+.\w]+)""",
+    |(?P<word>[-+.$\w]+)""",
+    re.S | re.X,
+)
+_JSON5_NAME = re.compile(r"[^\W\d][$\w]*|\$[$\w]*")
+_JSON5_VALUE = re.compile(
+    r"""["'].*|true|false|null
+    |[-+]?(?:Infinity|NaN|0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)""",
     re.S | re.X,
 )
 _COMMENTS = re.compile(r"((?:[ \t]*(?://[^\r\n]*|/\*[^\r\n]*?\*/))*)[ \t]*\r?$", re.M)
@@ -41,6 +49,7 @@ class _Value:
 @dataclass(slots=True)
 class _Reader:
     text: str
+    json5: bool
     tokens: list[tuple[str, str, int, int]] = field(default_factory=list)
     at: int = 0
 
@@ -72,10 +81,8 @@ class _Reader:
             if word == "}" and kind == "mark":
                 found.end = end
                 return found
-            if kind != "string":
-                raise _wrong(self.text, at)
+            name, found.first = self.name(kind, word, at), found.first or at
             self.expect(":")
-            name, found.first = self.literal(word, at), found.first or at
             found.members[name] = value = self.value()
             found.last, found.comma = value.end, self.separated("}")
 
@@ -86,10 +93,22 @@ class _Reader:
             self.value()
             self.separated("]")
 
+    def name(self, kind: str, word: str, at: int) -> str:
+        if self.json5 and kind == "word" and _JSON5_NAME.fullmatch(word):
+            return word
+        if self.json5 and word.startswith("'"):
+            return re.sub(r"\\(.)", r"\1", word[1:-1])
+        if kind != "string":
+            raise _wrong(self.text, at)
+        return str(self.literal(word, at))
+
     def literal(self, word: str, at: int) -> Any:
+        """What it means, or in JSON5, where its values are of no interest, the word itself."""
         try:
             return json.loads(word, strict=False)
         except ValueError as error:
+            if self.json5 and _JSON5_VALUE.fullmatch(word):
+                return word
             raise _wrong(self.text, at) from error
 
     def separated(self, closing: str) -> int:
@@ -115,15 +134,19 @@ class _Reader:
         return self.tokens[self.at - 1]
 
 
-def with_value(text: str, path: Sequence[str], value: Any) -> str:
+class NoObject(ValueError):
+    """Something that is no object is in the way of a path."""
+
+
+def with_value(text: str, path: Sequence[str], value: Any, *, json5: bool = False) -> str:
     """The text with this value at the path of names. Raises `ValueError`, which names the line, for
-    what cannot be read, and for a path through something that is no object."""
+    what cannot be read, and `NoObject`."""
     if not text.strip():
         text = "{}\n"
-    here = _Reader(text).whole()
+    here = _Reader(text, json5).whole()
     for depth, name in enumerate(path):
         if here.members is None:
-            raise ValueError(f"{'.'.join(path[:depth]) or 'the whole'} is no object")
+            raise NoObject(f"{'.'.join(path[:depth]) or 'the whole'} is no object")
         if name not in here.members:
             return _inserted(text, here, name, _nested(path[depth + 1 :], value))
         here = here.members[name]

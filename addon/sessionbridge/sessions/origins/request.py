@@ -17,6 +17,10 @@ SYSTEM_ROLES = ("system", "developer")
 # conversations, so it is no id.
 UNSET = frozenset({"null", "undefined", "None"})
 
+# What stands in an address where the name was left out, or other programs resolve before it
+# arrives. In lower case.
+NO_PATH_NAMES = frozenset({".", "..", "v1"})
+
 
 class OriginRequest:
     """Headers with lower-cased names, and the parsed body where it is known."""
