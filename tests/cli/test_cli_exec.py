@@ -272,6 +272,7 @@ def test_what_goes_wrong_is_told_in_a_sentence(
         ("--port", regular, "--base-url", "--", "true"): (1, "to which no base URL leads"),
         ("--session", "v1", "--", "true"): (2, "'v1' cannot name a conversation"),
         ("--session", "-", "--", "true"): (2, "'-' cannot name a conversation"),
+        ("--session", "a:b", "--", "true"): (2, "'a:b' cannot name a conversation"),
         ("--print-env",): (2, "--print-env needs --port and no program"),
         (): (2, "Name the program to run"),
         ("--confdir", str(tmp_path), "--port", regular, "--", "true"): (1, "no certificate in"),

@@ -76,6 +76,20 @@ def test_it_is_installed_looked_at_and_taken_away(manager: Manager) -> None:
     assert "Not installed" in manager.run("uninstall").output
 
 
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        (["--set", "sessionbridge_claude_env=ANTHROPIC_API_KEY=sk-ant-x"], "Give the name alone"),
+        (["--set", "a=b\nExecStartPre=x"], "holds a line end"),
+        (["--port", "99999"], "99999"),
+    ],
+)
+def test_what_has_no_place_in_a_unit(manager: Manager, option: list[str], told: str) -> None:
+    result = manager.run("install", *option)
+    assert result.exit_code != 0 and told in result.output and "sk-ant-x" not in result.output
+    assert not manager.file.exists() and manager.told() == []
+
+
 def test_what_fails_leaves_all_as_it_was(manager: Manager) -> None:
     manager.fails("enable")
     done = manager.run("install")

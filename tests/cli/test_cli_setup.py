@@ -279,6 +279,18 @@ def test_undo_puts_back_what_was_there(user: User, name: str) -> None:
     assert list(file.parent.iterdir()) == [file]
 
 
+def test_what_was_edited_since_is_kept_beside_it(user: User) -> None:
+    file = user.file("codex")
+    user.run("codex")
+    edited = file.read_text() + "\n[profiles.mine]\n"
+    file.write_text(edited)
+    said = user.run("codex", "--undo").output
+    aside = file.with_name(f"{file.name}.before-undo")
+    assert str(aside) in said and not file.exists()
+    assert aside.read_text() == edited
+    assert aside.stat().st_mode & 0o777 == 0o600
+
+
 def test_the_copy_is_for_its_owner_alone(user: User) -> None:
     user.writes(user.file("codex"), CODEX)
     user.run("codex")

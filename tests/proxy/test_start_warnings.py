@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.proxy.start_warnings import secrets_on
+from sessionbridge.claude.cli.environment import secrets_on
 from tests.support.addon_fixtures import Proxy, proxy
 from tests.support.proxy import running_proxy
 from tests.support.scripted_api import ScriptedServer

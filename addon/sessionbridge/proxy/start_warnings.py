@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
 
 from mitmproxy import ctx
 from mitmproxy.proxy.mode_specs import ProxyMode, ReverseMode
 
-from sessionbridge.claude.cli.environment import sets_a_secret
+from sessionbridge.claude.cli.environment import secrets_on
 from sessionbridge.proxy.options import HTTP, Options, modes
 from sessionbridge.proxy.own_names import ALL_INTERFACES, LISTENING
 
 logger = logging.getLogger(__name__)
-
-_OPTION = "sessionbridge_claude_env="
 
 
 class StartWarnings:
@@ -67,13 +63,3 @@ def _is_open(mode: ProxyMode) -> bool:
     """In the other modes the system alone leads clients here, or they have a key."""
     asked_directly = isinstance(mode, LISTENING)
     return asked_directly and mode.listen_host(ctx.options.listen_host) in ALL_INTERFACES
-
-
-def secrets_on(command_line: Sequence[str]) -> Iterator[str]:
-    """The names of variables for the Claude CLI that are given there with what looks like a key."""
-    given = [after for word, after in pairwise(command_line) if word == "--set"]
-    given += [word.removeprefix("--set=") for word in command_line if word.startswith("--set=")]
-    for option in given:
-        entry = option.removeprefix(_OPTION)
-        if entry != option and sets_a_secret(entry):
-            yield entry.partition("=")[0]

@@ -8,7 +8,8 @@ environment into the child's, so what is not allowed is blanked by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 
@@ -86,3 +87,13 @@ def parse_extra(entries: Iterable[str], inherited: Mapping[str, str]) -> dict[st
         elif name in inherited:
             extra[name] = inherited[name]
     return extra
+
+
+def secrets_on(command_line: Sequence[str]) -> Iterator[str]:
+    """The names of variables for the Claude CLI that are given there with what looks like a key."""
+    given = [after for word, after in pairwise(command_line) if word == "--set"]
+    given += [word.removeprefix("--set=") for word in command_line if word.startswith("--set=")]
+    for option in given:
+        entry = option.removeprefix("sessionbridge_claude_env=")
+        if entry != option and sets_a_secret(entry):
+            yield entry.partition("=")[0]

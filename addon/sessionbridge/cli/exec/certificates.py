@@ -28,11 +28,19 @@ _SYSTEM = (
 )
 
 
+_FURTHER = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "GIT_SSL_CAINFO", "DENO_CERT")
+"""What kinds of programs were told to trust each for itself."""
+
+
 def prepared(home: Path, ca: Path, environment: Mapping[str, str]) -> Certificates:
     """Writes the files below the bridge's home, unless they are there: they are named by what is in
     them. Raises OSError."""
     own = ca.read_bytes()
-    bundle = _joined(_trusted(environment).read_bytes(), own)
+    bundle = _trusted(environment).read_bytes()
+    for further in _FURTHER:
+        if (path := environment.get(further)) and Path(path).is_file():
+            bundle = _joined(bundle, Path(path).read_bytes())
+    bundle = _joined(bundle, own)
     extra = environment.get("NODE_EXTRA_CA_CERTS")
     added = _joined(Path(extra).read_bytes(), own) if extra and Path(extra).is_file() else own
     folder = home / FOLDER

@@ -25,8 +25,13 @@ _NO_NAMES = {"", NOBODY, *(name.lower() for name in UNSET), *NO_PATH_NAMES}
 
 
 def _name(context: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    if name is not None and (name.strip().lower() in _NO_NAMES or not name.isprintable()):
-        raise click.BadParameter(f"{name!r} cannot name a conversation; use another, printable.")
+    if name is None:
+        return None
+    if name.strip().lower() in _NO_NAMES or ":" in name or not name.isprintable():
+        # A colon would end the user in the proxy's address (RFC 7617, 2).
+        raise click.BadParameter(
+            f"{name!r} cannot name a conversation; use another, printable and without a colon."
+        )
     return name
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from sessionbridge.claude.cli.environment import secrets_on
 from sessionbridge.cli.mitm import confdir_option
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.service.managers import Command, Service, launchd, systemd
@@ -27,7 +28,13 @@ def service() -> None:
     context_settings={"ignore_unknown_options": True},
     epilog="Example: sessionbridge service install --set sessionbridge_unkeyed=stateless",
 )
-@click.option("--port", type=int, default=8080, show_default=True, help="Port of the proxy.")
+@click.option(
+    "--port",
+    type=click.IntRange(1, 65535),
+    default=8080,
+    show_default=True,
+    help="Port of the proxy.",
+)
 @confdir_option
 @click.argument("further", nargs=-1, type=click.UNPROCESSED, metavar="[MITMPROXY OPTIONS]...")
 @click.pass_obj
@@ -36,6 +43,13 @@ def install(home: Path, port: int, confdir: Path, further: tuple[str, ...]) -> N
 
     A unit of systemd's for this user, on macOS an agent of launchd's, runs what  sessionbridge run
     --dump  runs, with the same options. One that is there already is replaced."""
+    if any("\n" in word for word in further):
+        raise click.ClickException("An option holds a line end, which a unit cannot; leave it out.")
+    if names := [*secrets_on(further)]:
+        raise click.ClickException(
+            f"The value of {', '.join(names)} would stand in the unit. Give the name alone, and "
+            "the value in the environment of the service, or both in mitmproxy's config.yaml."
+        )
     found = _service(home, port, confdir.expanduser(), further)
     before = found.file.read_bytes() if found.file.exists() else None
     found.file.parent.mkdir(parents=True, exist_ok=True)

@@ -64,6 +64,8 @@ def _change(program: Program, kept: Path, address: str, yes: bool) -> bool:
     if not kept.exists():  # the copy of a change before this one is older, and stays
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         _write(kept, json.dumps({"file": str(file), "before": before}), private=True)
+    copy = json.loads(kept.read_text("utf-8"))
+    _write(kept, json.dumps({**copy, "after": after}), private=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     _write(file, after)
     click.echo(f"Changed: {file} (undo: sessionbridge setup {kept.stem} --undo)")
@@ -75,8 +77,12 @@ def _undo(kept: Path, name: str, yes: bool) -> None:
         raise click.ClickException(f"There is no copy for {name}: nothing was set up from here.")
     copy = json.loads(kept.read_text("utf-8"))
     file, before = Path(copy["file"]), copy["before"]
-    if not _agreed(file, _read(file) or "", before or "", yes):
+    now = _read(file)
+    if not _agreed(file, now or "", before or "", yes):
         return
+    if now is not None and now != copy["after"]:
+        _write(aside := file.with_name(f"{file.name}.before-undo"), now, private=True)
+        click.echo(f"It was edited since; as it was it is in {aside}")
     if before is None:
         file.unlink(missing_ok=True)
     else:
