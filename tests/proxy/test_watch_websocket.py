@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,8 +77,12 @@ async def test_each_answer_is_counted_when_it_has_ended(tmp_path: Path, path: st
 async def _counted(proxy: Any, number: int) -> list[dict[str, Any]]:
     async with asyncio.timeout(10):
         while True:
-            if proxy.database.exists():
-                found = rows(proxy, "SELECT * FROM turns ORDER BY output_tokens")
+            with suppress(sqlite3.OperationalError):  # there is no table in it yet
+                found = _rows(proxy) if proxy.database.exists() else []
                 if len(found) >= number:
                     return found
             await asyncio.sleep(0.05)
+
+
+def _rows(proxy: Any) -> list[dict[str, Any]]:
+    return rows(proxy, "SELECT * FROM turns ORDER BY output_tokens")
