@@ -20,6 +20,7 @@ from scripts.benchmarks.passthrough import (
     DOORS,
     ROUNDS,
     SECONDS,
+    WITHOUT_SPARES,
     Pace,
     Side,
     request_to,
@@ -46,7 +47,12 @@ async def _measure(net: Network, rounds: int, options: Options) -> Figure:
             await stack.enter_async_context(upstream(address, 80))
         proxies = [
             stack.enter_context(
-                mitmdump(home / str(n), f"transparent@{GATEWAY}:{8080 + n}", door=d)
+                mitmdump(
+                    home / str(n),
+                    f"transparent@{GATEWAY}:{8080 + n}",
+                    door=d,
+                    options=WITHOUT_SPARES,
+                )
             )
             for n, d in enumerate(DOORS)
         ]

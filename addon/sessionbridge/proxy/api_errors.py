@@ -80,7 +80,14 @@ class _HttpLayer(HttpLayer):
     def event_to_child(
         self, child: layer.Layer | HttpStream, event: events.Event
     ) -> layer.CommandGenerator[None]:
-        """By this way all goes that is sent to the client."""
+        """By this way all goes that is sent to the client, so it costs as little as can be."""
+        if isinstance(event, ResponseProtocolError) and not isinstance(child, HttpStream):
+            return self._told(child, event)
+        return super().event_to_child(child, event)
+
+    def _told(
+        self, child: layer.Layer, event: ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
         if (answer := self._answer(child, event)) is None:
             yield from super().event_to_child(child, event)
             return
@@ -90,9 +97,7 @@ class _HttpLayer(HttpLayer):
             yield from super().event_to_child(child, ResponseData(id_, content))
         yield from super().event_to_child(child, answer.end)
 
-    def _answer(self, child: layer.Layer | HttpStream, event: events.Event) -> _Answer | None:
-        if not isinstance(event, ResponseProtocolError) or isinstance(child, HttpStream):
-            return None
+    def _answer(self, child: layer.Layer, event: ResponseProtocolError) -> _Answer | None:
         status, stream = event.code.http_status_code(), self.streams.get(event.stream_id)
         flow = getattr(stream, "flow", None)  # it has none before it knows a request
         if status is None or flow is None or flow.response is not None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from weakref import WeakKeyDictionary
 
-from mitmproxy import connection, http
+from mitmproxy import connection, ctx, http
+from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy import layer
 
 from sessionbridge.proxy.connection_options import ConnectionOptions
@@ -19,8 +20,19 @@ class WholeBodies:
 
     def __init__(self) -> None:
         self._of: WeakKeyDictionary[connection.Client, _Options] = WeakKeyDictionary()
+        self._runs = False
         self._held: dict[str, _Options] = {}
         """By the flow whose body is waited for."""
+
+    def configure(self, updated: set[str]) -> None:
+        if self._runs and "stream_large_bodies" in updated and ctx.options.stream_large_bodies:
+            raise OptionsError(
+                "stream_large_bodies is to be set when the proxy is started: on connections that "
+                "are open it would lead requests past the bridge."
+            )
+
+    def running(self) -> None:
+        self._runs = True
 
     def hold(self, flow: http.HTTPFlow) -> None:
         """To be called when the headers are there. A body that begins with the next request of the
@@ -32,7 +44,7 @@ class WholeBodies:
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         context = nextlayer.context
-        if context.client not in self._of:  # the option may be set while it is connected
+        if ctx.options.stream_large_bodies and context.client not in self._of:
             self._of[context.client] = options = _Options(context.options)
             context.options = options  # type: ignore[assignment]
 
