@@ -140,7 +140,8 @@ async def test_no_server_is_asked_for_a_certificate_of_bridged_hosts(
         client_hello=SimpleNamespace(sni=sni),
         establish_server_tls_first=True,
     )
-    proxy.addon.connections._late[0].tls_clienthello(hello)
+    late: Any = proxy.addon.connections._late.addons[0]
+    late.tls_clienthello(hello)
     assert hello.establish_server_tls_first is first
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from mitmproxy import http
-from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer, tunnel
 from mitmproxy.proxy.layers.http import HttpLayer, HttpStream
 from mitmproxy.proxy.layers.http._base import HttpEvent
@@ -30,16 +29,9 @@ class ApiErrors:
     """Added when mitmproxy's own addons are there: one of them chooses the layer for HTTP."""
 
     name = "sessionbridge.api_errors"
-    registered = False
 
     def __init__(self, options: Options) -> None:
         self._options = options
-
-    def load(self, loader: Loader) -> None:
-        self.registered = True
-
-    def done(self) -> None:
-        self.registered = False
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         chosen = nextlayer.layer

@@ -4,6 +4,7 @@ the wire would see a request that is none."""
 from __future__ import annotations
 
 from mitmproxy import connection, ctx, http
+from mitmproxy.addonmanager import Loader
 
 from sessionbridge.proxy import operator_pages
 from sessionbridge.proxy.api_errors import ApiErrors
@@ -16,13 +17,31 @@ _TCP_TIMEOUT_MARGIN = 60
 """Seconds mitmproxy waits longer for a silent client than a turn may last."""
 
 
+class _Late:
+    """Those whose place is behind mitmproxy's own addons, which come after scripts. For mitmproxy
+    they are one: it takes its time for each of its own with every event."""
+
+    name = "sessionbridge.late"
+    registered = False
+
+    def __init__(self, *addons: object) -> None:
+        self.addons = addons
+
+    def load(self, loader: Loader) -> None:
+        self.registered = True
+
+    def done(self) -> None:
+        self.registered = False
+
+
 class Connections:
     name = "sessionbridge.connections"
 
     def __init__(self, options: Options) -> None:
         self._options = options
-        # Their place is behind mitmproxy's own addons, which come after scripts.
-        self._late = (LateTls(self._served_here), LateHttp(self._served_here), ApiErrors(options))
+        self._late = _Late(
+            LateTls(self._served_here), LateHttp(self._served_here), ApiErrors(options)
+        )
 
     def configure(self, updated: set[str]) -> None:
         if not concern_us(updated):
@@ -32,12 +51,11 @@ class Connections:
             ctx.options.update(tcp_timeout=patience)
 
     def running(self) -> None:
-        ctx.master.addons.add(*self._late)
+        ctx.master.addons.add(self._late)
 
     def done(self) -> None:
-        for addon in self._late:
-            if addon.registered:
-                ctx.master.addons.remove(addon)
+        if self._late.registered:
+            ctx.master.addons.remove(self._late)
 
     def client_connected(self, client: connection.Client) -> None:
         handler = ctx.master.addons.get("proxyserver").connections.get(client.id)

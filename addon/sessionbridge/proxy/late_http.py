@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable
 
 from mitmproxy import ctx
-from mitmproxy.addonmanager import Loader
 from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import TCPLayer
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
@@ -28,16 +27,9 @@ class LateHttp:
     """Behind mitmproxy's own choice."""
 
     name = "sessionbridge.late_http"
-    registered = False
 
     def __init__(self, may_be_ours: Callable[[str, int], bool]) -> None:
         self._may_be_ours = may_be_ours
-
-    def load(self, loader: Loader) -> None:
-        self.registered = True
-
-    def done(self) -> None:
-        self.registered = False
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
         if not isinstance(nextlayer.layer, TCPLayer) or nextlayer.data_server() or _is_chosen():

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mitmproxy import tls
-from mitmproxy.addonmanager import Loader
 
 from sessionbridge.addresses import is_address
 from sessionbridge.proxy.late_connections import WEB
@@ -16,16 +15,9 @@ class LateTls:
     is added later still, and has the last word for what may be bridged."""
 
     name = "sessionbridge.late_tls"
-    registered = False
 
     def __init__(self, may_be_ours: Callable[[str, int], bool]) -> None:
         self._may_be_ours = may_be_ours
-
-    def load(self, loader: Loader) -> None:
-        self.registered = True
-
-    def done(self) -> None:
-        self.registered = False
 
     def tls_clienthello(self, data: tls.ClientHelloData) -> None:
         """In reverse mode the client names the proxy, so the target is asked for too. Who is at a
