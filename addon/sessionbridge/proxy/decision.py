@@ -137,9 +137,10 @@ class Decision:
 
     def _check_unread(self, body: bytes | None, found: Named) -> None:
         """Raises `BadRequest` for a body that names a conversation, for all that can be seen."""
+        if body is not None and found.is_read:
+            return
         names = ("previous_response_id", *self._options.origins.body_fields)
-        looked_at = b"" if found.is_read else body or b""
-        if body is None or any(f'"{name}"'.encode() in looked_at for name in names):
+        if body is None or any(f'"{name}"'.encode() in body for name in names):
             raise BadRequest(
                 "The request body is not JSON that can be read, and may name a conversation; send "
                 "valid JSON, or name the conversation in a header."

@@ -92,6 +92,8 @@ class PathPrefix:
     def _is_within(self, path: bytes) -> bool:
         """Whether a prefix stands where it has no effect, as behind /v1, or is spelled otherwise.
         It is refused: it was meant for us."""
+        if b"s/" not in path.lower() and b"%" not in path:
+            return False  # as nearly always
         parts = plain_path(path.decode("ascii", "replace")).lower().split("/")
         marks = [at for at, part in enumerate(parts) if part == "s"]
         return any(self._options.routes.speaks("/" + "/".join(parts[at + 2 :])) for at in marks)
