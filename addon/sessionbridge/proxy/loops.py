@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 
-from mitmproxy.connection import Client
+from mitmproxy.connection import Address, Client
 from mitmproxy.proxy.server_hooks import ServerConnectionHookData
 
 from sessionbridge.errors import Refused
@@ -28,8 +28,8 @@ class Loops:
     def __init__(self) -> None:
         self._own: set[tuple[str, int]] = set()
         """The addresses from which the proxy is connected to servers."""
-        self._connecting: dict[str, asyncio.Future[None]] = {}
-        """By the id of the connection, until its address is known."""
+        self._connecting: dict[str, tuple[Address | None, asyncio.Future[None]]] = {}
+        """By the id of the connection, to which server, until its own address is known."""
         self._is_logged = False
 
     def check(self, client: Client) -> None:
@@ -40,13 +40,14 @@ class Loops:
     async def server_connect(self, data: ServerConnectionHookData) -> None:
         if not isinstance(data.client.proxy_mode, LEADS_ALL_HERE) or data.server.error:
             return
-        if self._connecting:
+        to = data.server.address
+        if alike := [known for server, known in self._connecting.values() if server == to]:
             # The client may be one of these, which has not told its address yet.
-            await asyncio.wait(set(self._connecting.values()), timeout=_MOMENT)
+            await asyncio.wait(alike, timeout=_MOMENT)
         if self._is_own(data.client):
             data.server.error = self._told()
             return
-        self._connecting[data.server.id] = asyncio.get_running_loop().create_future()
+        self._connecting[data.server.id] = to, asyncio.get_running_loop().create_future()
 
     def server_connected(self, data: ServerConnectionHookData) -> None:
         if data.server.id in self._connecting and data.server.sockname:
@@ -61,8 +62,8 @@ class Loops:
             self._own.discard(data.server.sockname[:2])
 
     def _has_connected(self, data: ServerConnectionHookData) -> None:
-        if (waiting := self._connecting.pop(data.server.id, None)) and not waiting.done():
-            waiting.set_result(None)
+        if (waiting := self._connecting.pop(data.server.id, None)) and not waiting[1].done():
+            waiting[1].set_result(None)
 
     def _told(self) -> str:
         """What is wrong; the log has it once."""
