@@ -83,7 +83,10 @@ class ClaudeProfile:
 
     @cached_property
     def _root(self) -> Path:
-        return chosen(self.home)
+        """With the transcripts of before it was chosen. Raises OSError."""
+        found = chosen(self.home)
+        bring_in_transcripts(self.config_dir, self.home)
+        return found
 
     @cached_property
     def config_dir(self) -> Path:
@@ -98,8 +101,6 @@ class ClaudeProfile:
 
     @cached_property
     def transcripts(self) -> Path:
-        """Their folder, with those of before. Resolves links in the path, which takes longer than
-        all else that is done with it. Raises OSError."""
-        work_dir = self.work_dir("session")
-        bring_in_transcripts(self.config_dir, self.home)
-        return transcripts_folder(self.config_dir, work_dir)
+        """Their folder. Resolves links in the path, which takes longer than all else that is done
+        with it. Raises OSError."""
+        return transcripts_folder(self.config_dir, self.work_dir("session"))

@@ -95,7 +95,7 @@ def totals(port: int, mode: Mode, run: str | None) -> Mapping[str, Any] | None:
         told: Mapping[str, Any] = json.loads(body)
         if not told["under_way"] or time.monotonic() > deadline:
             return told
-        time.sleep(0.02)
+        time.sleep(0.02)  # the page answers at once, whether or not all has ended
 
 
 def _asked(port: int, method: str, url: str, patience: float = _ASKING) -> tuple[int, bytes]:

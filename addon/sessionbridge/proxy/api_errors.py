@@ -45,8 +45,7 @@ class ApiErrors:
     def answer(self, flow: http.HTTPFlow, status: int) -> http.Response | None:
         """In the place of mitmproxy's page with this status; None where it is to be that."""
         request, routes = flow.request, self._options.routes
-        hosts = (request.data.host, request.pretty_host)
-        if not any(routes.bridged_host(host, request.port) for host in hosts):
+        if not routes.is_asked(request):
             return None
         api = routes.api_at(request) or local_api.spoken(request.path, lowered(request.headers))
         failure, shape = _failure(status, request.pretty_host), SHAPES[api]

@@ -34,7 +34,7 @@ class ClientHost:
         context = nextlayer.context
         client = context.client
         if isinstance(client.proxy_mode, mode_specs.ReverseMode) and client not in self._left:
-            context.options = _HostIsLeft(context.options)  # type: ignore[assignment]
+            _HostIsLeft(context.options).put_into(context)
             self._left.add(client)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:

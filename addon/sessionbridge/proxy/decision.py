@@ -117,7 +117,7 @@ class Decision:
     async def _turn(self, flow: http.HTTPFlow, api: str) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
         alone, and so is one that names no conversation, unless an option says otherwise."""
-        headers = proxy_user.with_user(self._path_prefix.headers(flow), flow)
+        headers = self._headers(flow)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         body = await _body(flow.request)
@@ -148,12 +148,16 @@ class Decision:
 
     async def _socket(self, flow: http.HTTPFlow, api: str) -> None:
         """The upgrade to a WebSocket on which turns may be asked for."""
-        headers = proxy_user.with_user(self._path_prefix.headers(flow), flow)
+        headers = self._headers(flow)
         if await self._runtime.is_our_child(headers):
             return self._pass_our_child(flow)
         if CHILD_HEADER in headers:
             raise Refused(_CHILD_OF_ANOTHER)
         await self._sockets.serve(flow, api, headers)
+
+    def _headers(self, flow: http.HTTPFlow) -> dict[str, str]:
+        """By name in lower case, with what names a conversation outside of them."""
+        return proxy_user.with_user(self._path_prefix.headers(flow), flow)
 
     def _pass_our_child(self, flow: http.HTTPFlow) -> None:
         if not self._options.upstream:

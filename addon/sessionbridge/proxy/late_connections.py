@@ -18,12 +18,16 @@ from mitmproxy.proxy.layers import modes
 from sessionbridge.addresses import is_address
 from sessionbridge.proxy.options import HTTP
 
-WEB = (80, 443)
-"""Ports at which a bare address may be any host of the web."""
+_WEB = (80, 443)
 
 _SILENCE = 1.0
 """Seconds after which a client waits for the server there: who wants something of a bridged host
 says so at once."""
+
+
+def is_unknown(host: str, port: int) -> bool:
+    """Whether it may be any host of the web: a bare address, at a port where those are."""
+    return is_address(host) and port in _WEB
 
 
 def waiting(first: layer.Layer, may_be_ours: Callable[[str, int], bool]) -> layer.Layer:
@@ -45,12 +49,12 @@ class _Waiting(modes.DestinationKnown):
     def finish_start(self) -> layer.CommandGenerator[str | None]:
         assert self.context.server.address
         host, port = self.context.server.address[:2]
-        unknown = is_address(host) and port in WEB
+        unknown = is_unknown(host, port)
         if self.context.options.connection_strategy != "eager" or not (
             unknown or self._answered_here(host, port)
         ):
             return (yield from super().finish_start())
-        # As the layer does in whose place this one is: one more on the way of each byte costs.
+        # As mitmproxy's own layers do it: one more on the way of each byte costs.
         self._handle_event = self.child_layer.handle_event  # type: ignore[method-assign]
         yield from self.child_layer.handle_event(events.Start())
         if unknown:

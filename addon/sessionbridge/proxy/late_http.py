@@ -15,8 +15,7 @@ from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import TCPLayer
 from mitmproxy.proxy.layers.http import HttpLayer, HTTPMode
 
-from sessionbridge.addresses import is_address
-from sessionbridge.proxy.late_connections import WEB
+from sessionbridge.proxy.late_connections import is_unknown
 
 _LINE = re.compile(rb"[A-Za-z]+ [^\n]+ HTTP/")
 _BEGUN = re.compile(rb"[A-Za-z]*( [^\n]*)?")
@@ -38,7 +37,7 @@ class LateHttp:
         host, port = (context.server.address or ("", 0))[:2]
         sni = context.client.sni or ""
         named = any(self._may_be_ours(name, port) for name in (host, sni))
-        if not named and not (is_address(host) and port in WEB):
+        if not named and not is_unknown(host, port):
             return
         said = nextlayer.data_client().lstrip(b"\r\n")
         if _BEGUN.fullmatch(said):

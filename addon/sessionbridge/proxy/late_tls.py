@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from mitmproxy import tls
 
-from sessionbridge.addresses import is_address
-from sessionbridge.proxy.late_connections import WEB
+from sessionbridge.proxy.late_connections import is_unknown
 
 
 class LateTls:
@@ -24,6 +23,6 @@ class LateTls:
         bare address and named by nobody is told by the request alone."""
         sni = data.client_hello.sni or ""
         host, port = (data.context.server.address or ("", 0))[:2]
-        unknown = not sni and is_address(host) and port in WEB
-        if unknown or any(self._may_be_ours(name, port) for name in (sni, host)):
+        unnamed = not sni and is_unknown(host, port)
+        if unnamed or any(self._may_be_ours(name, port) for name in (sni, host)):
             data.establish_server_tls_first = False

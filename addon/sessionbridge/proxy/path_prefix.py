@@ -47,7 +47,9 @@ class PathPrefix:
         found = _PREFIXED.fullmatch(data.path)
         name, path = found.groups() if found else (b"", data.path)
         twice = self._is_within(path)
-        if not (found or twice) or not flow.live or not self._is_bridged_at(flow.request):
+        if not (found or twice) or not flow.live:
+            return
+        if not self._options.routes.is_asked(flow.request):
             return
         self._asked[flow] = _Asked(data.path, b"" if twice else name)
         if found:
@@ -97,10 +99,6 @@ class PathPrefix:
         parts = plain_path(path.decode("ascii", "replace")).lower().split("/")
         marks = [at for at, part in enumerate(parts) if part == "s"]
         return any(self._options.routes.speaks("/" + "/".join(parts[at + 2 :])) for at in marks)
-
-    def _is_bridged_at(self, request: http.Request) -> bool:
-        hosts = (request.host, request.pretty_host)
-        return any(self._options.routes.bridged_host(host, request.port) for host in hosts)
 
     def _restore(self, flow: http.HTTPFlow) -> None:
         if (asked := self._asked.pop(flow, None)) is not None:

@@ -53,6 +53,11 @@ class Routes:
     def bridged_host(self, host: str, port: int) -> bool:
         return _found(self._hosts, host, port) is not None
 
+    def is_asked(self, request: http.Request) -> bool:
+        """Whether it is to a bridged host, by what it would go to or what it names."""
+        hosts = (request.host, request.pretty_host)
+        return any(self.bridged_host(host, request.port) for host in hosts)
+
     def bridged_by_name(self, host: str, port: int) -> bool:
         """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
         return _found(self._named, host, port) is not None

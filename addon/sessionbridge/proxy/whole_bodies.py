@@ -46,7 +46,7 @@ class WholeBodies:
         context = nextlayer.context
         if ctx.options.stream_large_bodies and context.client not in self._of:
             self._of[context.client] = options = _Options(context.options)
-            context.options = options  # type: ignore[assignment]
+            options.put_into(context)
 
     def request(self, flow: http.HTTPFlow) -> None:
         self._let_go(flow)

@@ -13,7 +13,6 @@ import secrets
 from collections import Counter
 from contextlib import aclosing, suppress
 from dataclasses import replace
-from types import TracebackType
 from typing import Any
 
 from tornado import web
@@ -29,11 +28,11 @@ from sessionbridge.errors import (
     BridgeError,
     RequestTooLarge,
     UnknownEncoding,
-    presentable,
 )
 from sessionbridge.names import shown
 from sessionbridge.turns.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
 from sessionbridge.turns.exchange import Chunk, Exchange, Head, Walk
+from sessionbridge.turns.request_handler import RequestHandler
 from sessionbridge.turns.websocket import Socket, SocketHandler
 
 logger = logging.getLogger(__name__)
@@ -116,7 +115,7 @@ class _ForSocket(Matcher):
 
 
 @web.stream_request_body
-class _Handler(web.RequestHandler):
+class _Handler(RequestHandler):
     """Is there once the headers are, so that nobody without a ticket has a body read."""
 
     def initialize(self, loopback: Loopback) -> None:
@@ -124,9 +123,6 @@ class _Handler(web.RequestHandler):
         self._expected: tuple[Walk, Exchange] | None = None
         self._body: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
-
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
 
     async def prepare(self) -> None:
         exchange = self._loopback.expected(self.request.headers.get(TICKET_HEADER, ""))
@@ -187,16 +183,6 @@ class _Handler(web.RequestHandler):
             case Chunk():
                 self.write(part.data)
                 await self.flush()
-
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """By kind and place: tornado's own words would quote the exception's text."""
-        if isinstance(value, Exception):
-            presentable(value)
 
     def on_connection_close(self) -> None:
         """The client has left: stop the turn where it is."""

@@ -13,7 +13,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager, suppress
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any
 
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
@@ -30,6 +29,7 @@ from sessionbridge.errors import (
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Chunk, Exchange, Walk
 from sessionbridge.turns.frames import Frame
+from sessionbridge.turns.request_handler import RequestHandler
 from sessionbridge.turns.worker import Worker
 
 _MOST_AT_ONCE = 16
@@ -89,7 +89,7 @@ class _Turn:
         return cancel.lane == self.frame.lane
 
 
-class SocketHandler(WebSocketHandler):
+class SocketHandler(RequestHandler, WebSocketHandler):
     def initialize(self, socket: Socket, walk: Callable[[], Walk]) -> None:
         self._socket = socket
         self._walk = walk
@@ -97,9 +97,6 @@ class SocketHandler(WebSocketHandler):
         self._slots = asyncio.Semaphore(_MOST_AT_ONCE)
         self._turns: list[_Turn] = []
         self._known: OrderedDict[str, api.Before] = OrderedDict()
-
-    def set_default_headers(self) -> None:
-        self.clear_header("Server")
 
     def check_origin(self, origin: str) -> bool:
         return True  # looked at before it was sent here
@@ -130,16 +127,6 @@ class SocketHandler(WebSocketHandler):
         for turn in self._turns:
             assert turn.task is not None
             turn.task.cancel()
-
-    def log_exception(
-        self,
-        typ: type[BaseException] | None,
-        value: BaseException | None,
-        tb: TracebackType | None,
-    ) -> None:
-        """By kind and place: tornado's own words would quote the exception's text."""
-        if isinstance(value, Exception):
-            presentable(value)
 
     def _begin(self, turn: _Turn) -> None:
         try:

@@ -112,6 +112,25 @@ class Messages:
         self._messages.append(Message(role, self._calls.add(role, blocks, field)))
 
 
+class Results:
+    """Results of tools that come in a message each, and are one of the user's to the model."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
+        self._gathered: list[Block] = []
+        self._field = ""
+
+    def add(self, result: Block, field: str) -> None:
+        self._gathered.append(result)
+        self._field = field
+
+    def tell(self) -> None:
+        """Those gathered so far."""
+        if self._gathered:
+            self._messages.say("user", self._gathered, self._field)
+            self._gathered = []
+
+
 class _Call(NamedTuple):
     """`given` is the client's id, `id` the one inside."""
 

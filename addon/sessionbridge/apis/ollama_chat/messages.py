@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import count
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from sessionbridge.apis.common.body import (
     Fields,
@@ -15,7 +14,8 @@ from sessionbridge.apis.common.body import (
     texts,
     without_effect,
 )
-from sessionbridge.apis.common.messages import CallWords, Messages
+from sessionbridge.apis.common.messages import CallWords, Messages, Results
+from sessionbridge.apis.ollama_chat.open_calls import OpenCalls
 from sessionbridge.model import Block, TextBlock
 
 CALL_WORDS = CallWords(
@@ -56,35 +56,20 @@ class _ToolCall(Fields):
     id: str | None = None
 
 
-class _Open(NamedTuple):
-    """A call without a result."""
-
-    id: str
-    name: str
-
-
 class History:
-    """Takes the messages in order. `ignored` names what of them has no effect.
-
-    Calls have ids that many clients do not send back, the official one for Python among them
-    (0.6.3). So those without are numbered, and a result that names no call answers the oldest that
-    is open of its tool's name, or the oldest of all.
-    """
+    """Takes the messages in order. `ignored` names what of them has no effect."""
 
     def __init__(self) -> None:
         self.messages = Messages(CALL_WORDS)
         self.ignored: set[str] = set()
-        self._results: list[Block] = []
-        self._results_field = ""
-        self._numbers = count(1)
-        self._open: list[_Open] = []
+        self._results = Results(self.messages)
+        self._open = OpenCalls()
 
     def add(self, message: ChatMessage, field: str) -> None:
         self._note_ignored(message)
         content = f"{field}.content"
         if message.role == "tool":
-            self._results.append(self._result(message, field))
-            self._results_field = field
+            self._results.add(self._result(message, field), field)
             return
         if message.role == "system":
             self.messages.instruct_within(texts(message.content, content), field)
@@ -97,9 +82,7 @@ class History:
 
     def end(self) -> None:
         """Tells the tool results gathered so far."""
-        if self._results:
-            self.messages.say("user", self._results, self._results_field)
-            self._results = []
+        self._results.tell()
 
     def _note_ignored(self, message: ChatMessage) -> None:
         fields = dict(message.model_extra or {})
@@ -112,11 +95,10 @@ class History:
     def _assistant_blocks(self, message: ChatMessage, field: str) -> Iterator[Block]:
         if message.content is not None:
             yield from _texts(message.content, f"{field}.content")
-        self._open = []
+        self._open.clear()
         for index, value in enumerate(message.tool_calls or []):
             call = check(_ToolCall, value, f"{field}.tool_calls.{index}")
-            id_, name = call.id or f"call_{next(self._numbers)}", call.function.name
-            self._open.append(_Open(id_, name))
+            id_, name = self._open.add(call.id, call.function.name), call.function.name
             given = call.function.arguments or {}
             yield {"type": "tool_use", "id": id_, "name": name, "input": given}
 
@@ -130,15 +112,10 @@ class History:
         }
 
     def _answered(self, message: ChatMessage, field: str) -> str:
-        if message.tool_call_id:
-            self._open = [call for call in self._open if call.id != message.tool_call_id]
-            return message.tool_call_id
-        if not self._open:
+        id_ = self._open.answered(message.tool_call_id, message.tool_name or message.name)
+        if id_ is None:
             raise refused(f"{field}.role", "a tool message must follow the call that it answers")
-        name = message.tool_name or message.name
-        call = next((call for call in self._open if call.name == name), self._open[0])
-        self._open.remove(call)
-        return call.id
+        return id_
 
 
 def _said(message: ChatMessage, field: str) -> Iterator[Block]:

@@ -6,7 +6,6 @@ The API has no order of text and calls, so thoughts come first and calls last.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count as numbers
 
 from sessionbridge.apis.common.json_values import Fields, count, fields, items, words
 from sessionbridge.apis.common.reading import (
@@ -24,6 +23,7 @@ from sessionbridge.apis.common.reading import (
 )
 from sessionbridge.apis.common.tools import allowed
 from sessionbridge.apis.ollama_chat.messages import IMAGES
+from sessionbridge.apis.ollama_chat.open_calls import OpenCalls
 from sessionbridge.model import Block, Message, Usage
 
 
@@ -89,8 +89,7 @@ class _History:
         self.system: list[str] = []
         self.messages: list[Message] = []
         self._unread = unread
-        self._numbers = numbers(1)
-        self._open: list[tuple[str, str]] = []
+        self._open = OpenCalls()
 
     def add(self, message: Fields) -> None:
         content = [*blocks_of(message.get("content"), self._unread, _block)]
@@ -116,22 +115,14 @@ class _History:
             yield image(f"data:{next(kinds, '')};base64,{data}")
 
     def _made(self, message: Fields) -> Iterator[Block]:
-        self._open = []
+        self._open.clear()
         for made in map(fields, items(message.get("tool_calls"))):
-            id_ = allowed(words(made.get("id"))) or f"call_{next(self._numbers)}"
-            self._open.append((id_, words(fields(made.get("function")).get("name"))))
-            yield _call(id_, made, self._unread)
+            name = words(fields(made.get("function")).get("name"))
+            yield _call(self._open.add(allowed(words(made.get("id"))), name), made, self._unread)
 
     def _answered(self, message: Fields) -> str:
         name = words(message.get("tool_name")) or words(message.get("name"))
-        if given := allowed(words(message.get("tool_call_id"))):
-            self._open = [one for one in self._open if one[0] != given]
-            return given
-        if not self._open:
-            return ""
-        found = next((one for one in self._open if one[1] == name), self._open[0])
-        self._open.remove(found)
-        return found[0]
+        return self._open.answered(allowed(words(message.get("tool_call_id"))), name) or ""
 
 
 def _block(part: Fields, unread: Unread) -> Block:

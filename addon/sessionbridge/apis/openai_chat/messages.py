@@ -19,7 +19,7 @@ from sessionbridge.apis.common.body import (
     unknown,
     without_effect,
 )
-from sessionbridge.apis.common.messages import CallWords, Messages
+from sessionbridge.apis.common.messages import CallWords, Messages, Results
 from sessionbridge.apis.common.openai_content import document, image, text, tool_use
 from sessionbridge.model import Block
 
@@ -100,8 +100,7 @@ class History:
     def __init__(self) -> None:
         self.messages = Messages(CALL_WORDS)
         self.ignored: set[str] = set()
-        self._results: list[Block] = []
-        self._results_field = ""
+        self._results = Results(self.messages)
         self._numbers = count(1)
         self._open_function: str | None = None
 
@@ -109,8 +108,7 @@ class History:
         self._note_ignored(message)
         content = f"{field}.content"
         if message.role in ("tool", "function"):
-            self._results.append(self._result(message, field))
-            self._results_field = field
+            self._results.add(self._result(message, field), field)
             return
         if message.role in ("system", "developer"):
             self.messages.instruct_within(texts(message.content, content), field)
@@ -123,9 +121,7 @@ class History:
 
     def end(self) -> None:
         """Tells the tool results gathered so far."""
-        if self._results:
-            self.messages.say("user", self._results, self._results_field)
-            self._results = []
+        self._results.tell()
 
     def _note_ignored(self, message: ChatMessage) -> None:
         fields = dict(message.model_extra or {})

@@ -30,7 +30,7 @@ from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.cli.settings import budget, environment
 from sessionbridge.claude.job import Settings
 from sessionbridge.claude.models import DEFAULT
-from sessionbridge.claude.profile import ClaudeProfile, bring_in_transcripts
+from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import client_tools
 from sessionbridge.claude.tools.client_tools import SERVERS, ClientTools
 from sessionbridge.claude.transcript.files import (
@@ -103,7 +103,6 @@ class Launcher:
             self._swept = True
             leftovers.sweep(self._profile)
             work_dirs.sweep()
-            bring_in_transcripts(self._profile.config_dir, self._profile.home)
 
     def _cost_before(self, memory: MemoryKind, base: Point | None) -> float:
         if memory == "continue":

@@ -69,7 +69,7 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> No
                 return
             break
         except ConnectionRefusedError:
-            time.sleep(0.01)
+            time.sleep(0.01)  # nothing tells when it listens
         except OSError:
             break
     log.seek(0)

@@ -21,6 +21,13 @@ from sessionbridge.cli.setup.jsonc import NoObject
 
 _TITLE = "Claude by the bridge"
 _CONTEXT, _OUTPUT = 200_000, 32_000
+_MODEL = {
+    "id": "sonnet",
+    "name": _TITLE,
+    "input": ["text", "image"],
+    "contextWindow": _CONTEXT,
+    "maxTokens": _OUTPUT,
+}
 """Tokens."""
 
 
@@ -125,19 +132,12 @@ def _cline_values(address: str) -> Values:
 
 
 def _pi_values(address: str) -> Values:
-    model = {
-        "id": "sonnet",
-        "name": _TITLE,
-        "input": ["text", "image"],
-        "contextWindow": _CONTEXT,
-        "maxTokens": _OUTPUT,
-    }
     provider = {
         "baseUrl": address,
         "api": "anthropic-messages",
         "apiKey": "unused",
         "compat": {"sendSessionAffinityHeaders": True},
-        "models": [model],
+        "models": [_MODEL],
     }
     return {("providers", "bridge"): provider}
 
@@ -178,18 +178,11 @@ def _openclaw(home: Path, environment: Mapping[str, str]) -> list[Path]:
 
 
 def _openclaw_values(address: str) -> Values:
-    model = {
-        "id": "sonnet",
-        "name": _TITLE,
-        "input": ["text", "image"],
-        "contextWindow": _CONTEXT,
-        "maxTokens": _OUTPUT,
-    }
     provider = {
         "baseUrl": address,
         "apiKey": "unused",
         "api": "anthropic-messages",
-        "models": [model],
+        "models": [_MODEL],
     }
     return {
         ("models", "providers", "bridge"): provider,
