@@ -1,4 +1,4 @@
-"""What mitmproxy is given: the small addons that the bridge is made of, put together and in order.
+"""What mitmproxy is given: one addon, put together of small ones, in their order.
 
 A flow that is ours is sent to the loopback server and given its own address back as soon as the
 answer begins; every other flow is left byte for byte alone.
@@ -21,6 +21,7 @@ from sessionbridge.proxy.event_streams import EventStreams
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.flow_notes import annotate
 from sessionbridge.proxy.guard import Guard
+from sessionbridge.proxy.joined_hooks import join
 from sessionbridge.proxy.library_logs import leave_words_out
 from sessionbridge.proxy.lifecycle import Lifecycle
 from sessionbridge.proxy.local_server import LocalServer
@@ -43,11 +44,11 @@ from sessionbridge.turns.shutdown import Shutdown
 
 
 class SessionBridge:
-    """It has no hooks of its own. It outlives a reload of the entry file, and so do all its parts,
-    the loopback server among them.
+    """Its hooks are those of its parts. It outlives a reload of the entry file, and so do they, the
+    loopback server among them.
 
-    mitmproxy calls a hook of one addon after the other, and of none behind one that raises. So the
-    options come first: while they are wrong nobody is configured by them.
+    No part hears an event behind one that raises. So the options come first: while they are wrong
+    nobody is configured by them.
     """
 
     def __init__(self) -> None:
@@ -94,7 +95,8 @@ class SessionBridge:
             sockets,
             self.errors,
         )
-        self.addons: Sequence[object] = [
+        self.addons = [self.commands]  # mitmproxy looks for commands on addons alone
+        parts = [
             self.options,
             StartWarnings(self.options),
             self.connections,
@@ -111,8 +113,8 @@ class SessionBridge:
             self.memory,
             EventStreams(),
             ContentView(),
-            self.commands,
         ]
+        join(self, parts)
 
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """What is kept of a turn."""

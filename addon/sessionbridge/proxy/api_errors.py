@@ -28,8 +28,6 @@ from sessionbridge.proxy.options import Options
 class ApiErrors:
     """Added when mitmproxy's own addons are there: one of them chooses the layer for HTTP."""
 
-    name = "sessionbridge.api_errors"
-
     def __init__(self, options: Options) -> None:
         self._options = options
 

@@ -17,8 +17,6 @@ from sessionbridge.proxy.connection_options import ConnectionOptions
 
 
 class ClientHost:
-    name = "sessionbridge.client_host"
-
     def __init__(self) -> None:
         self._left: WeakSet[connection.Client] = WeakSet()
         self._named: WeakKeyDictionary[http.HTTPFlow, str | None] = WeakKeyDictionary()

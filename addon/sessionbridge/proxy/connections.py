@@ -8,6 +8,7 @@ from mitmproxy.addonmanager import Loader
 
 from sessionbridge.proxy import operator_pages
 from sessionbridge.proxy.api_errors import ApiErrors
+from sessionbridge.proxy.joined_hooks import join
 from sessionbridge.proxy.late_connections import waiting
 from sessionbridge.proxy.late_http import LateHttp
 from sessionbridge.proxy.late_tls import LateTls
@@ -18,14 +19,13 @@ _TCP_TIMEOUT_MARGIN = 60
 
 
 class _Late:
-    """Those whose place is behind mitmproxy's own addons, which come after scripts. For mitmproxy
-    they are one: it takes its time for each of its own with every event."""
+    """Those whose place is behind mitmproxy's own addons, which come after scripts."""
 
     name = "sessionbridge.late"
     registered = False
 
-    def __init__(self, *addons: object) -> None:
-        self.addons = addons
+    def __init__(self, *parts: object) -> None:
+        join(self, parts)
 
     def load(self, loader: Loader) -> None:
         self.registered = True
@@ -35,8 +35,6 @@ class _Late:
 
 
 class Connections:
-    name = "sessionbridge.connections"
-
     def __init__(self, options: Options) -> None:
         self._options = options
         self._late = _Late(

@@ -22,8 +22,6 @@ _AS_IT_CAME = 2000
 
 
 class ContentView:
-    name = "sessionbridge.content_view"
-
     def load(self, loader: Loader) -> None:
         contentviews.add(SessionBridgeView)
 

@@ -43,8 +43,6 @@ _CHILD_OF_ANOTHER = (
 
 
 class Decision:
-    name = "sessionbridge.decision"
-
     def __init__(
         self,
         options: Options,

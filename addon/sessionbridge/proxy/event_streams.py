@@ -12,8 +12,6 @@ _KEPT_BYTES = 16 * 1024 * 1024
 
 
 class EventStreams:
-    name = "sessionbridge.event_streams"
-
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """mitmproxy would hold a stream back until it ends."""
         response = flow.response

@@ -25,8 +25,6 @@ _BEGUN = re.compile(rb"[A-Za-z]*( [^\n]*)?")
 class LateHttp:
     """Behind mitmproxy's own choice."""
 
-    name = "sessionbridge.late_http"
-
     def __init__(self, may_be_ours: Callable[[str, int], bool]) -> None:
         self._may_be_ours = may_be_ours
 

@@ -13,8 +13,6 @@ class LateTls:
     """mitmproxy's own TLS addon runs after scripts and asks for a server connection first; this one
     is added later still, and has the last word for what may be bridged."""
 
-    name = "sessionbridge.late_tls"
-
     def __init__(self, may_be_ours: Callable[[str, int], bool]) -> None:
         self._may_be_ours = may_be_ours
 

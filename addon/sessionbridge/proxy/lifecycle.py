@@ -11,8 +11,6 @@ from sessionbridge.turns.shutdown import Shutdown
 
 
 class Lifecycle:
-    name = "sessionbridge.lifecycle"
-
     def __init__(
         self, options: Options, runtime: Runtime, loopback: Loopback, shutdown: Shutdown
     ) -> None:

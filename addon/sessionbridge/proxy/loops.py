@@ -23,8 +23,6 @@ _MOMENT = 1.0
 
 
 class Loops:
-    name = "sessionbridge.loops"
-
     def __init__(self) -> None:
         self._own: set[tuple[str, int]] = set()
         """The addresses from which the proxy is connected to servers."""

@@ -23,8 +23,6 @@ _SOON = 0.5
 
 
 class Memory:
-    name = "sessionbridge.memory"
-
     def __init__(self) -> None:
         self._due = False
 

@@ -49,8 +49,6 @@ class Options:
 
     # mitmproxy does not load a second addon of one name, and what users write may well be called
     # as a class here is; so all have names of their own.
-    name = "sessionbridge.options"
-
     def __init__(self) -> None:
         self.settings: config.Settings | None = None
         self.routes = Routes(())

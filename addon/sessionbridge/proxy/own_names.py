@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 
 from mitmproxy import ctx, http
@@ -22,6 +23,8 @@ LISTENING = (
 
 ALL_INTERFACES = {"", "0.0.0.0", "::"}
 
+_LOOPBACK = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:[0-9]+)?")
+
 
 def own_names(flow: http.HTTPFlow) -> frozenset[str]:
     """The address that the client has connected to, and what the listener is bound to. Where that
@@ -40,8 +43,10 @@ def own_names(flow: http.HTTPFlow) -> frozenset[str]:
 
 def is_reached_as(host: str, flow: http.HTTPFlow) -> bool:
     """Whether a Host header names this machine, as loopback or as the client's listener."""
+    if _LOOPBACK.fullmatch(host):
+        return True  # as nearly all do
     name, _ = host_and_port(host)
-    # Nearly all are loopback's, and the others are not read off the name alone.
+    # What else there is takes more than the name.
     return bool(name) and (is_own(name) or is_own(name, own_names(flow)))
 
 

@@ -36,8 +36,6 @@ _MOST = 32 * 1024 * 1024
 
 
 class Passthrough:
-    name = "sessionbridge.passthrough"
-
     def __init__(self, options: Options, runtime: Runtime, rerouting: Rerouting) -> None:
         self._options = options
         self._runtime = runtime

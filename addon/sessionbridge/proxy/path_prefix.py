@@ -35,8 +35,6 @@ class _Asked(NamedTuple):
 
 
 class PathPrefix:
-    name = "sessionbridge.path_prefix"
-
     def __init__(self, options: Options) -> None:
         self._options = options
         self._asked: WeakKeyDictionary[http.HTTPFlow, _Asked] = WeakKeyDictionary()
@@ -94,7 +92,7 @@ class PathPrefix:
     def _is_within(self, path: bytes) -> bool:
         """Whether a prefix stands where it has no effect, as behind /v1, or is spelled otherwise.
         It is refused: it was meant for us."""
-        if b"s/" not in path.lower() and b"%" not in path:
+        if b"/s/" not in b"/" + path.lower() and b"%" not in path:
             return False  # as nearly always
         parts = plain_path(path.decode("ascii", "replace")).lower().split("/")
         marks = [at for at, part in enumerate(parts) if part == "s"]

@@ -24,8 +24,6 @@ type _Told = tuple[str | None, str | None]
 
 
 class ProxyUser:
-    name = "sessionbridge.proxy_user"
-
     def __init__(self) -> None:
         self._of_connection: WeakKeyDictionary[connection.Client, _Told] = WeakKeyDictionary()
 

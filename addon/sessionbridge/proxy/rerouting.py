@@ -35,8 +35,6 @@ class Rerouting:
     """`ended` is told of each turn with what became of it, `closed` of each flow that is over. A
     WebSocket is one flow, with as many turns as are asked for on it."""
 
-    name = "sessionbridge.rerouting"
-
     def __init__(
         self,
         options: Options,

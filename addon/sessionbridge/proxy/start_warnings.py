@@ -16,8 +16,6 @@ logger = logging.getLogger(__name__)
 
 
 class StartWarnings:
-    name = "sessionbridge.start_warnings"
-
     def __init__(self, options: Options) -> None:
         self._options = options
         self._remote = False

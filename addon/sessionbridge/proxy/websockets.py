@@ -49,8 +49,6 @@ _NAMES_NONE = (
 
 
 class WebSockets:
-    name = "sessionbridge.websockets"
-
     def __init__(
         self, options: Options, runtime: Runtime, rerouting: Rerouting, guard: Guard
     ) -> None:

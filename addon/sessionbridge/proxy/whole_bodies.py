@@ -16,8 +16,6 @@ from sessionbridge.proxy.connection_options import ConnectionOptions
 
 
 class WholeBodies:
-    name = "sessionbridge.whole_bodies"
-
     def __init__(self) -> None:
         self._of: WeakKeyDictionary[connection.Client, _Options] = WeakKeyDictionary()
         self._runs = False
