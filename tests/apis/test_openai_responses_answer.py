@@ -56,7 +56,7 @@ OFFERED = (
     Tool("math__prove", "", {}, "prove", "math", takes_text=True),
 )
 BASE: dict[str, Any] = {
-    "id": "resp_01ab",
+    "id": "resp_sb01ab",
     "object": "response",
     "created_at": 1234,
     "status": "in_progress",
@@ -511,7 +511,7 @@ def test_an_error_within_the_stream_ends_the_response(
     response = failed["response"]
     assert response["status"] == "failed"
     assert response["error"] == {"code": code, "message": error.message}
-    assert response["id"] == ("resp_01ab" if begun else "resp_0")
+    assert response["id"] == ("resp_sb01ab" if begun else "resp_0")
     assert response["model"] == ("claude-x" if begun else "m")
     assert response["output"] == ([message(0, "a")] if begun else [])
     assert response.keys() == BASE.keys()

@@ -22,8 +22,8 @@ from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 from sessionbridge.turns.websocket import Socket
 from sessionbridge.turns.worker import Worker
 
-CREATED = b'{"type": "response.created", "response": {"id": "resp_1"}}'
-COMPLETED = b'{"type": "response.completed", "response": {"id": "resp_1"}}'
+CREATED = b'{"type": "response.created", "response": {"id": "resp_sb1"}}'
+COMPLETED = b'{"type": "response.completed", "response": {"id": "resp_sb1"}}'
 
 
 class Turns:
@@ -142,17 +142,17 @@ async def test_a_cancel_may_name_its_response(
     turns.gate.clear()
     await client.write_message(create(stream_id="a"))
     await heard(client, "response.created")
-    for wrong in ({"response_id": "resp_2"}, {"stream_id": "b"}, {}):
+    for wrong in ({"response_id": "resp_sb2"}, {"stream_id": "b"}, {}):
         await client.write_message(json.dumps({"type": "response.cancel", **wrong}))
         (told,) = await heard(client, "error")
         assert told["error"]["code"] == "response_cancel_not_active"
-    await client.write_message('{"type": "response.cancel", "response_id": "resp_1"}')
+    await client.write_message('{"type": "response.cancel", "response_id": "resp_sb1"}')
     (end,) = await heard(client, "response.incomplete")
     assert end == {
         "stream_id": "a",
         "type": "response.incomplete",
         "response": {
-            "id": "resp_1",
+            "id": "resp_sb1",
             "status": "cancelled",
             "incomplete_details": {"reason": "cancelled"},
         },
@@ -183,12 +183,12 @@ async def test_tools_of_earlier_items_hold_on(
     ahead = (await heard(client))[-1]["response"]["id"]
     await client.write_message(create(input=[tools], previous_response_id=ahead))
     await heard(client)
-    await client.write_message(create(previous_response_id="resp_1"))
+    await client.write_message(create(previous_response_id="resp_sb1"))
     await heard(client)
     said = {"role": "user", "content": "hi"}
     assert [(b["input"], b["previous_response_id"]) for b in turns.bodies] == [
         ([hello, tools], None),
-        ([tools, said], "resp_1"),
+        ([tools, said], "resp_sb1"),
     ]
 
 

@@ -120,7 +120,7 @@ class Decision:
             return self._pass_our_child(flow)
         body = await _body(flow.request)
         found = await named(self._options.origins, headers, body or b"", self._runtime.worker)
-        if not await is_ours(found, headers, self._options, self._runtime):
+        if not is_ours(found, headers, self._options):
             return self._check_unread(body, found)
         if CHILD_HEADER in headers:
             raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever

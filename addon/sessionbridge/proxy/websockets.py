@@ -85,14 +85,14 @@ class WebSockets:
     async def allowed(self, flow: http.HTTPFlow, headers: Mapping[str, str], frame: Frame) -> None:
         """Raises `BridgeError` where it may not have a turn, or no longer."""
         self._guard.check(flow, self._options.usable())
-        if not await is_ours(frame.named, headers, self._options, self._runtime):
+        if not is_ours(frame.named, headers, self._options):
             raise BadRequest(_NAMES_NONE)
 
     async def _leads_here(self, headers: Mapping[str, str]) -> bool:
         """Also where these are the headers of a client that names conversations in its bodies."""
         origins = self._options.origins
         found = await named(origins, headers, b"", self._runtime.worker)
-        if await is_ours(found, headers, self._options, self._runtime):
+        if is_ours(found, headers, self._options):
             return True
         return found.origin is None and origins.named_in_body(headers)
 
@@ -108,7 +108,7 @@ class WebSockets:
         origins, worker = self._options.origins, self._runtime.worker
         try:
             found = await named(origins, headers, message.content, worker)
-            if not await is_ours(found, headers, self._options, self._runtime):
+            if not is_ours(found, headers, self._options):
                 return
             error = presentable(BadRequest(_NOT_SENT))
         except Exception as failure:

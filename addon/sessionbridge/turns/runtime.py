@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sessionbridge.apis.openai_responses.answer import answered
 from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER, is_child_secret
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
@@ -66,14 +65,6 @@ class Runtime:
             return False
         return await asyncio.to_thread(is_child_secret, shown, home)
 
-    async def goes_on(self, previous: str | None) -> bool:
-        """Whether a request of the Responses API that goes on from this response goes on from one
-        that the bridge gave."""
-        response = answered(previous) if previous is not None and _is_id(previous) else None
-        if response is None or self.store is None:
-            return False
-        return await self.store.response(response) is not None
-
     async def models(self) -> Sequence[Model]:
         """Those that the Claude CLI offers. To be asked only once there is a bridge."""
         assert self.dispatcher is not None
@@ -125,8 +116,3 @@ class Runtime:
             ending = asyncio.create_task(before.close())
             self._ending.add(ending)
             ending.add_done_callback(self._ending.discard)
-
-
-def _is_id(word: str) -> bool:
-    """Whether it may be one of ours or the CLI's; a broken character could not be looked up."""
-    return bool(word) and word.isascii()

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any
 
 from sessionbridge.answer import Answer
-from sessionbridge.apis.common import sse
+from sessionbridge.apis.common import ids, sse
 from sessionbridge.apis.common.openai_errors import error_body, error_document
 from sessionbridge.apis.openai_responses.output import (
     CustomToolCallItem,
@@ -76,10 +76,14 @@ DEFAULTS: dict[str, Any] = {
 _ITEM = re.compile(r"(?:msg|rs|fc|ctc)_(.+)_([0-9]{1,9})")
 
 
+def response_id(message_id: str) -> str:
+    """Of the response that is the answer with this id in the Messages API."""
+    return ids.made("resp", message_id)
+
+
 def answered(response_id: str) -> str | None:
     """The message id that a response's id was made of; None for an id of others."""
-    tail = response_id.removeprefix("resp_")
-    return f"msg_{tail}" if tail and tail != response_id else None
+    return ids.message_id("resp", response_id)
 
 
 def reference(id_: str) -> tuple[str, int] | None:
@@ -133,7 +137,7 @@ class Events:
         match delta:
             case Started():
                 self._tail = delta.message_id.removeprefix("msg_")
-                self._response |= {"id": f"resp_{self._tail}", "model": delta.model}
+                self._response |= {"id": response_id(delta.message_id), "model": delta.model}
                 yield self._lifecycle("created")
                 yield self._lifecycle("in_progress")
             case TextDelta(block, text) if text:

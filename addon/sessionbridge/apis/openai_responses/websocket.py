@@ -16,7 +16,7 @@ from uuid import uuid4
 from sessionbridge.apis.common.body import load, load_body, refused
 from sessionbridge.apis.common.openai_errors import error_document, status
 from sessionbridge.apis.common.shape import Encoder
-from sessionbridge.apis.openai_responses.answer import Events, FrameEncoder, lines
+from sessionbridge.apis.openai_responses.answer import Events, FrameEncoder, lines, response_id
 from sessionbridge.apis.openai_responses.hosted import BRINGS_TOOLS
 from sessionbridge.apis.openai_responses.request import ResponsesShape, prepared_turn, turn_of
 from sessionbridge.errors import BridgeError
@@ -72,7 +72,7 @@ class Before(NamedTuple):
 def after(message_id: str, before: Before | None, tools: bytes) -> tuple[str, Before | None]:
     """The id of a response, and what a frame brings along that goes on from it, where the items
     that were sent for it had these `tools`. All else that was said is known by the id."""
-    response = f"resp_{message_id.removeprefix('msg_')}"
+    response = response_id(message_id)
     known = _both(before.tools, tools) if before else tools
     return response, Before(known, response, known) if known != _NONE else None
 
@@ -95,10 +95,10 @@ def prepared(body: bytes, before: Before | None) -> tuple[str, Before, bytes]:
     if isinstance(fields, dict):
         fields = {k: v for k, v in fields.items() if k not in _OF_FRAMES}
     turn = prepared_turn(fields)
-    tail = uuid4().hex
+    message_id = f"msg_{uuid4().hex}"
     events = Events(turn, time.time)
     said = [
-        *events.of(Started(f"msg_{tail}", turn.model, Usage())),
+        *events.of(Started(message_id, turn.model, Usage())),
         *events.of(Finished("", (), "end_turn", Usage(), cost_usd=None)),
     ]
     items = _items(fields.get("input"))
@@ -106,7 +106,7 @@ def prepared(body: bytes, before: Before | None) -> tuple[str, Before, bytes]:
     if before:
         whole, tools = _both(before.input, made.input), _both(before.tools, made.tools)
         made = Before(whole, before.previous, tools)
-    return f"resp_{tail}", made, lines(said)
+    return response_id(message_id), made, lines(said)
 
 
 def joined(body: bytes, before: Before) -> bytes:
