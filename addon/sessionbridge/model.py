@@ -277,6 +277,22 @@ class TurnRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptResponse:
+    """What a response that clients may ask for has beside its words, and what the ledger has.
+
+    `id` is that of its answer in the Messages API. `asked` holds the fields of its request that it
+    repeats, `inputs` is how many messages that had. `answer` are its blocks where the transcript
+    has others. `thinking_tokens` are those of `Finished`.
+    """
+
+    id: str
+    asked: Mapping[str, Any]
+    inputs: int
+    answer: tuple[Block, ...] | None = None
+    thinking_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Point:
     """A place in a conversation that the CLI can continue from.
 

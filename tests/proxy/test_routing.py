@@ -228,3 +228,19 @@ def test_pages_whose_requests_name_no_origin(
     origin: str | None, site: str | None, foreign: bool
 ) -> None:
     assert foreign_page(origin, site) is foreign
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "found"),
+    [
+        ("api.openai.com", "/v1/responses/resp_1", ("resp_1",)),
+        ("api.openai.com", "/responses/resp_1/cancel?a=b", ("resp_1", "cancel")),
+        ("api.openai.com", "/v1/responses", None),
+        ("api.openai.com", "/v1/responses/resp_1/a/b", None),
+        ("api.openai.com", "/v1/models/responses/x", None),
+        ("example.com", "/v1/responses/resp_1", None),
+    ],
+)
+def test_what_is_asked_for_by_its_id(host: str, path: str, found: tuple[str, ...] | None) -> None:
+    object_path = Routes(()).object_at(Request.make("GET", f"https://{host}{path}"))
+    assert (object_path and object_path.rest) == found

@@ -21,6 +21,7 @@ from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,
+    KeptResponse,
     Message,
     Said,
     Spent,
@@ -64,6 +65,7 @@ class ScriptedDispatcher:
         self.seen: list[Conversation] = []
         self.sessions: dict[str, list[Entry]] = {}
         self.instructed: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.responses: dict[tuple[str, str], KeptResponse] = {}
         self.fails: Exception | None = None
         """Raised before the first delta."""
         self.breaks: Exception | None = None
@@ -101,6 +103,15 @@ class ScriptedDispatcher:
 
     async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
         self.instructed[session_id, entry] = texts
+
+    async def response(self, session_id: str, id_: str) -> KeptResponse | None:
+        return self.responses.get((session_id, id_))
+
+    async def keep_response(self, session_id: str, response: KeptResponse) -> None:
+        self.responses[session_id, response.id] = response
+
+    async def forget_response(self, session_id: str, id_: str) -> None:
+        del self.responses[session_id, id_]
 
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         self.jobs.append(job)

@@ -35,6 +35,7 @@ from sessionbridge.proxy.proxy_user import ProxyUser
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.run_totals import RunTotals
 from sessionbridge.proxy.start_warnings import StartWarnings
+from sessionbridge.proxy.stored_objects import StoredObjects
 from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.exchange import Exchange
@@ -82,12 +83,14 @@ class SessionBridge:
             self.flow_list,
             self.client_host,
         )
+        local = LocalServer(self.options, self.runtime, guard)
         self.decision = Decision(
             self.options,
             self.runtime,
             self.rerouting,
             self.pages,
-            LocalServer(self.options, self.runtime, guard),
+            local,
+            StoredObjects(self.options, self.runtime, guard, local),
             guard,
             loops,
             whole_bodies,

@@ -28,6 +28,7 @@ from sessionbridge.proxy.own_names import own_names
 from sessionbridge.proxy.ownership import is_ours
 from sessionbridge.proxy.path_prefix import PathPrefix
 from sessionbridge.proxy.rerouting import Rerouting
+from sessionbridge.proxy.stored_objects import StoredObjects
 from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.content_coding import MOST
@@ -50,6 +51,7 @@ class Decision:
         rerouting: Rerouting,
         pages: OperatorPages,
         local: LocalServer,
+        stored: StoredObjects,
         guard: Guard,
         loops: Loops,
         whole_bodies: WholeBodies,
@@ -62,6 +64,7 @@ class Decision:
         self._rerouting = rerouting
         self._pages = pages
         self._local = local
+        self._stored = stored
         self._guard = guard
         self._loops = loops
         self._whole_bodies = whole_bodies
@@ -90,6 +93,8 @@ class Decision:
                 await self._turn(flow, api)
             elif api := self._options.routes.api_of_socket(flow.request, flow.client_conn.sni):
                 await self._socket(flow, api)
+            elif (path := self._stored.asked(flow)) is not None:
+                await self._stored.serve(flow, path, self._headers(flow))
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
             elif self._local.is_meant(flow):
@@ -107,6 +112,7 @@ class Decision:
                 operator_pages.asked(flow) is not None
                 or routes.api_of_turn(flow.request, sni) is not None
                 or routes.api_of_socket(flow.request, sni) is not None
+                or self._stored.asked(flow) is not None
                 or self._local.is_meant(flow)
             )
         except Exception:

@@ -47,8 +47,6 @@ class Options:
     """What is in force. `settings` is None while the options are wrong; also then `routes` and
     `upstream` say whose requests are for us to refuse, and whether there is an API at all."""
 
-    # mitmproxy does not load a second addon of one name, and what users write may well be called
-    # as a class here is; so all have names of their own.
     def __init__(self) -> None:
         self.settings: config.Settings | None = None
         self.routes = Routes(())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from mitmproxy import http
@@ -22,6 +23,26 @@ from sessionbridge.endpoints import (
 from sessionbridge.model import Origin
 
 OWN_HEADER = "x-sessionbridge-session"
+
+
+class ObjectPath(NamedTuple):
+    """The path of something that an API keeps: `kind` is `responses`, `rest` what follows, the id
+    first. `beside` is where the turns are asked for that such things come from."""
+
+    kind: str
+    rest: tuple[str, ...]
+    beside: str
+
+
+_OBJECT = re.compile(r"(.*/(responses))((?:/[^/]+){1,2})")
+
+
+def object_path(path: str) -> ObjectPath | None:
+    found = _OBJECT.fullmatch(plain_path(path))
+    if found is None:
+        return None
+    beside, kind, rest = found.groups()
+    return ObjectPath(kind, tuple(rest[1:].split("/")), beside)
 
 
 class Routes:
@@ -78,7 +99,10 @@ class Routes:
         the target's. `sni` is what it named when it connected by TLS, which counts where it asks a
         bare address. The path is asked first: other hosts than the first take parsing.
         """
-        for apis in self._apis_under(request.path):
+        return self._api_under(request.path, request, sni)
+
+    def _api_under(self, path: str, request: http.Request, sni: str | None) -> str | None:
+        for apis in self._apis_under(path):
             host = _found(apis, request.host, request.port)
             host = host or _found(apis, request.pretty_host, request.port)
             if host is None and sni and is_address(request.host):
@@ -86,6 +110,13 @@ class Routes:
             if host is not None:
                 return apis[host]
         return None
+
+    def object_at(self, request: http.Request, sni: str | None = None) -> ObjectPath | None:
+        """What a request of the Responses API asks for by its id, where that API is spoken."""
+        if (found := object_path(request.path)) is None:
+            return None
+        beside = self._api_under(found.beside, request, sni)
+        return found if beside == "responses" else None
 
     def speaks(self, path: str) -> bool:
         """Whether any host does under this path."""

@@ -29,7 +29,16 @@ from sessionbridge.errors import (
     StoreUnavailable,
     presentable,
 )
-from sessionbridge.model import Delta, Dispatched, Finished, Origin, Plan, Point, TurnRequest
+from sessionbridge.model import (
+    Delta,
+    Dispatched,
+    Finished,
+    KeptResponse,
+    Origin,
+    Plan,
+    Point,
+    TurnRequest,
+)
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
@@ -217,6 +226,7 @@ class Bridge:
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
                     await self._keep_instructions(turn, delta, memory)
+                    await self._keep_response(turn, delta, memory, exchange)
                     location = self._dispatcher.location
                     answered = _answered(plan, carried_out, delta, exchange, location)
                     outcome.committing = True
@@ -231,7 +241,7 @@ class Bridge:
         return with_earlier(turn, await self._instructions(plan.base))
 
     async def _instructions(self, point: Point) -> tuple[str, ...]:
-        with _instructions_are("read"):
+        with _beside_the_transcript("read"):
             return await self._dispatcher.instructions(point.session_id, point.entry_uuid)
 
     async def _keep_instructions(
@@ -241,9 +251,28 @@ class Bridge:
         tip = finished.tip
         if memory.kind != "session" or not (memory.holds or turn.store) or tip is None:
             return
-        with _instructions_are("kept"):
+        with _beside_the_transcript("kept"):
             texts = of_conversation(turn)
             await self._dispatcher.keep_instructions(finished.session_id, tip, texts)
+
+    async def _keep_response(
+        self, turn: TurnRequest, finished: Finished, memory: Memory, exchange: Exchange
+    ) -> None:
+        """Before the turn is committed: whoever is told its id may ask for it."""
+        if exchange.api != "responses" or memory.kind != "session":
+            return
+        if turn.echo.get("store") is False:
+            return
+        outcome = exchange.outcome
+        response = KeptResponse(
+            id=outcome.response_id,
+            asked=turn.echo,
+            inputs=len(turn.messages),
+            answer=None if finished.exact else outcome.answer.blocks,
+            thinking_tokens=finished.thinking_tokens,
+        )
+        with _beside_the_transcript("kept"):
+            await self._dispatcher.keep_response(finished.session_id, response)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -255,14 +284,14 @@ class Bridge:
 
 
 @contextmanager
-def _instructions_are(done: str) -> Iterator[None]:
-    """Within it, what their file cannot do leaves as a `BridgeError`."""
+def _beside_the_transcript(done: str) -> Iterator[None]:
+    """Within it, what a file there cannot do leaves as a `BridgeError`."""
     try:
         yield
     except OSError as error:
         raise StoreUnavailable(
-            f"The instructions of this conversation cannot be {done} ({error.strerror}); see "
-            "whether the disk with Claude's folder is full, and the folder can be written."
+            f"The files beside this conversation's transcript cannot be {done} ({error.strerror}); "
+            "see whether the disk with Claude's folder is full, and the folder can be written."
         ) from error
 
 

@@ -18,6 +18,7 @@ from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import Settings
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.responses import Responses
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.worker import Worker
@@ -64,6 +65,12 @@ class Runtime:
         if shown is None or home is None:
             return False
         return await asyncio.to_thread(is_child_secret, shown, home)
+
+    @property
+    def responses(self) -> Responses:
+        """Those that were given. To be asked for only once there is a bridge."""
+        assert self.dispatcher is not None
+        return Responses(self.store, self.dispatcher)
 
     async def models(self) -> Sequence[Model]:
         """Those that the Claude CLI offers. To be asked only once there is a bridge."""

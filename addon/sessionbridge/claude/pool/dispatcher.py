@@ -31,6 +31,7 @@ from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,
+    KeptResponse,
     MemoryKind,
     Message,
     Plan,
@@ -70,6 +71,15 @@ class Dispatcher(Protocol):
 
     async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
         """For whoever goes on from there. Raises OSError."""
+
+    async def response(self, session_id: str, id_: str) -> KeptResponse | None:
+        """A response by its id; None where it is not kept. Raises OSError."""
+
+    async def keep_response(self, session_id: str, response: KeptResponse) -> None:
+        """For whoever asks for it by its id. Raises OSError."""
+
+    async def forget_response(self, session_id: str, id_: str) -> None:
+        """Raises OSError."""
 
 
 @dataclass(slots=True)
@@ -164,6 +174,15 @@ class ClaudeDispatcher:
 
     async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
         await self._transcripts.keep_instructions(session_id, entry, texts)
+
+    async def response(self, session_id: str, id_: str) -> KeptResponse | None:
+        return await self._transcripts.response(session_id, id_)
+
+    async def keep_response(self, session_id: str, response: KeptResponse) -> None:
+        await self._transcripts.keep_response(session_id, response)
+
+    async def forget_response(self, session_id: str, id_: str) -> None:
+        await self._transcripts.forget_response(session_id, id_)
 
     async def close(self) -> None:
         """Ends the processes that wait; turns under way come to their end, and so do theirs."""

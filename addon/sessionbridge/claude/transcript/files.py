@@ -15,6 +15,7 @@ from typing import Any
 
 from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.transcript.instructions import SUFFIX as INSTRUCTIONS
+from sessionbridge.claude.transcript.responses import SUFFIX as RESPONSES
 from sessionbridge.disk import private
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message
@@ -23,7 +24,7 @@ Version = tuple[int, ...]
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
-_BESIDE = (INSTRUCTIONS, ".turns", "")
+_BESIDE = (INSTRUCTIONS, RESPONSES, ".turns", "")
 """The last of them is the file that is in the place of the session's folder."""
 
 _TAIL = 256 * 1024

@@ -10,11 +10,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sessionbridge.claude.profile import ClaudeProfile
-from sessionbridge.claude.transcript import files, imports, instructions
+from sessionbridge.claude.transcript import files, imports, instructions, responses
 from sessionbridge.claude.transcript.notes import Note, Notes
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.model import Message
+from sessionbridge.model import KeptResponse, Message
 
 _PATIENCE = 2.0
 """Seconds until the CLI has written what it has said; it takes a few milliseconds (measured with
@@ -105,6 +105,21 @@ class Transcripts:
         """For whoever goes on from there. Raises OSError."""
         path = self._profile.transcript(session_id)
         await on_thread(lambda: instructions.keep(path, entry, texts))
+
+    async def response(self, session_id: str, id_: str) -> KeptResponse | None:
+        """The one with this id; None where it is not kept. Raises OSError."""
+        path = self._profile.transcript(session_id)
+        return await on_thread(lambda: responses.kept(path, id_))
+
+    async def keep_response(self, session_id: str, response: KeptResponse) -> None:
+        """For whoever asks for it by its id. Raises OSError."""
+        path = self._profile.transcript(session_id)
+        await on_thread(lambda: responses.keep(path, response))
+
+    async def forget_response(self, session_id: str, id_: str) -> None:
+        """Raises OSError."""
+        path = self._profile.transcript(session_id)
+        await on_thread(lambda: responses.forget(path, id_))
 
     async def delete(self, session_id: str) -> None:
         """One that is not there is none to delete. Raises OSError."""

@@ -11,7 +11,13 @@ from sqlite_utils import Database
 
 from sessionbridge.model import Origin, Point, SessionKey
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.store.ledger import KEPT, TurnRecord, turn_record
+from sessionbridge.sessions.store.ledger import (
+    KEPT,
+    LedgerTurn,
+    TurnRecord,
+    ledger_turn,
+    turn_record,
+)
 from sessionbridge.sessions.store.migrations import KEY
 from sessionbridge.sessions.store.turn_files import KeptTurn
 
@@ -87,6 +93,7 @@ _LAST_ENDED_SQL = f"""
     {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE NOT is_open)
 """
 _RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
+_LEDGER_SQL = "SELECT * FROM turns WHERE id = ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +130,13 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response by its id: the key and the end of its turn, and where that had begun. `caller` is
-    a hash of the credentials it was asked with; None where it is not known."""
+    """A response by its id: its turn and that one's key and end, and where it had begun."""
 
     id: str
     key: SessionKey
     end: Point
     before: Point | None
-    caller: str | None
+    turn: LedgerTurn
 
     @property
     def origin(self) -> Origin:
@@ -143,7 +149,7 @@ class Response:
         if origin is not None and (origin.platform, origin.external_id) != named:
             return False
         enough = origin is not None and not origin.by_caller
-        return enough or self.caller in (None, caller)
+        return enough or self.turn.caller in (None, caller)
 
 
 def named(key: SessionKey) -> dict[str, Any]:
@@ -254,7 +260,8 @@ def response(db: Database, response_id: str) -> Response | None:
     key = SessionKey(row["scope"], row["external_id"], row["provider"])
     parent = _turn(db, key, row["parent_id"])
     before = _point(parent) if parent else None
-    return Response(response_id, key, _point(row), before, row["caller"])
+    (turn,) = db.query(_LEDGER_SQL, [row["turn_id"]])
+    return Response(response_id, key, _point(row), before, ledger_turn(turn))
 
 
 def turn_named(db: Database, name: str | None) -> int | None:

@@ -54,6 +54,7 @@ class StoreThread:
     delete = _asked(SessionStore.delete, "writing", whole=True)
     note = _asked(SessionStore.set, "writing", whole=True)
     forget_session = _asked(SessionStore.forget_session, "writing", whole=True)
+    forget_response = _asked(SessionStore.forget_response, "writing", whole=True)
     replaced_import = _asked(SessionStore.replaced_import, "writing", whole=True)
 
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:

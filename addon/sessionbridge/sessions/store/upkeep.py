@@ -103,6 +103,24 @@ def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:
         db.execute("DELETE FROM session_map WHERE internal_id = :id", {"id": internal_id})
 
 
+def forget_response(db: Database, response_id: str) -> bool:
+    """Nobody finds it by its id. Whether its session was one that nothing else leads to and that
+    held nothing else: then it is forgotten."""
+    turns = list(db.query("SELECT * FROM turns WHERE response_id = ?", [response_id]))
+    db.execute("UPDATE turns SET response_id = NULL WHERE response_id = ?", [response_id])
+    gone = False
+    for turn in turns:
+        (others,) = db.query(
+            "SELECT count(*) AS n FROM turns WHERE internal_id = ? AND id <> ?",
+            [turn["internal_id"], turn["id"]],
+        )
+        # Such a key is named by no request: the response's id alone led there.
+        if turn["scope"] == turn["api"] and not others["n"]:
+            forget_session(db, turn["internal_id"], unmap=True)
+            gone = True
+    return gone
+
+
 def forget_replaced(db: Database, key: SessionKey, turn_id: int) -> str | None:
     params: dict[str, Any] = {**named(key), "turn": turn_id}
     replaced = [str(row["internal_id"]) for row in db.query(_REPLACED_SQL, params)]

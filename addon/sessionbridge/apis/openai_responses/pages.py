@@ -1,0 +1,41 @@
+"""Pages of a list (https://platform.openai.com/docs/api-reference/responses/input-items)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sessionbridge.apis.common.body import refused
+from sessionbridge.errors import ItemNotFound
+from sessionbridge.names import shown
+
+_DEFAULT = 20
+_MOST = 100
+
+
+def page(items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[str, Any]:
+    """The part of these items, the oldest first, that a query asks for. Raises `BridgeError`."""
+    order = query.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise refused("order", "must be asc or desc")
+    limit = query.get("limit", str(_DEFAULT))
+    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= _MOST):
+        raise refused("limit", f"must be an integer from 1 to {_MOST}")
+    listed = list(items if order == "asc" else reversed(items))
+    if (after := query.get("after")) is not None:
+        listed = listed[_place(listed, after) + 1 :]
+    data = listed[: int(limit)]
+    return {
+        "object": "list",
+        "data": data,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+        "has_more": len(listed) > len(data),
+    }
+
+
+def _place(items: Sequence[Mapping[str, Any]], id_: str) -> int:
+    for place, item in enumerate(items):
+        if item["id"] == id_:
+            return place
+    raise ItemNotFound(f"Item with id {shown(id_)} not found.", param="after")

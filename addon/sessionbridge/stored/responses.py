@@ -1,0 +1,103 @@
+"""Responses by their ids: read from the ledger and the transcript that have them, and deleted.
+
+What is not there, or was given to somebody else, is not found, in the same words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from sessionbridge.apis.openai_responses import stored as api
+from sessionbridge.apis.openai_responses.answer import answered, response_id
+from sessionbridge.apis.openai_responses.pages import page
+from sessionbridge.apis.openai_responses.stored import StoredResponse
+from sessionbridge.claude.pool.dispatcher import Dispatcher
+from sessionbridge.errors import ItemNotFound, SessionLost, StoreUnavailable
+from sessionbridge.model import Message, Origin
+from sessionbridge.names import shown
+from sessionbridge.sessions.store.queries import Response
+from sessionbridge.sessions.store.store_thread import StoreThread
+
+
+class Responses:
+    """`store` is None when the session map is switched off: then there are none. Whoever asks is
+    known by the `origin` that the request names and by its `caller`, as in `Attempt`."""
+
+    def __init__(self, store: StoreThread | None, dispatcher: Dispatcher) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+
+    async def retrieve(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
+        return api.document(await self._stored(id_, origin, caller))
+
+    async def input_items(
+        self, id_: str, origin: Origin | None, caller: str, query: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """One page of them."""
+        return page(api.input_items(await self._stored(id_, origin, caller)), query)
+
+    async def delete(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
+        """Nobody goes on from it any more. Its words stay as long as the conversation they are part
+        of; where it was all of that, they are deleted with it."""
+        found = await self._found(id_, origin, caller)
+        session = found.end.session_id
+        with _file_problems("deleted"):
+            if await self._dispatcher.response(session, found.id) is None:
+                raise _gone(id_)
+            await self._dispatcher.forget_response(session, found.id)
+        assert self._store is not None
+        if await self._store.forget_response(found.id):
+            with _file_problems("deleted"):
+                await self._dispatcher.discard(session)
+        return {"id": response_id(found.id), "object": "response", "deleted": True}
+
+    async def _found(self, id_: str, origin: Origin | None, caller: str) -> Response:
+        message_id = answered(id_)
+        if self._store is None or message_id is None:
+            raise _gone(id_)
+        found = await self._store.response(message_id)
+        if found is None or not found.is_for(origin, caller):
+            raise _gone(id_)
+        return found
+
+    async def _stored(self, id_: str, origin: Origin | None, caller: str) -> StoredResponse:
+        found = await self._found(id_, origin, caller)
+        session, turn = found.end.session_id, found.turn
+        with _file_problems("read"):
+            kept = await self._dispatcher.response(session, found.id)
+        if kept is None:
+            raise _gone(id_)
+        said: tuple[Message, ...] = ()
+        with suppress(SessionLost):
+            said = tuple(await self._dispatcher.said(session, found.end.entry_uuid, None))
+        if not said:
+            raise _gone(id_)
+        asked = max((n for n, message in enumerate(said, 1) if message.role == "user"), default=0)
+        answer = [block for message in said[asked:] for block in message.blocks]
+        return StoredResponse(
+            kept=kept,
+            model=turn.model,
+            stop_reason=turn.status,
+            usage=turn.usage,
+            started_at=turn.started_at,
+            ended_at=turn.started_at + turn.duration_ms / 1000,
+            asked=said[max(0, asked - kept.inputs) : asked],
+            answer=answer if kept.answer is None else kept.answer,
+        )
+
+
+def _gone(id_: str) -> ItemNotFound:
+    return ItemNotFound(f"Response with id {shown(id_)} not found.", param="response_id")
+
+
+@contextmanager
+def _file_problems(done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The response cannot be {done} ({error.strerror}); see whether the disk with Claude's "
+            "folder is full, and the folder can be written."
+        ) from error
