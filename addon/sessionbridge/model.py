@@ -258,7 +258,8 @@ class TurnRequest:
     `stop` sequences. `ignored` names the parameters that have no effect here. `include_usage` asks
     for a usage chunk at the end of a Chat Completions stream. `echo` holds what else of the request
     its API's answer depends on, `previous` the id of the response that this request goes on from,
-    `store` whether the client may come back to this one. `items` are the texts of the system prompt
+    `store` whether the client may come back to this one, `background` whether it goes on without
+    its client. `items` are the texts of the system prompt
     that are part of the conversation, its last ones; None where the API knows no such parts.
     """
 
@@ -273,6 +274,7 @@ class TurnRequest:
     echo: Mapping[str, Any] = field(default_factory=dict)
     previous: str | None = None
     store: bool = False
+    background: bool = False
     items: tuple[str, ...] | None = field(default=None, compare=False)
 
 

@@ -23,6 +23,7 @@ from sessionbridge.model import Block, Message
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.worker import Worker
 from tests.claude.test_claude_web_content import BASE64, Web, at_first, by_url, response, serving
@@ -61,7 +62,7 @@ class Chat:
         self.dispatcher = ClaudeDispatcher(self._stage.profile, keep, web=WebContent(at_first))
         locks, admission = Locks(self._settings.locks), Admission(10, 10)
         self._bridge = Bridge(
-            self._settings, self._store, self.dispatcher, locks, admission, Worker()
+            self._settings, self._store, self.dispatcher, locks, admission, Worker(), Background()
         )
 
     async def say(self, *content: Any, **fields: Any) -> str:

@@ -23,6 +23,7 @@ from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.worker import Worker
 from tests.support.bridge_fixtures import (
@@ -91,7 +92,7 @@ async def test_turns_touch_no_file_on_the_loop(stage: Stage, tmp_path: Path) -> 
     settings = SETTINGS.model_copy(update={"home": stage.profile.home})
     store, locks = StoreThread(settings.database), Locks(settings.locks)
     dispatcher = ClaudeDispatcher(stage.profile, Keep(live=2, spare=1))
-    bridge = Bridge(settings, store, dispatcher, locks, Admission(10, 10), Worker())
+    bridge = Bridge(settings, store, dispatcher, locks, Admission(10, 10), Worker(), Background())
     told = [("user", "My name is Ann."), ("assistant", "Nice to meet you, Ann!")]
     turns: list[tuple[list[tuple[str, str]], Origin]] = [
         ([("user", "My name is Bob.")], SERVER_HELD),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
 
-from tests.support.proxy import Proxy, free_port, running_proxy
+from tests.support.responses_place import Place
 from tests.support.scripted_api import ScriptedServer
 
 MODEL = "claude-sonnet-4-5"
@@ -25,34 +24,6 @@ TOOLS: list[Any] = [
     {"type": "custom", "name": "note", "description": "Writes a note."},
 ]
 HIDDEN = {"created_at", "completed_at"}
-
-
-class Place:
-    """A proxy that can be stopped and started; there is no API behind it."""
-
-    def __init__(self, home: Path, api: ScriptedServer, stack: ExitStack) -> None:
-        self._home, self._api, self._stack = home, api, stack
-        self._running = ExitStack()
-        self.port = free_port()
-        self.start()
-
-    def start(self) -> None:
-        self._running = self._stack.enter_context(ExitStack())
-        mode = f"reverse:https://api.openai.com@{self.port}"
-        options = {"upstream": "false", "unkeyed": "stateless"}
-        self.proxy: Proxy = self._running.enter_context(
-            running_proxy(self._home, self._api.url, "--mode", mode, options=options)
-        )
-
-    def restart(self) -> None:
-        self._running.close()
-        self.start()
-
-    def client(self, key: str = "sk-ann") -> Any:
-        url = f"http://127.0.0.1:{self.port}/v1"
-        http = openai.DefaultHttpxClient(trust_env=False)
-        made = openai.OpenAI(api_key=key, base_url=url, max_retries=0, http_client=http)
-        return self._stack.enter_context(made)
 
 
 @pytest.fixture(scope="module")

@@ -18,6 +18,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.worker import Worker
@@ -109,7 +110,7 @@ def bridge(
     worker: Worker | None = None,
 ) -> Bridge:
     locks, admission = Locks(settings.locks), Admission(settings.concurrency, settings.queue)
-    return Bridge(settings, store, dispatcher, locks, admission, worker or Worker())
+    return Bridge(settings, store, dispatcher, locks, admission, worker or Worker(), Background())
 
 
 class House:

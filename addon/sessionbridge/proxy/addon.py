@@ -90,7 +90,7 @@ class SessionBridge:
             self.rerouting,
             self.pages,
             local,
-            StoredObjects(self.options, self.runtime, guard, local),
+            StoredObjects(self.options, self.runtime, self.rerouting, guard, local),
             guard,
             loops,
             whole_bodies,

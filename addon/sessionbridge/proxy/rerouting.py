@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from mitmproxy import connection, http
+from mitmproxy import connection, ctx, hooks, http
 
 from sessionbridge.proxy.direct_responses import share
 from sessionbridge.proxy.options import Options
-from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.exchange import Exchange, Replay
 from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 from sessionbridge.turns.shutdown import Shutdown
 from sessionbridge.turns.websocket import Socket
@@ -20,7 +21,7 @@ from sessionbridge.turns.websocket import Socket
 class _Way:
     """The address is the one that the flow was really for."""
 
-    what: Exchange | Socket
+    what: Exchange | Socket | Replay
     ticket: str
     scheme: bytes
     host: str
@@ -28,7 +29,12 @@ class _Way:
 
     @property
     def exchanges(self) -> Sequence[Exchange]:
-        return self.what.running if isinstance(self.what, Socket) else [self.what]
+        match self.what:
+            case Exchange():
+                return [self.what]
+            case Socket():
+                return self.what.running
+        return ()  # what is sent once more is no turn
 
 
 class Rerouting:
@@ -49,15 +55,18 @@ class Rerouting:
         self._ended = ended
         self._closed = closed
         self._under_way: dict[str, _Way] = {}
+        self._going_on: list[Exchange] = []
+        """Those whose flows are over, in the order these ended."""
 
     def __contains__(self, flow: http.HTTPFlow) -> bool:
         return flow.id in self._under_way
 
     def exchanges(self) -> list[Exchange]:
         """Those under way, in the order their flows came."""
-        return [exchange for way in self._under_way.values() for exchange in way.exchanges]
+        theirs = [exchange for way in self._under_way.values() for exchange in way.exchanges]
+        return [*self._going_on, *theirs]
 
-    def begin(self, flow: http.HTTPFlow, what: Exchange | Socket) -> None:
+    def begin(self, flow: http.HTTPFlow, what: Exchange | Socket | Replay) -> None:
         request, data = flow.request, flow.request.data
         ticket, port = self._loopback.expect(what)
         self._under_way[flow.id] = _Way(what, ticket, data.scheme, data.host, data.port)
@@ -117,6 +126,16 @@ class Rerouting:
             return
         self._loopback.forget(way.ticket)
         for exchange in way.exchanges:
-            self._ended(flow, exchange)
+            if (task := exchange.outcome.goes_on) is not None and not task.done():
+                self._going_on.append(exchange)
+                task.add_done_callback(partial(self._is_over, flow, exchange))
+            else:
+                self._ended(flow, exchange)
         self._closed(flow)
+        self.count()
+
+    def _is_over(self, flow: http.HTTPFlow, exchange: Exchange, _: object) -> None:
+        self._going_on.remove(exchange)
+        self._ended(flow, exchange)
+        ctx.master.addons.trigger(hooks.UpdateHook([flow]))  # mitmweb has shown it by now
         self.count()

@@ -4,28 +4,48 @@ that it was made here, and where no API is behind the proxy. All others pass on.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from typing import Any, NamedTuple
 
 from mitmproxy import http
 
+from sessionbridge.apis.common import sse
+from sessionbridge.apis.common.body import refused
 from sessionbridge.apis.common.ids import is_made_here
-from sessionbridge.errors import NotFound
+from sessionbridge.apis.openai_responses.answer import answered
+from sessionbridge.errors import BadRequest, NotFound
+from sessionbridge.model import Origin
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import ObjectPath
+from sessionbridge.turns.background import Running, followed
+from sessionbridge.turns.exchange import Chunk, Head, Replay
 from sessionbridge.turns.naming import named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
 
+class _Asks(NamedTuple):
+    id: str
+    origin: Origin | None
+    caller: str
+
+
 class StoredObjects:
     def __init__(
-        self, options: Options, runtime: Runtime, guard: Guard, local: LocalServer
+        self,
+        options: Options,
+        runtime: Runtime,
+        rerouting: Rerouting,
+        guard: Guard,
+        local: LocalServer,
     ) -> None:
         self._options = options
         self._runtime = runtime
+        self._rerouting = rerouting
         self._guard = guard
         self._local = local
 
@@ -43,17 +63,72 @@ class StoredObjects:
         self._guard.check(flow, self._options.usable())
         found = await named(self._options.origins, headers, b"", self._runtime.worker)
         id_, *further = path.rest
-        asks = id_, found.origin, attempt(headers).caller
-        responses, query = self._runtime.responses, dict(flow.request.query)
+        asks, query = _Asks(id_, found.origin, attempt(headers).caller), dict(flow.request.query)
+        flow.comment = "answered here · response"
         match flow.request.method, further:
+            case "GET", [] if query.get("stream") == "true":
+                parts = await self._stream(asks, query.get("starting_after"))
+                return self._rerouting.begin(flow, Replay(parts))
             case "GET", []:
-                told = await responses.retrieve(*asks)
+                told = await self._retrieved(asks)
             case "GET", ["input_items"]:
-                told = await responses.input_items(*asks, query)
+                told = await self._runtime.responses.input_items(*asks, query)
+            case "POST", ["cancel"]:
+                told = await self._cancelled(asks)
             case "DELETE", []:
-                told = await responses.delete(*asks)
+                told = await self._deleted(asks)
             case method, _:
                 raise NotFound(f"There is no {method} at this address of a response.")
         answer(flow, 200, json.dumps(told).encode())
         share(flow, self._options.allow_origins)
-        flow.comment = "answered here · response"
+
+    async def _retrieved(self, asks: _Asks) -> dict[str, Any]:
+        if running := self._running(asks):
+            return running.log.document
+        return await self._runtime.responses.retrieve(*asks)
+
+    async def _stream(self, asks: _Asks, after: str | None) -> AsyncGenerator[Head | Chunk]:
+        if after is not None and not (after.isascii() and after.isdigit()):
+            raise refused("starting_after", "must be the sequence_number of an event")
+        if running := self._running(asks):
+            return followed(running, -1 if after is None else int(after[:18]))
+        events = await self._runtime.responses.events(*asks)
+        if after is not None:
+            raise refused(
+                "starting_after",
+                "the events of this response are no longer kept; ask for it without stream",
+            )
+        return _sent(events)
+
+    async def _cancelled(self, asks: _Asks) -> dict[str, Any]:
+        if running := self._running(asks):
+            await running.stop()
+            return running.log.document
+        told = await self._runtime.responses.retrieve(*asks)
+        if not told["background"]:
+            raise BadRequest("A response that is not in the background cannot be cancelled.")
+        return told
+
+    async def _deleted(self, asks: _Asks) -> dict[str, Any]:
+        """One that is under way is stopped."""
+        running = self._running(asks)
+        if running is None:
+            return await self._runtime.responses.delete(*asks)
+        await running.stop()
+        self._runtime.background.forget(running)
+        if running.log.document["status"] in ("completed", "incomplete"):
+            return await self._runtime.responses.delete(*asks)
+        return {"id": asks.id, "object": "response", "deleted": True}
+
+    def _running(self, asks: _Asks) -> Running | None:
+        message_id = answered(asks.id)
+        if message_id is None:
+            return None
+        return self._runtime.background.find(message_id, asks.origin, asks.caller)
+
+
+async def _sent(events: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Head | Chunk]:
+    yield Head(200, [("content-type", sse.CONTENT_TYPE), ("cache-control", "no-cache")])
+    for event in events:
+        yield Chunk(sse.json_event(event, event["type"]))
+    yield Chunk(b"", last=True)

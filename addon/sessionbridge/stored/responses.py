@@ -32,6 +32,10 @@ class Responses:
     async def retrieve(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
         return api.document(await self._stored(id_, origin, caller))
 
+    async def events(self, id_: str, origin: Origin | None, caller: str) -> list[dict[str, Any]]:
+        """Those of its stream, each block in one piece."""
+        return list(api.events(await self._stored(id_, origin, caller)))
+
     async def input_items(
         self, id_: str, origin: Origin | None, caller: str, query: Mapping[str, str]
     ) -> dict[str, Any]:

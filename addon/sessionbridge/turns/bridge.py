@@ -9,6 +9,7 @@ failed, aborted or timed-out turn leaves the conversation where it was.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
@@ -18,6 +19,7 @@ from uuid import uuid4
 
 from sessionbridge.apis import FRAMES, SHAPES
 from sessionbridge.apis.common.shape import Encoder
+from sessionbridge.apis.openai_responses.event_log import EventLog
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.config import PROVIDER, Settings
@@ -49,6 +51,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission, Ticket
+from sessionbridge.turns.background import Background, Running, followed
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.request_body import Reader, Spoken
 from sessionbridge.turns.response_headers import error_headers, headers
@@ -60,8 +63,8 @@ logger = logging.getLogger(__name__)
 
 
 class Bridge:
-    """`store` is None when the session map is switched off. `locks` are shared with a bridge
-    made before, under other options, whose last turns may still be under way."""
+    """`store` is None when the session map is switched off. `locks` and `background` are shared
+    with a bridge made before, under other options, whose last turns may still be under way."""
 
     def __init__(
         self,
@@ -71,12 +74,14 @@ class Bridge:
         locks: Locks,
         admission: Admission,
         worker: Worker,
+        background: Background,
     ) -> None:
         self._settings = settings
         self._store = store
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
+        self._background = background
         self._reader = Reader(settings, References(store, dispatcher.said), worker)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
@@ -93,7 +98,15 @@ class Bridge:
             turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
-            async with aclosing(self._answer(turn, spoken, exchange)) as answer:
+            exchange.outcome.ignored = turn.ignored
+            memory = await self._memory(turn, spoken, exchange)
+            if turn.background:
+                async with aclosing(self._in_background(turn, memory, exchange)) as parts:
+                    async for part in parts:
+                        begun = True
+                        yield part
+                return
+            async with aclosing(self._answer(turn, memory, exchange)) as answer:
                 async for delta in answer:
                     last = isinstance(delta, Finished)
                     data = _encoded(encoder, delta, exchange)
@@ -105,19 +118,31 @@ class Bridge:
         except Exception as error:
             failure = presentable(error)
             status = shape.status(failure)
-            exchange.outcome.failure = failure
-            exchange.outcome.error = f"{status} {type(failure).__name__}"
+            exchange.outcome.fail(failure, status)
             if begun and encoder is not None:
                 yield Chunk(encoder.error(failure), last=True)
             else:
                 yield Head(status, error_headers(exchange, failure))
                 yield Chunk(shape.error_body(failure), last=True)
 
+    async def _in_background(
+        self, turn: TurnRequest, memory: Memory, exchange: Exchange
+    ) -> AsyncGenerator[Head | Chunk]:
+        """Is answered at once, and goes on whether or not its client stays."""
+        exchange.outcome.given_id = message_id = f"msg_{uuid4().hex}"
+        running = Running(exchange, EventLog(turn, message_id))
+        self._background.begin(running, self._answer(turn, memory, exchange))
+        if turn.stream:
+            async with aclosing(followed(running)) as parts:
+                async for part in parts:
+                    yield part
+        else:
+            yield Head(200, headers(exchange, "application/json"))
+            yield Chunk(json.dumps(running.log.document).encode(), last=True)
+
     async def _answer(
-        self, turn: TurnRequest, spoken: Spoken, exchange: Exchange
+        self, turn: TurnRequest, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
-        exchange.outcome.ignored = turn.ignored
-        memory = await self._memory(turn, spoken, exchange)
         async with self._admitted(memory) as plan:
             await memory.begin(plan)
             turn = await self._instructed(turn, plan, memory)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -52,7 +53,8 @@ class Outcome:
 
     `command` is the command line the dispatch equals, `process` what kind of process answers;
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
-    `error` is the `failure` with the status the client got, for people to read.
+    `error` is the `failure` with the status the client got, for people to read. What `goes_on` in
+    the background is over when that task is; its answer has the `given_id`.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -75,6 +77,8 @@ class Outcome:
     committing: bool = False
     failure: BridgeError | None = None
     error: str | None = None
+    goes_on: asyncio.Task[None] | None = None
+    given_id: str | None = None
     call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
     """How the client will tell the input of a call, by the tool's name and what was written."""
     _answer: Answer = field(default_factory=Answer)
@@ -107,13 +111,17 @@ class Outcome:
         self._answer.hear(delta)
         match delta:
             case Started():
-                self.response_id, self.model = delta.message_id, delta.model
+                self.response_id = self.given_id or delta.message_id
+                self.model = delta.model
                 self.ttft_ms = self._elapsed_ms()
             case Finished():
                 self.session = delta.session_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd
                 self.limits = delta.limits
                 self.duration_ms = self._elapsed_ms()
+
+    def fail(self, failure: BridgeError, status: int) -> None:
+        self.failure, self.error = failure, f"{status} {type(failure).__name__}"
 
     def spend(self, spent: Spent) -> None:
         """The turn has ended without `Finished`."""
@@ -139,6 +147,13 @@ class Exchange:
     run: str | None = None
     framed: bool = False
     outcome: Outcome = field(default_factory=Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """An answer that was given before, to be sent as a stream."""
+
+    parts: AsyncGenerator[Head | Chunk]
 
 
 class Walk(Protocol):

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import secrets
 from collections import Counter
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 from typing import Any
@@ -31,7 +32,7 @@ from sessionbridge.errors import (
 )
 from sessionbridge.names import shown
 from sessionbridge.turns.content_coding import MOST, TooLarge, UnknownCoding, decoded, known
-from sessionbridge.turns.exchange import Chunk, Exchange, Head, Walk
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Replay, Walk
 from sessionbridge.turns.request_handler import RequestHandler
 from sessionbridge.turns.websocket import Socket, SocketHandler
 
@@ -54,7 +55,7 @@ class Loopback:
     def __init__(self) -> None:
         self.walk: Walk | None = None
         self.ports: list[int] = []
-        self._expected: dict[str, tuple[Exchange | Socket, int]] = {}
+        self._expected: dict[str, tuple[Exchange | Socket | Replay, int]] = {}
         self._under_way: Counter[int] = Counter()
         application = web.Application(
             [(_ForSocket(self), SocketHandler), (".*", _Handler, {"loopback": self})],
@@ -74,7 +75,7 @@ class Loopback:
             self._server.add_sockets(sockets)
             self.ports.append(sockets[0].getsockname()[1])
 
-    def expect(self, what: Exchange | Socket) -> tuple[str, int]:
+    def expect(self, what: Exchange | Socket | Replay) -> tuple[str, int]:
         """Announces an exchange; its request is to bring the ticket to the port returned. So for
         the upgrade to a WebSocket."""
         ticket = secrets.token_urlsafe(24)
@@ -88,7 +89,7 @@ class Loopback:
         if found := self._expected.pop(ticket, None):
             self._under_way[found[1]] -= 1
 
-    def expected(self, ticket: str) -> Exchange | Socket | None:
+    def expected(self, ticket: str) -> Exchange | Socket | Replay | None:
         found = self._expected.get(ticket)
         return found[0] if found else None
 
@@ -120,15 +121,14 @@ class _Handler(RequestHandler):
 
     def initialize(self, loopback: Loopback) -> None:
         self._loopback = loopback
-        self._expected: tuple[Walk, Exchange] | None = None
+        self._what: Exchange | Replay | None = None
         self._body: list[bytes] = []
         self._task: asyncio.Task[None] | None = None
 
     async def prepare(self) -> None:
-        exchange = self._loopback.expected(self.request.headers.get(TICKET_HEADER, ""))
-        walk = self._loopback.walk
-        if isinstance(exchange, Exchange) and walk is not None:
-            self._expected = walk, exchange
+        what = self._loopback.expected(self.request.headers.get(TICKET_HEADER, ""))
+        if isinstance(what, Exchange | Replay):
+            self._what = what
             return
         self.set_status(403)
         self.set_header("Connection", "close")
@@ -139,12 +139,12 @@ class _Handler(RequestHandler):
         self._body.append(chunk)
 
     async def post(self) -> None:
-        assert self._expected is not None
+        assert self._what is not None
         if self._stream.closed():
             return  # before this began, so that nobody else is going to stop the turn
         # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
         self._stream.set_nodelay(True)
-        self._task = asyncio.create_task(self._answer(*self._expected))
+        self._task = asyncio.create_task(self._answer(self._what))
         # The walk answers its own errors; what is left is being cancelled, here or at the end.
         with suppress(asyncio.CancelledError):
             await self._task
@@ -157,7 +157,16 @@ class _Handler(RequestHandler):
         assert isinstance(self.request.connection, HTTP1Connection)
         return self.request.connection.stream
 
-    async def _answer(self, walk: Walk, exchange: Exchange) -> None:
+    async def _answer(self, what: Exchange | Replay) -> None:
+        told = what.parts if isinstance(what, Replay) else await self._turn(what)
+        async with aclosing(told) as parts:
+            async for part in parts:
+                try:
+                    await self._write(part)
+                except StreamClosedError:
+                    return
+
+    async def _turn(self, exchange: Exchange) -> AsyncGenerator[Head | Chunk]:
         body, coding = b"".join(self._body), self.request.headers.get("content-encoding")
         self._body.clear()  # the request stays as long as its answer lasts
         if coding is not None or len(body) > MOST:
@@ -165,12 +174,7 @@ class _Handler(RequestHandler):
                 body = await asyncio.to_thread(decoded, body, coding or "", MOST)
             except ValueError as error:
                 body, exchange = b"", replace(exchange, refused=_undecodable(error))
-        async with aclosing(walk.handle(exchange, body)) as parts:
-            async for part in parts:
-                try:
-                    await self._write(part)
-                except StreamClosedError:
-                    return
+        return self._loopback.the_walk().handle(exchange, body)
 
     async def _write(self, part: Head | Chunk) -> None:
         match part:

@@ -20,6 +20,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.responses import Responses
 from sessionbridge.turns.admission import Admission
+from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.worker import Worker
 
@@ -30,6 +31,7 @@ class Runtime:
 
     def __init__(self) -> None:
         self.worker = Worker()
+        self.background = Background()
         self.store: StoreThread | None = None
         self.reports: StoreThread | None = None
         self.dispatcher: ClaudeDispatcher | None = None
@@ -56,7 +58,7 @@ class Runtime:
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
         stands = self.store, self.dispatcher, self.locks, self.admission, self.worker
-        return Bridge(settings, *stands)
+        return Bridge(settings, *stands, self.background)
 
     async def is_our_child(self, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from a CLI that a bridge of this home started: it must reach the

@@ -106,6 +106,7 @@ class Events:
         # An error may come before anything is known of the answer.
         self._response = _response(turn, int(clock()))
         self._tail = ""
+        self._waited = False
         self._answer = Answer()
         self._output: list[dict[str, Any]] = []
         self._item: Item | None = None
@@ -114,6 +115,22 @@ class Events:
 
     def of(self, delta: Delta) -> Iterator[Event]:
         return map(self._numbered, self._of(delta))
+
+    def queued(self, message_id: str) -> Iterator[Event]:
+        """Of a response whose id is told before the model has begun."""
+        self._waited = True
+        self._named(message_id)
+        yield self._numbered(self._lifecycle("created", status="queued"))
+        yield self._numbered(self._lifecycle("queued"))
+
+    def cancelled(self) -> Event:
+        """There is no event of this name: it is incomplete, and its status says why."""
+        return self._numbered(self._lifecycle("incomplete", status="cancelled"))
+
+    def document(self, status: str) -> dict[str, Any]:
+        """The response as far as it is there."""
+        grows = [self._item.value("in_progress")] if self._item else []
+        return {**self._response, "status": status, "output": [*self._output, *grows]}
 
     def error(self, error: BridgeError) -> Event:
         """The event that clients raise."""
@@ -129,6 +146,10 @@ class Events:
         why = {name: told[name] for name in ("code", "message")}
         return self._numbered(self._lifecycle("failed", error=why))
 
+    def _named(self, message_id: str) -> None:
+        self._tail = message_id.removeprefix("msg_")
+        self._response["id"] = response_id(message_id)
+
     def _numbered(self, event: Event) -> Event:
         return {**event, "sequence_number": next(self._numbers)}
 
@@ -136,9 +157,10 @@ class Events:
         self._answer.hear(delta)
         match delta:
             case Started():
-                self._tail = delta.message_id.removeprefix("msg_")
-                self._response |= {"id": response_id(delta.message_id), "model": delta.model}
-                yield self._lifecycle("created")
+                self._named(delta.message_id)
+                self._response["model"] = delta.model
+                if not self._waited:
+                    yield self._lifecycle("created")
                 yield self._lifecycle("in_progress")
             case TextDelta(block, text) if text:
                 yield from self._more(block, text, MessageItem)

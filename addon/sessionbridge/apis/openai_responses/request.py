@@ -82,6 +82,7 @@ REASONING_DEFAULTS = {"context": "auto", "mode": "standard"}
 
 # What the response repeats of the request.
 ECHOED = (
+    "background",
     "instructions",
     "max_output_tokens",
     "max_tool_calls",
@@ -192,6 +193,7 @@ def turn_of(fields: Any) -> TurnRequest:
         echo=_echo(fields),
         previous=_previous(request.previous_response_id),
         store=request.store is not False,
+        background=bool(request.background),
         items=items.messages.within,
     )
 
@@ -205,8 +207,8 @@ def prepared_turn(fields: Any) -> TurnRequest:
 
 
 def _refuse_what_is_kept_elsewhere(request: _Request) -> None:
-    if request.background:
-        raise refused("background", "must be false; this bridge answers while the client waits")
+    if request.background and request.store is False:
+        raise refused("background", "must be false where store is: nobody could ask for the answer")
     if request.prompt is not None:
         raise refused("prompt", "is a template kept at OpenAI; send its text as instructions")
     if request.previous_response_id is not None and request.conversation is not None:

@@ -37,7 +37,10 @@ class FramesShape(ResponsesShape):
         if isinstance(fields, dict):
             fields = {k: v for k, v in fields.items() if k not in _OF_FRAMES}
             fields["stream"] = True
-        return replace(turn_of(fields), store=True)
+        turn = turn_of(fields)
+        if turn.background:
+            raise refused("background", "must be false on a WebSocket")
+        return replace(turn, store=True)
 
     def encoder(self, turn: TurnRequest) -> Encoder:
         return FrameEncoder(turn, self._clock)

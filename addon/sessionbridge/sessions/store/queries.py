@@ -143,13 +143,21 @@ class Response:
         return Origin(self.key.scope, self.key.external_id, "conversation", "server")
 
     def is_for(self, origin: Origin | None, caller: str) -> bool:
-        """Whether it was given to who asks now: to the conversation that a request names, and where
-        it names none, or its name alone is not enough, to the same credentials."""
-        named = (self.key.scope, self.key.external_id)
-        if origin is not None and (origin.platform, origin.external_id) != named:
-            return False
-        enough = origin is not None and not origin.by_caller
-        return enough or self.turn.caller in (None, caller)
+        return given_to(self.origin, self.turn.caller, origin, caller)
+
+
+def given_to(
+    given: Origin | None, given_caller: str | None, origin: Origin | None, caller: str
+) -> bool:
+    """Whether what was given in one conversation is for who asks now: in the conversation that a
+    request names, and where it names none, or its name alone is not enough, with the same
+    credentials."""
+    if origin is not None and not (
+        given and (origin.platform, origin.external_id) == (given.platform, given.external_id)
+    ):
+        return False
+    enough = origin is not None and not origin.by_caller
+    return enough or given_caller in (None, caller)
 
 
 def named(key: SessionKey) -> dict[str, Any]:
