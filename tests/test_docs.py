@@ -76,8 +76,10 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["Nice to meet you, Ada!", "Your name is Ada."]
 
 
-def test_the_websocket_example_is_answered(reverse: Proxy, tmp_path: Path) -> None:
-    (snippet,) = blocks(DOCS / "api.md", "python")
+@pytest.mark.parametrize("snippet", blocks(DOCS / "api.md", "python"), ids=len)
+def test_the_examples_of_the_apis_are_answered(
+    reverse: Proxy, tmp_path: Path, snippet: str
+) -> None:
     done = subprocess.run(
         [sys.executable, "-c", at_home(reverse, snippet)],
         env=environment(tmp_path),

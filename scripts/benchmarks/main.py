@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scripts.benchmarks import (
+    by_id,
     hostile,
     latency,
     load,
@@ -34,6 +35,7 @@ progress = Console(stderr=True, highlight=False)
 BENCHMARKS: dict[str, Benchmark] = (
     latency.BENCHMARKS
     | websocket.BENCHMARKS
+    | by_id.BENCHMARKS
     | settings.BENCHMARKS
     | process_memory.BENCHMARKS
     | program_starts.BENCHMARKS
