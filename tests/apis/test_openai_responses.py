@@ -150,7 +150,7 @@ def test_a_response_is_kept_unless_the_client_says_no(given: Any, stored: bool) 
         ({"stream": "yes"}, "stream"),
         ({"store": "yes"}, "store"),
         ({"instructions": ["x"]}, "instructions"),
-        ({"background": True}, "background"),
+        ({"background": True, "store": False}, "background"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"previous_response_id": " "}, "previous_response_id"),
         ({"previous_response_id": "01"}, "previous_response_id"),
