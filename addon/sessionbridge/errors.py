@@ -7,12 +7,15 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── BadRequest              400   the client's request, naming the field
     │   ├── PromptTooLong       400   the conversation no longer fits the model
     │   ├── ResponseNotFound    400   the response that a request goes on from is not known
-    │   └── ThreadsUnsupported  400   a conversation that the API is to keep (clients do without)
+    │   ├── ThreadsUnsupported  400   a conversation that cannot be kept (clients do without)
+    │   ├── ThreadMismatch      400   a field that differs from what its thread has
+    │   └── ThreadInFlight      400   a response that another request is going on from
     ├── NotLoggedIn             401   the Claude CLI has no credentials
     ├── Refused                 403   a caller or page that may not use the bridge
     ├── NotFound                404   nothing is at this address, and no API is behind it
     │   ├── ConversationNotFound 404  a conversation that other credentials began
     │   ├── ItemNotFound        404   an earlier answer that a request only names
+    │   ├── ThreadNotFound      404   the response that a thread is to go on from is not known
     │   └── ModelNotFound       404   a model name that is not to be run
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── RequestTooLarge         413   a body that is larger than any API takes
@@ -80,7 +83,23 @@ class ResponseNotFound(BadRequest):
 
 
 class ThreadsUnsupported(BadRequest):
+    """`unsupported` names what of the request a thread cannot have; empty where it is none."""
+
     code = "thread_unsupported_request"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, unsupported: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, param=param)
+        self.unsupported = unsupported
+
+
+class ThreadMismatch(BadRequest):
+    code = "thread_fingerprint_mismatch"
+
+
+class ThreadInFlight(BadRequest):
+    code = "thread_continue_in_flight"
 
 
 class NotLoggedIn(BridgeError):
@@ -105,6 +124,19 @@ class ItemNotFound(NotFound):
     def __init__(self, message: str, *, param: str) -> None:
         super().__init__(message)
         self.param = param
+
+
+class ThreadNotFound(NotFound):
+    """Unknown, forgotten, somebody else's, no thread's: it says the same of all."""
+
+    code = "thread_not_found"
+
+    def __init__(
+        self,
+        message: str = "thread.previous_message_id: no thread is kept under this id; send the "
+        'whole conversation with thread: {"type": "create"}.',
+    ) -> None:
+        super().__init__(message)
 
 
 class ModelNotFound(NotFound):

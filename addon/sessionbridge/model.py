@@ -251,6 +251,33 @@ class Parameters:
 
 
 @dataclass(frozen=True, slots=True)
+class Thread:
+    """What the first request of a thread sets for all of its turns."""
+
+    system: str
+    tools: tuple[Tool, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadTurn:
+    """What a request says of its thread; None for what it leaves out. `calls` tells whether tools
+    may be called in this turn."""
+
+    system: str | None
+    tools: tuple[Tool, ...] | None
+    calls: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Instructions:
+    """What holds in the next turn of a conversation that is kept here. `thread` is None where it is
+    no thread."""
+
+    texts: tuple[str, ...] = ()
+    thread: Thread | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TurnRequest:
     """One request, whatever API it came by.
 
@@ -259,8 +286,9 @@ class TurnRequest:
     for a usage chunk at the end of a Chat Completions stream. `echo` holds what else of the request
     its API's answer depends on, `previous` the id of the response that this request goes on from,
     `store` whether the client may come back to this one, `background` whether it goes on without
-    its client. `items` are the texts of the system prompt
-    that are part of the conversation, its last ones; None where the API knows no such parts.
+    its client. `thread` is not None where it is part of a thread of the Messages API. `items` are
+    the texts of the system prompt that are part of the conversation, its last ones; None where the
+    API knows no such parts.
     """
 
     model: str
@@ -275,6 +303,7 @@ class TurnRequest:
     previous: str | None = None
     store: bool = False
     background: bool = False
+    thread: ThreadTurn | None = None
     items: tuple[str, ...] | None = field(default=None, compare=False)
 
 

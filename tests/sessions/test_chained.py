@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from sessionbridge.errors import ItemNotFound, ResponseNotFound, SessionLost
-from sessionbridge.model import Attempt, Block, Message
-from sessionbridge.sessions.planning.chained import Chained
+from sessionbridge.model import Attempt, Block, Message, TurnRequest
+from sessionbridge.sessions.planning.chained import Chained, gone
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.references import REFERENCE, References, refers
@@ -62,7 +62,9 @@ async def chained(
     assert response is not None
     told = said or Transcript(*FULL)
     manner = Manner("settings", "claude-x")
-    return Chained(response, store, chain(messages), Attempt(), manner, said=told)
+    asked = chain(messages), Attempt(), manner
+    lost = gone(TurnRequest("m", "", (), stream=False))
+    return Chained(response, store, *asked, gone=lost, said=told)
 
 
 async def test_what_follows_first_goes_on_and_anything_else_is_a_fork(store: StoreThread) -> None:

@@ -21,6 +21,7 @@ from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,
+    Instructions,
     KeptResponse,
     Message,
     Said,
@@ -64,7 +65,7 @@ class ScriptedDispatcher:
         self.jobs: list[Job] = []
         self.seen: list[Conversation] = []
         self.sessions: dict[str, list[Entry]] = {}
-        self.instructed: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.instructed: dict[tuple[str, str], Instructions] = {}
         self.responses: dict[tuple[str, str], KeptResponse] = {}
         self.fails: Exception | None = None
         """Raised before the first delta."""
@@ -98,11 +99,11 @@ class ScriptedDispatcher:
         places = [place for place, entry in enumerate(entries) if entry.uuid == after]
         return tuple(entry.message for entry in entries[places[0] + 1 if places else 0 :])
 
-    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
-        return self.instructed.get((session_id, entry), ())
+    async def instructions(self, session_id: str, entry: str) -> Instructions:
+        return self.instructed.get((session_id, entry), Instructions())
 
-    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
-        self.instructed[session_id, entry] = texts
+    async def keep_instructions(self, session_id: str, entry: str, told: Instructions) -> None:
+        self.instructed[session_id, entry] = told
 
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
         return self.responses.get((session_id, id_))

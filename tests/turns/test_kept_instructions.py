@@ -12,7 +12,7 @@ import pytest
 
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.claude.transcript.instructions import SUFFIX, keep, kept
-from sessionbridge.model import Block, Message, Origin, TurnRequest
+from sessionbridge.model import Block, Instructions, Message, Origin, Thread, Tool, TurnRequest
 from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
 from tests.support.bridge_fixtures import (
     CLIENT_HELD,
@@ -56,25 +56,25 @@ def test_items_add_to_those_that_hold(
 ) -> None:
     told = with_earlier(asked, earlier)
     assert told.system == system
-    assert told.items == items == of_conversation(told)
+    assert told.items == items == of_conversation(told).texts
 
 
 @pytest.mark.parametrize("system, told", [("", "Be kind."), ("Be rude.", "Be rude.")])
 def test_a_system_prompt_takes_the_place_of_the_one_before(system: str, told: str) -> None:
     asked = with_earlier(TurnRequest("m", system, (), stream=False), ("Be kind.",))
-    assert (asked.system, of_conversation(asked)) == (told, (told,))
+    assert (asked.system, of_conversation(asked)) == (told, Instructions((told,)))
 
 
 def test_each_entry_has_its_own(tmp_path: Path) -> None:
     transcript = tmp_path / "session.jsonl"
-    assert kept(transcript, "e0") == ()
-    keep(transcript, "e0", ())
+    assert kept(transcript, "e0") == Instructions()
+    keep(transcript, "e0", Instructions())
     assert not transcript.with_suffix(SUFFIX).exists()
     told = {"e1": ("A\nB",), "e2": ("A\nB",), "e3": ("A\nB", "ü"), "e4": (), "e5": (), "e6": ("C",)}
     for entry, texts in told.items():
-        keep(transcript, entry, texts)
+        keep(transcript, entry, Instructions(texts))
     for entry, texts in {**told, "e7": ()}.items():
-        assert kept(transcript, entry) == texts
+        assert kept(transcript, entry) == Instructions(texts)
     path = transcript.with_suffix(SUFFIX)
     assert path.read_text().count("A\\nB") == 2
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
@@ -84,12 +84,38 @@ def test_each_entry_has_its_own(tmp_path: Path) -> None:
 
 def test_a_line_that_was_cut_short_harms_no_other(tmp_path: Path) -> None:
     transcript = tmp_path / "session.jsonl"
-    keep(transcript, "e1", ("A",))
+    keep(transcript, "e1", Instructions(("A",)))
     with transcript.with_suffix(SUFFIX).open("a") as file:
         file.write('\n{"entry": "e2", "texts": ["B')
-    keep(transcript, "e3", ("A",))
-    keep(transcript, "e4", ("C",))
-    assert [kept(transcript, f"e{n}") for n in range(1, 5)] == [("A",), (), ("A",), ("C",)]
+    keep(transcript, "e3", Instructions(("A",)))
+    keep(transcript, "e4", Instructions(("C",)))
+    found = [kept(transcript, f"e{n}").texts for n in range(1, 5)]
+    assert found == [("A",), (), ("A",), ("C",)]
+
+
+def test_a_thread_has_its_tools_beside_the_texts(tmp_path: Path) -> None:
+    transcript = tmp_path / "session.jsonl"
+    schema = {"type": "object", "properties": {"b": {}, "a": {}}}
+    tools = Tool("look", "é", schema), Tool("a", "", {})
+    first, other = Thread("Be kind.", tools), Thread("", ())
+    told = {
+        "e1": Instructions(("Be kind.",), first),
+        "e2": Instructions(("Be kind.", "More."), first),
+        "e3": Instructions(("More.",)),
+        "e4": Instructions((), other),
+        "e5": Instructions((), other),
+    }
+    for entry, one in told.items():
+        keep(transcript, entry, one)
+    assert {entry: kept(transcript, entry) for entry in told} == told
+    assert transcript.with_suffix(SUFFIX).read_text().count("properties") == 1
+
+
+def test_a_file_without_threads_is_read_as_before(tmp_path: Path) -> None:
+    transcript = tmp_path / "session.jsonl"
+    lines = '\n{"entry": "e1", "texts": ["A"]}\n\n{"entry": "e2"}\n'
+    transcript.with_suffix(SUFFIX).write_text(lines)
+    assert kept(transcript, "e2") == Instructions(("A",))
 
 
 async def respond(

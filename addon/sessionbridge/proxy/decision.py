@@ -143,7 +143,8 @@ class Decision:
         """Raises `BadRequest` for a body that names a conversation, for all that can be seen."""
         if body is not None and found.is_read:
             return
-        names = ("previous_response_id", *self._options.origins.body_fields)
+        previous = ("previous_response_id", "previous_message_id")
+        names = (*previous, *self._options.origins.body_fields)
         if body is None or any(f'"{name}"'.encode() in body for name in names):
             raise BadRequest(
                 "The request body is not JSON that can be read, and may name a conversation; send "

@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from uuid import uuid4
@@ -28,7 +28,8 @@ from sessionbridge.errors import (
     BridgeError,
     Overloaded,
     SessionLost,
-    StoreUnavailable,
+    ThreadInFlight,
+    ThreadsUnsupported,
     presentable,
 )
 from sessionbridge.model import (
@@ -43,8 +44,6 @@ from sessionbridge.model import (
 )
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
-from sessionbridge.sessions.planning.instructions import of_conversation, with_earlier
-from sessionbridge.sessions.planning.manner import manner
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
@@ -53,6 +52,7 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, Running, followed
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.kept_instructions import KeptInstructions, beside_the_transcript
 from sessionbridge.turns.request_body import Reader, Spoken
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
@@ -82,7 +82,9 @@ class Bridge:
         self._locks = locks
         self._admission = admission
         self._background = background
-        self._reader = Reader(settings, References(store, dispatcher.said), worker)
+        self._instructions = KeptInstructions(dispatcher)
+        references = References(store, dispatcher.said)
+        self._reader = Reader(settings, references, self._instructions, worker)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
@@ -99,7 +101,7 @@ class Bridge:
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             exchange.outcome.ignored = turn.ignored
-            memory = await self._memory(turn, spoken, exchange)
+            memory = self._memory(turn, spoken, exchange)
             if turn.background:
                 async with aclosing(self._in_background(turn, memory, exchange)) as parts:
                     async for part in parts:
@@ -143,9 +145,10 @@ class Bridge:
     async def _answer(
         self, turn: TurnRequest, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
-        async with self._admitted(memory) as plan:
+        async with self._alone(turn), self._admitted(memory) as plan:
             await memory.begin(plan)
-            turn = await self._instructed(turn, plan, memory)
+            if plan.base is not None and memory.holds and turn.previous is None:
+                turn = await self._instructions.under(turn, plan.base)
             while True:
                 _refuse_results_alone(plan)
                 try:
@@ -160,6 +163,15 @@ class Bridge:
                     lost = plan.base
                     plan = await memory.plan_again(plan)
                     _log_loss(lost, plan)
+
+    @asynccontextmanager
+    async def _alone(self, turn: TurnRequest) -> AsyncIterator[None]:
+        """Only one request at a time goes on with a thread from the same answer."""
+        if turn.thread is None or turn.previous is None:
+            yield
+            return
+        async with self._locks.hold(f"thread {turn.previous}", _refuse_to_wait):
+            yield
 
     @asynccontextmanager
     async def _admitted(self, memory: Memory) -> AsyncIterator[Plan]:
@@ -190,16 +202,31 @@ class Bridge:
                     return
         yield plan
 
-    async def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
-        links = spoken.links
-        if turn.previous is not None:
-            return await self._chained(turn, turn.previous, spoken, exchange)
+    def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
+        memory = self._remembered(turn, spoken, exchange)
+        if turn.thread is not None and memory.kind != "session":
+            raise ThreadsUnsupported(
+                "thread: conversations are not kept here, as SESSIONBRIDGE_MAPPER or "
+                "sessionbridge_unkeyed says; send them whole, without thread.",
+                param="thread",
+            )
+        return memory
+
+    def _remembered(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
+        links, said = spoken.links, self._dispatcher.said
+        if self._store is not None and spoken.previous is not None:
+            previous = spoken.previous
+            exchange.outcome.origin = previous.origin
+            asked = links, exchange.attempt, spoken.manner
+            return Chained(previous, self._store, *asked, gone=gone(turn), said=said)
         origin, unkeyed = exchange.origin, self._settings.unkeyed
         if origin is None and unkeyed == "fingerprint":
             origin = fingerprint(exchange.attempt.caller, links[0])
         if origin is None and unkeyed == "stateless" and turn.store:
             # The client may come back to the response by its id.
             origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
+        if origin is not None and turn.thread is not None:
+            origin = replace(origin, history="client")  # a thread begins with all of it
         exchange.outcome.origin = origin
         if origin is None:
             return Continued(links) if unkeyed == "continue" else Fleeting("stateless", links)
@@ -213,22 +240,8 @@ class Bridge:
             exchange.attempt,
             spoken.manner,
             refuse_loss=self._settings.memory_lost == "error",
-            said=self._dispatcher.said,
+            said=said,
         )
-
-    async def _chained(
-        self, turn: TurnRequest, previous: str, spoken: Spoken, exchange: Exchange
-    ) -> Memory:
-        found = await self._store.response(previous) if self._store else None
-        if self._store is None or found is None or not _is_theirs(found, exchange):
-            raise gone()
-        exchange.outcome.origin = found.origin
-        # A client that then sends the whole conversation, as Codex does when it has begun anew, is
-        # to be known by the instructions that held in it.
-        whole = with_earlier(turn, await self._instructions(found.end))
-        how = manner(whole.system, turn.parameters.tools, spoken.manner.model, spoken.links)
-        asked = spoken.links, exchange.attempt, how
-        return Chained(found, self._store, *asked, said=self._dispatcher.said)
 
     async def _turn(
         self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
@@ -250,7 +263,8 @@ class Bridge:
                 if isinstance(delta, Finished):
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
-                    await self._keep_instructions(turn, delta, memory)
+                    if memory.kind == "session" and (memory.holds or turn.store):
+                        await self._instructions.keep(turn, delta)
                     await self._keep_response(turn, delta, memory, exchange)
                     location = self._dispatcher.location
                     answered = _answered(plan, carried_out, delta, exchange, location)
@@ -258,27 +272,6 @@ class Bridge:
                     outcome.turn = await memory.commit(answered)
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
-
-    async def _instructed(self, turn: TurnRequest, plan: Plan, memory: Memory) -> TurnRequest:
-        """Under what the conversation was told earlier, where the request does not hold that."""
-        if plan.base is None or not memory.holds:
-            return turn
-        return with_earlier(turn, await self._instructions(plan.base))
-
-    async def _instructions(self, point: Point) -> tuple[str, ...]:
-        with _beside_the_transcript("read"):
-            return await self._dispatcher.instructions(point.session_id, point.entry_uuid)
-
-    async def _keep_instructions(
-        self, turn: TurnRequest, finished: Finished, memory: Memory
-    ) -> None:
-        """Before the turn is committed: whoever goes on from it is to find them."""
-        tip = finished.tip
-        if memory.kind != "session" or not (memory.holds or turn.store) or tip is None:
-            return
-        with _beside_the_transcript("kept"):
-            texts = of_conversation(turn)
-            await self._dispatcher.keep_instructions(finished.session_id, tip, texts)
 
     async def _keep_response(
         self, turn: TurnRequest, finished: Finished, memory: Memory, exchange: Exchange
@@ -296,7 +289,7 @@ class Bridge:
             answer=None if finished.exact else outcome.answer.blocks,
             thinking_tokens=finished.thinking_tokens,
         )
-        with _beside_the_transcript("kept"):
+        with beside_the_transcript("kept"):
             await self._dispatcher.keep_response(finished.session_id, response)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
@@ -308,21 +301,18 @@ class Bridge:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
 
 
-@contextmanager
-def _beside_the_transcript(done: str) -> Iterator[None]:
-    """Within it, what a file there cannot do leaves as a `BridgeError`."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(
-            f"The files beside this conversation's transcript cannot be {done} ({error.strerror}); "
-            "see whether the disk with Claude's folder is full, and the folder can be written."
-        ) from error
-
-
 def _is_theirs(response: Response, exchange: Exchange) -> bool:
     """A response id that somebody else has is of no use to them."""
     return response.is_for(exchange.origin, exchange.attempt.caller)
+
+
+def _refuse_to_wait() -> None:
+    raise ThreadInFlight(
+        "thread.previous_message_id: another request is still continuing from this response; wait "
+        "for it and continue from its answer, or send the whole conversation with thread: "
+        '{"type": "create"}.',
+        param="thread.previous_message_id",
+    )
 
 
 def _log_loss(lost: Point, plan: Plan) -> None:

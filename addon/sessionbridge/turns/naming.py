@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
+from sessionbridge.apis.common.ids import is_made_here
 from sessionbridge.model import Origin
 from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.turns.worker import Worker, is_costly
@@ -40,15 +41,21 @@ def named_by(
     origins: Origins, headers: Mapping[str, str], fields: Mapping[str, Any] | None
 ) -> Named:
     """The same of a body that has been read."""
-    previous = (fields or {}).get("previous_response_id")
-    origin = origins.detect(headers, fields)
-    return Named(origin, previous if isinstance(previous, str) else None)
+    return Named(origins.detect(headers, fields), _previous(fields or {}))
 
 
 def _named(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Named:
     fields = fields_of(body)
     found = named_by(origins, headers, fields)
     return found._replace(is_read=fields is not None or not body)
+
+
+def _previous(fields: Mapping[str, Any]) -> str | None:
+    """As either API names it; where a body does both ways, one that was given here counts."""
+    thread = fields.get("thread")
+    named = thread.get("previous_message_id") if isinstance(thread, dict) else None
+    given = [one for one in (fields.get("previous_response_id"), named) if isinstance(one, str)]
+    return next(filter(is_made_here, given), next(iter(given), None))
 
 
 def fields_of(body: bytes) -> dict[str, Any] | None:

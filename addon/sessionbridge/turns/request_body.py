@@ -13,26 +13,36 @@ from sessionbridge.config import Settings
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import TurnRequest
 from sessionbridge.names import few
+from sessionbridge.sessions.planning.chained import gone
 from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
 from sessionbridge.sessions.store.queries import Response
+from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.worker import Worker
 
 
 class Spoken(NamedTuple):
-    """What was said, and how it is asked."""
+    """What was said, how it is asked, and what it goes on from where the request names that."""
 
     links: Sequence[Link]
     manner: Manner
+    previous: Response | None = None
 
 
 class Reader:
     """Reads bodies under these settings."""
 
-    def __init__(self, settings: Settings, references: References, worker: Worker) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        references: References,
+        instructions: KeptInstructions,
+        worker: Worker,
+    ) -> None:
         self._settings = settings
         self._references = references
+        self._instructions = instructions
         self._worker = worker
 
     async def read(
@@ -42,30 +52,39 @@ class Reader:
         theirs: Callable[[Response], bool],
         model: str | None = None,
     ) -> tuple[TurnRequest, Spoken]:
-        """`model` is that of a body that names none. Items may be referred to of responses that are
-        `theirs`. Raises `BadRequest` for what cannot be obeyed, and `ModelNotFound`."""
-        turn, spoken = await self._worker.done(_parse, body, shape, model)
+        """`model` is that of a body that names none. Items may be referred to, and gone on from, of
+        responses that are `theirs`. Raises `BadRequest` for what cannot be obeyed, and what is not
+        found."""
+        turn, links, how = await self._worker.done(_parse, body, shape, model)
         asked = turn.model
         chosen = choice(turn.model, self._settings.models, self._settings.unknown_model)
         ignored = few(("model", *turn.ignored) if chosen.ignored else turn.ignored)
         turn = replace(turn, model=chosen.model, ignored=ignored)
         if self._settings.strict and turn.ignored:
             raise _without_effect(turn.ignored[0])
-        if spoken is None:
+        if links is None:
             turn = replace(turn, messages=await self._references.resolved(turn.messages, theirs))
-            spoken = await asyncio.to_thread(_spoken, turn, asked)
-        return turn, spoken
+            links = await asyncio.to_thread(chain, turn.messages)
+        previous = None
+        if turn.previous is not None:
+            previous = await self._references.response(turn.previous, theirs)
+            if previous is None:
+                raise gone(turn)
+            turn = await self._instructions.under(turn, previous.end)
+        return turn, Spoken(links, how or _manner(turn, asked, links), previous)
 
 
-type _Parsed = tuple[TurnRequest, Spoken | None]
+type _Parsed = tuple[TurnRequest, Sequence[Link] | None, Manner | None]
 
 
 def _parse(body: bytes, shape: Shape, model: str | None) -> _Parsed:
-    """What was said is None where the request only names a part of it."""
+    """What was said is None where the request only names a part of it. So is how it is asked, which
+    the instructions that hold already are a part of."""
     turn = shape.parse(body, model)
     if any(refers(message) for message in turn.messages):
-        return turn, None
-    return turn, _spoken(turn, turn.model)
+        return turn, None, None
+    links = chain(turn.messages)
+    return turn, links, _manner(turn, turn.model, links) if turn.previous is None else None
 
 
 def _without_effect(name: str) -> BadRequest:
@@ -76,7 +95,6 @@ def _without_effect(name: str) -> BadRequest:
     )
 
 
-def _spoken(turn: TurnRequest, model: str) -> Spoken:
+def _manner(turn: TurnRequest, model: str, links: Sequence[Link]) -> Manner:
     """`model` is the client's own word for it."""
-    links = chain(turn.messages)
-    return Spoken(links, manner(turn.system, turn.parameters.tools, model, links))
+    return manner(turn.system, turn.parameters.tools, model, links)

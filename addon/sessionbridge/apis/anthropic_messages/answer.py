@@ -12,10 +12,16 @@ from typing import Any
 from pydantic_core import from_json
 
 from sessionbridge.answer import Answer, Call
-from sessionbridge.apis.common import sse
+from sessionbridge.apis.common import ids, sse
 from sessionbridge.apis.common.arguments import UNREADABLE, read_arguments
 from sessionbridge.apis.common.body import check_values
-from sessionbridge.errors import BridgeError, ThreadsUnsupported
+from sessionbridge.errors import (
+    BridgeError,
+    ThreadInFlight,
+    ThreadMismatch,
+    ThreadNotFound,
+    ThreadsUnsupported,
+)
 from sessionbridge.model import (
     Block,
     Delta,
@@ -56,16 +62,20 @@ EMPTY_TEXT = {"type": "text", "text": ""}
 EMPTY_THINKING = {"type": "thinking", "thinking": "", "signature": ""}
 _EMPTY = {"text": EMPTY_TEXT, "thinking": EMPTY_THINKING}
 
+_OF_THREADS = (ThreadInFlight, ThreadMismatch, ThreadNotFound, ThreadsUnsupported)
+
 
 class _Events:
     """The events of one answer (https://docs.anthropic.com/en/docs/build-with-claude/streaming).
 
     Blocks are numbered anew: the API's `index` is a place in `content`, and the bridge's number
-    may skip blocks that are not shown.
+    may skip blocks that are not shown. An answer that `is_kept` has an id the client can come back
+    to.
     """
 
-    def __init__(self, shows_thinking: bool) -> None:
+    def __init__(self, *, shows_thinking: bool, is_kept: bool) -> None:
         self._shows_thinking = shows_thinking
+        self._is_kept = is_kept
         self._block: int | None = None
         self._index = -1
         self._told: Mapping[str, Any] = {}
@@ -75,7 +85,8 @@ class _Events:
         match delta:
             case Started():
                 self._told = delta.told
-                yield {"type": "message_start", "message": _message(delta)}
+                message = _message(delta, is_kept=self._is_kept)
+                yield {"type": "message_start", "message": message}
             case TextDelta():
                 yield from self._piece(delta.block, EMPTY_TEXT, "text_delta", delta.text)
             case ToolCall():
@@ -130,8 +141,8 @@ class _Events:
 class StreamEncoder:
     content_type = sse.CONTENT_TYPE
 
-    def __init__(self, shows_thinking: bool) -> None:
-        self._events = _Events(shows_thinking)
+    def __init__(self, *, shows_thinking: bool, is_kept: bool) -> None:
+        self._events = _Events(shows_thinking=shows_thinking, is_kept=is_kept)
 
     def delta(self, delta: Delta) -> bytes:
         return b"".join(sse.json_event(event, event["type"]) for event in self._events.of(delta))
@@ -149,8 +160,9 @@ class StreamEncoder:
 class DocumentEncoder:
     content_type = "application/json"
 
-    def __init__(self, shows_thinking: bool) -> None:
+    def __init__(self, *, shows_thinking: bool, is_kept: bool) -> None:
         self._shows_thinking = shows_thinking
+        self._is_kept = is_kept
         self._answer = Answer()
 
     def delta(self, delta: Said) -> bytes:
@@ -165,7 +177,8 @@ class DocumentEncoder:
         assert started is not None
         told = {**started.told, **finished.told}
         end = _end(finished) | {"usage": _usage(finished.usage) | told}
-        return json.dumps(_message(started) | {"content": self._content()} | end).encode()
+        message = _message(started, is_kept=self._is_kept) | {"content": self._content()}
+        return json.dumps(message | end).encode()
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
@@ -210,9 +223,10 @@ def _is_half_a_character(text: str) -> bool:
     return False
 
 
-def _message(started: Started) -> dict[str, Any]:
+def _message(started: Started, *, is_kept: bool) -> dict[str, Any]:
+    id_ = started.message_id
     return {
-        "id": started.message_id,
+        "id": ids.made("msg", id_) if is_kept else id_,
         "type": "message",
         "role": "assistant",
         "model": started.model,
@@ -252,7 +266,9 @@ def _error(error: BridgeError) -> dict[str, Any]:
     other = "invalid_request_error" if 400 <= error.status < 500 else "api_error"
     kind = ERROR_TYPES.get(error.status, other)
     told: dict[str, Any] = {"type": kind, "message": error.message}
-    if isinstance(error, ThreadsUnsupported):
-        # By this the official clients know that they can go on without.
+    if isinstance(error, _OF_THREADS):
+        # By this the official clients know how they can go on.
         told["details"] = {"error_code": error.code}
+    if isinstance(error, ThreadsUnsupported) and error.unsupported:
+        told["details"]["unsupported"] = error.unsupported
     return {"type": "error", "error": told}

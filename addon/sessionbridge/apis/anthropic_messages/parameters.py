@@ -81,15 +81,15 @@ class ParameterFields(Fields):
     stop_sequences: Listed[NotBlank] | None = None
 
 
-def parameters(asked: ParameterFields) -> tuple[Parameters, set[str]]:
-    """The parameters, and the names of those without effect."""
-    given = list(_given(asked))
-    tools = [Tool(tool.name, tool.description or "", tool.input_schema) for tool in given]
+def parameters(asked: ParameterFields, *, is_whole: bool) -> tuple[Parameters, set[str]]:
+    """The parameters, and the names of those without effect. Unless the request `is_whole`, there
+    may be tools that it does not name."""
+    knows_tools = is_whole or asked.tools is not None
     config = asked.output_config or _OutputConfig()
     wanted = config.format or asked.output_format
     answer = Parameters(
-        tools=_chosen(offered(tools, "tools.{}.name", LONGEST_NAME), asked),
-        thinking=_thinking(asked),
+        tools=_chosen(given_tools(asked), asked, knows_tools=knows_tools),
+        thinking=_thinking(asked, may_call=bool(asked.tools) or not knows_tools),
         effort=config.effort,
         schema=wanted.schema_ if wanted else None,
         max_tokens=asked.max_tokens,
@@ -97,7 +97,13 @@ def parameters(asked: ParameterFields) -> tuple[Parameters, set[str]]:
     ignored = _extras(config, "output_config.") | _extras(asked.thinking, "thinking.")
     ignored |= _not_offered(asked)
     ignored |= _choice_without_effect(asked.tool_choice)
-    return answer, ignored.union(*(_extras(tool, "tools.") for tool in given))
+    return answer, ignored.union(*(_extras(tool, "tools.") for tool in _given(asked)))
+
+
+def given_tools(asked: ParameterFields) -> tuple[Tool, ...]:
+    """The client's own."""
+    tools = (Tool(t.name, t.description or "", t.input_schema) for t in _given(asked))
+    return offered(tools, "tools.{}.name", LONGEST_NAME)
 
 
 def _given(asked: ParameterFields) -> Iterator[_Tool]:
@@ -122,16 +128,19 @@ def _is_the_clients(tool: object, field: str) -> bool:
     return check(_Typed, tool, field).type in (None, "custom")
 
 
-def _chosen(tools: tuple[Tool, ...], asked: ParameterFields) -> tuple[Tool, ...]:
+def _chosen(
+    tools: tuple[Tool, ...], asked: ParameterFields, *, knows_tools: bool
+) -> tuple[Tool, ...]:
     choice = asked.tool_choice
     if choice is not None and choice.type == "none":
         return ()
     if choice is not None and choice.type == "tool":
         if choice.name is None:
             raise refused("tool_choice.name", "is required")
-        # Of whatever kind.
-        names = [check(_Typed, tool, "tools").name or "" for tool in asked.tools or []]
-        check_choice(choice.name, names, "tool_choice.name")
+        if knows_tools:
+            # Of whatever kind.
+            names = [check(_Typed, tool, "tools").name or "" for tool in asked.tools or []]
+            check_choice(choice.name, names, "tool_choice.name")
     return tools
 
 
@@ -140,7 +149,7 @@ def _choice_without_effect(choice: _ToolChoice | None) -> set[str]:
     return forced | _extras(choice, "tool_choice.")
 
 
-def _thinking(asked: ParameterFields) -> Thinking | None:
+def _thinking(asked: ParameterFields, *, may_call: bool) -> Thinking | None:
     given = asked.thinking
     if given is None or given.type == "disabled":
         return None
@@ -150,7 +159,7 @@ def _thinking(asked: ParameterFields) -> Thinking | None:
             raise refused(field, "is for thinking of the type 'enabled'")
     elif budget is None:
         raise refused(field, "is required")
-    elif budget >= asked.max_tokens and not asked.tools:
+    elif budget >= asked.max_tokens and not may_call:
         # Between calls of tools it is the budget of them all
         # (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#interleaved-thinking).
         raise refused(field, "must be less than max_tokens")

@@ -10,12 +10,13 @@ Its blocks are the neutral form, so they pass as they are, with these exceptions
   (https://platform.claude.com/docs/en/build-with-claude/mid-conversation-system-messages) is added
   to the system prompt, the one place for instructions the CLI has (see `messages`).
 - what tools at Anthropic have done: see `anthropic_messages_blocks`.
+- a `thread` is kept here: see `anthropic_messages_threads`.
 A last message of the assistant (prefill) is refused, as current models do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -27,7 +28,12 @@ from sessionbridge.apis.anthropic_messages.answer import (
     read_input,
 )
 from sessionbridge.apis.anthropic_messages.blocks import said
-from sessionbridge.apis.anthropic_messages.parameters import ParameterFields, parameters
+from sessionbridge.apis.anthropic_messages.parameters import (
+    ParameterFields,
+    given_tools,
+    parameters,
+)
+from sessionbridge.apis.anthropic_messages.threads import ThreadField, check_content, previous
 from sessionbridge.apis.common.body import (
     MOST_MESSAGES,
     Fields,
@@ -37,10 +43,10 @@ from sessionbridge.apis.common.body import (
     texts,
     without_effect,
 )
-from sessionbridge.apis.common.messages import CallWords, Messages
+from sessionbridge.apis.common.messages import CallWords, Messages, joined
 from sessionbridge.apis.common.shape import Encoder
-from sessionbridge.errors import BridgeError, ThreadsUnsupported
-from sessionbridge.model import TurnRequest
+from sessionbridge.errors import BridgeError
+from sessionbridge.model import ThreadTurn, TurnRequest
 
 CALL_WORDS = CallWords(
     unanswered="`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each"
@@ -63,7 +69,7 @@ class _Request(ParameterFields):
     messages: Annotated[Listed[_Message], Field(min_length=1, max_length=MOST_MESSAGES)]
     system: Any = None
     stream: bool | None = None
-    thread: Any = None
+    thread: ThreadField | None = None
 
 
 class MessagesShape:
@@ -71,19 +77,19 @@ class MessagesShape:
 
     def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
         request = read(_Request, body, model)
-        if request.thread is not None:
-            rule = (
-                "thread: conversations are not kept for this API; send them whole, without thread."
-            )
-            raise ThreadsUnsupported(rule, param="thread")
-        answer, ignored = parameters(request)
+        thread = request.thread
+        before = previous(thread) if thread else None
+        answer, ignored = parameters(request, is_whole=before is None)
         conversation = Messages(CALL_WORDS)
-        if request.system is not None:
-            conversation.instruct(texts(request.system, "system"))
+        prompt = [] if request.system is None else list(texts(request.system, "system"))
+        if before is None:
+            conversation.instruct(prompt)
         for index, message in enumerate(request.messages):
             field = f"messages.{index}"
             content = f"{field}.content"
             if message.role == "system":
+                if thread:
+                    check_content(message.content, content)
                 conversation.instruct_within(texts(message.content, content), field)
             else:
                 thinking = answer.thinking is not None
@@ -95,6 +101,8 @@ class MessagesShape:
                 message.model_extra, silent=frozenset(), defaults={}, prefix="messages."
             )
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
+        extra = thread.model_extra if thread else None
+        ignored |= without_effect(extra, silent=frozenset(), defaults={}, prefix="thread.")
         system, messages = conversation.whole()
         return TurnRequest(
             model=request.model,
@@ -104,11 +112,16 @@ class MessagesShape:
             parameters=answer,
             stop=tuple(request.stop_sequences or ()),
             ignored=tuple(sorted(ignored)),
+            previous=before,
+            store=thread is not None,
+            thread=_thread_turn(request, prompt) if thread else None,
+            items=_items(system) if thread else None,
         )
 
     def encoder(self, turn: TurnRequest) -> Encoder:
+        made = StreamEncoder if turn.stream else DocumentEncoder
         shows_thinking = turn.parameters.thinking is not None
-        return StreamEncoder(shows_thinking) if turn.stream else DocumentEncoder(shows_thinking)
+        return made(shows_thinking=shows_thinking, is_kept=turn.thread is not None)
 
     def call_input(self, turn: TurnRequest, name: str, written: str) -> Mapping[str, Any]:
         return read_input(written)
@@ -118,3 +131,17 @@ class MessagesShape:
 
     def error_body(self, error: BridgeError) -> bytes:
         return error_body(error)
+
+
+def _items(system: str) -> tuple[str, ...]:
+    """In a thread what the system has said holds on, wherever it stood."""
+    return (system,) if system else ()
+
+
+def _thread_turn(request: _Request, prompt: Iterable[str]) -> ThreadTurn:
+    choice = request.tool_choice
+    return ThreadTurn(
+        system=None if request.system is None else joined(prompt),
+        tools=None if request.tools is None else given_tools(request),
+        calls=choice is None or choice.type != "none",
+    )

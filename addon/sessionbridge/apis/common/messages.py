@@ -52,12 +52,12 @@ class Messages:
 
     def instruct(self, texts: Iterable[str]) -> None:
         """Adds to the system prompt. Blank texts say nothing and are left out."""
-        self._system += [text for text in texts if text.strip()]
+        self._system += said(texts)
 
     def instruct_within(self, texts: Iterable[str], field: str) -> None:
         """Adds a message that instructs. `field` is where it stands in the request."""
-        if said := [text for text in texts if text.strip()]:
-            self._instructions.append(_Instruction(said, field))
+        if told := said(texts):
+            self._instructions.append(_Instruction(told, field))
 
     def say(self, role: Role, blocks: Iterable[Block], field: str) -> None:
         """Adds a message. `field` is where it stands in the request."""
@@ -70,10 +70,7 @@ class Messages:
         self._last = role, field
 
     def whole(self) -> tuple[str, tuple[Message, ...]]:
-        """The system prompt and all messages, or `BadRequest` where nothing is asked.
-
-        Between the texts of the prompt is an empty line: neither API says how its model sees the
-        joint, and without one the last word of a text runs into the first of the next."""
+        """The system prompt and all messages, or `BadRequest` where nothing is asked."""
         self._place_instructions(asked=self._last is None or self._last[0] == "assistant")
         if self._last is None:
             raise refused("messages", "must hold a message of the user")
@@ -86,7 +83,7 @@ class Messages:
         self._calls.end()
         if not self._asks:
             raise refused(f"{field}.content", "must hold a text that is not blank, or a file")
-        return "\n\n".join(self._system), tuple(self._messages)
+        return joined(self._system), tuple(self._messages)
 
     @property
     def within(self) -> tuple[str, ...]:
@@ -110,6 +107,17 @@ class Messages:
 
     def _add(self, role: Role, blocks: Iterable[Block], field: str) -> None:
         self._messages.append(Message(role, self._calls.add(role, blocks, field)))
+
+
+def said(texts: Iterable[str]) -> list[str]:
+    """Blank texts say nothing."""
+    return [text for text in texts if text.strip()]
+
+
+def joined(texts: Iterable[str]) -> str:
+    """The texts of a system prompt with an empty line between: no API says how its model sees the
+    joint, and without one the last word of a text runs into the first of the next."""
+    return "\n\n".join(said(texts))
 
 
 class Results:

@@ -31,6 +31,7 @@ from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,
+    Instructions,
     KeptResponse,
     MemoryKind,
     Message,
@@ -66,10 +67,10 @@ class Dispatcher(Protocol):
         """What was said in a session between two of its entries, the latter included. Raises
         `SessionLost` where it is no longer known."""
 
-    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
+    async def instructions(self, session_id: str, entry: str) -> Instructions:
         """Those that were part of the conversation at this entry. Raises OSError."""
 
-    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
+    async def keep_instructions(self, session_id: str, entry: str, told: Instructions) -> None:
         """For whoever goes on from there. Raises OSError."""
 
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
@@ -169,11 +170,11 @@ class ClaudeDispatcher:
     async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
         return await self._transcripts.said(session_id, upto, after)
 
-    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
+    async def instructions(self, session_id: str, entry: str) -> Instructions:
         return await self._transcripts.instructions(session_id, entry)
 
-    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
-        await self._transcripts.keep_instructions(session_id, entry, texts)
+    async def keep_instructions(self, session_id: str, entry: str, told: Instructions) -> None:
+        await self._transcripts.keep_instructions(session_id, entry, told)
 
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
         return await self._transcripts.response(session_id, id_)

@@ -14,7 +14,7 @@ from sessionbridge.claude.transcript import files, imports, instructions, respon
 from sessionbridge.claude.transcript.notes import Note, Notes
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.model import KeptResponse, Message
+from sessionbridge.model import Instructions, KeptResponse, Message
 
 _PATIENCE = 2.0
 """Seconds until the CLI has written what it has said; it takes a few milliseconds (measured with
@@ -96,15 +96,15 @@ class Transcripts:
         path = self._profile.transcript(session_id)
         return await on_thread(lambda: files.said(path, upto, after))
 
-    async def instructions(self, session_id: str, entry: str) -> tuple[str, ...]:
+    async def instructions(self, session_id: str, entry: str) -> Instructions:
         """Those that were part of the conversation at this entry. Raises OSError."""
         path = self._profile.transcript(session_id)
         return await on_thread(lambda: instructions.kept(path, entry))
 
-    async def keep_instructions(self, session_id: str, entry: str, texts: tuple[str, ...]) -> None:
+    async def keep_instructions(self, session_id: str, entry: str, told: Instructions) -> None:
         """For whoever goes on from there. Raises OSError."""
         path = self._profile.transcript(session_id)
-        await on_thread(lambda: instructions.keep(path, entry, texts))
+        await on_thread(lambda: instructions.keep(path, entry, told))
 
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
         """The one with this id; None where it is not kept. Raises OSError."""

@@ -1,13 +1,13 @@
-"""The memory of a request that names the response it goes on from (the Responses API's
-`previous_response_id`), and so needs nothing else to be known by."""
+"""The memory of a request that names the response it goes on from (`previous_response_id` of the
+Responses API, a thread of the Messages API), and so needs nothing else to be known by."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sessionbridge.errors import ResponseNotFound
-from sessionbridge.model import Attempt, Plan
+from sessionbridge.errors import BridgeError, ResponseNotFound, ThreadNotFound
+from sessionbridge.model import Attempt, Plan, TurnRequest
 from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import ReadMessages, Remembered
@@ -18,7 +18,8 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 
 class Chained(Remembered):
     """What follows a response first goes on in its session, anything else that follows it is a
-    fork. Nothing is compacted: a chain that is too long is an error of this API too."""
+    fork. Nothing is compacted: a chain that is too long is an error of these APIs too. `gone` is
+    what the API says of a response that is not known."""
 
     def __init__(
         self,
@@ -28,6 +29,7 @@ class Chained(Remembered):
         attempt: Attempt,
         manner: Manner,
         *,
+        gone: BridgeError,
         said: ReadMessages,
     ) -> None:
         origin, provider = response.origin, response.key.provider
@@ -35,6 +37,7 @@ class Chained(Remembered):
             store, origin, provider, links, attempt, manner, refuse_loss=True, said=said
         )
         self._response = response
+        self._gone = gone
 
     @property
     def _learnt(self) -> Mapping[str, Any]:
@@ -44,7 +47,7 @@ class Chained(Remembered):
     async def plan(self) -> Plan:
         response = await self._store.response(self._response.id)
         if response is None:
-            raise gone()
+            raise self._gone
         plan = plan_after(self._links, response.end)
         self.lock = response.end.session_id if plan.name == "resume" else None
         return plan
@@ -54,10 +57,12 @@ class Chained(Remembered):
         if plan := await self._brought_in(lost, self._links):
             return plan
         await self._store.forget_session(lost.base.session_id, unmap=False)
-        raise gone()
+        raise self._gone
 
 
-def gone() -> ResponseNotFound:
+def gone(turn: TurnRequest) -> BridgeError:
+    if turn.thread is not None:
+        return ThreadNotFound()
     return ResponseNotFound(
         "previous_response_id: this response is no longer known; send the conversation without it.",
         param="previous_response_id",

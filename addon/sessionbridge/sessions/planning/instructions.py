@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from sessionbridge.model import TurnRequest
+from sessionbridge.errors import ThreadMismatch
+from sessionbridge.model import Instructions, Thread, ThreadTurn, TurnRequest
 
 _BETWEEN = "\n\n"
 """As within one request."""
@@ -27,8 +28,29 @@ def with_earlier(turn: TurnRequest, earlier: Sequence[str]) -> TurnRequest:
     return replace(turn, system=_BETWEEN.join(texts), items=(*old, *turn.items))
 
 
-def of_conversation(turn: TurnRequest) -> tuple[str, ...]:
+def in_thread(turn: TurnRequest, asked: ThreadTurn, thread: Thread) -> TurnRequest:
+    """The turn with the tools of its thread. Raises `ThreadMismatch` where what it says again of
+    the thread is something else."""
+    said = {"system": (asked.system, thread.system), "tools": (asked.tools, thread.tools)}
+    if others := [name for name, (now, then) in said.items() if now not in (None, then)]:
+        names = " and ".join(others)
+        raise ThreadMismatch(
+            f"{names}: not what the thread was created with; leave it out, or send the whole "
+            'conversation with thread: {"type": "create"}.',
+            param=others[0],
+        )
+    tools = thread.tools if asked.calls else ()
+    return replace(
+        turn,
+        parameters=replace(turn.parameters, tools=tools),
+        thread=replace(asked, system=thread.system, tools=thread.tools),
+    )
+
+
+def of_conversation(turn: TurnRequest) -> Instructions:
     """Those that hold in its next turn."""
+    asked = turn.thread
+    thread = None if asked is None else Thread(asked.system or "", asked.tools or ())
     if turn.items is not None:
-        return turn.items
-    return (turn.system,) if turn.system else ()
+        return Instructions(turn.items, thread)
+    return Instructions((turn.system,) if turn.system else (), thread)

@@ -1,5 +1,6 @@
-"""Messages that a client sends as mere ids of what it was answered before (`item_reference` of the
-Responses API): found again in the transcript of the turn."""
+"""Responses that a client names by their ids, and messages that it sends as mere ids of what it was
+answered before (`item_reference` of the Responses API): found again in the transcript of the turn.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +28,13 @@ class References:
         self._store = store
         self._said = said
 
+    async def response(
+        self, response_id: str, theirs: Callable[[Response], bool]
+    ) -> Response | None:
+        """None for one that is not known, or not `theirs`."""
+        found = await self._store.response(response_id) if self._store else None
+        return found if found is not None and theirs(found) else None
+
     async def resolved(
         self, messages: Iterable[Message], theirs: Callable[[Response], bool]
     ) -> tuple[Message, ...]:
@@ -51,8 +59,8 @@ class References:
         self, response_id: str, theirs: Callable[[Response], bool]
     ) -> Sequence[Block] | None:
         """The blocks of a response; its turn may have begun with messages that were fed to it."""
-        found = await self._store.response(response_id) if self._store else None
-        if found is None or not theirs(found):
+        found = await self.response(response_id, theirs)
+        if found is None:
             return None
         after = found.before.entry_uuid if found.before else None
         try:

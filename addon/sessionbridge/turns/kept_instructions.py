@@ -1,0 +1,50 @@
+"""What conversations were told that holds on in them, where the history is kept here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sessionbridge.claude.pool.dispatcher import Dispatcher
+from sessionbridge.errors import StoreUnavailable, ThreadNotFound
+from sessionbridge.model import Finished, Point, TurnRequest
+from sessionbridge.sessions.planning.instructions import in_thread, of_conversation, with_earlier
+
+
+class KeptInstructions:
+    """Raises `StoreUnavailable` where their file cannot be used."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    async def under(self, turn: TurnRequest, point: Point) -> TurnRequest:
+        """The turn as one that goes on from there, under what the conversation was told earlier,
+        where the request does not hold that. Raises `ThreadNotFound`, `ThreadMismatch`."""
+        with beside_the_transcript("read"):
+            told = await self._dispatcher.instructions(point.session_id, point.entry_uuid)
+        turn = with_earlier(turn, told.texts)
+        if turn.thread is None:
+            return turn
+        if told.thread is None:
+            raise ThreadNotFound()
+        return in_thread(turn, turn.thread, told.thread)
+
+    async def keep(self, turn: TurnRequest, finished: Finished) -> None:
+        """Before the turn is committed: whoever goes on from it is to find them."""
+        if finished.tip is None:
+            return
+        told = of_conversation(turn)
+        with beside_the_transcript("kept"):
+            await self._dispatcher.keep_instructions(finished.session_id, finished.tip, told)
+
+
+@contextmanager
+def beside_the_transcript(done: str) -> Iterator[None]:
+    """Within it, what a file there cannot do leaves as a `BridgeError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The files beside this conversation's transcript cannot be {done} ({error.strerror}); "
+            "see whether the disk with Claude's folder is full, and the folder can be written."
+        ) from error
