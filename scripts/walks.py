@@ -14,6 +14,7 @@ from rich.table import Table
 
 from tests.support.proxy import running_proxy
 from tests.support.scripted_api import ScriptedServer
+from tests.support.thread_walks import OPTIONS, walk_of
 from tests.support.walks import STEPS, Walk, take_walks
 
 console = Console()
@@ -31,11 +32,11 @@ def main(number: int, seed: int, at_once: int) -> None:
         tempfile.TemporaryDirectory() as home,
         Progress(*columns, console=console) as progress,
     ):
-        walks = [Walk(n, api) for n in range(seed, seed + number)]
+        walks = [walk_of(n, api) for n in range(seed, seed + number)]
         task = progress.add_task("steps", total=number * STEPS)
         for steps in (STEPS // 2, STEPS - STEPS // 2):
             going = [walk for walk in walks if walk.seed not in failures]
-            with running_proxy(Path(home), api.url) as proxy:
+            with running_proxy(Path(home), api.url, options=OPTIONS) as proxy:
                 ended = take_walks(
                     going, proxy, steps, at_once=at_once, tell=lambda: progress.advance(task)
                 )

@@ -8,6 +8,7 @@ import pytest
 
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.scripted_api import ScriptedServer
+from tests.support.thread_walks import OPTIONS, ThreadWalk
 from tests.support.walks import STEPS, Walk, take_walks
 
 
@@ -35,7 +36,7 @@ def test_the_law_on_walks_through_one_proxy(proxy: Proxy, api: ScriptedServer) -
 
 @pytest.mark.acceptance(1, 22)
 def test_the_law_on_walks_while_the_proxy_is_restarted(tmp_path: Path, api: ScriptedServer) -> None:
-    walks = [Walk(seed, api, "test-walk") for seed in (4, 5)]
+    walks = [Walk(4, api, "test-walk"), ThreadWalk(7, api, "test-walk")]
     for _ in range(2):
-        with running_proxy(tmp_path, api.url) as proxy:
+        with running_proxy(tmp_path, api.url, options=OPTIONS) as proxy:
             raise_first(take_walks(walks, proxy, STEPS // 2))

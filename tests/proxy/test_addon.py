@@ -75,6 +75,27 @@ async def test_there_and_back(proxy: Proxy) -> None:
     assert proxy.gateway._expected == {} and proxy.exchanges == []
 
 
+@pytest.mark.parametrize(
+    ("thread", "ours"),
+    [
+        ({"type": "create"}, False),
+        ({"type": "continue", "previous_message_id": "msg_01ofTheApi"}, False),
+        ({"type": "continue", "previous_message_id": "msg_sb1"}, True),
+        ({"type": "continue", "previous_message_id": ["msg_sb1"]}, False),
+        ("msg_sb1", False),
+    ],
+)
+async def test_a_thread_is_ours_where_its_answer_was_given_here(
+    proxy: Proxy, thread: Any, ours: bool
+) -> None:
+    """Whether it is known or not: the id tells."""
+    content = json.dumps(json.loads(HELLO) | {"thread": thread}).encode()
+    if ours:
+        assert is_bridged(await proxy.request(make_flow(content=content)))
+    else:
+        assert await untouched(proxy, make_flow(content=content))
+
+
 async def test_a_flow_that_ends_in_an_error_is_restored_too(proxy: Proxy) -> None:
     flow = await proxy.request(make_flow(KEYED))
     ticket = flow.request.headers[TICKET_HEADER]

@@ -15,6 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, cast
 
+import httpx
+
 from sessionbridge.model import Block, Message, ToolUseBlock
 from tests.support.odd_answers import THINKING, odd_answer, wants_thoughts
 from tests.support.proxy import Proxy
@@ -92,13 +94,16 @@ class Walk:
         self._settings = Settings()
         self._speaks = Way(self._chance.choice(("messages", "chat")))
 
-    def take(self, proxy: Proxy, steps: int, tell: Callable[[], None] = lambda: None) -> None:
-        headers = {
+    @property
+    def _headers(self) -> dict[str, str]:
+        return {
             "User-Agent": "opencode/1.18.33",
             "x-session-id": self._name,
             "x-session-affinity": self._name,
         }
-        self._client = proxy.http(headers=headers)
+
+    def take(self, proxy: Proxy, steps: int, tell: Callable[[], None] = lambda: None) -> None:
+        self._client = proxy.http(headers=self._headers)
         for _ in range(steps):
             step = self._chosen()
             self.taken.append(step.__name__.strip("_"))
@@ -168,7 +173,7 @@ class Walk:
         """Leaves in the middle of an answer; asks the same again, or goes on without it."""
         gate = f"{self._name}-{self._number}"
         sent, before = (*self._talk, self._next(f" [gate {gate}]")), len(self._api.calls)
-        way, settings = self._way(sent, stream=True), self._next_settings()
+        way, settings = self._way(sent, stream=True), self._next_settings(sent)
         content = self._body(sent, way, settings)
         with self._client.stream("POST", URLS[way.api], content=content) as answer:
             assert answer.status_code == 200
@@ -284,7 +289,7 @@ class Walk:
         streamed = self._chance.random() < 0.5 if stream is None else stream
         return replace(self._speaks, stream=streamed).able(sent)
 
-    def _next_settings(self) -> Settings:
+    def _next_settings(self, sent: Talk) -> Settings:
         """Now and then others: programs put the time into their prompt, or the state of a
         repository, ask for what there is room for, and have tools that come and go."""
         if not self._waits:
@@ -302,15 +307,18 @@ class Walk:
         return way.body(sent, settings.system, **settings.fields(way, thinks=_thinks(sent)))
 
     def _send(self, sent: Talk, way: Way, settings: Settings | None = None) -> Message:
-        settings = settings or self._next_settings()
+        settings = settings or self._next_settings(sent)
         before = len(self._api.calls)
-        answer = self._client.post(URLS[way.api], content=self._body(sent, way, settings))
+        answer = self._post(sent, way, settings)
         assert answer.status_code == 200, answer.text
         headers = answer.headers
         plan = f"{headers['x-sessionbridge-plan']} {headers['x-sessionbridge-reason']}"
         self.plans[plan] += 1
         self._check(sent, before, way, settings)
         return way.read(answer.content)
+
+    def _post(self, sent: Talk, way: Way, settings: Settings) -> httpx.Response:
+        return self._client.post(URLS[way.api], content=self._body(sent, way, settings))
 
     def _check(self, sent: Talk, before: int, way: Way, settings: Settings) -> None:
         """The first call made since then with these words showed all that was sent, and nothing

@@ -218,7 +218,7 @@ async def test_the_results_of_tools_are_all_that_is_sent(house: House, lost: boo
             "user",
         ]
     none = await send(house, after(second), results)
-    assert none.status == 400 and b"answer no call" in none.body
+    assert error(none) == MISSING and b"are not kept" in none.body
 
 
 async def test_nothing_new_is_refused(house: House) -> None:

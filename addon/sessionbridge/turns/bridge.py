@@ -29,6 +29,7 @@ from sessionbridge.errors import (
     Overloaded,
     SessionLost,
     ThreadInFlight,
+    ThreadNotFound,
     ThreadsUnsupported,
     presentable,
 )
@@ -150,7 +151,7 @@ class Bridge:
             if plan.base is not None and memory.holds and turn.previous is None:
                 turn = await self._instructions.under(turn, plan.base)
             while True:
-                _refuse_results_alone(plan)
+                _refuse_results_alone(plan, turn)
                 try:
                     async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
                         async for delta in deltas:
@@ -322,11 +323,17 @@ def _log_loss(lost: Point, plan: Plan) -> None:
         logger.warning("session %s is gone: %s", lost.session_id, plan.reason)
 
 
-def _refuse_results_alone(plan: Plan) -> None:
+def _refuse_results_alone(plan: Plan, turn: TurnRequest) -> None:
     """The CLI would put words of its own in the place of results without calls."""
     first = (*plan.feed, plan.ask)[0]
     waits = plan.base is not None and plan.base.is_open
     if not waits and first.brings_results:
+        if turn.previous is not None and turn.thread is not None:
+            # The calls may have been cut off, and so not be kept: clients then send them.
+            raise ThreadNotFound(
+                "thread.previous_message_id: calls that these tool results answer are not kept; "
+                'send the whole conversation with thread: {"type": "create"}.'
+            )
         raise BadRequest(
             "These tool results answer no call that is known here; send the conversation from its "
             "beginning."

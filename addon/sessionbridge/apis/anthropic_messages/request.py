@@ -86,23 +86,11 @@ class MessagesShape:
             conversation.instruct(prompt)
         for index, message in enumerate(request.messages):
             field = f"messages.{index}"
-            content = f"{field}.content"
-            if message.role == "system":
-                if thread:
-                    check_content(message.content, content)
-                conversation.instruct_within(texts(message.content, content), field)
-            else:
-                thinking = answer.thinking is not None
-                found = said(message.content, message.role, content, thinking=thinking)
-                for role, blocks in found.messages or [(message.role, [])]:
-                    conversation.say(role, blocks, field)
-                ignored |= found.ignored
-            ignored |= without_effect(
-                message.model_extra, silent=frozenset(), defaults={}, prefix="messages."
-            )
+            if thread and message.role == "system":
+                check_content(message.content, f"{field}.content")
+            ignored |= _add(message, conversation, field, thinking=answer.thinking is not None)
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
-        extra = thread.model_extra if thread else None
-        ignored |= without_effect(extra, silent=frozenset(), defaults={}, prefix="thread.")
+        ignored |= _extras(thread, "thread.")
         system, messages = conversation.whole()
         return TurnRequest(
             model=request.model,
@@ -131,6 +119,23 @@ class MessagesShape:
 
     def error_body(self, error: BridgeError) -> bytes:
         return error_body(error)
+
+
+def _add(message: _Message, conversation: Messages, field: str, *, thinking: bool) -> set[str]:
+    """Adds what the message says to the conversation; returns the names of what has no effect."""
+    content, ignored = f"{field}.content", _extras(message, "messages.")
+    if message.role == "system":
+        conversation.instruct_within(texts(message.content, content), field)
+        return ignored
+    found = said(message.content, message.role, content, thinking=thinking)
+    for role, blocks in found.messages or [(message.role, [])]:
+        conversation.say(role, blocks, field)
+    return ignored | found.ignored
+
+
+def _extras(given: Fields | None, prefix: str) -> set[str]:
+    extra = given.model_extra if given else None
+    return without_effect(extra, silent=frozenset(), defaults={}, prefix=prefix)
 
 
 def _items(system: str) -> tuple[str, ...]:

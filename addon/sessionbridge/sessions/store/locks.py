@@ -74,7 +74,7 @@ class Locks:
 
     @asynccontextmanager
     async def hold_all(self, names: Iterable[str]) -> AsyncIterator[None]:
-        """One after another; a turn holds one at most, so none waits for another in a circle."""
+        """One after another; a turn waits for one alone, so none waits for another in a circle."""
         async with AsyncExitStack() as held:
             for name in names:
                 await held.enter_async_context(self.hold(name, lambda: None))
