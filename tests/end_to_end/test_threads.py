@@ -167,7 +167,7 @@ class Rounds:
         """Goes on."""
         if n == 2:
             self.waits.set()
-            assert self.goes_on.wait(60)
+            assert self.goes_on.wait(300)
         return f"{n} done" + (f' [call step {{"n": {n + 1}}}]' if n < 4 else "")
 
 
@@ -216,8 +216,8 @@ def run_node(url: str, rounds: Rounds, *, stream: bool) -> Any:
         assert node.stdin is not None and node.stdout is not None
         assert node.stdout.readline() == "waiting\n"
         rounds.waits.set()
-        assert rounds.goes_on.wait(60)
-        history, _ = node.communicate("\n", timeout=60)
+        assert rounds.goes_on.wait(300)
+        history, _ = node.communicate("\n", timeout=300)
     return json.loads(history)
 
 
@@ -245,7 +245,7 @@ def test_every_tool_runner_goes_on_over_a_restart(tmp_path: Path, api: ScriptedS
             for rounds in everyone
         ]
         for rounds in everyone:
-            assert rounds.waits.wait(60)
+            assert rounds.waits.wait(300)
         running.close()
         proxy = running.enter_context(running_proxy(tmp_path, api.url, *mode, options=OPTIONS))
         for rounds in everyone:
