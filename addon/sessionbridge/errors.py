@@ -6,6 +6,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     BridgeError                 500
     ├── BadRequest              400   the client's request, naming the field
     │   ├── PromptTooLong       400   the conversation no longer fits the model
+    │   ├── CompactionRefused   400   a conversation that cannot be summarised, or its summary
     │   ├── ResponseNotFound    400   the response that a request goes on from is not known
     │   ├── ThreadsUnsupported  400   a conversation that cannot be kept (clients do without)
     │   ├── ThreadMismatch      400   a field that differs from what its thread has
@@ -76,6 +77,10 @@ class BadRequest(BridgeError):
 
 class PromptTooLong(BadRequest):
     code = "context_length_exceeded"
+
+
+class CompactionRefused(BadRequest):
+    """Its `code` is one of the API's own."""
 
 
 class ResponseNotFound(BadRequest):

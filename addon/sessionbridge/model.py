@@ -18,6 +18,10 @@ MemoryKind = Literal["session", "none", "continue"]
 """What the CLI keeps: a transcript, nothing, or its most recent session goes on."""
 
 PlanName = Literal["fresh", "resume", "fork", "import"]
+Purpose = Literal["answer", "summary", "prewarm"]
+"""What a request is for: an answer to the conversation, a summary that is to take its place, or
+nothing but that the next one finds its process ready."""
+
 Process = Literal["live", "spare", "new"]
 """What answered: the process of the turn before, one started ahead, or one started for this."""
 
@@ -286,7 +290,9 @@ class TurnRequest:
     for a usage chunk at the end of a Chat Completions stream. `echo` holds what else of the request
     its API's answer depends on, `previous` the id of the response that this request goes on from,
     `store` whether the client may come back to this one, `background` whether it goes on without
-    its client. `thread` is not None where it is part of a thread of the Messages API. `items` are
+    its client. `thread` is not None where it is part of a thread of the Messages API. What asks for
+    a summary ends with the question for it; what is `summarized` begins with one, in the place of
+    what was said before: so it shows the whole conversation. `items` are
     the texts of the system prompt that are part of the conversation, its last ones; None where the
     API knows no such parts.
     """
@@ -304,6 +310,8 @@ class TurnRequest:
     store: bool = False
     background: bool = False
     thread: ThreadTurn | None = None
+    purpose: Purpose = "answer"
+    summarized: bool = False
     items: tuple[str, ...] | None = field(default=None, compare=False)
 
 

@@ -10,6 +10,7 @@ from anthropic.types import ContentBlockParam
 from anthropic.types.beta import BetaContentBlockParam
 from anthropic.types.beta.beta_tool_result_block_param import Content
 
+from sessionbridge.apis.anthropic_messages import compaction
 from sessionbridge.apis.anthropic_messages.blocks import (
     ASSISTANT_TYPES,
     LEFT_OUT,
@@ -62,7 +63,7 @@ def types(union: Any) -> set[str]:
 
 
 def test_every_block_type_of_the_official_package_is_decided() -> None:
-    decided = {*USER_TYPES, *ASSISTANT_TYPES, *LEFT_OUT}
+    decided = {*USER_TYPES, *ASSISTANT_TYPES, *LEFT_OUT, compaction.KIND}
     assert types(ContentBlockParam) | types(BetaContentBlockParam) == decided
     assert types(Content) <= {*RESULT_TYPES}
 

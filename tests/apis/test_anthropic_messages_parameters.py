@@ -118,7 +118,9 @@ def test_parameters_the_bridge_does_not_obey_are_told() -> None:
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "max_tokens null": ({"max_tokens": None}, "max_tokens"),
-    "max_tokens zero": ({"max_tokens": 0}, "max_tokens"),
+    "max_tokens negative": ({"max_tokens": -1}, "max_tokens"),
+    "max_tokens zero, streamed": ({"max_tokens": 0, "stream": True}, "stream"),
+    "max_tokens zero, a call": ({"max_tokens": 0, "tool_choice": {"type": "any"}}, "tool_choice"),
     "max_tokens text": ({"max_tokens": "9"}, "max_tokens"),
     "max_tokens fraction": ({"max_tokens": 9.5}, "max_tokens"),
     "max_tokens bool": ({"max_tokens": True}, "max_tokens"),

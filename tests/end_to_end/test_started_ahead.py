@@ -41,3 +41,33 @@ def test_as_many_are_started_as_are_wanted(tmp_path: Path, api: ScriptedServer, 
         )  # by then it has begun to start what it starts
         assert len(proxy.children()) >= 1
         wait_for(lambda: len(proxy.children()) == 1 + int(spare) or None, "the others")
+
+
+def test_a_session_that_goes_on_has_its_process_when_it_was_announced(
+    tmp_path: Path, api: ScriptedServer
+) -> None:
+    how: dict[str, Any] = {"system": "Be brief.", "tools": [TOOL], "model": "sonnet"}
+    history = [user("(announced) My name is Ann")]
+    with running_proxy(tmp_path, api.url) as proxy:
+        answer = proxy.anthropic(NAMED).messages.create(messages=history, max_tokens=100, **how)
+        history += [{"role": "assistant", "content": answer.content[0].text}]
+    calls = len(api.calls)
+    with running_proxy(tmp_path, api.url) as proxy:
+        client = proxy.anthropic(NAMED)
+        warm = client.messages.create(messages=[*history, user("?")], max_tokens=0, **how)
+        assert (warm.content, warm.stop_reason) == ([], "max_tokens")
+        assert (warm.usage.input_tokens, warm.usage.output_tokens) == (0, 0)
+        assert len(proxy.children()) == 1
+        assert len(api.calls) == calls
+        again = client.messages.create(messages=[*history, user("?")], max_tokens=0, **how)
+        assert again.id != warm.id
+        answer = client.messages.create(
+            messages=[*history, user("(announced) Who am I?")], max_tokens=200, **how
+        )
+        assert answer.content[0].text == "Your name is Ann."
+        notes = [flow["metadata"] for flow in proxy.bridged("chat-1", 4)]
+        assert [note.get("process") for note in notes] == ["new", None, None, "live"]
+        assert [note.get("turn") for note in notes] == [1, None, None, 2]
+        assert notes[3]["told"] == ["max_tokens"]
+        assert len(proxy.children()) == 1
+    assert [len(seen) for seen in api.seen("(announced)")] == [1, 3]

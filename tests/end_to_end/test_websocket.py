@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -202,6 +203,7 @@ def test_a_turn_that_is_only_announced_asks_no_model(proxy: Proxy, api: Scripted
         {"role": "user", "content": "My name is Kim."},
         {"role": "assistant", "content": "Hello."},
     ]
+    before = set(proxy.children())
     with opened(proxy, named("ahead")) as socket:
         socket.send(create(ahead, generate=False))
         events = heard(socket)
@@ -214,8 +216,18 @@ def test_a_turn_that_is_only_announced_asks_no_model(proxy: Proxy, api: Scripted
         assert (end["output"], end["usage"]["total_tokens"]) == ([], 0)
         assert api.heard("My name is Kim.") == []
         socket.send(create("What is my name?", previous_response_id=end["id"]))
+        end = heard(socket)[-1]["response"]
+        assert said(end) == "Your name is Kim."
+        (process,) = set(proxy.children()) - before
+        os.kill(process, signal.SIGKILL)
+        wait_for(lambda: process not in proxy.children() or None, "its end")
+        socket.send(create([], generate=False, previous_response_id=end["id"]))
+        end = heard(socket)[-1]["response"]
+        wait_for(lambda: set(proxy.children()) - before or None, "the process for what comes")
+        socket.send(create("Who am I?", previous_response_id=end["id"]))
         assert said(heard(socket)[-1]["response"]) == "Your name is Kim."
-    assert proxy.bridged("ahead", 1)[0]["metadata"]["turns"] == 1
+    told = proxy.bridged("ahead", 1)[0]["metadata"]
+    assert (told["turns"], told["process"]) == (2, "live")
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class ScriptedDispatcher:
         self.location = {"cwd": "work", "config_dir": "config"}
         self.answer = answer
         self.jobs: list[Job] = []
+        self.prepared: list[Job] = []
         self.seen: list[Conversation] = []
         self.sessions: dict[str, list[Entry]] = {}
         self.instructed: dict[tuple[str, str], Instructions] = {}
@@ -90,6 +91,12 @@ class ScriptedDispatcher:
     def refuse(self, session_id: str) -> None:
         """The CLI does not go on with it, though its file is there."""
         self.refused.add(session_id)
+
+    async def prepare(self, job: Job) -> None:
+        base = job.plan.base
+        if base is not None and base.session_id not in self.sessions:
+            raise SessionLost(f"no session {base.session_id}")
+        self.prepared.append(job)
 
     async def discard(self, session_id: str) -> None:
         self.sessions.pop(session_id, None)

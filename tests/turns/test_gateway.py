@@ -29,6 +29,9 @@ class Walk:
         self.fails: Exception | None = None
         self.begun, self.ended = asyncio.Event(), asyncio.Event()
 
+    async def prepare(self, exchange: Exchange, body: bytes) -> None:
+        raise NotImplementedError
+
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         self.bodies.append(body)
         self.refused.append(exchange.refused)

@@ -32,6 +32,7 @@ class Turns:
 
     def __init__(self) -> None:
         self.bodies: list[Any] = []
+        self.prepared: list[Any] = []
         self.gate = asyncio.Event()
         self.gate.set()
         self.stopped = 0
@@ -52,6 +53,9 @@ class Turns:
 
     def note(self, exchange: Exchange) -> None:
         self.ended.put_nowait(exchange)
+
+    async def prepare(self, exchange: Exchange, body: bytes) -> None:
+        self.prepared.append(json.loads(body)["input"])
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         self.bodies.append(json.loads(body))
@@ -185,6 +189,7 @@ async def test_tools_of_earlier_items_hold_on(
     await heard(client)
     await client.write_message(create(previous_response_id="resp_sb1"))
     await heard(client)
+    assert [items[:-1] for items in turns.prepared] == [[hello]]
     said = {"role": "user", "content": "hi"}
     assert [(b["input"], b["previous_response_id"]) for b in turns.bodies] == [
         ([hello, tools], None),

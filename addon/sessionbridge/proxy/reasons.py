@@ -29,6 +29,7 @@ REASONS = {
     "memory_lost": "The session was gone and the request held nothing of it: memory starts anew.",
     "started_over": "The client asked to begin anew; the old session is left behind.",
     "compacted": "The conversation had reached the model's limit, so the CLI summarised it.",
+    "summarized": "The client asked for a summary of the conversation: Claude wrote it and forgot.",
     "stateless": "The request named no conversation: Claude answered and forgot.",
     "continue": "The request named no conversation: it went on in the most recent session.",
     "mapper_off": "The map of sessions is off: Claude answered and forgot.",

@@ -34,16 +34,17 @@ class Admission:
         return len(self._waiting)
 
     @contextmanager
-    def turn(self) -> Iterator[Ticket]:
-        """From a turn's arrival to its end."""
-        ticket = Ticket(self)
+    def turn(self, *, waits: bool = True) -> Iterator[Ticket]:
+        """From a turn's arrival to its end. One that does not wait is refused instead."""
+        ticket = Ticket(self, waits=waits)
         try:
             yield ticket
         finally:
             self._waiting.discard(ticket)
 
     def _queue_up(self, ticket: Ticket) -> None:
-        if ticket not in self._waiting and len(self._waiting) >= self._queue:
+        room = ticket in self._waiting or len(self._waiting) < self._queue
+        if not (ticket.waits and room):
             raise Overloaded(
                 f"The bridge is busy (turns running: {self.running_now} of {self._concurrency}, "
                 f"waiting: {self.waiting_now} of {self._queue}); try again later, or raise "
@@ -70,7 +71,8 @@ class Admission:
 class Ticket:
     """What a turn that is inside may ask for."""
 
-    def __init__(self, admission: Admission) -> None:
+    def __init__(self, admission: Admission, *, waits: bool) -> None:
+        self.waits = waits
         self._admission = admission
 
     def queue_up(self) -> None:

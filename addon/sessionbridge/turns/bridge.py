@@ -12,12 +12,13 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
 from sessionbridge.apis import FRAMES, SHAPES
+from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.apis.openai_responses.event_log import EventLog
 from sessionbridge.claude.job import Job
@@ -41,11 +42,20 @@ from sessionbridge.model import (
     Origin,
     Plan,
     Point,
+    Started,
     TurnRequest,
+    Usage,
 )
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
-from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Memory, Remembered
+from sessionbridge.sessions.planning.memory import (
+    Answered,
+    Continued,
+    Fleeting,
+    Memory,
+    Remembered,
+    Summarized,
+)
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.queries import Response
@@ -146,10 +156,14 @@ class Bridge:
     async def _answer(
         self, turn: TurnRequest, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
+        if turn.purpose == "prewarm":
+            await self._prewarm(turn, memory)
+            yield Started(made("msg", uuid4().hex), turn.model, Usage())
+            yield Finished("", (), "max_tokens", Usage(), cost_usd=None)
+            return
         async with self._alone(turn), self._admitted(memory) as plan:
             await memory.begin(plan)
-            if plan.base is not None and memory.holds and turn.previous is None:
-                turn = await self._instructions.under(turn, plan.base)
+            turn = await self._instructed(turn, plan, memory)
             while True:
                 _refuse_results_alone(plan, turn)
                 try:
@@ -165,6 +179,32 @@ class Bridge:
                     plan = await memory.plan_again(plan)
                     _log_loss(lost, plan)
 
+    async def _instructed(self, turn: TurnRequest, plan: Plan, memory: Memory) -> TurnRequest:
+        """Under what the conversation was told earlier, where the request does not hold that."""
+        if plan.base is None or not memory.holds or turn.previous is not None:
+            return turn
+        return await self._instructions.under(turn, plan.base)
+
+    async def prepare(self, exchange: Exchange, body: bytes) -> None:
+        """Of a turn that is only announced. What is wrong with it, the turn itself will tell."""
+        theirs = partial(_is_theirs, exchange=exchange)
+        try:
+            shape = FRAMES[exchange.api]
+            turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
+            memory = self._memory(turn, spoken, exchange)
+            await self._prewarm(turn, memory)
+        except BridgeError as error:
+            logger.debug("an announced turn was not prepared: %s", type(error).__name__)
+
+    async def _prewarm(self, turn: TurnRequest, memory: Memory) -> None:
+        """Nothing where turns are under way that it would have to wait for: what it is for is there
+        then, or has to be left to them. Nor where the session is lost: the turn that follows finds
+        that out."""
+        with suppress(Overloaded, SessionLost):
+            async with self._admitted(memory, waits=False) as plan:
+                turn = await self._instructed(turn, plan, memory)
+                await self._dispatcher.prepare(_job(turn, plan, memory, self._limits.first))
+
     @asynccontextmanager
     async def _alone(self, turn: TurnRequest) -> AsyncIterator[None]:
         """Only one request at a time goes on with a thread from the same answer."""
@@ -175,10 +215,10 @@ class Bridge:
             yield
 
     @asynccontextmanager
-    async def _admitted(self, memory: Memory) -> AsyncIterator[Plan]:
+    async def _admitted(self, memory: Memory, *, waits: bool = True) -> AsyncIterator[Plan]:
         """The plan, once it is this turn's turn in its session, and there is a place for it."""
         limit = self._limits.first
-        with self._admission.turn() as ticket:
+        with self._admission.turn(waits=waits) as ticket:
             async with AsyncExitStack() as held:
                 try:
                     async with asyncio.timeout(limit):
@@ -228,11 +268,15 @@ class Bridge:
             origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
         if origin is not None and turn.thread is not None:
             origin = replace(origin, history="client")  # a thread begins with all of it
+        if turn.summarized and origin is not None and origin.history == "learn":
+            origin = replace(origin, history="client")
         exchange.outcome.origin = origin
         if origin is None:
             return Continued(links) if unkeyed == "continue" else Fleeting("stateless", links)
         if self._store is None:
             return Fleeting("mapper_off", links)
+        if turn.purpose == "summary":
+            return Summarized(self._store, origin, PROVIDER, links)
         return Remembered(
             self._store,
             origin,

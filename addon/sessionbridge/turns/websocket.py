@@ -175,7 +175,7 @@ class SocketHandler(RequestHandler, WebSocketHandler):
         exchange = await self._socket.exchange(frame)
         before = self._known.get(frame.named.response or "")
         if not frame.generates:
-            return await self._prepare(turn, body, before)
+            return await self._prepare(turn, exchange, body, before)
         if before is not None:
             body = await self._socket.worker.done(api.joined, body, before)
         turn.exchange = exchange
@@ -188,11 +188,16 @@ class SocketHandler(RequestHandler, WebSocketHandler):
                             self._know(*api.after(message_id, before, frame.tools))
                         await self._send(part.data, turn)
 
-    async def _prepare(self, turn: _Turn, body: bytes, before: api.Before | None) -> None:
-        """Nothing is asked of the model: the client says ahead what it is going to go on from."""
+    async def _prepare(
+        self, turn: _Turn, exchange: Exchange, body: bytes, before: api.Before | None
+    ) -> None:
+        """Nothing is asked of the model: the client says ahead what it is going to go on from. The
+        next frame of its lane waits until the process is there, for which it would wait anyway."""
         response, known, events = await self._socket.worker.done(api.prepared, body, before)
         self._know(response, known)
         await self._send(events, turn)
+        ahead = await self._socket.worker.done(api.announced, body, before)
+        await self._walk().prepare(exchange, ahead)
 
     def _know(self, response: str, known: api.Before | None) -> None:
         if known is not None:

@@ -17,6 +17,7 @@ from sessionbridge.apis.common.arguments import UNREADABLE, read_arguments
 from sessionbridge.apis.common.body import check_values
 from sessionbridge.errors import (
     BridgeError,
+    CompactionRefused,
     ThreadInFlight,
     ThreadMismatch,
     ThreadNotFound,
@@ -62,7 +63,13 @@ EMPTY_TEXT = {"type": "text", "text": ""}
 EMPTY_THINKING = {"type": "thinking", "thinking": "", "signature": ""}
 _EMPTY = {"text": EMPTY_TEXT, "thinking": EMPTY_THINKING}
 
-_OF_THREADS = (ThreadInFlight, ThreadMismatch, ThreadNotFound, ThreadsUnsupported)
+_WITH_DETAILS = (
+    CompactionRefused,
+    ThreadInFlight,
+    ThreadMismatch,
+    ThreadNotFound,
+    ThreadsUnsupported,
+)
 
 
 class _Events:
@@ -85,8 +92,8 @@ class _Events:
         match delta:
             case Started():
                 self._told = delta.told
-                message = _message(delta, is_kept=self._is_kept)
-                yield {"type": "message_start", "message": message}
+                said = message(delta, is_kept=self._is_kept)
+                yield {"type": "message_start", "message": said}
             case TextDelta():
                 yield from self._piece(delta.block, EMPTY_TEXT, "text_delta", delta.text)
             case ToolCall():
@@ -96,8 +103,8 @@ class _Events:
                 yield from self._piece(delta.block, {}, "input_json_delta", delta.json)
             case Finished():
                 yield from self._close()
-                usage = _usage(delta.usage) | _news(self._told, delta.told)
-                yield {"type": "message_delta", "delta": _end(delta), "usage": usage}
+                used = usage(delta.usage) | _news(self._told, delta.told)
+                yield {"type": "message_delta", "delta": end(delta), "usage": used}
                 yield {"type": "message_stop"}
             case _:
                 if self._shows_thinking:
@@ -154,7 +161,7 @@ class StreamEncoder:
         return self.delta(finished)
 
     def error(self, error: BridgeError) -> bytes:
-        return sse.json_event(_error(error), "error")
+        return error_event(error)
 
 
 class DocumentEncoder:
@@ -176,9 +183,9 @@ class DocumentEncoder:
         started = self._answer.started
         assert started is not None
         told = {**started.told, **finished.told}
-        end = _end(finished) | {"usage": _usage(finished.usage) | told}
-        message = _message(started, is_kept=self._is_kept) | {"content": self._content()}
-        return json.dumps(message | end).encode()
+        last = end(finished) | {"usage": usage(finished.usage) | told}
+        said = message(started, is_kept=self._is_kept) | {"content": self._content()}
+        return json.dumps(said | last).encode()
 
     def error(self, error: BridgeError) -> bytes:
         return error_body(error)
@@ -223,7 +230,7 @@ def _is_half_a_character(text: str) -> bool:
     return False
 
 
-def _message(started: Started, *, is_kept: bool) -> dict[str, Any]:
+def message(started: Started, *, is_kept: bool = False) -> dict[str, Any]:
     id_ = started.message_id
     return {
         "id": ids.made("msg", id_) if is_kept else id_,
@@ -233,28 +240,32 @@ def _message(started: Started, *, is_kept: bool) -> dict[str, Any]:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": _usage(started.usage) | {**started.told},
+        "usage": usage(started.usage) | {**started.told},
     }
 
 
-def _usage(usage: Usage) -> dict[str, Any]:
+def usage(used: Usage) -> dict[str, Any]:
     return {
-        "input_tokens": usage.input_tokens,
-        "cache_creation_input_tokens": usage.cache_creation_input_tokens,
-        "cache_read_input_tokens": usage.cache_read_input_tokens,
-        "output_tokens": usage.output_tokens,
+        "input_tokens": used.input_tokens,
+        "cache_creation_input_tokens": used.cache_creation_input_tokens,
+        "cache_read_input_tokens": used.cache_read_input_tokens,
+        "output_tokens": used.output_tokens,
     }
 
 
-def _end(finished: Finished) -> dict[str, Any]:
-    end = {"stop_reason": finished.stop_reason, "stop_sequence": finished.stop_sequence}
+def end(finished: Finished) -> dict[str, Any]:
+    told = {"stop_reason": finished.stop_reason, "stop_sequence": finished.stop_sequence}
     details = finished.stop_details
-    return end if details is None else end | {"stop_details": {**details}}
+    return told if details is None else told | {"stop_details": {**details}}
 
 
 def _news(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
     """What is told otherwise than before. The API's own last event has no `service_tier` either."""
     return {name: told for name, told in after.items() if before.get(name) != told}
+
+
+def error_event(error: BridgeError) -> bytes:
+    return sse.json_event(_error(error), "error")
 
 
 def error_body(error: BridgeError) -> bytes:
@@ -266,8 +277,8 @@ def _error(error: BridgeError) -> dict[str, Any]:
     other = "invalid_request_error" if 400 <= error.status < 500 else "api_error"
     kind = ERROR_TYPES.get(error.status, other)
     told: dict[str, Any] = {"type": kind, "message": error.message}
-    if isinstance(error, _OF_THREADS):
-        # By this the official clients know how they can go on.
+    if isinstance(error, _WITH_DETAILS):
+        # The official clients have a class for each of these, and know by it how they can go on.
         told["details"] = {"error_code": error.code}
     if isinstance(error, ThreadsUnsupported) and error.unsupported:
         told["details"]["unsupported"] = error.unsupported

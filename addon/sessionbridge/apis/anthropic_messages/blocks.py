@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterator
 from typing import Any, NamedTuple, cast, get_args
 
+from sessionbridge.apis.anthropic_messages import compaction
 from sessionbridge.apis.common.body import (
     Fields,
     NotBlank,
@@ -98,7 +99,6 @@ TOLD_AS_RESULTS = ("mcp_tool_result", "advisor_tool_result", "tool_search_tool_r
 """Together with their calls."""
 LEFT_OUT = (
     "container_upload",
-    "compaction",
     "fallback",
     "mcp_tool_listing",
     "tool_addition",
@@ -121,10 +121,15 @@ class Converted(NamedTuple):
     ignored: set[str]
 
 
-def said(content: object, role: Role, field: str, *, thinking: bool) -> Converted:
-    """The blocks of a message; those of thinking only where this request has `thinking` on."""
+def said(
+    content: object, role: Role, field: str, *, thinking: bool, after: int | None = None
+) -> Converted:
+    """The blocks of a message, those `after` a number alone; those of thinking only where this
+    request has `thinking` on."""
     known = USER_TYPES if role == "user" else ASSISTANT_TYPES
-    found = list(parts(content, field))
+    rest = list(parts(content, field))[0 if after is None else after + 1 :]
+    # What a summary says is told apart, and without one the block says nothing.
+    found = [part for part in rest if part.type != compaction.KIND]
     for part in found:
         if part.type not in (*known, *LEFT_OUT):
             raise unknown(part, known)

@@ -72,7 +72,7 @@ class _OutputConfig(Fields):
 class ParameterFields(Fields):
     """The fields of a request that are read here."""
 
-    max_tokens: Annotated[int, Field(ge=1)]
+    max_tokens: Annotated[int, Field(ge=0)]
     tools: Tools | None = None
     tool_choice: _ToolChoice | None = None
     thinking: _Thinking | None = None
@@ -92,7 +92,7 @@ def parameters(asked: ParameterFields, *, is_whole: bool) -> tuple[Parameters, s
         thinking=_thinking(asked, may_call=bool(asked.tools) or not knows_tools),
         effort=config.effort,
         schema=wanted.schema_ if wanted else None,
-        max_tokens=asked.max_tokens,
+        max_tokens=asked.max_tokens or None,
     )
     ignored = _extras(config, "output_config.") | _extras(asked.thinking, "thinking.")
     ignored |= _not_offered(asked)
@@ -104,6 +104,16 @@ def given_tools(asked: ParameterFields) -> tuple[Tool, ...]:
     """The client's own."""
     tools = (Tool(t.name, t.description or "", t.input_schema) for t in _given(asked))
     return offered(tools, "tools.{}.name", LONGEST_NAME)
+
+
+def for_replies(asked: ParameterFields) -> Iterator[str]:
+    """The fields that would only show in a reply."""
+    if asked.output_config and asked.output_config.format:
+        yield "output_config.format"
+    if asked.output_format:
+        yield "output_format"
+    if asked.tool_choice and asked.tool_choice.type in ("any", "tool"):
+        yield "tool_choice"
 
 
 def _given(asked: ParameterFields) -> Iterator[_Tool]:

@@ -173,6 +173,8 @@ def _part(part: Fields, unread: Unread) -> Block:
             return thinking(thought)
         case {"type": "redacted_thinking"}:
             return thinking("")
+        case {"type": "compaction", "content": str(summary)}:
+            return text(summary)
         case {"type": "image" | "document", "source": dict()}:
             return cast("Block", {name: part[name] for name in _FILE if name in part})
         case {"type": kind, "id": str(id_), "name": str(name)} if kind in _CALLS:

@@ -16,11 +16,12 @@ A last message of the assistant (prefill) is refused, as current models do.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from sessionbridge.apis.anthropic_messages import summary_answer
 from sessionbridge.apis.anthropic_messages.answer import (
     DocumentEncoder,
     StreamEncoder,
@@ -28,8 +29,16 @@ from sessionbridge.apis.anthropic_messages.answer import (
     read_input,
 )
 from sessionbridge.apis.anthropic_messages.blocks import said
+from sessionbridge.apis.anthropic_messages.compaction import (
+    Compaction,
+    Summary,
+    check_combined,
+    check_summarised,
+    summary_in,
+)
 from sessionbridge.apis.anthropic_messages.parameters import (
     ParameterFields,
+    for_replies,
     given_tools,
     parameters,
 )
@@ -40,13 +49,15 @@ from sessionbridge.apis.common.body import (
     Listed,
     NotBlank,
     read,
+    refused,
     texts,
     without_effect,
 )
 from sessionbridge.apis.common.messages import CallWords, Messages, joined
 from sessionbridge.apis.common.shape import Encoder
-from sessionbridge.errors import BridgeError
-from sessionbridge.model import ThreadTurn, TurnRequest
+from sessionbridge.apis.common.summary import PROMPT, shown
+from sessionbridge.errors import BridgeError, ThreadsUnsupported
+from sessionbridge.model import Purpose, ThreadTurn, TurnRequest
 
 CALL_WORDS = CallWords(
     unanswered="`tool_use` ids were found without `tool_result` blocks immediately after: {}. Each"
@@ -66,10 +77,11 @@ class _Message(Fields):
 
 class _Request(ParameterFields):
     model: NotBlank
-    messages: Annotated[Listed[_Message], Field(min_length=1, max_length=MOST_MESSAGES)]
+    messages: Annotated[Listed[_Message], Field(max_length=MOST_MESSAGES)]
     system: Any = None
     stream: bool | None = None
     thread: ThreadField | None = None
+    compaction: Compaction | None = None
 
 
 class MessagesShape:
@@ -77,18 +89,21 @@ class MessagesShape:
 
     def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
         request = read(_Request, body, model)
-        thread = request.thread
+        purpose = _purpose(request)
+        thread = _kept_thread(request, purpose)
         before = previous(thread) if thread else None
         answer, ignored = parameters(request, is_whole=before is None)
         conversation = Messages(CALL_WORDS)
         prompt = [] if request.system is None else list(texts(request.system, "system"))
         if before is None:
             conversation.instruct(prompt)
-        for index, message in enumerate(request.messages):
-            field = f"messages.{index}"
-            if thread and message.role == "system":
-                check_content(message.content, f"{field}.content")
-            ignored |= _add(message, conversation, field, thinking=answer.thinking is not None)
+        if thread:
+            _check_system_messages(request)
+        summary = summary_in(_said(request))
+        ignored |= _tell(request, summary, conversation, thinking=answer.thinking is not None)
+        if request.compaction is not None:
+            check_summarised(_said(request), says_nothing=conversation.says_nothing)
+            _ask_for_summary(request.compaction, conversation)
         ignored |= without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
         ignored |= _extras(thread, "thread.")
         system, messages = conversation.whole()
@@ -104,9 +119,13 @@ class MessagesShape:
             store=thread is not None,
             thread=_thread_turn(request, prompt) if thread else None,
             items=_items(system) if thread else None,
+            purpose=purpose,
+            summarized=summary is not None,
         )
 
     def encoder(self, turn: TurnRequest) -> Encoder:
+        if turn.purpose == "summary":
+            return summary_answer.encoder(stream=turn.stream)
         made = StreamEncoder if turn.stream else DocumentEncoder
         shows_thinking = turn.parameters.thinking is not None
         return made(shows_thinking=shows_thinking, is_kept=turn.thread is not None)
@@ -121,16 +140,26 @@ class MessagesShape:
         return error_body(error)
 
 
-def _add(message: _Message, conversation: Messages, field: str, *, thinking: bool) -> set[str]:
-    """Adds what the message says to the conversation; returns the names of what has no effect."""
-    content, ignored = f"{field}.content", _extras(message, "messages.")
-    if message.role == "system":
-        conversation.instruct_within(texts(message.content, content), field)
-        return ignored
-    found = said(message.content, message.role, content, thinking=thinking)
-    for role, blocks in found.messages or [(message.role, [])]:
-        conversation.say(role, blocks, field)
-    return ignored | found.ignored
+def _kept_thread(request: _Request, purpose: Purpose) -> ThreadField | None:
+    """A summary is an answer that nobody goes on from: clients begin a thread with it."""
+    thread = request.thread
+    if thread is None or purpose == "answer":
+        return thread
+    if purpose == "summary" and previous(thread) is None:
+        return None
+    name = "compaction" if purpose == "summary" else "max_tokens"
+    raise ThreadsUnsupported(
+        f"thread: {name} asks for what is not kept in a thread; send the whole conversation "
+        "without thread.",
+        param="thread",
+        unsupported=(name,),
+    )
+
+
+def _check_system_messages(request: _Request) -> None:
+    for index, message in enumerate(request.messages):
+        if message.role == "system":
+            check_content(message.content, f"messages.{index}.content")
 
 
 def _extras(given: Fields | None, prefix: str) -> set[str]:
@@ -150,3 +179,75 @@ def _thread_turn(request: _Request, prompt: Iterable[str]) -> ThreadTurn:
         tools=None if request.tools is None else given_tools(request),
         calls=choice is None or choice.type != "none",
     )
+
+
+def _purpose(request: _Request) -> Purpose:
+    if request.compaction is not None:
+        check_combined(_beside_a_summary(request), "compaction")
+        return "summary"
+    if not request.messages:
+        raise refused("messages", "must not be empty")
+    if request.max_tokens == 0:
+        check_combined(_beside_nothing(request), "max_tokens 0")
+        return "prewarm"
+    return "answer"
+
+
+def _beside_a_summary(request: _Request) -> Iterator[str]:
+    """The fields that the API does not take together with `compaction`."""
+    if request.max_tokens == 0:
+        yield "max_tokens 0"
+    if (request.model_extra or {}).get("context_management") is not None:
+        yield "context_management"
+    if request.stop_sequences:
+        yield "stop_sequences"
+    yield from for_replies(request)
+
+
+def _beside_nothing(request: _Request) -> Iterator[str]:
+    """The fields that the API does not take where nothing is to be said
+    (https://platform.claude.com/docs/en/build-with-claude/prompt-caching#limitations)."""
+    if request.stream:
+        yield "stream"
+    if request.thinking and request.thinking.type == "enabled":
+        yield "thinking"
+    yield from for_replies(request)
+
+
+def _said(request: _Request) -> list[tuple[str, Any]]:
+    return [(message.role, message.content) for message in request.messages]
+
+
+def _tell(
+    request: _Request, summary: Summary | None, conversation: Messages, *, thinking: bool
+) -> set[str]:
+    """Adds the messages, from the summary on; returns the names of what has no effect."""
+    ignored: set[str] = set()
+    if summary is not None:
+        conversation.say("user", [shown(summary.text)], f"messages.{summary.number}")
+        ignored |= summary.ignored
+    for index, message in enumerate(request.messages):
+        if summary is not None and index < summary.number:
+            continue
+        field = f"messages.{index}"
+        content = f"{field}.content"
+        if message.role == "system":
+            conversation.instruct_within(texts(message.content, content), field)
+        else:
+            after = summary.block if summary and index == summary.number else None
+            found = said(message.content, message.role, content, thinking=thinking, after=after)
+            for role, blocks in found.messages or (
+                [] if after is not None else [(message.role, [])]
+            ):
+                conversation.say(role, blocks, field)
+            ignored |= found.ignored
+        ignored |= without_effect(
+            message.model_extra, silent=frozenset(), defaults={}, prefix="messages."
+        )
+    return ignored
+
+
+def _ask_for_summary(compaction: Compaction, conversation: Messages) -> None:
+    instructions = compaction.instructions or ""
+    question = instructions if instructions.strip() else PROMPT
+    conversation.say("user", [{"type": "text", "text": question}], "compaction")

@@ -86,6 +86,11 @@ class Messages:
         return joined(self._system), tuple(self._messages)
 
     @property
+    def says_nothing(self) -> bool:
+        """Whether there are no messages of the user's or the assistant's so far."""
+        return not self._messages
+
+    @property
     def within(self) -> tuple[str, ...]:
         """The texts of the system prompt that were said within the messages; its last ones."""
         return tuple(self._within)

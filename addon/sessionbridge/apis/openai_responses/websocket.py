@@ -114,10 +114,22 @@ def prepared(body: bytes, before: Before | None) -> tuple[str, Before, bytes]:
 
 def joined(body: bytes, before: Before) -> bytes:
     """The frame with what comes before it. Raises `BadRequest`."""
+    return json.dumps(_joined(load(body, ""), before)).encode()
+
+
+def announced(body: bytes, before: Before | None) -> bytes:
+    """The turn that a frame with `generate: false` announces, in the place of whose question stands
+    some word. Raises `BadRequest`."""
     fields = load(body, "")
-    fields["input"] = [*json.loads(before.input), *_items(fields.get("input"))]
-    fields["previous_response_id"] = before.previous
-    return json.dumps(fields).encode()
+    if before:
+        fields = _joined(fields, before)
+    items = [*_items(fields.get("input")), {"role": "user", "content": "?"}]
+    return json.dumps({**fields, "input": items}).encode()
+
+
+def _joined(fields: dict[str, Any], before: Before) -> dict[str, Any]:
+    items = [*json.loads(before.input), *_items(fields.get("input"))]
+    return {**fields, "input": items, "previous_response_id": before.previous}
 
 
 def _both(first: bytes, second: bytes) -> bytes:

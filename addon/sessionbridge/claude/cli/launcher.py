@@ -75,6 +75,8 @@ class Launcher:
         tools = ClientTools(bare=self._profile.bare)
         cli = CliProcess(options, tools, partial(leftovers.remove, self._profile))
         process = LiveProcess(cli, memory, session_id, cost, tools, self._profile.extra.keys())
+        if base is not None and not fork:
+            process.tip = base.entry_uuid
         try:
             if settings is None:
                 await cli.spawn()

@@ -34,9 +34,10 @@ from sessionbridge.model import (
 
 
 class LiveProcess:
-    """Takes one turn after another. `tip` is the last entry of the last turn that succeeded, None
-    before the first; `cost_before` is what the session had cost before this process, in US dollars;
-    `kept` are the variables of its environment that no client changes."""
+    """Takes one turn after another. `tip` is the last entry of the last turn that succeeded, or
+    where it goes on in a session, None in a new one; `cost_before` is what the session had cost
+    before this process, in US dollars; `kept` are the variables of its environment that no client
+    changes."""
 
     def __init__(
         self,

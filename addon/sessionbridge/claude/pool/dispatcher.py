@@ -60,6 +60,9 @@ class Dispatcher(Protocol):
         """Yields `Dispatched`, `Started`, what is said, and last `Finished`; raises `BridgeError`
         for any failure. Where a process had to be given up it yields `Dispatched` again."""
 
+    async def prepare(self, job: Job) -> None:
+        """Asks nothing, and has a process there for a turn such as this. Raises `BridgeError`."""
+
     async def discard(self, session_id: str) -> None:
         """Deletes what is kept of a session of ours; one that is not there is none to delete."""
 
@@ -162,6 +165,9 @@ class ClaudeDispatcher:
     def _heard_of(self, cli: CliProcess) -> None:
         self._version, self._models = cli.version, cli.models
         self._pool.begins_ahead = cli.has_login
+
+    async def prepare(self, job: Job) -> None:
+        await self._pool.prepare(job)
 
     async def discard(self, session_id: str) -> None:
         await self._pool.leave(session_id)

@@ -191,6 +191,25 @@ class Pool:
             raise
         return process
 
+    async def prepare(self, job: Job) -> None:
+        """Has a process wait for a turn such as this job's, where it is worth it: one that goes on
+        in a session takes its time to start, and one for a new conversation is a spare, which takes
+        what it is told at once (measured with 2.1.332: 0.5 s the one, some 20 ms the other). Raises
+        what `acquire` raises."""
+        base = job.plan.base
+        if base is None or job.plan.name != "resume" or job.memory != "session":
+            return self.fill(job.memory)
+        if base.is_open or not self._keep.live or self.holds(job):
+            return
+        process = await self.acquire(job, "new")
+        member = next(member for member in self._members if member.process is process)
+        try:
+            process.transcript = await self._transcripts.version(process.session_id)
+        except BaseException:
+            await self._drop(member)
+            raise
+        await self._park(member)
+
     async def release(self, process: LiveProcess, outcome: TurnEnd | None) -> None:
         """After its turn, whose `outcome` is None where it failed or was left. The process stays
         for the next turn, or has ended when this returns; what it said is in its transcript."""

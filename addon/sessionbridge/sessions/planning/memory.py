@@ -1,6 +1,6 @@
 """What is remembered of a request's conversation: how a turn begins and what is kept of it.
 
-Three kinds, all with the same few verbs, so that the walk need not know which it holds.
+Four kinds, all with the same few verbs, so that the walk need not know which it holds.
 """
 
 from __future__ import annotations
@@ -370,6 +370,45 @@ class Fleeting:
 
     async def superseded(self, plan: Plan, turn: int | None) -> str | None:
         return None
+
+
+class Summarized(Fleeting):
+    """A conversation that is to be summarised, with the question for that at its end: in a session
+    of its own that is gone afterwards, and counted under the key."""
+
+    kind: MemoryKind = "session"
+    """Which processes that were started ahead have."""
+
+    def __init__(self, store: StoreThread, origin: Origin, provider: str, links: Sequence[Link]):
+        super().__init__("summarized", links)
+        self._store = store
+        self._key = SessionKey(origin.platform, origin.external_id, provider)
+        self._session: str | None = None
+
+    async def commit(self, answered: Answered) -> int | None:
+        finished, plan = answered.finished, answered.plan
+        self._session = finished.session_id
+        return await self.count(
+            UnkeptTurn(
+                plan=plan.name,
+                reason=plan.reason,
+                process=answered.process,
+                status=finished.stop_reason,
+                api=answered.api,
+                model=answered.model,
+                usage=finished.usage,
+                cost_usd=finished.cost_usd,
+                started_at=answered.started_at,
+                ttft_ms=answered.ttft_ms,
+                duration_ms=answered.duration_ms,
+            )
+        )
+
+    async def count(self, turn: UnkeptTurn) -> int | None:
+        return await self._store.count_unkept(self._key, turn)
+
+    async def superseded(self, plan: Plan, turn: int | None) -> str | None:
+        return self._session
 
 
 class Continued(Fleeting):

@@ -1,10 +1,10 @@
 """The rows of the ledger, one for each turn. Never prompt or answer text.
 
-Beside the turns that a conversation can go on from there are two kinds that count only what was
+Beside the turns that a conversation can go on from there are three kinds that count only what was
 used: those that failed, were refused or left by their client after the model had begun to answer,
-and LLM traffic that passed through. Such a row has no session, no hashes, no ids and no turn before
-it, so that no look-up by any of these takes it for one to go on from. Look-ups by the key alone say
-`KEPT`.
+summaries of a conversation, and LLM traffic that passed through. Such a row has no session, no
+hashes, no ids and no turn before it, so that no look-up by any of these takes it for one to go on
+from. Look-ups by the key alone say `KEPT`.
 """
 
 from __future__ import annotations
@@ -87,8 +87,9 @@ class LedgerTurn(_Turn):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnkeptTurn:
-    """`status` says what became of it: `failed`, `timed_out`, `left` or `refusal`. `usage` is as
-    far as the API told, `cost_usd` an estimate; times are epoch seconds and milliseconds."""
+    """`status` says what became of it: `failed`, `timed_out`, `left` or `refusal`, or how a summary
+    ended. `usage` is as far as the API told, `cost_usd` an estimate where the turn has not ended;
+    times are epoch seconds and milliseconds."""
 
     plan: str
     reason: str

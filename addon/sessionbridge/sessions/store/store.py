@@ -263,7 +263,7 @@ class SessionStore:
 
     @_writes
     def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
-        """Keeps what a turn used that came to nothing, and changes nothing else. Returns its id."""
+        """Keeps what a turn used that nothing goes on from, and no more of it. Returns its id."""
         return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
 
     # -- the keys ----------------------------------------------------------------------------------
