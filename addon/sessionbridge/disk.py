@@ -6,7 +6,9 @@ import asyncio
 import os
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from uuid import uuid4
 
 
 async def on_thread[T](work: Callable[[], T]) -> T:
@@ -33,3 +35,19 @@ def private_folder(path: Path) -> None:
     path.mkdir(mode=0o700, exist_ok=True)
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         path.chmod(0o700)
+
+
+def make_once(file: Path, text: str) -> None:
+    """Whole or not at all, and only where no other process has made it meanwhile; in a folder for
+    its owner alone. Raises OSError."""
+    private_folder(file.parent)
+    draft = file.with_name(f"{file.name}-{uuid4()}")
+    try:
+        with open(draft, "x", opener=private) as written:
+            written.write(text)
+            written.flush()
+            os.fsync(written.fileno())
+        with suppress(FileExistsError):
+            os.link(draft, file)
+    finally:
+        draft.unlink(missing_ok=True)

@@ -110,6 +110,13 @@ class ReferenceBlock(TypedDict):
     block: NotRequired[int]
 
 
+class SealedSummary(TypedDict):
+    """Stands for a summary that its client cannot read."""
+
+    type: Literal["sealed_summary"]
+    sealed: str
+
+
 class UnreadBlock(TypedDict):
     """Stands where other traffic has something that is not understood."""
 
@@ -128,10 +135,11 @@ Block = (
     | ServerToolUseBlock
     | ServerResultBlock
     | ReferenceBlock
+    | SealedSummary
     | UnreadBlock
 )
 """One content block in the Messages API's form (https://docs.anthropic.com/en/api/messages), but
-for the last two kinds."""
+for the last three kinds."""
 
 
 def is_blank(block: Block) -> bool:
@@ -292,9 +300,9 @@ class TurnRequest:
     `store` whether the client may come back to this one, `background` whether it goes on without
     its client. `thread` is not None where it is part of a thread of the Messages API. What asks for
     a summary ends with the question for it; what is `summarized` begins with one, in the place of
-    what was said before: so it shows the whole conversation. `items` are
-    the texts of the system prompt that are part of the conversation, its last ones; None where the
-    API knows no such parts.
+    what was said before: so it shows the whole conversation. `key` is what a summary is sealed
+    with, where its API has it so. `items` are the texts of the system prompt that are part of the
+    conversation, its last ones; None where the API knows no such parts.
     """
 
     model: str
@@ -312,6 +320,7 @@ class TurnRequest:
     thread: ThreadTurn | None = None
     purpose: Purpose = "answer"
     summarized: bool = False
+    key: bytes = field(default=b"", compare=False, repr=False)
     items: tuple[str, ...] | None = field(default=None, compare=False)
 
 

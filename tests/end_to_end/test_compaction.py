@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from anthropic import Anthropic, beta_tool
 from anthropic.types.beta import BetaMessage
+from openai import BadRequestError
 
 from sessionbridge.apis.common.summary import PROMPT, shown
 from tests.support.proxy import Proxy
@@ -141,3 +142,43 @@ def test_the_tool_runner_compacts_between_two_calls(
     begin = ("user", shown(summary)["text"])
     said = ("assistant", begin[1].partition(" [call")[0])
     assert [seen for seen in api.seen("") if seen[0] == begin] == [[begin], [begin, said]]
+
+
+@pytest.mark.parametrize("held", ["by the client", "by an id"])
+def test_a_response_is_compacted_and_its_client_goes_on(
+    proxy: Proxy, api: ScriptedServer, held: str
+) -> None:
+    name = f"responses {held}"
+    sdk = proxy.openai({"X-OpenClaw-Session": name})
+    begin = f"({name}) My name is Eve."
+    first = sdk.responses.create(model=MODEL, input=begin, instructions="Be brief.")
+    history: Any = [{"role": "user", "content": begin}, *first.output]
+    request: Any = {"input": history, "instructions": "Be brief."}
+    if held == "by an id":
+        request = {"previous_response_id": first.id}
+    made = sdk.responses.compact(model=MODEL, **request)
+    assert made.object == "response.compaction"
+    *said, item = made.output
+    assert item.type == "compaction"
+    assert "Eve" not in item.encrypted_content
+    assert len(said) == (1 if held == "by the client" else 0)
+    assert made.usage.output_tokens > 0
+    spoken = api.seen(PROMPT)[-1]
+    assert [role for role, _ in spoken] == ["user", "assistant", "user"]
+    assert spoken[0] == ("user", begin)
+    assert spoken[-1] == ("user", PROMPT)
+
+    # Its class for output has no place for what a user said.
+    given: Any = [out.to_dict(warnings=False) for out in made.output]
+    sdk.responses.create(model=MODEL, input=[*given, {"role": "user", "content": "Who am I?"}])
+    (told,) = api.seen("Who am I?")[-1]
+    summary = shown("Your name is Eve.")["text"]
+    assert told == ("user", "\n".join([*([begin] if said else []), summary, "Who am I?"]))
+    reasons = [flow["metadata"]["reason"] for flow in proxy.bridged(name, 3)]
+    assert reasons == ["first_turn", "summarized", "first_turn"]
+    given[-1]["encrypted_content"] = f"sb{given[-1]['encrypted_content']}"
+    with pytest.raises(BadRequestError) as refused:
+        sdk.responses.create(model=MODEL, input=given)
+    assert refused.value.code == "invalid_encrypted_content"
+    key = proxy.home / "bridge" / "summary-key"
+    assert key.stat().st_mode & 0o777 == 0o600

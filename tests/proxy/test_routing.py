@@ -59,6 +59,8 @@ def to(place: str, path: str) -> Request:
         ("api.anthropic.com", "/v2/messages", None),
         ("api.anthropic.com", "/x/v1/messages", None),
         ("api.anthropic.com", "/v1/messagesx", None),
+        ("api.openai.com", "/v1/responses/compact", "responses"),
+        ("api.openai.com", "/v1/responses/compact/x", None),
     ],
 )
 def test_the_api_spoken_there(host: str, path: str, api: str | None) -> None:

@@ -137,7 +137,11 @@ class Decision:
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
         model, run = self._options.routes.model_at(flow.request), proxy_user.run(flow)
-        self._rerouting.begin(flow, Exchange(api, found.origin, sent, model=model, run=run))
+        summary = (
+            self._options.routes.api_of_summary(flow.request, flow.client_conn.sni) is not None
+        )
+        exchange = Exchange(api, found.origin, sent, model=model, run=run, summary=summary)
+        self._rerouting.begin(flow, exchange)
 
     def _check_unread(self, body: bytes | None, found: Named) -> None:
         """Raises `BadRequest` for a body that names a conversation, for all that can be seen."""

@@ -85,7 +85,14 @@ class Routes:
 
     def api_of_turn(self, request: http.Request, sni: str | None = None) -> str | None:
         """The API shape in which a turn is asked for; None for any other request."""
-        return self.api_at(request, sni) if request.method == "POST" else None
+        if request.method != "POST":
+            return None
+        return self.api_at(request, sni) or self.api_of_summary(request, sni)
+
+    def api_of_summary(self, request: http.Request, sni: str | None = None) -> str | None:
+        """The API shape where the request is to one's own address for a summary."""
+        found = self.object_at(request, sni)
+        return found.kind if found is not None and found.rest == ("compact",) else None
 
     def api_of_socket(self, request: http.Request, sni: str | None = None) -> str | None:
         """The API shape in which turns are asked for on a WebSocket, where the request is the

@@ -17,9 +17,9 @@ from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
-from sessionbridge.apis import FRAMES, SHAPES
+from sessionbridge.apis import FRAMES, SHAPES, SUMMARIES
 from sessionbridge.apis.common.ids import made
-from sessionbridge.apis.common.shape import Encoder
+from sessionbridge.apis.common.shape import Encoder, Shape
 from sessionbridge.apis.openai_responses.event_log import EventLog
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
@@ -48,6 +48,7 @@ from sessionbridge.model import (
 )
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
+from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.memory import (
     Answered,
     Continued,
@@ -101,7 +102,7 @@ class Bridge:
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         """Answers in the API's own form, whatever happens: an error before the first byte has its
         true status, a later one is the API's in-stream error."""
-        shape = (FRAMES if exchange.framed else SHAPES)[exchange.api]
+        shape = _shape(exchange)
         encoder = None
         begun = False
         try:
@@ -112,6 +113,8 @@ class Bridge:
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             exchange.outcome.ignored = turn.ignored
+            if turn.purpose == "summary" and spoken.previous is not None:
+                turn, spoken, exchange = await self._whole(turn, spoken, spoken.previous, exchange)
             memory = self._memory(turn, spoken, exchange)
             if turn.background:
                 async with aclosing(self._in_background(turn, memory, exchange)) as parts:
@@ -189,7 +192,7 @@ class Bridge:
         """Of a turn that is only announced. What is wrong with it, the turn itself will tell."""
         theirs = partial(_is_theirs, exchange=exchange)
         try:
-            shape = FRAMES[exchange.api]
+            shape = _shape(exchange)
             turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
             memory = self._memory(turn, spoken, exchange)
             await self._prewarm(turn, memory)
@@ -288,6 +291,19 @@ class Bridge:
             said=said,
         )
 
+    async def _whole(
+        self, turn: TurnRequest, spoken: Spoken, previous: Response, exchange: Exchange
+    ) -> tuple[TurnRequest, Spoken, Exchange]:
+        """What is to be summarised, with all that was said up to the response it follows."""
+        end = previous.end
+        try:
+            said = await self._dispatcher.said(end.session_id, end.entry_uuid, None)
+        except SessionLost as error:
+            raise gone(turn) from error
+        messages = [*said, *(link.message for link in spoken.links)]
+        told = Spoken(chain(messages), spoken.manner)
+        return replace(turn, previous=None), told, replace(exchange, origin=previous.origin)
+
     async def _turn(
         self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
@@ -322,7 +338,7 @@ class Bridge:
         self, turn: TurnRequest, finished: Finished, memory: Memory, exchange: Exchange
     ) -> None:
         """Before the turn is committed: whoever is told its id may ask for it."""
-        if exchange.api != "responses" or memory.kind != "session":
+        if exchange.api != "responses" or memory.kind != "session" or turn.purpose != "answer":
             return
         if turn.echo.get("store") is False:
             return
@@ -344,6 +360,12 @@ class Bridge:
                 await self._dispatcher.discard(superseded)
         except (BridgeError, OSError) as error:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+def _shape(exchange: Exchange) -> Shape:
+    if exchange.summary:
+        return SUMMARIES[exchange.api]
+    return (FRAMES if exchange.framed else SHAPES)[exchange.api]
 
 
 def _is_theirs(response: Response, exchange: Exchange) -> bool:

@@ -137,7 +137,8 @@ class Exchange:
     """`api` names the shape the client speaks; `origin` is None for a request without one. One that
     is `refused` has been so before its body was there. `model` is the one that the address names,
     where an API has it there; `run` the id of the program's run that it comes from, where
-    `sessionbridge exec` has started that. One that is `framed` came on a WebSocket."""
+    `sessionbridge exec` has started that. One that is `framed` came on a WebSocket, one for a
+    `summary` to an address that its API has for these."""
 
     api: str
     origin: Origin | None
@@ -146,6 +147,7 @@ class Exchange:
     model: str | None = None
     run: str | None = None
     framed: bool = False
+    summary: bool = False
     outcome: Outcome = field(default_factory=Outcome)
 
 

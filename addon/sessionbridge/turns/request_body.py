@@ -19,6 +19,7 @@ from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.turns.kept_instructions import KeptInstructions
+from sessionbridge.turns.seals import Seals, is_sealed
 from sessionbridge.turns.worker import Worker
 
 
@@ -41,6 +42,7 @@ class Reader:
         worker: Worker,
     ) -> None:
         self._settings = settings
+        self._seals = Seals(settings.home)
         self._references = references
         self._instructions = instructions
         self._worker = worker
@@ -62,8 +64,11 @@ class Reader:
         turn = replace(turn, model=chosen.model, ignored=ignored)
         if self._settings.strict and turn.ignored:
             raise _without_effect(turn.ignored[0])
+        if turn.purpose == "summary":
+            turn = replace(turn, key=await self._seals.key())
         if links is None:
-            turn = replace(turn, messages=await self._references.resolved(turn.messages, theirs))
+            messages = await self._references.resolved(turn.messages, theirs)
+            turn = replace(turn, messages=await self._seals.opened(messages))
             links = await asyncio.to_thread(chain, turn.messages)
         previous = None
         if turn.previous is not None:
@@ -78,10 +83,10 @@ type _Parsed = tuple[TurnRequest, Sequence[Link] | None, Manner | None]
 
 
 def _parse(body: bytes, shape: Shape, model: str | None) -> _Parsed:
-    """What was said is None where the request only names a part of it. So is how it is asked, which
-    the instructions that hold already are a part of."""
+    """What was said is None where the request only names a part of it, or has it sealed. So is how
+    it is asked, which the instructions that hold already are a part of."""
     turn = shape.parse(body, model)
-    if any(refers(message) for message in turn.messages):
+    if any(refers(message) or is_sealed(message) for message in turn.messages):
         return turn, None, None
     links = chain(turn.messages)
     return turn, links, _manner(turn, turn.model, links) if turn.previous is None else None

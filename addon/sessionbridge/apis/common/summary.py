@@ -3,6 +3,10 @@ model is shown it later."""
 
 from __future__ import annotations
 
+import zlib
+
+from cryptography.fernet import Fernet, InvalidToken
+
 from sessionbridge.model import TextBlock
 
 PROMPT = """\
@@ -18,6 +22,30 @@ _SHOWN = """\
 The conversation so far has been replaced by this summary of it. Go on from where it ends.
 
 """
+
+
+_SEALED = "sb"
+"""The mark of what was sealed here."""
+
+
+def seal(summary: str, key: bytes) -> str:
+    """For an API in which a summary is not to be read by its client. The key is Fernet's
+    (https://cryptography.io/en/latest/fernet/)."""
+    told = summary.encode("utf-8", "surrogatepass")
+    return _SEALED + Fernet(key).encrypt(zlib.compress(told)).decode()
+
+
+def is_sealed_here(sealed: str) -> bool:
+    return sealed.startswith(_SEALED)
+
+
+def opened(sealed: str, key: bytes) -> str | None:
+    """None where it was sealed with another key, or is not what it was."""
+    try:
+        told = Fernet(key).decrypt(sealed.removeprefix(_SEALED))
+    except InvalidToken:
+        return None
+    return zlib.decompress(told).decode("utf-8", "surrogatepass")
 
 
 def shown(summary: str) -> TextBlock:

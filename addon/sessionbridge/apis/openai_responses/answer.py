@@ -209,12 +209,12 @@ class Events:
             self._answer.hear(why)
             yield from self._more(why.block, why.text, RefusalItem)
             yield from self._close("completed")
-        usage = _usage(finished)
+        used = usage(finished)
         if reason:
             details = {"reason": reason}
-            yield self._lifecycle("incomplete", incomplete_details=details, usage=usage)
+            yield self._lifecycle("incomplete", incomplete_details=details, usage=used)
         else:
-            yield self._lifecycle("completed", completed_at=int(self._clock()), usage=usage)
+            yield self._lifecycle("completed", completed_at=int(self._clock()), usage=used)
 
     def _lifecycle(self, name: str, **news: Any) -> Event:
         status = "in_progress" if name == "created" else name
@@ -320,15 +320,15 @@ def _response(turn: TurnRequest, created_at: int) -> dict[str, Any]:
     }
 
 
-def _usage(finished: Finished) -> dict[str, Any]:
-    usage = finished.usage
+def usage(finished: Finished) -> dict[str, Any]:
+    used = finished.usage
     return {
-        "input_tokens": usage.prompt_tokens,
+        "input_tokens": used.prompt_tokens,
         "input_tokens_details": {
-            "cached_tokens": usage.cache_read_input_tokens,
-            "cache_write_tokens": usage.cache_creation_input_tokens,
+            "cached_tokens": used.cache_read_input_tokens,
+            "cache_write_tokens": used.cache_creation_input_tokens,
         },
-        "output_tokens": usage.output_tokens,
+        "output_tokens": used.output_tokens,
         "output_tokens_details": {"reasoning_tokens": finished.thinking_tokens},
-        "total_tokens": usage.prompt_tokens + usage.output_tokens,
+        "total_tokens": used.prompt_tokens + used.output_tokens,
     }

@@ -60,7 +60,8 @@ BOTH = {
 """Calls that bring their results along."""
 
 LEFT_OUT = {
-    # What it holds can be read by OpenAI alone, or it asks for something to be made of it.
+    # What it holds can be read by OpenAI alone (see `Items` for those that were made here), or it
+    # asks for something to be made of it.
     "compaction": True,
     "compaction_trigger": True,
     # Another effort or form of answer from there on; the request's own count.

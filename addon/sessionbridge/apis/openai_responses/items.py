@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import partial
 from typing import Any, Literal
 
-from sessionbridge.apis.common import free_text
+from sessionbridge.apis.common import free_text, summary
 from sessionbridge.apis.common.body import (
     Fields,
     NotBlank,
@@ -79,6 +79,10 @@ class _Hosted(Fields):
     approval_request_id: str | None = None
 
 
+class _Compaction(Fields):
+    encrypted_content: str
+
+
 class _Reference(Fields):
     id: NotBlank
 
@@ -100,7 +104,8 @@ class _Refusal(Fields):
 
 class Items:
     """Takes the items in order; `offers` are all tools, `approvals` the ids of the requests for one
-    that were decided. `ignored` names what has no effect.
+    that were decided. `ignored` names what has no effect, `summarized` says that a summary is among
+    them.
 
     The API has an item for each text, call and result; neighbours that one answer, or the results
     of one, were split into become one message again.
@@ -111,6 +116,7 @@ class Items:
         self._approvals = approvals
         self.messages = Messages(WORDS)
         self.ignored: set[str] = set()
+        self.summarized = False
         self._role: Role | None = None
         self._blocks: list[Block] = []
         self._field = ""
@@ -129,6 +135,7 @@ class Items:
             **{kind: partial(self._hosted_result, kind) for kind in hosted.RESULTS},
             **{kind: partial(self._hosted_both, kind) for kind in hosted.BOTH},
             **{kind: partial(self._left_out, kind) for kind in hosted.LEFT_OUT},
+            "compaction": self._compaction,
         }
 
     def ask(self, words: str) -> None:
@@ -222,6 +229,14 @@ class Items:
     def _left_out(self, kind: str, value: dict[str, Any], field: str) -> None:
         if hosted.LEFT_OUT[kind]:
             self.ignored.add(f"input.{kind}")
+
+    def _compaction(self, value: dict[str, Any], field: str) -> None:
+        sealed = check(_Compaction, value, field).encrypted_content
+        if not summary.is_sealed_here(sealed):
+            return self._left_out("compaction", value, field)
+        self._end()
+        self._say("user", [{"type": "sealed_summary", "sealed": sealed}], field)
+        self.summarized = True
 
     def _reference(self, value: dict[str, Any], field: str) -> None:
         id_ = check(_Reference, value, field).id

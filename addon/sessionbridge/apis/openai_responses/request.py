@@ -194,6 +194,7 @@ def turn_of(fields: Any) -> TurnRequest:
         previous=_previous(request.previous_response_id),
         store=request.store is not False,
         background=bool(request.background),
+        summarized=items.summarized,
         items=items.messages.within,
     )
 

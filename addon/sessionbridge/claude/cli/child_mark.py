@@ -6,13 +6,10 @@ CLIs by it, and those of a proxy that has ended.
 
 from __future__ import annotations
 
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
-from uuid import uuid4
 
-from sessionbridge.disk import private, private_folder
+from sessionbridge.disk import make_once
 from sessionbridge.errors import ClaudeFailed
 
 CHILD_HEADER = "x-sessionbridge-child"
@@ -26,7 +23,7 @@ def child_secret(home: Path) -> str:
     `ClaudeFailed` where something else is in its place."""
     file = home / _NAME
     if not file.exists():
-        _make(file)
+        make_once(file, secrets.token_urlsafe(_BYTES))
     secret = file.read_text("ascii", "replace")
     if len(secret) != _CHARACTERS:
         raise ClaudeFailed(f"{file} does not hold what sessionbridge wrote there; delete it.")
@@ -41,18 +38,3 @@ def is_child_secret(shown: str, home: Path) -> bool:
         return False
     shown_bytes = shown.encode(errors="surrogateescape")
     return bool(secret) and secrets.compare_digest(shown_bytes, secret.encode())
-
-
-def _make(file: Path) -> None:
-    """Whole or not at all, and only where no other proxy has made one meanwhile."""
-    private_folder(file.parent)
-    draft = file.with_name(f"{_NAME}-{uuid4()}")
-    try:
-        with open(draft, "x", opener=private) as written:
-            written.write(secrets.token_urlsafe(_BYTES))
-            written.flush()
-            os.fsync(written.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, file)
-    finally:
-        draft.unlink(missing_ok=True)
