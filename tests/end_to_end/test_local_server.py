@@ -134,8 +134,10 @@ def test_a_model_that_nobody_knows_is_refused(
 def test_all_else_is_answered_here(
     server: Proxy, claude: anthropic.Anthropic, gpt: openai.OpenAI
 ) -> None:
-    with pytest.raises(anthropic.NotFoundError):
+    with pytest.raises(anthropic.NotFoundError, match="Tokens are not counted here"):
         claude.messages.count_tokens(model="sonnet", messages=[user("Hi.")])
+    with pytest.raises(openai.NotFoundError, match="Tokens are not counted here"):
+        gpt.responses.input_tokens.count(model="sonnet", input="Hi.")
     with pytest.raises(openai.NotFoundError):
         gpt.embeddings.create(model="sonnet", input="Hi.")
     with httpx.Client(trust_env=False) as browser:

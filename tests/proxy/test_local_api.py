@@ -72,6 +72,7 @@ def test_questions_about_models(path: str, one: str | None) -> None:
         ("GET", "/v1/modelsx"),
         ("GET", "/v1/model"),
         ("POST", "/v1/messages/count_tokens"),
+        ("POST", "/v1/responses/input_tokens"),
         ("GET", "/v1/messages"),
         ("POST", "/v1/embeddings"),
         ("POST", "/api/tags"),
@@ -87,6 +88,7 @@ def test_all_else_is_not_there(method: str, path: str) -> None:
     with pytest.raises(NotFound, match="sessionbridge_upstream") as caught:
         inquiry(method, path, {})
     assert (caught.value.status, caught.value.code) == (404, None)
+    assert ("Tokens are not counted" in caught.value.message) == path.endswith("_tokens")
 
 
 def told(api: Any, one: str | None = None) -> Any:

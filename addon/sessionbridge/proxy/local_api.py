@@ -31,6 +31,14 @@ NO_WEBSOCKET = (
     "There is no WebSocket at this address: no API is behind this proxy (sessionbridge_upstream), "
     "and of those it answers itself /v1/responses alone has one; send the request by POST."
 )
+_NO_COUNT = (
+    "Tokens are not counted here: no API is behind this proxy (sessionbridge_upstream), and the "
+    "Claude CLI can only estimate them; see the usage that each answer tells."
+)
+# Of the system prompt, each tool and the messages the CLI adds up what the API counts of them, each
+# as a request of its own, or where it does not answer a quarter of their characters (measured with
+# 2.1.332, by its `get_context_usage`).
+_COUNTS = re.compile(r"(?:/[^/]+)*/(?:messages/count_tokens|responses/input_tokens)")
 _EPOCH = "1970-01-01T00:00:00Z"
 _MODELS = re.compile(r"(?:/[^/]+)*?/models(?:/(?P<one>.+))?")
 """Hosts differ in what comes before."""
@@ -78,6 +86,8 @@ def inquiry(method: str, path: str, headers: Mapping[str, str], body: bytes = b"
             return Inquiry("ollama", read(_Show, body).model)
         case "GET" | "HEAD", _ if asked:
             return Inquiry(spoken(path, headers), asked["one"])
+        case "POST", _ if _COUNTS.fullmatch(plain):
+            raise NotFound(_NO_COUNT)
     raise NotFound(
         "There is nothing at this address: no API is behind this proxy (sessionbridge_upstream), "
         "which itself answers /v1/models and what it bridges."

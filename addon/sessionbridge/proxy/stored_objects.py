@@ -52,7 +52,9 @@ class StoredObjects:
     def asked(self, flow: http.HTTPFlow) -> ObjectPath | None:
         """What the flow asks for, where that is ours to answer."""
         found = self._options.routes.object_at(flow.request, flow.client_conn.sni)
-        if found is None or not (is_made_here(found.rest[0]) or self._local.is_meant(flow)):
+        if found is None or found.rest == ("input_tokens",):  # no id, and nothing that is kept
+            return None
+        if not (is_made_here(found.rest[0]) or self._local.is_meant(flow)):
             return None
         return found
 
