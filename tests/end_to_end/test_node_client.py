@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from sessionbridge.apis.common.summary import shown
 from tests.support.proxy import ROOT, running_proxy
 from tests.support.scripted_api import ScriptedServer
 
@@ -24,10 +25,12 @@ RESULTS = {
 }
 
 
-@pytest.mark.skipif(
+pytestmark = pytest.mark.skipif(
     shutil.which("node") is None or not (PROGRAM.parent / "node_modules").is_dir(),
     reason="needs Node and its packages: scripts/setup-node",
 )
+
+
 def test_a_node_agent_works_through_the_bridge(tmp_path: Path, api: ScriptedServer) -> None:
     mode = ("--mode", f"reverse:{api.url}@0")
     with running_proxy(tmp_path, api.url, *mode) as proxy:
@@ -54,3 +57,32 @@ def test_a_node_agent_works_through_the_bridge(tmp_path: Path, api: ScriptedServ
     ]
     assert (told["text"], told["stop"]) == ("Returned: five seen", "end_turn")
     assert [flow["metadata"]["reason"] for flow in flows] == ["first_turn", *["tool_results"] * 5]
+
+
+def test_the_tool_runner_for_node_compacts(tmp_path: Path, api: ScriptedServer) -> None:
+    mode = ("--mode", f"reverse:{api.url}@0")
+    summary = 'Node saw 1. [call look {"step": 2}]'
+    said = json.dumps({"content": [{"type": "text", "text": summary}]})
+    with running_proxy(tmp_path, api.url, *mode) as proxy:
+        variables = {
+            "PATH": os.environ["PATH"],
+            "BASE_URL": proxy.url,
+            "HEADERS": json.dumps({"x-session-affinity": "node-2", "x-session-id": "node-2"}),
+            "PROMPT": 'node-2 [call look {"step": 1}]',
+            "INSTRUCTIONS": f"[answer {said}]",
+        }
+        ran = subprocess.run(
+            ["node", PROGRAM.with_name("compaction.mjs")],
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert ran.returncode == 0, ran.stderr
+    assert [stop for stop, _ in json.loads(ran.stdout)] == [
+        "tool_use",
+        "compaction",
+        "tool_use",
+        "end_turn",
+    ]
+    assert [("user", shown(summary)["text"])] in api.seen("Node saw 1.")
