@@ -27,6 +27,18 @@ def private(path: str, flags: int) -> int:
     return os.open(path, flags, mode=0o600)
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """The whole file or nothing of it, for its owner only. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
+    try:
+        with open(unfinished, "xb", opener=private) as written:
+            written.write(content)
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
 def private_folder(path: Path) -> None:
     """Makes it, and closes one that is there already: for its owner only, and each folder that has
     to be made above it too, whatever the umask. Raises OSError."""

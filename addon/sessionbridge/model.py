@@ -302,7 +302,8 @@ class TurnRequest:
     a summary ends with the question for it; what is `summarized` begins with one, in the place of
     what was said before: so it shows the whole conversation. `key` is what a summary is sealed
     with, where its API has it so. `items` are the texts of the system prompt that are part of the
-    conversation, its last ones; None where the API knows no such parts.
+    conversation, its last ones; None where the API knows no such parts. `given` is the input for a
+    conversation that the API keeps, as the client wrote it.
     """
 
     model: str
@@ -322,6 +323,7 @@ class TurnRequest:
     summarized: bool = False
     key: bytes = field(default=b"", compare=False, repr=False)
     items: tuple[str, ...] | None = field(default=None, compare=False)
+    given: Sequence[Any] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

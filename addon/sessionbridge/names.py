@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _MODEL = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)
+_CONVERSATION = re.compile(r"conv_sb[0-9a-f]{32}")
 _MOST = 20
 _LONGEST = 100
 
@@ -20,6 +21,11 @@ def is_plain(word: str) -> bool:
 def is_model(word: str) -> bool:
     """Whether it could be the name of a model, as a cloud or a gateway writes it."""
     return _MODEL.fullmatch(word) is not None
+
+
+def is_conversation(word: str) -> bool:
+    """Whether it is the id of a conversation that a client has created here."""
+    return _CONVERSATION.fullmatch(word) is not None
 
 
 def shown(word: str) -> str:

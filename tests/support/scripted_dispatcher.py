@@ -118,6 +118,9 @@ class ScriptedDispatcher:
     async def keep_response(self, session_id: str, response: KeptResponse) -> None:
         self.responses[session_id, response.id] = response
 
+    async def has_responses(self, session_id: str) -> bool:
+        return any(session == session_id for session, _ in self.responses)
+
     async def forget_response(self, session_id: str, id_: str) -> None:
         del self.responses[session_id, id_]
 

@@ -1,5 +1,5 @@
 """The file of a backup: a compressed tar archive of the session database and the transcripts, with
-the instructions beside them. The turns beside them are those of the database.
+what is kept beside them. The turns beside them are those of the database.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from sessionbridge.disk import private, private_folder
 from sessionbridge.sessions.store import copies
 from sessionbridge.sessions.store.store import DATABASE_NAME
 
-_TRANSCRIPT = re.compile(r"transcripts/([\w-]+\.(?:jsonl|instructions))", re.ASCII)
+_TRANSCRIPT = re.compile(
+    r"transcripts/([\w-]+\.(?:jsonl|instructions|responses|conversation))", re.ASCII
+)
 
 _LAST = "last-backup"
 

@@ -42,7 +42,7 @@ def _places(home: Path, held: Holdings) -> list[Path]:
     """Where the transcripts of the key's sessions may be. That is in the map row, so of a key
     without one nothing is known."""
     found = _folders(home, held.row.metadata) if held.row else []
-    names = [f"{name}.jsonl" for name in held.sessions if _plain(name)]
+    names = [f"{name}.jsonl" for name in held.files if _plain(name)]
     return [folder / name for name in names for folder in found]
 
 

@@ -54,9 +54,9 @@ class Admin:
         # The commit of a turn under way would bring back what is forgotten.
         async with self._runtime.locks.hold_all([key_lock(key), *known.sessions]):
             held = await self._reports.delete(key)
-            for session in held.sessions if held else ():
+            for name in held.files if held else ():
                 assert self._runtime.dispatcher is not None
-                await self._runtime.dispatcher.discard(session)
+                await self._runtime.dispatcher.discard(name)
         return found if held else []
 
     @property

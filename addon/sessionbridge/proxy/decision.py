@@ -93,7 +93,7 @@ class Decision:
                 await self._turn(flow, api)
             elif api := self._options.routes.api_of_socket(flow.request, flow.client_conn.sni):
                 await self._socket(flow, api)
-            elif (path := self._stored.asked(flow)) is not None:
+            elif (path := self._stored.asked(flow, self._headers)) is not None:
                 await self._stored.serve(flow, path, self._headers(flow))
             elif self._is_preflight(flow):
                 self._answer_preflight(flow)
@@ -112,7 +112,7 @@ class Decision:
                 operator_pages.asked(flow) is not None
                 or routes.api_of_turn(flow.request, sni) is not None
                 or routes.api_of_socket(flow.request, sni) is not None
-                or self._stored.asked(flow) is not None
+                or self._stored.asked(flow, self._headers) is not None
                 or self._local.is_meant(flow)
             )
         except Exception:

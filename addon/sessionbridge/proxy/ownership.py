@@ -3,12 +3,17 @@ where an option says so, and Claude Code's is left alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from sessionbridge.apis.common.ids import is_made_here
+from sessionbridge.model import Origin
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.routing import is_claude_code
 from sessionbridge.turns.naming import Named
+
+_OF_OPENAI = re.compile(r"conv_[0-9a-f]{40,}")
+"""Of conversations that are kept at OpenAI (seen in its reference and on the wire)."""
 
 
 def is_ours(named: Named, headers: Mapping[str, str], options: Options) -> bool:
@@ -16,6 +21,13 @@ def is_ours(named: Named, headers: Mapping[str, str], options: Options) -> bool:
     settings = options.usable()
     if settings.upstream and not settings.claude_code and is_claude_code(headers, named.origin):
         return False
+    if settings.upstream and named.origin and _is_of_the_api(named.origin):
+        return False
     if named.origin is not None or settings.unkeyed != "passthrough":
         return True
     return named.response is not None and is_made_here(named.response)
+
+
+def _is_of_the_api(origin: Origin) -> bool:
+    """Whether the API behind the proxy holds what was said there."""
+    return origin.by_caller and _OF_OPENAI.fullmatch(origin.external_id) is not None

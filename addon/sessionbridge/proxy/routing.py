@@ -26,23 +26,23 @@ OWN_HEADER = "x-sessionbridge-session"
 
 
 class ObjectPath(NamedTuple):
-    """The path of something that an API keeps: `kind` is `responses`, `rest` what follows, the id
-    first. `beside` is where the turns are asked for that such things come from."""
+    """The path of what an API keeps: `kind` is `responses` or `conversations`, `rest` what follows,
+    the id first. `beside` is where the turns are asked for that such things come from."""
 
     kind: str
     rest: tuple[str, ...]
     beside: str
 
 
-_OBJECT = re.compile(r"(.*/(responses))((?:/[^/]+){1,2})")
+_OBJECT = re.compile(r"(.*)/(?:(responses)((?:/[^/]+){1,2})|(conversations)((?:/[^/]+){0,3}))")
 
 
 def object_path(path: str) -> ObjectPath | None:
     found = _OBJECT.fullmatch(plain_path(path))
     if found is None:
         return None
-    beside, kind, rest = found.groups()
-    return ObjectPath(kind, tuple(rest[1:].split("/")), beside)
+    before, kind, rest = (group for group in found.groups() if group is not None)
+    return ObjectPath(kind, tuple(rest.split("/")[1:]), f"{before}/responses")
 
 
 class Routes:

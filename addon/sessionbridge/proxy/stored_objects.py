@@ -1,10 +1,11 @@
-"""Requests for what the bridge has answered before, by its id: answered here where the id tells
-that it was made here, and where no API is behind the proxy. All others pass on."""
+"""Requests for what the bridge keeps: responses by their ids, and conversations. Answered here
+where the id tells that it was made here, and where no API is behind the proxy. All others pass on.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from mitmproxy import http
@@ -15,15 +16,17 @@ from sessionbridge.apis.common.ids import is_made_here
 from sessionbridge.apis.openai_responses.answer import answered
 from sessionbridge.errors import BadRequest, NotFound
 from sessionbridge.model import Origin
+from sessionbridge.proxy import conversations
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.local_server import LocalServer
 from sessionbridge.proxy.options import Options
+from sessionbridge.proxy.ownership import is_ours
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import ObjectPath
 from sessionbridge.turns.background import Running, followed
 from sessionbridge.turns.exchange import Chunk, Head, Replay
-from sessionbridge.turns.naming import named
+from sessionbridge.turns.naming import Named, named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -49,20 +52,49 @@ class StoredObjects:
         self._guard = guard
         self._local = local
 
-    def asked(self, flow: http.HTTPFlow) -> ObjectPath | None:
-        """What the flow asks for, where that is ours to answer."""
-        found = self._options.routes.object_at(flow.request, flow.client_conn.sni)
-        if found is None or found.rest == ("input_tokens",):  # no id, and nothing that is kept
+    def asked(
+        self, flow: http.HTTPFlow, headers: Callable[[http.HTTPFlow], Mapping[str, str]]
+    ) -> ObjectPath | None:
+        """What the flow asks for, where that is ours to answer. `headers` tells those that count,
+        by name in lower case."""
+        request = flow.request
+        found = self._options.routes.object_at(request, flow.client_conn.sni)
+        if found is None or request.method == "OPTIONS":
             return None
-        if not (is_made_here(found.rest[0]) or self._local.is_meant(flow)):
+        if found.rest == ("input_tokens",):  # no id, and nothing that is kept
             return None
-        return found
+        if self._local.is_meant(flow):
+            return found
+        if found.rest:
+            return found if is_made_here(found.rest[0]) else None
+        return found if self._begins_here(headers(flow)) else None
+
+    def _begins_here(self, headers: Mapping[str, str]) -> bool:
+        """Whether a conversation is created where turns are answered that name no more than this
+        request does."""
+        origin = self._options.origins.detect(headers, None)
+        return is_ours(Named(origin, None), headers, self._options)
 
     async def serve(
         self, flow: http.HTTPFlow, path: ObjectPath, headers: Mapping[str, str]
     ) -> None:
         """Header names are in lower case. Raises `BridgeError`."""
         self._guard.check(flow, self._options.usable())
+        if path.kind == "conversations":
+            kept, caller = self._runtime.conversations, attempt(headers).caller
+            told = await conversations.answered(flow.request, path.rest, kept, caller)
+            flow.comment = "answered here · conversation"
+        elif (response := await self._response(flow, path, headers)) is not None:
+            told = response
+        else:
+            return
+        answer(flow, 200, json.dumps(told).encode())
+        share(flow, self._options.allow_origins)
+
+    async def _response(
+        self, flow: http.HTTPFlow, path: ObjectPath, headers: Mapping[str, str]
+    ) -> Mapping[str, Any] | None:
+        """None for one whose events follow."""
         found = await named(self._options.origins, headers, b"", self._runtime.worker)
         id_, *further = path.rest
         asks, query = _Asks(id_, found.origin, attempt(headers).caller), dict(flow.request.query)
@@ -70,19 +102,18 @@ class StoredObjects:
         match flow.request.method, further:
             case "GET", [] if query.get("stream") == "true":
                 parts = await self._stream(asks, query.get("starting_after"))
-                return self._rerouting.begin(flow, Replay(parts))
+                self._rerouting.begin(flow, Replay(parts))
+                return None
             case "GET", []:
-                told = await self._retrieved(asks)
+                return await self._retrieved(asks)
             case "GET", ["input_items"]:
-                told = await self._runtime.responses.input_items(*asks, query)
+                return await self._runtime.responses.input_items(*asks, query)
             case "POST", ["cancel"]:
-                told = await self._cancelled(asks)
+                return await self._cancelled(asks)
             case "DELETE", []:
-                told = await self._deleted(asks)
+                return await self._deleted(asks)
             case method, _:
                 raise NotFound(f"There is no {method} at this address of a response.")
-        answer(flow, 200, json.dumps(told).encode())
-        share(flow, self._options.allow_origins)
 
     async def _retrieved(self, asks: _Asks) -> dict[str, Any]:
         if running := self._running(asks):

@@ -20,6 +20,7 @@ from uuid import uuid4
 from sessionbridge.apis import FRAMES, SHAPES, SUMMARIES
 from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
+from sessionbridge.apis.openai_responses.conversations import turn_items
 from sessionbridge.apis.openai_responses.event_log import EventLog
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
@@ -46,8 +47,10 @@ from sessionbridge.model import (
     TurnRequest,
     Usage,
 )
+from sessionbridge.names import is_conversation
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.chained import Chained, gone
+from sessionbridge.sessions.planning.conversation import InConversation
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.memory import (
     Answered,
@@ -61,6 +64,7 @@ from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, Running, followed
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
@@ -76,7 +80,8 @@ logger = logging.getLogger(__name__)
 
 class Bridge:
     """`store` is None when the session map is switched off. `locks` and `background` are shared
-    with a bridge made before, under other options, whose last turns may still be under way."""
+    with a bridge made before, under other options, whose last turns may still be under way.
+    `conversations` are those that clients have created."""
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Bridge:
         admission: Admission,
         worker: Worker,
         background: Background,
+        conversations: KeptConversations | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -94,6 +100,7 @@ class Bridge:
         self._locks = locks
         self._admission = admission
         self._background = background
+        self._conversations = conversations
         self._instructions = KeptInstructions(dispatcher)
         references = References(store, dispatcher.said)
         self._reader = Reader(settings, references, self._instructions, worker)
@@ -166,7 +173,7 @@ class Bridge:
             return
         async with self._alone(turn), self._admitted(memory) as plan:
             await memory.begin(plan)
-            turn = await self._instructed(turn, plan, memory)
+            turn = await self._instructed(memory.completed(turn), plan, memory)
             while True:
                 _refuse_results_alone(plan, turn)
                 try:
@@ -280,6 +287,8 @@ class Bridge:
             return Fleeting("mapper_off", links)
         if turn.purpose == "summary":
             return Summarized(self._store, origin, PROVIDER, links)
+        if self._conversations and origin.by_caller and is_conversation(origin.external_id):
+            return self._in_conversation(self._conversations, turn, origin, spoken, exchange)
         return Remembered(
             self._store,
             origin,
@@ -304,6 +313,25 @@ class Bridge:
         told = Spoken(chain(messages), spoken.manner)
         return replace(turn, previous=None), told, replace(exchange, origin=previous.origin)
 
+    def _in_conversation(
+        self,
+        conversations: KeptConversations,
+        turn: TurnRequest,
+        origin: Origin,
+        spoken: Spoken,
+        exchange: Exchange,
+    ) -> Memory:
+        assert self._store is not None
+        if exchange.api != "responses":
+            raise BadRequest(
+                f"conversation: {origin.external_id} goes on by the Responses API alone, which its "
+                "items are of; send this to /v1/responses.",
+                param="conversation",
+            )
+        items = conversations.asked_in(origin.external_id, exchange.attempt.caller, turn)
+        how = spoken.links, exchange.attempt, spoken.manner
+        return InConversation(items, self._store, origin, PROVIDER, *how)
+
     async def _turn(
         self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
@@ -327,6 +355,7 @@ class Bridge:
                     if memory.kind == "session" and (memory.holds or turn.store):
                         await self._instructions.keep(turn, delta)
                     await self._keep_response(turn, delta, memory, exchange)
+                    await self._keep_items(turn, delta, memory, exchange)
                     location = self._dispatcher.location
                     answered = _answered(plan, carried_out, delta, exchange, location)
                     outcome.committing = True
@@ -352,6 +381,16 @@ class Bridge:
         )
         with beside_the_transcript("kept"):
             await self._dispatcher.keep_response(finished.session_id, response)
+
+    async def _keep_items(
+        self, turn: TurnRequest, finished: Finished, memory: Memory, exchange: Exchange
+    ) -> None:
+        """Before the turn is committed: one that the conversation does not know is none of it."""
+        if isinstance(memory, InConversation) and finished.tip is not None:
+            outcome, kept = exchange.outcome, self._conversations
+            assert kept is not None
+            items = turn_items(turn, outcome.response_id, outcome.heard, finished)
+            await kept.add_turn(memory.conversation, memory.end, finished.tip, items)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""

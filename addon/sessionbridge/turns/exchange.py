@@ -90,6 +90,11 @@ class Outcome:
         return self._answer.text
 
     @property
+    def heard(self) -> Answer:
+        """The answer so far, block by block."""
+        return self._answer
+
+    @property
     def answer(self) -> Message:
         """What the client will send back as its answer: the text, then the calls."""
         calls: list[Block] = [

@@ -15,9 +15,11 @@ from sessionbridge.claude.cli.child_mark import CHILD_HEADER, is_child_secret
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import ClaudeProfile
-from sessionbridge.config import Settings
+from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.conversations import Conversations
+from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.stored.responses import Responses
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
@@ -38,6 +40,7 @@ class Runtime:
         self.admission: Admission | None = None
         self.locks: Locks | None = None
         self._runs = False
+        self._kept_conversations: KeptConversations | None = None
         self._home: Path | None = None
         self._place: tuple[Path, Path] | None = None
         self._ending: set[asyncio.Task[None]] = set()
@@ -58,7 +61,7 @@ class Runtime:
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
         stands = self.store, self.dispatcher, self.locks, self.admission, self.worker
-        return Bridge(settings, *stands, self.background)
+        return Bridge(settings, *stands, self.background, self._kept_conversations)
 
     async def is_our_child(self, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from a CLI that a bridge of this home started: it must reach the
@@ -73,6 +76,17 @@ class Runtime:
         """Those that were given. To be asked for only once there is a bridge."""
         assert self.dispatcher is not None
         return Responses(self.store, self.dispatcher)
+
+    @property
+    def conversations(self) -> Conversations | None:
+        """Those that clients have created; None where the session map is switched off. To be asked
+        for only once there is a bridge."""
+        kept, locks = self._kept_conversations, self.locks
+        if kept is None or self.store is None:
+            return None
+        assert self.dispatcher is not None
+        assert locks is not None
+        return Conversations(kept, self.store, self.dispatcher, locks)
 
     async def models(self) -> Sequence[Model]:
         """Those that the Claude CLI offers. To be asked only once there is a bridge."""
@@ -108,12 +122,15 @@ class Runtime:
         if place is not None:
             self.store = StoreThread(settings.database, lambda: profile.transcripts)
             self.reports = StoreThread(settings.database)
+            self._kept_conversations = KeptConversations(
+                self.store, lambda: profile.transcripts, PROVIDER
+            )
 
     def _close_store(self) -> None:
         for thread in (self.store, self.reports):
             if thread is not None:
                 thread.close()
-        self.store = self.reports = self._place = None
+        self.store = self.reports = self._place = self._kept_conversations = None
 
     def _open_dispatcher(self, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)

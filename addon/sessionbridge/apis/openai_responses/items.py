@@ -157,7 +157,7 @@ class Items:
 
     def whole(self) -> tuple[str, tuple[Message, ...]]:
         """The system prompt and the messages."""
-        self._end()
+        self.end()
         if not self._told:
             raise refused("input", "must hold a message of the user")
         return self.messages.whole()
@@ -168,13 +168,13 @@ class Items:
         content = f"{field}.content"
         if message.role in ("system", "developer"):
             if self._role == "assistant":
-                self._end()
+                self.end()
             self._told = True
             self.messages.instruct_within(_texts(message.content, content), field)
         elif message.role == "assistant":
             self._join("assistant", _said(message.content, content), field)
         else:
-            self._end()
+            self.end()
             self._say("user", self._user_blocks(message.content, content), field)
 
     def _function_call(self, value: dict[str, Any], field: str) -> None:
@@ -234,7 +234,7 @@ class Items:
         sealed = check(_Compaction, value, field).encrypted_content
         if not summary.is_sealed_here(sealed):
             return self._left_out("compaction", value, field)
-        self._end()
+        self.end()
         self._say("user", [{"type": "sealed_summary", "sealed": sealed}], field)
         self.summarized = True
 
@@ -253,11 +253,12 @@ class Items:
 
     def _join(self, role: Role, blocks: Iterable[Block], field: str) -> None:
         if role != self._role:
-            self._end()
+            self.end()
         self._role, self._field = role, field
         self._blocks += blocks
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """What was added makes a message, whatever would follow it."""
         if self._role is not None:
             self._say(self._role, self._blocks, self._field)
             self._role, self._blocks = None, []

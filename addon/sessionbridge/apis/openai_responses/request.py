@@ -54,6 +54,7 @@ from sessionbridge.apis.openai_responses.items import Items
 from sessionbridge.apis.openai_responses.tools import Offers
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import Effort, Parameters, Thinking, Tool, TurnRequest
+from sessionbridge.names import is_conversation
 
 # They change no answer: `prompt_cache_…` only its price, `max_tool_calls` counts the calls of tools
 # that run at OpenAI, `stream_options` is about padding against eavesdroppers.
@@ -182,7 +183,9 @@ def turn_of(fields: Any) -> TurnRequest:
     offers = _offers(request)
     chosen = _chosen(request.tool_choice, offers)
     items = _items(request, offers)
-    system, messages = items.whole()
+    kept = kept_in(request.conversation) is not None
+    # All of what is asked may have been given before, with the conversation.
+    system, messages = items.whole() if request.input or not kept else ("", ())
     return TurnRequest(
         model=request.model,
         messages=messages,
@@ -196,7 +199,28 @@ def turn_of(fields: Any) -> TurnRequest:
         background=bool(request.background),
         summarized=items.summarized,
         items=items.messages.within,
+        given=_given(request) if kept else (),
     )
+
+
+def kept_in(conversation: object) -> str | None:
+    """The id of a conversation that was created here, as a request names it."""
+    named = conversation.get("id") if isinstance(conversation, dict) else conversation
+    return named if isinstance(named, str) and is_conversation(named) else None
+
+
+def _given(request: _Request) -> list[Any]:
+    if isinstance(request.input, str):
+        return [{"role": "user", "content": request.input}]
+    return request.input or []
+
+
+def check_items(values: list[Any], field: str) -> None:
+    """Whether a conversation can hold these. Raises `BadRequest`."""
+    items = Items(_brought(Offers([]), values, field))
+    for index, value in enumerate(values):
+        items.add(value, f"{field}.{index}")
+    items.end()
 
 
 def prepared_turn(fields: Any) -> TurnRequest:
@@ -219,12 +243,16 @@ def _refuse_what_is_kept_elsewhere(request: _Request) -> None:
 
 def _offers(request: _Request) -> Offers:
     """The tools of the request, and those that items of its conversation bring."""
-    offers = Offers(request.tools or [])
     values = request.input if isinstance(request.input, list) else []
+    return _brought(Offers(request.tools or []), values, "input")
+
+
+def _brought(offers: Offers, values: list[Any], field: str) -> Offers:
+    """With the tools that these items bring."""
     for index, value in enumerate(values):
         if isinstance(value, dict) and value.get("type") in BRINGS_TOOLS:
-            field = f"input.{index}"
-            offers.add(check(_Brought, value, field).tools, f"{field}.tools")
+            place = f"{field}.{index}"
+            offers.add(check(_Brought, value, place).tools, f"{place}.tools")
     return offers
 
 
@@ -267,8 +295,10 @@ def _items(request: _Request, offers: Offers) -> Items:
     if request.instructions is not None:
         items.messages.instruct([request.instructions])
     match request.input:
-        case None:
+        case None if kept_in(request.conversation) is None:
             raise refused("input", "is required")
+        case None:
+            pass
         case str() as words:
             items.ask(words)
         case list() as values:

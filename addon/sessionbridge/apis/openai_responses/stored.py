@@ -92,12 +92,12 @@ def items_of(
         for item in _user(message, texts) if message.role == "user" else _assistant(message, tools):
             if item["type"] == "custom_tool_call":
                 texts.add(item["call_id"])
-            id_ = f"{_PREFIXES[item['type']]}_{tail}_i{len(made)}"
+            id_ = f"{PREFIXES[item['type']]}_{tail}_i{len(made)}"
             made.append({"id": id_, "status": "completed", **item})
     return made
 
 
-_PREFIXES = {
+PREFIXES = {
     "message": "msg",
     "function_call": "fc",
     "function_call_output": "fco",

@@ -79,6 +79,9 @@ class Dispatcher(Protocol):
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
         """A response by its id; None where it is not kept. Raises OSError."""
 
+    async def has_responses(self, session_id: str) -> bool:
+        """Whether any is kept of this session. Raises OSError."""
+
     async def keep_response(self, session_id: str, response: KeptResponse) -> None:
         """For whoever asks for it by its id. Raises OSError."""
 
@@ -184,6 +187,9 @@ class ClaudeDispatcher:
 
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
         return await self._transcripts.response(session_id, id_)
+
+    async def has_responses(self, session_id: str) -> bool:
+        return await self._transcripts.has_responses(session_id)
 
     async def keep_response(self, session_id: str, response: KeptResponse) -> None:
         await self._transcripts.keep_response(session_id, response)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sessionbridge.claude.profile import transcripts_folder
+from sessionbridge.claude.transcript.conversations import SUFFIX as CONVERSATION
 from sessionbridge.claude.transcript.instructions import SUFFIX as INSTRUCTIONS
 from sessionbridge.claude.transcript.responses import SUFFIX as RESPONSES
 from sessionbridge.disk import private
@@ -24,7 +25,7 @@ Version = tuple[int, ...]
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
-_BESIDE = (INSTRUCTIONS, RESPONSES, ".turns", "")
+_BESIDE = (INSTRUCTIONS, RESPONSES, CONVERSATION, ".turns", "")
 """The last of them is the file that is in the place of the session's folder."""
 
 _TAIL = 256 * 1024

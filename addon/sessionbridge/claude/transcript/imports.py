@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from sessionbridge.claude.transcript.notes import Note
-from sessionbridge.disk import private
+from sessionbridge.disk import private, write_whole
 from sessionbridge.model import Message
 
 LONG = 10
@@ -69,20 +69,9 @@ def write(file: TranscriptFile, messages: Sequence[Message], notes: Sequence[Not
     for told in _told(messages, notes, file.model):
         before = lines[-1]["uuid"] if lines else None
         lines.append(_line(file, told, str(uuid4()), before))
-    _replace(file.path, b"".join(map(_json, lines)))
+    write_whole(file.path, b"".join(map(_json, lines)))
     entries = tuple(line["uuid"] for line in lines if line["type"] != "attachment")
     return Written(entries, lines[-1]["uuid"])
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = path.with_name(f"{path.name}.{uuid4()}.tmp")
-    try:
-        with open(unfinished, "xb", opener=private) as written:
-            written.write(content)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
 
 
 def complete(file: TranscriptFile, said: Sequence[tuple[str, Message]], base: str | None) -> None:

@@ -56,6 +56,12 @@ def kept(transcript: Path, id_: str) -> KeptResponse | None:
     )
 
 
+def are_kept(transcript: Path) -> bool:
+    """Whether there is any. Raises OSError."""
+    known = {line["id"]: "deleted" not in line for line in _lines(transcript)}
+    return any(known.values())
+
+
 def _lines(transcript: Path) -> Iterator[Mapping[str, Any]]:
     """Those that are whole, each with the fields that it has from the one before."""
     try:

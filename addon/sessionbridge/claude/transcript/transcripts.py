@@ -116,6 +116,11 @@ class Transcripts:
         path = self._profile.transcript(session_id)
         await on_thread(lambda: responses.keep(path, response))
 
+    async def has_responses(self, session_id: str) -> bool:
+        """Whether any is kept. Raises OSError."""
+        path = self._profile.transcript(session_id)
+        return await on_thread(lambda: responses.are_kept(path))
+
     async def forget_response(self, session_id: str, id_: str) -> None:
         """Raises OSError."""
         path = self._profile.transcript(session_id)

@@ -22,6 +22,7 @@ from sessionbridge.model import (
     Point,
     Process,
     SessionKey,
+    TurnRequest,
 )
 from sessionbridge.names import shown
 from sessionbridge.sessions.planning.lineage import ROOT, Link, beginnings, chain, extend
@@ -75,6 +76,9 @@ class Memory(Protocol):
 
     async def plan(self) -> Plan:
         """How the turn begins. Asked again once its lock is had: others may have ended since."""
+
+    def completed(self, turn: TurnRequest) -> TurnRequest:
+        """The turn as the plan has it asked, where it holds more than its request."""
 
     async def begin(self, plan: Plan) -> None:
         """The turn is about to be dispatched."""
@@ -142,6 +146,13 @@ class Remembered:
     def _hashes(self) -> list[str]:
         return [link.hash for link in self._links]
 
+    @property
+    def _ask_hash(self) -> str:
+        return self._links[-1].hash
+
+    def completed(self, turn: TurnRequest) -> TurnRequest:
+        return turn
+
     async def plan(self) -> Plan:
         if self._origin.by_caller:
             await self._check_caller()
@@ -195,20 +206,25 @@ class Remembered:
     def _plan_server_held(self, lineage: Lineage) -> Plan:
         if self._looked_for and lineage.row and (lineage.tip is None or self._manner.is_task):
             return plan_unknown(self._links, "other_settings")
-        tip, key = lineage.tip, self._attempt.key
-        same = lineage.asked == self._links[-1].hash
-        # Where saying the same once more was tried after the tip and did not come to its end, this
-        # is the retry of that: the tip only sounds alike, and stays.
-        tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
-        known = key is not None and key == lineage.request
-        # No two calls have one id: results that were asked before are the same ones.
         results = self._links[-1].message.brings_results
-        repeats = same and (known or results or (self._attempt.again and not tried))
+        repeats = self._repeats(lineage, results=results)
+        tip = lineage.tip
         end = lineage.before if repeats else tip
         waits = end is not None and end.is_open
         if results and not waits and _brings_calls(self._links):
             return plan_unknown(self._links)
         return plan_server_held(self._links, tip, repeats=repeats, before=lineage.before)
+
+    def _repeats(self, lineage: Lineage, *, results: bool) -> bool:
+        """Whether it is the turn of the tip once more. `results` says that it brings some."""
+        tip, key = lineage.tip, self._attempt.key
+        same = lineage.asked == self._ask_hash
+        # Where saying the same once more was tried after the tip and did not come to its end, this
+        # is the retry of that: the tip only sounds alike, and stays.
+        tried = tip is not None and _trying(lineage) == self._noted(tip.turn_id)
+        known = key is not None and key == lineage.request
+        # No two calls have one id: results that were asked before are the same ones.
+        return same and (known or results or (self._attempt.again and not tried))
 
     def _lock(self, plan: Plan, learned: str | None) -> str | None:
         """Where the history is kept here, or that is still to be learnt, turns of one key wait for
@@ -226,7 +242,7 @@ class Remembered:
             await self._store.note(self._key, self._mapped, {_TRYING: self._noted(turn_id)})
 
     def _noted(self, turn_id: int | None) -> str:
-        return f"{self._links[-1].hash}@{turn_id}"
+        return f"{self._ask_hash}@{turn_id}"
 
     async def plan_again(self, lost: Plan) -> Plan:
         if plan := await self._brought_in(lost, self._links[-1:]):
@@ -306,7 +322,7 @@ class Remembered:
                 key=self._key,
                 internal_id=finished.session_id,
                 parent_id=follows.turn_id if follows else None,
-                ask_hash=self._links[-1].hash,
+                ask_hash=self._ask_hash,
                 history_hash=hashes[-1],
                 tip_uuid=finished.tip or "",
                 response_id=answered.response_id,
@@ -355,6 +371,9 @@ class Fleeting:
 
     async def plan(self) -> Plan:
         return plan_unknown(self._links, self._reason)
+
+    def completed(self, turn: TurnRequest) -> TurnRequest:
+        return turn
 
     async def begin(self, plan: Plan) -> None:
         return None

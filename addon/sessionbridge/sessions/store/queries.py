@@ -93,6 +93,7 @@ _LAST_ENDED_SQL = f"""
     {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE NOT is_open)
 """
 _RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
+_ENDED_AT_SQL = f"{_ENDS_SQL} WHERE {KEY_IS} AND tip_uuid = :entry ORDER BY id DESC LIMIT 1"
 _LEDGER_SQL = "SELECT * FROM turns WHERE id = ?"
 
 
@@ -262,14 +263,23 @@ def last_ended(db: Database, turn_id: int) -> Point | None:
 
 
 def response(db: Database, response_id: str) -> Response | None:
-    row = _first(db, _RESPONSE_SQL, [response_id])
+    return _response(db, _first(db, _RESPONSE_SQL, [response_id]))
+
+
+def ended_at(db: Database, key: SessionKey, entry: str) -> Response | None:
+    """The key's response that ended at this entry of a transcript."""
+    return _response(db, _first(db, _ENDED_AT_SQL, {**named(key), "entry": entry}))
+
+
+def _response(db: Database, row: Mapping[str, Any] | None) -> Response | None:
     if row is None:
         return None
     key = SessionKey(row["scope"], row["external_id"], row["provider"])
     parent = _turn(db, key, row["parent_id"])
     before = _point(parent) if parent else None
-    (turn,) = db.query(_LEDGER_SQL, [row["turn_id"]])
-    return Response(response_id, key, _point(row), before, ledger_turn(turn))
+    (found,) = db.query(_LEDGER_SQL, [row["turn_id"]])
+    turn = ledger_turn(found)
+    return Response(turn.response_id or "", key, _point(row), before, turn)
 
 
 def turn_named(db: Database, name: str | None) -> int | None:

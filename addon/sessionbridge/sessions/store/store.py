@@ -219,6 +219,11 @@ class SessionStore:
         """What a response that the bridge has given is about. Raises `StoreUnavailable` only."""
         return queries.response(db, response_id)
 
+    @_reads
+    def ended_at(self, db: Database, key: SessionKey, entry: str) -> Response | None:
+        """See `queries.ended_at`."""
+        return queries.ended_at(db, key, entry)
+
     @_writes
     def forget_response(self, db: Database, response_id: str) -> bool:
         """See `upkeep.forget_response`; the transcript is left to the caller."""

@@ -47,6 +47,8 @@ class StoreThread:
     lineage = _asked(SessionStore.lineage, "reading")
     last_ended = _asked(SessionStore.last_ended, "reading")
     response = _asked(SessionStore.response, "reading")
+    ended_at = _asked(SessionStore.ended_at, "reading")
+    holdings = _asked(SessionStore.holdings, "reading")
     caller = _asked(SessionStore.caller, "reading")
     commit = _asked(SessionStore.commit, "writing", whole=True)
     count_unkept = _asked(SessionStore.count_unkept, "writing")

@@ -12,6 +12,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from sessionbridge.model import SessionKey
+from sessionbridge.names import is_conversation
 from sessionbridge.sessions.store.ledger import BRIDGED, KEPT
 from sessionbridge.sessions.store.queries import KEY_IS, MapRow, keys, map_row, named
 
@@ -56,6 +57,13 @@ class Holdings:
     key: SessionKey
     row: MapRow | None
     sessions: tuple[str, ...]
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What Claude's folder has is named after the sessions, and after a conversation that was
+        created here."""
+        id_ = self.key.external_id
+        return (*self.sessions, id_) if is_conversation(id_) else self.sessions
 
 
 def find(db: Database, name: str) -> list[SessionKey]:

@@ -1,0 +1,118 @@
+"""Conversations that clients create, look at, change and delete by the Responses API
+(https://platform.openai.com/docs/api-reference/conversations).
+
+What changes one waits for the turns under way in it, as they wait for each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from sessionbridge.apis.openai_responses import conversations as api
+from sessionbridge.apis.openai_responses.pages import page
+from sessionbridge.claude.pool.dispatcher import Dispatcher
+from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
+from sessionbridge.errors import ItemNotFound, StoreUnavailable
+from sessionbridge.names import shown
+from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.kept_conversations import KeptConversations, new_items
+
+
+class Conversations:
+    """Bodies are JSON as it came. `caller` is a hash of the credentials of who asks."""
+
+    def __init__(
+        self, kept: KeptConversations, store: StoreThread, dispatcher: Dispatcher, locks: Locks
+    ) -> None:
+        self._kept = kept
+        self._store = store
+        self._dispatcher = dispatcher
+        self._locks = locks
+
+    async def create(self, caller: str, body: bytes) -> dict[str, Any]:
+        items, metadata = api.created(body)
+        return _document(*await self._kept.create(caller, items, metadata))
+
+    async def retrieve(self, id_: str, caller: str) -> dict[str, Any]:
+        return _document(id_, await self._kept.read(id_, caller))
+
+    async def update(self, id_: str, caller: str, body: bytes) -> dict[str, Any]:
+        metadata = api.updated(body)
+        async with self._alone(id_, caller) as conversation:
+            changed = replace(conversation, metadata=metadata)
+            await self._kept.replace(id_, changed)
+            return _document(id_, changed)
+
+    async def delete(self, id_: str, caller: str) -> dict[str, Any]:
+        """With all that was said in it, also what its responses are known by."""
+        key = self._kept.key(id_)
+        async with self._alone(id_, caller):
+            for name in (await self._store.holdings(key)).files:  # its own comes last
+                await self._discard(name)
+            await self._store.delete(key)
+        return {"id": id_, "object": "conversation.deleted", "deleted": True}
+
+    async def add_items(self, id_: str, caller: str, body: bytes) -> dict[str, Any]:
+        items = new_items(api.added(body))
+        async with self._alone(id_, caller) as conversation:
+            last = (await self._kept.last(id_, conversation)).last
+            await self._kept.add(id_, Added(last.end.entry_uuid if last else None, items))
+        return page(items, {"order": "asc"})
+
+    async def items(self, id_: str, caller: str, query: Mapping[str, str]) -> dict[str, Any]:
+        """One page of them."""
+        return page(await self._items(id_, await self._kept.read(id_, caller)), query)
+
+    async def item(self, id_: str, caller: str, item_id: str) -> Item:
+        items = await self._items(id_, await self._kept.read(id_, caller))
+        return items[_place(items, item_id)]
+
+    async def delete_item(self, id_: str, caller: str, item_id: str) -> dict[str, Any]:
+        """It goes on without it, in a new session. Those before are kept where a response is asked
+        for by its id."""
+        async with self._alone(id_, caller) as conversation:
+            items = await self._items(id_, conversation)
+            del items[_place(items, item_id)]
+            left = replace(conversation, added=(Added(None, items),))
+            await self._kept.replace(id_, left)
+            for session in (await self._store.holdings(self._kept.key(id_))).sessions:
+                if not await self._dispatcher.has_responses(session):
+                    await self._store.forget_session(session, unmap=True)
+                    await self._discard(session)
+        return _document(id_, left)
+
+    async def _items(self, id_: str, conversation: Conversation) -> list[Item]:
+        last = (await self._kept.last(id_, conversation)).last
+        return conversation.items(last.end.entry_uuid if last else None)
+
+    @asynccontextmanager
+    async def _alone(self, id_: str, caller: str) -> AsyncIterator[Conversation]:
+        """The conversation while nobody else changes it."""
+        await self._kept.read(id_, caller)  # whose it is not does not wait
+        async with self._locks.hold(key_lock(self._kept.key(id_)), lambda: None):
+            yield await self._kept.read(id_, caller)
+
+    async def _discard(self, name: str) -> None:
+        try:
+            await self._dispatcher.discard(name)
+        except OSError as error:
+            raise StoreUnavailable(
+                f"Not all files of this conversation could be deleted ({error.strerror}); see "
+                "whether Claude's folder can be written, and try again."
+            ) from error
+
+
+def _document(id_: str, conversation: Conversation) -> dict[str, Any]:
+    return api.document(id_, conversation.created_at, conversation.metadata)
+
+
+def _place(items: list[Item], item_id: str) -> int:
+    for place, item in enumerate(items):
+        if item["id"] == item_id:
+            return place
+    raise ItemNotFound(f"Item with id {shown(item_id)} not found.", param="item_id")

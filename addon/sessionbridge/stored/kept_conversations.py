@@ -1,0 +1,127 @@
+"""The conversations that clients have created: their files beside the transcripts, which of the
+turns in these are the last ones, and whose they are."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from sessionbridge.apis.common import ids
+from sessionbridge.apis.openai_responses.conversations import kept_items, preceded
+from sessionbridge.claude.transcript import conversations as files
+from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
+from sessionbridge.disk import on_thread
+from sessionbridge.errors import ConversationNotFound, StoreUnavailable
+from sessionbridge.model import Point, SessionKey, TurnRequest
+from sessionbridge.names import is_conversation
+from sessionbridge.sessions.planning.conversation import Reached
+from sessionbridge.sessions.store.store_thread import StoreThread
+
+_SCOPE = "openai"
+"""Of the rule by which a request names one (see `origins.toml`)."""
+
+
+class KeptConversations:
+    """In the `folder` of the transcripts. What changes one is done by who holds its lock."""
+
+    def __init__(self, store: StoreThread, folder: Callable[[], Path], provider: str) -> None:
+        self._store = store
+        self._folder = folder
+        self._provider = provider
+
+    def key(self, id_: str) -> SessionKey:
+        return SessionKey(_SCOPE, id_, self._provider)
+
+    def asked_in(self, id_: str, caller: str, turn: TurnRequest) -> AskedIn:
+        return AskedIn(self, id_, caller, turn)
+
+    async def create(
+        self, caller: str, items: Sequence[Any], metadata: Mapping[str, str]
+    ) -> tuple[str, Conversation]:
+        """Its id, too."""
+        id_ = ids.made("conv", uuid4().hex)
+        given = (Added(None, new_items(items)),) if items else ()
+        conversation = Conversation(time.time(), caller, metadata, given)
+        await self.replace(id_, conversation)
+        return id_, conversation
+
+    async def read(self, id_: str, caller: str) -> Conversation:
+        """Raises `ConversationNotFound` for one that is not there, or is somebody else's."""
+        found = None
+        if is_conversation(id_):
+            with _file_problems("read"):
+                found = await on_thread(lambda: files.read(self._place(id_)))
+        if found is None or found.caller not in ("", caller):
+            raise not_found(id_)
+        return found
+
+    async def last(self, id_: str, conversation: Conversation) -> Reached:
+        """Of the turns in its file the newest that was committed."""
+        for entry in conversation.turns:
+            if found := await self._store.ended_at(self.key(id_), entry):
+                return Reached(found, bool(conversation.since(entry)))
+        return Reached(None, bool(conversation.since(None)))
+
+    async def add_turn(
+        self, id_: str, after: Point | None, entry: str, items: Sequence[Item]
+    ) -> None:
+        await self.add(id_, Added(after.entry_uuid if after else None, items, entry))
+
+    async def add(self, id_: str, added: Added) -> None:
+        with _file_problems("written"):
+            await on_thread(lambda: files.add(self._place(id_), added))
+
+    async def replace(self, id_: str, conversation: Conversation) -> None:
+        with _file_problems("written"):
+            await on_thread(lambda: files.write(self._place(id_), conversation))
+
+    def _place(self, id_: str) -> Path:
+        return files.place(self._folder(), id_)
+
+
+class AskedIn:
+    """The items of one conversation, for the `turn` that a request asks for in it."""
+
+    def __init__(self, kept: KeptConversations, id_: str, caller: str, turn: TurnRequest) -> None:
+        self._kept = kept
+        self._id = id_
+        self._caller = caller
+        self._turn = turn
+
+    async def reached(self) -> Reached:
+        return await self._kept.last(self._id, await self._read())
+
+    async def asked(self, end: Point | None, *, whole: bool) -> TurnRequest:
+        conversation, turn = await self._read(), self._turn
+        entry = end.entry_uuid if end else None
+        items = conversation.items(entry) if whole else conversation.since(entry)
+        if not items and turn.messages:
+            return turn
+        return await on_thread(lambda: preceded(turn, items))
+
+    async def _read(self) -> Conversation:
+        return await self._kept.read(self._id, self._caller)
+
+
+def new_items(values: Sequence[Any]) -> list[dict[str, Any]]:
+    """As they are told from now on."""
+    return kept_items(values, ids.made("", uuid4().hex).removeprefix("_"))
+
+
+def not_found(id_: str) -> ConversationNotFound:
+    return ConversationNotFound(f"Conversation with id '{id_}' not found.")
+
+
+@contextmanager
+def _file_problems(done: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailable(
+            f"The conversation cannot be {done} ({error.strerror}); see whether the disk with "
+            "Claude's folder is full, and the folder can be written."
+        ) from error
