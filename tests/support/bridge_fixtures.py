@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from sessionbridge.config import Settings, load
+from sessionbridge.config import PROVIDER, Settings, load
 from sessionbridge.model import Attempt, History, Origin
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
@@ -108,9 +109,11 @@ def bridge(
     store: StoreThread | None,
     dispatcher: ScriptedDispatcher,
     worker: Worker | None = None,
+    conversations: KeptConversations | None = None,
 ) -> Bridge:
     locks, admission = Locks(settings.locks), Admission(settings.concurrency, settings.queue)
-    return Bridge(settings, store, dispatcher, locks, admission, worker or Worker(), Background())
+    stands = store, dispatcher, locks, admission, worker or Worker(), Background()
+    return Bridge(settings, *stands, conversations)
 
 
 class House:
@@ -130,8 +133,13 @@ class House:
     def transcripts(self) -> Path:
         return self.settings.home / "transcripts"
 
+    @property
+    def conversations(self) -> KeptConversations:
+        return KeptConversations(self.thread, lambda: self.transcripts, PROVIDER)
+
     def _bridge(self) -> Bridge:
-        return bridge(self.settings, self.thread, self.dispatcher)
+        kept = self.conversations
+        return bridge(self.settings, self.thread, self.dispatcher, conversations=kept)
 
     def change(self, **settings: Any) -> None:
         self.settings = self.settings.model_copy(update=settings)

@@ -10,7 +10,7 @@ from sessionbridge.errors import BridgeError, ResponseNotFound, ThreadNotFound
 from sessionbridge.model import Attempt, Plan, TurnRequest
 from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.planning.memory import ReadMessages, Remembered
+from sessionbridge.sessions.planning.memory import ReadMessages, Remembered, key_lock
 from sessionbridge.sessions.planning.plan import plan_after
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -49,8 +49,14 @@ class Chained(Remembered):
         if response is None:
             raise self._gone
         plan = plan_after(self._links, response.end)
-        self.lock = response.end.session_id if plan.name == "resume" else None
+        self.lock = self._lock_of(response) if plan.name == "resume" else None
         return plan
+
+    def _lock_of(self, response: Response) -> str:
+        """The one under which other requests of the key go on in the same session."""
+        if response.history == "client":
+            return response.end.session_id
+        return key_lock(response.key)
 
     async def plan_again(self, lost: Plan) -> Plan:
         assert lost.base is not None
