@@ -14,7 +14,7 @@ import pytest
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Attempt, Message, Origin
 from sessionbridge.stored.conversations import Conversations
-from tests.support.bridge_fixtures import Answer, House, ask, house
+from tests.support.bridge_fixtures import SERVER_HELD, Answer, House, ask, house
 from tests.support.scripted_dispatcher import words
 from tests.support.spoken import assistant
 from tests.support.tool_rounds import use
@@ -211,6 +211,15 @@ async def test_other_apis_cannot_go_on_with_it(house: House, talk: Talk) -> None
     answer = await ask(house.bridge, _json(said), origin, "chat", ANN)
     assert (answer.status, answer.json["error"]["param"]) == (400, "conversation")
     assert house.dispatcher.jobs == []
+
+
+async def test_it_comes_before_what_else_a_request_names(house: House, talk: Talk) -> None:
+    said = _json({"model": "x", "input": "Two", "conversation": {"id": talk.id}})
+    for origin in (SERVER_HELD, None):
+        answer = await ask(house.bridge, said, origin, "responses", ANN)
+        assert answer.status == 200
+    assert await talk.texts() == ["One", "First", "Two", "Second", "Two", "Third"]
+    assert (await ask(house.bridge, said, SERVER_HELD, "responses", Attempt())).status == 404
 
 
 async def test_two_turns_at_once_follow_each_other(talk: Talk) -> None:

@@ -16,7 +16,7 @@ from sessionbridge.claude.transcript import conversations as files
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import ConversationNotFound, StoreUnavailable
-from sessionbridge.model import Point, SessionKey, TurnRequest
+from sessionbridge.model import Origin, Point, SessionKey, TurnRequest
 from sessionbridge.names import is_conversation
 from sessionbridge.sessions.planning.conversation import Reached
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -35,6 +35,9 @@ class KeptConversations:
 
     def key(self, id_: str) -> SessionKey:
         return SessionKey(_SCOPE, id_, self._provider)
+
+    def origin(self, id_: str) -> Origin:
+        return Origin(_SCOPE, id_, "conversation", "server", by_caller=True)
 
     def asked_in(self, id_: str, caller: str, turn: TurnRequest) -> AskedIn:
         return AskedIn(self, id_, caller, turn)

@@ -22,6 +22,7 @@ from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
 from sessionbridge.apis.openai_responses.conversations import turn_items
 from sessionbridge.apis.openai_responses.event_log import EventLog
+from sessionbridge.apis.openai_responses.request import kept_in
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.config import PROVIDER, Settings
@@ -64,7 +65,7 @@ from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
-from sessionbridge.stored.kept_conversations import KeptConversations
+from sessionbridge.stored.kept_conversations import KeptConversations, not_found
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, Running, followed
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
@@ -122,7 +123,7 @@ class Bridge:
             exchange.outcome.ignored = turn.ignored
             if turn.purpose == "summary" and spoken.previous is not None:
                 turn, spoken, exchange = await self._whole(turn, spoken, spoken.previous, exchange)
-            memory = self._memory(turn, spoken, exchange)
+            memory = await self._memory(turn, spoken, exchange)
             if turn.background:
                 async with aclosing(self._in_background(turn, memory, exchange)) as parts:
                     async for part in parts:
@@ -201,7 +202,7 @@ class Bridge:
         try:
             shape = _shape(exchange)
             turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
-            memory = self._memory(turn, spoken, exchange)
+            memory = await self._memory(turn, spoken, exchange)
             await self._prewarm(turn, memory)
         except BridgeError as error:
             logger.debug("an announced turn was not prepared: %s", type(error).__name__)
@@ -253,8 +254,8 @@ class Bridge:
                     return
         yield plan
 
-    def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
-        memory = self._remembered(turn, spoken, exchange)
+    async def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
+        memory = await self._remembered(turn, spoken, exchange)
         if turn.thread is not None and memory.kind != "session":
             raise ThreadsUnsupported(
                 "thread: conversations are not kept here, as SESSIONBRIDGE_MAPPER or "
@@ -263,13 +264,15 @@ class Bridge:
             )
         return memory
 
-    def _remembered(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
+    async def _remembered(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
         links, said = spoken.links, self._dispatcher.said
         if self._store is not None and spoken.previous is not None:
             previous = spoken.previous
             exchange.outcome.origin = previous.origin
             asked = links, exchange.attempt, spoken.manner
             return Chained(previous, self._store, *asked, gone=gone(turn), said=said)
+        if (created := kept_in(turn.echo.get("conversation"))) is not None:
+            return await self._in_conversation(created, turn, spoken, exchange)
         origin, unkeyed = exchange.origin, self._settings.unkeyed
         if origin is None and unkeyed == "fingerprint":
             origin = fingerprint(exchange.attempt.caller, links[0])
@@ -287,8 +290,12 @@ class Bridge:
             return Fleeting("mapper_off", links)
         if turn.purpose == "summary":
             return Summarized(self._store, origin, PROVIDER, links)
-        if self._conversations and origin.by_caller and is_conversation(origin.external_id):
-            return self._in_conversation(self._conversations, turn, origin, spoken, exchange)
+        if origin.by_caller and is_conversation(origin.external_id):
+            raise BadRequest(
+                f"{origin.external_id} goes on where the Responses API names it as its "
+                "conversation; send this to /v1/responses.",
+                param="conversation",
+            )
         return Remembered(
             self._store,
             origin,
@@ -313,22 +320,17 @@ class Bridge:
         told = Spoken(chain(messages), spoken.manner)
         return replace(turn, previous=None), told, replace(exchange, origin=previous.origin)
 
-    def _in_conversation(
-        self,
-        conversations: KeptConversations,
-        turn: TurnRequest,
-        origin: Origin,
-        spoken: Spoken,
-        exchange: Exchange,
+    async def _in_conversation(
+        self, id_: str, turn: TurnRequest, spoken: Spoken, exchange: Exchange
     ) -> Memory:
-        assert self._store is not None
-        if exchange.api != "responses":
-            raise BadRequest(
-                f"conversation: {origin.external_id} goes on by the Responses API alone, which its "
-                "items are of; send this to /v1/responses.",
-                param="conversation",
-            )
-        items = conversations.asked_in(origin.external_id, exchange.attempt.caller, turn)
+        """Whatever else the request names: its items are of that conversation alone."""
+        if self._store is None or self._conversations is None:
+            raise not_found(id_)
+        caller = exchange.attempt.caller
+        # Before it is taken on: what goes on in the background tells nobody that there is none.
+        await self._conversations.read(id_, caller)
+        exchange.outcome.origin = origin = self._conversations.origin(id_)
+        items = self._conversations.asked_in(id_, caller, turn)
         how = spoken.links, exchange.attempt, spoken.manner
         return InConversation(items, self._store, origin, PROVIDER, *how)
 

@@ -86,7 +86,7 @@ def turn_items(
     turn: TurnRequest, message_id: str, answer: Answer, finished: Finished
 ) -> list[dict[str, Any]]:
     """What a turn has added to its conversation: what it was asked, and its output as it is told in
-    its response."""
+    its response, whose id is made of this `message_id`."""
     asked = kept_items(_own(turn), message_id.removeprefix("msg_"))
     told = Events(turn, time)
     for delta in _deltas(message_id, answer):
@@ -160,7 +160,7 @@ def _refers(item: Any) -> bool:
 
 def _deltas(message_id: str, answer: Answer) -> Iterator[Said]:
     assert answer.started is not None
-    yield answer.started
+    yield replace(answer.started, message_id=message_id)
     for index, block in answer.blocks(lambda call: None).items():
         words = answer.written(index)
         match block["type"]:

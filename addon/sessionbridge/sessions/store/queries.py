@@ -131,13 +131,15 @@ class Lineage:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """A response by its id: its turn and that one's key and end, and where it had begun."""
+    """A response by its id: its turn and that one's key and end, and where it had begun. `history`
+    says who keeps that of the key, as far as it is known."""
 
     id: str
     key: SessionKey
     end: Point
     before: Point | None
     turn: LedgerTurn
+    history: str | None
 
     @property
     def origin(self) -> Origin:
@@ -279,7 +281,9 @@ def _response(db: Database, row: Mapping[str, Any] | None) -> Response | None:
     before = _point(parent) if parent else None
     (found,) = db.query(_LEDGER_SQL, [row["turn_id"]])
     turn = ledger_turn(found)
-    return Response(turn.response_id or "", key, _point(row), before, turn)
+    mapped = map_row(db, key)
+    history = mapped.metadata.get("history") if mapped else None
+    return Response(turn.response_id or "", key, _point(row), before, turn, history)
 
 
 def turn_named(db: Database, name: str | None) -> int | None:
