@@ -3,7 +3,10 @@ the model sees of it, over restarts."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +18,8 @@ import pytest
 
 from tests.end_to_end.test_responses_by_id import MODEL, TOOLS
 from tests.support.conversation_walks import ConversationWalk
+from tests.support.proxy import ROOT, environment
+from tests.support.proxy import TOOLS as TOOLS_FOLDER
 from tests.support.responses_place import Place
 from tests.support.scripted_api import ScriptedServer
 from tests.support.whole_requests import messages, shown
@@ -37,6 +42,7 @@ ITEMS: list[Any] = [
     {"role": "assistant", "content": "It rains there."},
 ]  # fmt: skip
 WALKS = int(os.environ.get("WALKS", 3))
+NODE = ROOT / "tests" / "node" / "conversations.mjs"
 KINDS = [item.get("type", "message") for item in ITEMS]
 
 
@@ -248,6 +254,34 @@ def test_one_turn_waits_for_another_and_so_does_a_deletion(
     with pytest.raises(openai.NotFoundError):
         ask("any more?")
     assert not [path for path in place.proxy.home.rglob("*") if path.is_file() and id_ in path.name]
+
+
+def test_it_is_forgotten_by_the_command(place: Place) -> None:
+    client = place.client()
+    id_ = client.conversations.create(items=ITEMS[1:2]).id
+    client.responses.create(model=MODEL, conversation=id_)
+    home = place.proxy.home
+    command = [str(TOOLS_FOLDER / "sessionbridge"), "--home", str(home / "bridge")]
+    command += ["sessions", "forget", id_, "--yes"]
+    subprocess.run(command, env=environment(home), check=True)
+    with pytest.raises(openai.NotFoundError):
+        client.conversations.retrieve(id_)
+    assert not [path for path in home.rglob(f"{id_}*")]
+
+
+@pytest.mark.skipif(
+    shutil.which("node") is None or not (NODE.parent / "node_modules").is_dir(),
+    reason="needs Node and its packages: scripts/setup-node",
+)
+def test_the_client_for_node_has_one_too(place: Place) -> None:
+    variables = {"PATH": os.environ["PATH"], "BASE_URL": place.url}
+    ran = subprocess.run(
+        ["node", NODE], env=variables, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    answer = "Your name is Bob."
+    listed = ["My name is Bob.", "Hi.", "What is my name?", answer]
+    assert json.loads(ran.stdout) == {"answer": answer, "listed": listed, "deleted": True}
 
 
 def test_what_is_wrong_is_told_in_the_words_of_the_api(place: Place) -> None:
