@@ -13,7 +13,8 @@ from sessionbridge.proxy.routing import is_claude_code
 from sessionbridge.turns.naming import Named
 
 _OF_OPENAI = re.compile(r"conv_[0-9a-f]{40,}")
-"""Of conversations that are kept at OpenAI (seen in its reference and on the wire)."""
+"""Of conversations that are kept at OpenAI
+(https://platform.openai.com/docs/api-reference/conversations)."""
 
 
 def is_ours(named: Named, headers: Mapping[str, str], options: Options) -> bool:
