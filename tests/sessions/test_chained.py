@@ -13,12 +13,13 @@ from sessionbridge.model import Attempt, Block, Message, TurnRequest
 from sessionbridge.sessions.planning.chained import Chained, gone
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.planning.references import REFERENCE, References, refers
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.spoken import assistant, user
 from tests.support.tool_rounds import found, use
-from tests.support.turn_records import turn
+from tests.support.turn_records import KEY, turn
 
 FULL = (user("Hello"), assistant("Hi"), user("Look"), assistant("I look", use("a"), use("b")))
 RESULTS = user(found("a"), found("b"))
@@ -47,9 +48,12 @@ def all_of_them(_: Response) -> bool:
     return True
 
 
-async def committed(store: StoreThread, name: str, tip: str, parent: int | None = None) -> int:
+async def committed(
+    store: StoreThread, name: str, tip: str, parent: int | None = None, **changed: Any
+) -> int:
     status = "tool_use" if name == "open" else "end_turn"
     changes: dict[str, Any] = {"history_hash": f"hash-{name}", "ask_hash": f"ask-{name}"}
+    changes |= changed
     return await store.commit(
         turn(response_id=name, tip_uuid=tip, parent_id=parent, status=status, points=(), **changes)
     )
@@ -71,11 +75,19 @@ async def test_what_follows_first_goes_on_and_anything_else_is_a_fork(store: Sto
     one = await committed(store, "one", "1")
     memory = await chained(store, "one", user("And?"))
     plan = await memory.plan()
-    assert (plan.name, plan.reason, memory.lock) == ("resume", "continued", "session-1")
+    assert (plan.name, plan.reason, memory.lock) == ("resume", "continued", key_lock(KEY))
     assert plan.base is not None and plan.base.entry_uuid == "1"
     await committed(store, "two", "3", one)
     plan = await memory.plan()
     assert (plan.name, plan.reason, memory.lock) == ("fork", "branched", None)
+
+
+async def test_it_waits_for_others_that_go_on_in_its_session(store: StoreThread) -> None:
+    """Those of a client that keeps the history do so under the session's own name."""
+    await committed(store, "one", "1", metadata={"history": "client"})
+    memory = await chained(store, "one", user("And?"))
+    await memory.plan()
+    assert memory.lock == "session-1"
 
 
 async def test_messages_before_the_last_are_fed(store: StoreThread) -> None:
@@ -91,7 +103,7 @@ async def test_results_go_to_the_turn_that_waits_or_are_brought_in(store: StoreT
     waits = await committed(store, "open", "3", one)
     memory = await chained(store, "open", RESULTS)
     plan = await memory.plan()
-    assert (plan.name, plan.reason, memory.lock) == ("resume", "tool_results", "session-1")
+    assert (plan.name, plan.reason, memory.lock) == ("resume", "tool_results", key_lock(KEY))
     assert plan.base is not None and plan.base.is_open and plan.base.turn_id == waits
     again = await memory.plan_again(plan)
     assert (again.name, again.reason) == ("import", "tools_imported")

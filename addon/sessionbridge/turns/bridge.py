@@ -20,12 +20,10 @@ from uuid import uuid4
 from sessionbridge.apis import FRAMES, SHAPES, SUMMARIES
 from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
-from sessionbridge.apis.openai_responses.conversations import turn_items
 from sessionbridge.apis.openai_responses.event_log import EventLog
-from sessionbridge.apis.openai_responses.request import kept_in
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
-from sessionbridge.config import PROVIDER, Settings
+from sessionbridge.config import Settings
 from sessionbridge.errors import (
     BadRequest,
     BridgeError,
@@ -33,44 +31,33 @@ from sessionbridge.errors import (
     SessionLost,
     ThreadInFlight,
     ThreadNotFound,
-    ThreadsUnsupported,
     presentable,
 )
 from sessionbridge.model import (
     Delta,
     Dispatched,
     Finished,
-    KeptResponse,
-    Origin,
     Plan,
     Point,
     Started,
     TurnRequest,
     Usage,
 )
-from sessionbridge.names import is_conversation
-from sessionbridge.sessions.origins.fingerprint import fingerprint
-from sessionbridge.sessions.planning.chained import Chained, gone
-from sessionbridge.sessions.planning.conversation import InConversation
-from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.memory import (
     Answered,
-    Continued,
-    Fleeting,
     Memory,
-    Remembered,
-    Summarized,
 )
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
-from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
-from sessionbridge.stored.kept_conversations import KeptConversations, not_found
+from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, Running, followed
+from sessionbridge.turns.beside import Beside
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
-from sessionbridge.turns.kept_instructions import KeptInstructions, beside_the_transcript
-from sessionbridge.turns.request_body import Reader, Spoken
+from sessionbridge.turns.kept_instructions import KeptInstructions
+from sessionbridge.turns.memories import Memories, is_theirs
+from sessionbridge.turns.request_body import Reader
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
 from sessionbridge.turns.unkept_turns import counted
@@ -95,14 +82,13 @@ class Bridge:
         background: Background,
         conversations: KeptConversations | None = None,
     ) -> None:
-        self._settings = settings
-        self._store = store
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
         self._background = background
-        self._conversations = conversations
+        self._memories = Memories(settings, store, dispatcher, conversations)
         self._instructions = KeptInstructions(dispatcher)
+        self._beside = Beside(dispatcher, self._instructions, conversations)
         references = References(store, dispatcher.said)
         self._reader = Reader(settings, references, self._instructions, worker)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
@@ -116,14 +102,16 @@ class Bridge:
         try:
             if exchange.refused is not None:
                 raise exchange.refused
-            theirs = partial(_is_theirs, exchange=exchange)
+            theirs = partial(is_theirs, exchange=exchange)
             turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             exchange.outcome.ignored = turn.ignored
             if turn.purpose == "summary" and spoken.previous is not None:
-                turn, spoken, exchange = await self._whole(turn, spoken, spoken.previous, exchange)
-            memory = await self._memory(turn, spoken, exchange)
+                turn, spoken, exchange = await self._memories.whole(
+                    turn, spoken, spoken.previous, exchange
+                )
+            memory = await self._memories.of(turn, spoken, exchange)
             if turn.background:
                 async with aclosing(self._in_background(turn, memory, exchange)) as parts:
                     async for part in parts:
@@ -198,11 +186,11 @@ class Bridge:
 
     async def prepare(self, exchange: Exchange, body: bytes) -> None:
         """Of a turn that is only announced. What is wrong with it, the turn itself will tell."""
-        theirs = partial(_is_theirs, exchange=exchange)
+        theirs = partial(is_theirs, exchange=exchange)
         try:
             shape = _shape(exchange)
             turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
-            memory = await self._memory(turn, spoken, exchange)
+            memory = await self._memories.of(turn, spoken, exchange)
             await self._prewarm(turn, memory)
         except BridgeError as error:
             logger.debug("an announced turn was not prepared: %s", type(error).__name__)
@@ -254,86 +242,6 @@ class Bridge:
                     return
         yield plan
 
-    async def _memory(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
-        memory = await self._remembered(turn, spoken, exchange)
-        if turn.thread is not None and memory.kind != "session":
-            raise ThreadsUnsupported(
-                "thread: conversations are not kept here, as SESSIONBRIDGE_MAPPER or "
-                "sessionbridge_unkeyed says; send them whole, without thread.",
-                param="thread",
-            )
-        return memory
-
-    async def _remembered(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
-        links, said = spoken.links, self._dispatcher.said
-        if self._store is not None and spoken.previous is not None:
-            previous = spoken.previous
-            exchange.outcome.origin = previous.origin
-            asked = links, exchange.attempt, spoken.manner
-            return Chained(previous, self._store, *asked, gone=gone(turn), said=said)
-        if (created := kept_in(turn.echo.get("conversation"))) is not None:
-            return await self._in_conversation(created, turn, spoken, exchange)
-        origin, unkeyed = exchange.origin, self._settings.unkeyed
-        if origin is None and unkeyed == "fingerprint":
-            origin = fingerprint(exchange.attempt.caller, links[0])
-        if origin is None and unkeyed == "stateless" and turn.store:
-            # The client may come back to the response by its id.
-            origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
-        if origin is not None and turn.thread is not None:
-            origin = replace(origin, history="client")  # a thread begins with all of it
-        if turn.summarized and origin is not None and origin.history == "learn":
-            origin = replace(origin, history="client")
-        exchange.outcome.origin = origin
-        if origin is None:
-            return Continued(links) if unkeyed == "continue" else Fleeting("stateless", links)
-        if self._store is None:
-            return Fleeting("mapper_off", links)
-        if turn.purpose == "summary":
-            return Summarized(self._store, origin, PROVIDER, links)
-        if origin.by_caller and is_conversation(origin.external_id):
-            raise BadRequest(
-                f"{origin.external_id} goes on where the Responses API names it as its "
-                "conversation; send this to /v1/responses.",
-                param="conversation",
-            )
-        return Remembered(
-            self._store,
-            origin,
-            PROVIDER,
-            links,
-            exchange.attempt,
-            spoken.manner,
-            refuse_loss=self._settings.memory_lost == "error",
-            said=said,
-        )
-
-    async def _whole(
-        self, turn: TurnRequest, spoken: Spoken, previous: Response, exchange: Exchange
-    ) -> tuple[TurnRequest, Spoken, Exchange]:
-        """What is to be summarised, with all that was said up to the response it follows."""
-        end = previous.end
-        try:
-            said = await self._dispatcher.said(end.session_id, end.entry_uuid, None)
-        except SessionLost as error:
-            raise gone(turn) from error
-        messages = [*said, *(link.message for link in spoken.links)]
-        told = Spoken(chain(messages), spoken.manner)
-        return replace(turn, previous=None), told, replace(exchange, origin=previous.origin)
-
-    async def _in_conversation(
-        self, id_: str, turn: TurnRequest, spoken: Spoken, exchange: Exchange
-    ) -> Memory:
-        """Whatever else the request names: its items are of that conversation alone."""
-        if self._store is None or self._conversations is None:
-            raise not_found(id_)
-        caller = exchange.attempt.caller
-        # Before it is taken on: what goes on in the background tells nobody that there is none.
-        await self._conversations.read(id_, caller)
-        exchange.outcome.origin = origin = self._conversations.origin(id_)
-        items = self._conversations.asked_in(id_, caller, turn)
-        how = spoken.links, exchange.attempt, spoken.manner
-        return InConversation(items, self._store, origin, PROVIDER, *how)
-
     async def _turn(
         self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
@@ -354,45 +262,13 @@ class Bridge:
                 if isinstance(delta, Finished):
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
-                    if memory.kind == "session" and (memory.holds or turn.store):
-                        await self._instructions.keep(turn, delta)
-                    await self._keep_response(turn, delta, memory, exchange)
-                    await self._keep_items(turn, delta, memory, exchange)
+                    await self._beside.keep(turn, delta, memory, exchange)
                     location = self._dispatcher.location
                     answered = _answered(plan, carried_out, delta, exchange, location)
                     outcome.committing = True
                     outcome.turn = await memory.commit(answered)
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
-
-    async def _keep_response(
-        self, turn: TurnRequest, finished: Finished, memory: Memory, exchange: Exchange
-    ) -> None:
-        """Before the turn is committed: whoever is told its id may ask for it."""
-        if exchange.api != "responses" or memory.kind != "session" or turn.purpose != "answer":
-            return
-        if turn.echo.get("store") is False:
-            return
-        outcome = exchange.outcome
-        response = KeptResponse(
-            id=outcome.response_id,
-            asked=turn.echo,
-            inputs=len(turn.messages),
-            answer=None if finished.exact else outcome.answer.blocks,
-            thinking_tokens=finished.thinking_tokens,
-        )
-        with beside_the_transcript("kept"):
-            await self._dispatcher.keep_response(finished.session_id, response)
-
-    async def _keep_items(
-        self, turn: TurnRequest, finished: Finished, memory: Memory, exchange: Exchange
-    ) -> None:
-        """Before the turn is committed: one that the conversation does not know is none of it."""
-        if isinstance(memory, InConversation) and finished.tip is not None:
-            outcome, kept = exchange.outcome, self._conversations
-            assert kept is not None
-            items = turn_items(turn, outcome.response_id, outcome.heard, finished)
-            await kept.add_turn(memory.conversation, memory.end, finished.tip, items)
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""
@@ -407,11 +283,6 @@ def _shape(exchange: Exchange) -> Shape:
     if exchange.summary:
         return SUMMARIES[exchange.api]
     return (FRAMES if exchange.framed else SHAPES)[exchange.api]
-
-
-def _is_theirs(response: Response, exchange: Exchange) -> bool:
-    """A response id that somebody else has is of no use to them."""
-    return response.is_for(exchange.origin, exchange.attempt.caller)
 
 
 def _refuse_to_wait() -> None:

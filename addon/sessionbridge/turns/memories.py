@@ -1,0 +1,138 @@
+"""Which memory a request has: by what it goes on from, by what it names, or by nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from uuid import uuid4
+
+from sessionbridge.apis.openai_responses.request import kept_in
+from sessionbridge.claude.pool.dispatcher import Dispatcher
+from sessionbridge.config import PROVIDER, Settings
+from sessionbridge.errors import BadRequest, SessionLost, ThreadsUnsupported
+from sessionbridge.model import Origin, TurnRequest
+from sessionbridge.names import is_conversation
+from sessionbridge.sessions.origins.fingerprint import fingerprint
+from sessionbridge.sessions.planning.chained import Chained, gone
+from sessionbridge.sessions.planning.conversation import InConversation
+from sessionbridge.sessions.planning.lineage import Link, chain
+from sessionbridge.sessions.planning.memory import (
+    Continued,
+    Fleeting,
+    Memory,
+    Remembered,
+    Summarized,
+)
+from sessionbridge.sessions.store.queries import Response
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.kept_conversations import KeptConversations, not_found
+from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.request_body import Spoken
+
+
+class Memories:
+    """`store` is None when the session map is switched off; `conversations` are those that clients
+    have created."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: StoreThread | None,
+        dispatcher: Dispatcher,
+        conversations: KeptConversations | None,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._dispatcher = dispatcher
+        self._conversations = conversations
+
+    async def of(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
+        memory = await self._remembered(turn, spoken, exchange)
+        if turn.thread is not None and memory.kind != "session":
+            raise ThreadsUnsupported(
+                "thread: conversations are not kept here, as SESSIONBRIDGE_MAPPER or "
+                "sessionbridge_unkeyed says; send them whole, without thread.",
+                param="thread",
+            )
+        return memory
+
+    async def _remembered(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
+        links, said = spoken.links, self._dispatcher.said
+        if self._store is not None and spoken.previous is not None:
+            previous = spoken.previous
+            exchange.outcome.origin = previous.origin
+            asked = links, exchange.attempt, spoken.manner
+            return Chained(previous, self._store, *asked, gone=gone(turn), said=said)
+        if (created := kept_in(turn.echo.get("conversation"))) is not None:
+            return await self._in_conversation(created, turn, spoken, exchange)
+        exchange.outcome.origin = origin = self._origin(turn, links, exchange)
+        if origin is None:
+            continues = self._settings.unkeyed == "continue"
+            return Continued(links) if continues else Fleeting("stateless", links)
+        if self._store is None:
+            return Fleeting("mapper_off", links)
+        if turn.purpose == "summary":
+            return Summarized(self._store, origin, PROVIDER, links)
+        if origin.by_caller and is_conversation(origin.external_id):
+            raise BadRequest(
+                f"{origin.external_id} goes on where the Responses API names it as its "
+                "conversation; send this to /v1/responses.",
+                param="conversation",
+            )
+        return Remembered(
+            self._store,
+            origin,
+            PROVIDER,
+            links,
+            exchange.attempt,
+            spoken.manner,
+            refuse_loss=self._settings.memory_lost == "error",
+            said=said,
+        )
+
+    def _origin(
+        self, turn: TurnRequest, links: Sequence[Link], exchange: Exchange
+    ) -> Origin | None:
+        origin, unkeyed = exchange.origin, self._settings.unkeyed
+        if origin is None and unkeyed == "fingerprint":
+            origin = fingerprint(exchange.attempt.caller, links[0])
+        if origin is None and unkeyed == "stateless" and turn.store:
+            # The client may come back to the response by its id.
+            origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
+        if origin is None:
+            return None
+        # A thread begins with all of it, as does what begins with a summary.
+        is_whole = turn.thread is not None or (turn.summarized and origin.history == "learn")
+        return replace(origin, history="client") if is_whole else origin
+
+    async def whole(
+        self, turn: TurnRequest, spoken: Spoken, previous: Response, exchange: Exchange
+    ) -> tuple[TurnRequest, Spoken, Exchange]:
+        """What is to be summarised, with all that was said up to the response it follows."""
+        end = previous.end
+        try:
+            said = await self._dispatcher.said(end.session_id, end.entry_uuid, None)
+        except SessionLost as error:
+            raise gone(turn) from error
+        messages = [*said, *(link.message for link in spoken.links)]
+        told = Spoken(chain(messages), spoken.manner)
+        return replace(turn, previous=None), told, replace(exchange, origin=previous.origin)
+
+    async def _in_conversation(
+        self, id_: str, turn: TurnRequest, spoken: Spoken, exchange: Exchange
+    ) -> Memory:
+        """Whatever else the request names: its items are of that conversation alone."""
+        if self._store is None or self._conversations is None:
+            raise not_found(id_)
+        caller = exchange.attempt.caller
+        # Before it is taken on: what goes on in the background tells nobody that there is none.
+        await self._conversations.read(id_, caller)
+        exchange.outcome.origin = origin = self._conversations.origin(id_)
+        items = self._conversations.asked_in(id_, caller, turn)
+        how = spoken.links, exchange.attempt, spoken.manner
+        return InConversation(items, self._store, origin, PROVIDER, *how)
+
+
+def is_theirs(response: Response, exchange: Exchange) -> bool:
+    """A response id that somebody else has is of no use to them."""
+    return response.is_for(exchange.origin, exchange.attempt.caller)
