@@ -104,6 +104,13 @@ async def test_bridged_hosts_of_regular_mode_are_answered_here_too(local: Proxy)
     assert refusal(await local.request(flow))[0] == 200
 
 
+async def test_so_are_those_that_are_named_by_the_handshake_alone(local: Proxy) -> None:
+    flow = make_flow(method=b"GET", content=b"", path=b"/v1/models", host="198.51.100.7")
+    flow.request.headers["host"] = "localhost"
+    flow.client_conn.sni = "api.openai.com"
+    assert refusal(await local.request(flow))[0] == 200
+
+
 @pytest.mark.parametrize("host", ["example.com", TARGET])
 async def test_other_hosts_of_regular_mode_are_not_ours(local: Proxy, host: str) -> None:
     """Not even one that has the reverse target's name: its ports may be any server's."""

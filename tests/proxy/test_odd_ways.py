@@ -112,6 +112,22 @@ def test_by_address_the_name_of_the_handshake_counts(proxy: Proxy, asked: bytes)
     assert b"Gil" in said or b"HTTP/1.1 400" in said or b"HTTP/1.0 400" in said
 
 
+@pytest.mark.parametrize("host", ["localhost", "198.51.100.7"])
+def test_by_address_it_counts_for_a_name_in_the_path_and_for_errors(
+    proxy: Proxy, host: str
+) -> None:
+    before = len(proxy.recorded())
+    unkeyed = head(f"Host: {host}").replace(b"X-SessionBridge-Session: odd\r\n", b"")
+    with encrypted(proxy, by_address(proxy, 443)) as connection:
+        named = unkeyed.replace(b"/v1", b"/s/pp/v1")
+        assert b"Gil" in answered(connection, named + BODY)
+    hosts = {line.get("server_connect", "127.0.0.1") for line in proxy.recorded()[before:]}
+    assert hosts == {"127.0.0.1"}
+    with encrypted(proxy, by_address(proxy, 443)) as connection:
+        said = answered(connection, unkeyed.replace(b"chat/completions", b"embeddings") + BODY)
+    assert said.startswith(b"HTTP/1.1 502") and b"application/json" in said
+
+
 def test_a_client_that_has_connected_ahead_is_answered(proxy: Proxy) -> None:
     """The server it would have is connected to, for a second is long, and is not there."""
     with by_address(proxy, 80, b"\x7f\x00\x00\x01") as connection:

@@ -42,10 +42,11 @@ class ApiErrors:
 
     def answer(self, flow: http.HTTPFlow, status: int) -> http.Response | None:
         """In the place of mitmproxy's page with this status; None where it is to be that."""
-        request, routes = flow.request, self._options.routes
-        if not routes.is_asked(request):
+        request, sni, routes = flow.request, flow.client_conn.sni, self._options.routes
+        if not routes.is_asked(request, sni):
             return None
-        api = routes.api_at(request) or local_api.spoken(request.path, lowered(request.headers))
+        api = routes.api_at(request, sni)
+        api = api or local_api.spoken(request.path, lowered(request.headers))
         failure, shape = _failure(status, request.pretty_host), SHAPES[api]
         body = shape.error_body(failure)
         told = {"content-type": "application/json"}

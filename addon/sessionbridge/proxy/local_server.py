@@ -12,7 +12,7 @@ from sessionbridge.proxy import local_api
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.options import Options
-from sessionbridge.proxy.routing import is_upgrade
+from sessionbridge.proxy.routing import hosts_of, is_upgrade
 from sessionbridge.turns.runtime import Runtime
 
 
@@ -30,7 +30,7 @@ class LocalServer:
         if isinstance(flow.client_conn.proxy_mode, mode_specs.ReverseMode):
             return True
         routes, request = self._options.routes, flow.request
-        hosts = (request.host, request.pretty_host)
+        hosts = hosts_of(request, flow.client_conn.sni)
         return any(routes.bridged_by_name(host, request.port) for host in hosts)
 
     async def serve(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> None:

@@ -47,7 +47,7 @@ class PathPrefix:
         twice = self._is_within(path)
         if not (found or twice) or not flow.live:
             return
-        if not self._options.routes.is_asked(flow.request):
+        if not self._options.routes.is_asked(flow.request, flow.client_conn.sni):
             return
         self._asked[flow] = _Asked(data.path, b"" if twice else name)
         if found:

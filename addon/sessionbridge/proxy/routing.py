@@ -74,10 +74,9 @@ class Routes:
     def bridged_host(self, host: str, port: int) -> bool:
         return _found(self._hosts, host, port) is not None
 
-    def is_asked(self, request: http.Request) -> bool:
-        """Whether it is to a bridged host, by what it would go to or what it names."""
-        hosts = (request.host, request.pretty_host)
-        return any(self.bridged_host(host, request.port) for host in hosts)
+    def is_asked(self, request: http.Request, sni: str | None = None) -> bool:
+        """Whether it is for a bridged host."""
+        return any(self.bridged_host(host, request.port) for host in hosts_of(request, sni))
 
     def bridged_by_name(self, host: str, port: int) -> bool:
         """Whether it is bridged wherever it is met, and not as the target of reverse mode alone."""
@@ -101,21 +100,14 @@ class Routes:
         return api if api in FRAMES else None
 
     def api_at(self, request: http.Request, sni: str | None = None) -> str | None:
-        """By the host the request would go to, or by one the client names: in transparent mode the
-        former is a bare address, and in reverse mode with `keep_host_header` the latter alone is
-        the target's. `sni` is what it named when it connected by TLS, which counts where it asks a
-        bare address. The path is asked first: other hosts than the first take parsing.
-        """
+        """The path is asked first: other hosts than the first take parsing."""
         return self._api_under(request.path, request, sni)
 
     def _api_under(self, path: str, request: http.Request, sni: str | None) -> str | None:
         for apis in self._apis_under(path):
-            host = _found(apis, request.host, request.port)
-            host = host or _found(apis, request.pretty_host, request.port)
-            if host is None and sni and is_address(request.host):
-                host = _found(apis, sni, request.port)
-            if host is not None:
-                return apis[host]
+            for host in hosts_of(request, sni):
+                if (found := _found(apis, host, request.port)) is not None:
+                    return apis[found]
         return None
 
     def object_at(self, request: http.Request, sni: str | None = None) -> ObjectPath | None:
@@ -167,6 +159,17 @@ def _pattern(path: str) -> re.Pattern[str]:
     parts = {MODEL: "(?P<model>[^/]+)", ANY: "[^/]+"}
     pattern = "/".join(parts.get(part, re.escape(part)) for part in path.split("/"))
     return re.compile(pattern, re.IGNORECASE)
+
+
+def hosts_of(request: http.Request, sni: str | None) -> Iterator[str]:
+    """The hosts that a request may be for: the one it would go to, and the one the client names. In
+    transparent mode the former is a bare address, and in reverse mode with `keep_host_header` the
+    latter alone is the target's. `sni` is what the client named when it connected by TLS, which
+    counts where it asks a bare address."""
+    yield request.host
+    yield request.pretty_host
+    if sni and is_address(request.host):
+        yield sni
 
 
 def _found(hosts: Collection[str], host: str, port: int) -> str | None:
