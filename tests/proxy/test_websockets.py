@@ -103,6 +103,29 @@ def test_a_frame_that_is_ours_after_all_is_kept_back(
     assert real[0].heard[before:] == [json.dumps(ASKED)]
 
 
+@pytest.mark.parametrize(
+    "frame",
+    [
+        '{"session_id": "mine", "input": "secret",}',
+        '{"session_id": "mine", "input": "sec\nret"}',
+        b'{"session_id": "mine", "input": "\xff"}',
+        '[{"session_id": "mine", "input": "secret"}]',
+    ],
+    ids=["comma", "line end", "bytes", "list"],
+)
+def test_a_frame_that_may_be_ours_and_cannot_be_read_is_kept_back(
+    proxy: Proxy, real: tuple[Api, Server], frame: str | bytes
+) -> None:
+    before = len(real[0].heard)
+    with opened(proxy) as socket:
+        socket.send(frame)
+        told = json.loads(socket.recv(timeout=20))
+        assert (told["type"], told["status"]) == ("error", 400)
+        assert "may name a conversation" in told["error"]["message"]
+        assert answered(socket) == ASKED
+    assert real[0].heard[before:] == [json.dumps(ASKED)]
+
+
 def test_a_websocket_with_a_name_leads_to_the_bridge(
     proxy: Proxy, real: tuple[Api, Server]
 ) -> None:

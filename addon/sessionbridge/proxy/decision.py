@@ -14,7 +14,7 @@ from mitmproxy import ctx, http
 from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
-from sessionbridge.errors import BadRequest, Refused
+from sessionbridge.errors import Refused
 from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
@@ -25,7 +25,7 @@ from sessionbridge.proxy.loops import Loops
 from sessionbridge.proxy.operator_pages import OperatorPages
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import own_names
-from sessionbridge.proxy.ownership import is_ours
+from sessionbridge.proxy.ownership import check_unread, is_ours
 from sessionbridge.proxy.path_prefix import PathPrefix
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.stored_objects import StoredObjects
@@ -33,7 +33,7 @@ from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.naming import Named, named
+from sessionbridge.turns.naming import named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -127,7 +127,7 @@ class Decision:
         body = await _body(flow.request)
         found = await named(self._options.origins, headers, body or b"", self._runtime.worker)
         if not is_ours(found, headers, self._options):
-            return self._check_unread(body, found)
+            return check_unread(body, found, self._options.origins)
         if CHILD_HEADER in headers:
             raise Refused(_CHILD_OF_ANOTHER)  # or two bridges could send it back and forth for ever
         self._guard.check(flow, self._options.usable())
@@ -142,18 +142,6 @@ class Decision:
         )
         exchange = Exchange(api, found.origin, sent, model=model, run=run, summary=summary)
         self._rerouting.begin(flow, exchange)
-
-    def _check_unread(self, body: bytes | None, found: Named) -> None:
-        """Raises `BadRequest` for a body that names a conversation, for all that can be seen."""
-        if body is not None and found.is_read:
-            return
-        previous = ("previous_response_id", "previous_message_id")
-        names = (*previous, *self._options.origins.body_fields)
-        if body is None or any(f'"{name}"'.encode() in body for name in names):
-            raise BadRequest(
-                "The request body is not JSON that can be read, and may name a conversation; send "
-                "valid JSON, or name the conversation in a header."
-            )
 
     async def _socket(self, flow: http.HTTPFlow, api: str) -> None:
         """The upgrade to a WebSocket on which turns may be asked for."""

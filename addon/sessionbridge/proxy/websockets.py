@@ -21,7 +21,7 @@ from sessionbridge.proxy import proxy_user
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.http_message import check_head, lowered
 from sessionbridge.proxy.options import Options
-from sessionbridge.proxy.ownership import is_ours
+from sessionbridge.proxy.ownership import check_unread, is_ours
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.turns import frames
 from sessionbridge.turns.exchange import Exchange
@@ -109,7 +109,7 @@ class WebSockets:
         try:
             found = await named(origins, headers, message.content, worker)
             if not is_ours(found, headers, self._options):
-                return
+                return check_unread(message.content, found, origins)
             error = presentable(BadRequest(_NOT_SENT))
         except Exception as failure:
             error = presentable(failure)
