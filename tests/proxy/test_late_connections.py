@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
+import socketserver
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -87,6 +90,98 @@ def test_bridged_hosts_are_not_connected_to(several: Proxy, api: ScriptedServer)
     assert answered([user("My name is Una.")]) == "Nice to meet you, Una!"
     hosts = [line.get("server_connect", "127.0.0.1") for line in several.recorded()[before:]]
     assert set(hosts) == {"127.0.0.1"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
+    """A regular port and one of SOCKS, where a host is bridged at whatever port."""
+    home = tmp_path_factory.mktemp("shared")
+    rows = '[[endpoints]]\nhost = "localhost"\npath = "/v1/chat/completions"\napi = "chat"\n'
+    (home / "sessionbridge.toml").write_text(rows)
+    modes = [part for mode in ("regular", "socks5") for part in ("--mode", f"{mode}@{free_port()}")]
+    options = {"config": str(home / "sessionbridge.toml")}
+    reachable = {"RECORDER_REACHABLE": "localhost"}
+    with running_proxy(home, api.url, *modes, options=options, env=reachable) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="module")
+def echo() -> Iterator[int]:
+    """A server that says back what it is told."""
+    with _EchoServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+class _EchoServer(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False  # clients end theirs later
+
+
+class _Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        with suppress(ConnectionResetError):
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
+
+
+def to_localhost(proxy: Proxy, number: int, port: int) -> socket.socket:
+    connection = connected(proxy, number)
+    if number:
+        assert socks(connection, b"localhost", port) == SUCCEEDED
+    else:
+        connection.sendall(f"CONNECT localhost:{port} HTTP/1.1\r\n\r\n".encode())
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+    return connection
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["regular", "socks5"])
+def test_other_servers_of_a_bridged_host_are_heard(
+    shared: Proxy, mail: int, echo: int, number: int
+) -> None:
+    assert heard(to_localhost(shared, number, mail)) == GREETING
+    for said in (b"HELLO", b"PING x", b"\r\n", b"\r\nHELLO", b"\x00\x00\x00\x08\x04\xd2\x16\x2f"):
+        client = to_localhost(shared, number, echo)
+        client.sendall(said)
+        assert client.recv(100) == said
+
+
+def test_so_are_those_of_clients_that_have_said_all(shared: Proxy, echo: int) -> None:
+    """By SOCKS; in a tunnel mitmproxy takes that for the end of both ways."""
+    ended = to_localhost(shared, 1, echo)
+    ended.sendall(b"\r\n")
+    ended.shutdown(socket.SHUT_WR)
+    assert ended.recv(100) == b"\r\n" and ended.recv(100) == b""
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["regular", "socks5"])
+def test_and_it_is_bridged(shared: Proxy, number: int) -> None:
+    body = json.dumps({"model": "gpt-5", "messages": [user("My name is Ola.")]}).encode()
+    before = len(shared.recorded())
+    client = to_localhost(shared, number, free_port())
+    client.sendall(b"\r\nPOST /v1/chat")
+    head = "/completions HTTP/1.1\r\nHost: localhost\r\nX-SessionBridge-Session: own\r\n"
+    client.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+    said = b""
+    while b"Ola" not in said:
+        assert (more := client.recv(65536)), said
+        said += more
+    hosts = {line.get("server_connect", "127.0.0.1") for line in shared.recorded()[before:]}
+    assert hosts == {"127.0.0.1"}
+
+
+@pytest.mark.parametrize("said", [b"HELLO", b"PING x", b"\r\n"])
+def test_what_is_no_request_goes_on_at_a_bare_address(several: Proxy, said: bytes) -> None:
+    client = connected(several, 1)
+    before = len(several.recorded())
+    assert socks(client, b"198.51.100.9", 80) == SUCCEEDED
+    client.sendall(said)
+    assert client.recv(100) == b""  # nobody is there (RFC 5737)
+    hosts = [line.get("server_connect") for line in several.recorded()[before:]]
+    assert "198.51.100.9" in hosts
 
 
 def test_who_asks_for_lazy_has_it(tmp_path: Path, api: ScriptedServer, mail: int) -> None:

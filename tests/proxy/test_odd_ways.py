@@ -100,6 +100,73 @@ def test_a_request_that_is_not_seen_at_once(proxy: Proxy, pieces: Sequence[bytes
         assert b"Gil" in answered(bare, *pieces)
 
 
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iterator[Proxy]:
+    """Where the operator has chosen what is looked at, for this host and for others."""
+    given = ["--allow-hosts", r"api\.openai\.com", "--ignore-hosts", "bank.example"]
+    given += ["--tcp-hosts", "db.example"]
+    for mode in ("regular", "socks5"):
+        given += ["--mode", f"{mode}@{free_port()}"]
+    with running_proxy(tmp_path_factory.mktemp("chosen"), api.url, *given) as running:
+        yield running
+        assert running.connected_hosts() <= {"127.0.0.1", "198.51.100.8"}
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [(b"\r\n" + head() + BODY,), (b"P", b"OST ", head()[5:] + BODY)],
+    ids=["behind a line", "in three"],
+)
+def test_nor_where_the_operator_chooses_what_is_looked_at(
+    chosen: Proxy, pieces: Sequence[bytes]
+) -> None:
+    with encrypted(chosen, by_name(chosen)) as named:
+        assert b"Gil" in answered(named, *pieces)
+    with by_address(chosen, 80) as bare:
+        assert b"Gil" in answered(bare, *pieces)
+
+
+def test_what_is_not_to_be_looked_at_is_not(chosen: Proxy) -> None:
+    with by_address(chosen, 80, b"\xc6\x33\x64\x08") as bare:
+        bare.sendall(b"\r\n" + head("Host: bank.example") + BODY)
+        assert bare.recv(100) == b""  # bare TCP, whose server is out of reach
+    assert "198.51.100.8" in chosen.connected_hosts()
+
+
+def encrypted_late(proxy: Proxy, connection: socket.socket, first: int) -> bytes:
+    """The answer to a request by TLS, the first bytes of which come by themselves."""
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = proxy.tls().wrap_bio(incoming, outgoing, server_hostname="api.openai.com")
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    hello = outgoing.read()
+    connection.sendall(hello[:first])
+    time.sleep(0.05)
+    connection.sendall(hello[first:])
+    said, is_asked = b"", False
+    while b"Gil" not in said:
+        data = connection.recv(65536)
+        assert data, said
+        incoming.write(data)
+        try:
+            if not is_asked:
+                tls.do_handshake()
+                is_asked = bool(tls.write(head() + BODY))
+            said += tls.read(65536)
+        except ssl.SSLWantReadError:
+            pass
+        connection.sendall(outgoing.read())
+    return said
+
+
+@pytest.mark.usefixtures("nobody_else")
+@pytest.mark.parametrize("first", [1, 2])
+def test_tls_that_is_not_seen_at_once(proxy: Proxy, first: int) -> None:
+    for connection in (by_name(proxy), by_address(proxy, 443)):
+        with connection:
+            assert encrypted_late(proxy, connection, first)
+
+
 @pytest.mark.usefixtures("nobody_else")
 @pytest.mark.parametrize(
     "asked",

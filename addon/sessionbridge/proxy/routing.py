@@ -74,6 +74,12 @@ class Routes:
     def bridged_host(self, host: str, port: int) -> bool:
         return _found(self._hosts, host, port) is not None
 
+    def bridged_there(self, host: str, port: int) -> bool:
+        """Whether at this port above all, and not only because it is at any."""
+        if plain_host(host) in BUILT_IN_HOSTS:
+            return True
+        return any(f"{name}:{port}" in self._hosts for name in _names(host))
+
     def is_asked(self, request: http.Request, sni: str | None = None) -> bool:
         """Whether it is for a bridged host."""
         return any(self.bridged_host(host, request.port) for host in hosts_of(request, sni))
@@ -174,14 +180,19 @@ def hosts_of(request: http.Request, sni: str | None) -> Iterator[str]:
 
 def _found(hosts: Collection[str], host: str, port: int) -> str | None:
     """The one among these that stands for this host: the nearest of those that do."""
-    name = plain_host(host)
-    _, *parents = name.split(".")
-    wildcards = (".".join(["*", *parents[start:]]) for start in range(len(parents)))
-    for one in (name, *wildcards):
-        for spelled in (one, f"{one}:{port}"):
+    for name in _names(host):
+        for spelled in (name, f"{name}:{port}"):
             if spelled in hosts:
                 return spelled
     return None
+
+
+def _names(host: str) -> Iterator[str]:
+    """Those by which the endpoints may have a host, the nearest first."""
+    yield (name := plain_host(host))
+    _, *parents = name.split(".")
+    for start in range(len(parents)):
+        yield ".".join(["*", *parents[start:]])
 
 
 def is_upgrade(request: http.Request) -> bool:
