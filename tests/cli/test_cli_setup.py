@@ -291,6 +291,31 @@ def test_what_was_edited_since_is_kept_beside_it(user: User) -> None:
     assert aside.stat().st_mode & 0o777 == 0o600
 
 
+def test_so_is_what_was_edited_between_two_changes(user: User) -> None:
+    """And no copy of before is written over."""
+    file = user.file("codex")
+    for number, name in enumerate([".before-undo", ".before-undo-2", ".before-undo-3"]):
+        user.writes(file, CODEX)
+        user.run("codex")
+        file.write_text(file.read_text() + f"\n[profiles.mine{number}]\n")
+        user.run("codex", "--port", "9000")
+        user.run("codex", "--undo")
+        assert file.read_text() == CODEX
+        aside = file.with_name(f"{file.name}{name}")
+        assert f"[profiles.mine{number}]" in aside.read_text()
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"before": null}'])
+def test_a_copy_that_cannot_be_read_is_told(user: User, text: str) -> None:
+    user.run("codex")
+    (copy,) = (user.home / "bridge" / "setup").iterdir()
+    copy.write_text(text)
+    for words in (["--undo"], ["--port", "9000"]):
+        result = user.run("codex", *words)
+        assert result.exit_code == 1 and f"The copy {copy} cannot be read" in result.output
+    assert "127.0.0.1:8080" in user.file("codex").read_text()
+
+
 def test_the_copy_is_for_its_owner_alone(user: User) -> None:
     user.writes(user.file("codex"), CODEX)
     user.run("codex")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import json
 import os
+from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 import click
@@ -14,6 +16,17 @@ from sessionbridge.cli.running_bridge import NoBridge, mode_at
 from sessionbridge.cli.setup.programs import PROGRAMS, Program
 
 _FOLDER = "setup"
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A file as it was before the first change, None where there was none, and after the last one.
+    `edited` tells whether somebody else has changed it in between."""
+
+    file: str
+    before: str | None
+    after: str
+    edited: bool = False
 
 
 @click.command(epilog="Example: sessionbridge setup codex --port 8080")
@@ -61,11 +74,13 @@ def _change(program: Program, kept: Path, address: str, yes: bool) -> bool:
         return True
     if not _agreed(file, before or "", after, yes):
         return False
-    if not kept.exists():  # the copy of a change before this one is older, and stays
+    if (copy := _copy(kept)) is None:
         kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _write(kept, json.dumps({"file": str(file), "before": before}), private=True)
-    copy = json.loads(kept.read_text("utf-8"))
-    _write(kept, json.dumps({**copy, "after": after}), private=True)
+        copy = _Copy(str(file), before, after)
+    elif before != copy.after:
+        copy = replace(copy, edited=True)
+    # That of a change before this one is older, and stays.
+    _write(kept, json.dumps(asdict(replace(copy, after=after))), private=True)
     file.parent.mkdir(parents=True, exist_ok=True)
     _write(file, after)
     click.echo(f"Changed: {file} (undo: sessionbridge setup {kept.stem} --undo)")
@@ -73,15 +88,14 @@ def _change(program: Program, kept: Path, address: str, yes: bool) -> bool:
 
 
 def _undo(kept: Path, name: str, yes: bool) -> None:
-    if not kept.exists():
+    if (copy := _copy(kept)) is None:
         raise click.ClickException(f"There is no copy for {name}: nothing was set up from here.")
-    copy = json.loads(kept.read_text("utf-8"))
-    file, before = Path(copy["file"]), copy["before"]
+    file, before = Path(copy.file), copy.before
     now = _read(file)
     if not _agreed(file, now or "", before or "", yes):
         return
-    if now is not None and now != copy["after"]:
-        _write(aside := file.with_name(f"{file.name}.before-undo"), now, private=True)
+    if now is not None and (copy.edited or now != copy.after):
+        _write(aside := _aside(file), now, private=True)
         click.echo(f"It was edited since; as it was it is in {aside}")
     if before is None:
         file.unlink(missing_ok=True)
@@ -89,6 +103,24 @@ def _undo(kept: Path, name: str, yes: bool) -> None:
         _write(file, before)
     kept.unlink()
     click.echo(f"Put back: {file}" if before is not None else f"Removed: {file}")
+
+
+def _copy(kept: Path) -> _Copy | None:
+    if not kept.exists():
+        return None
+    try:
+        return _Copy(**json.loads(kept.read_text("utf-8")))
+    except (ValueError, TypeError) as error:
+        raise click.ClickException(
+            f"The copy {kept} cannot be read; take it away, and what was set up stays."
+        ) from error
+
+
+def _aside(file: Path) -> Path:
+    """A name that no copy has yet."""
+    first = file.with_name(f"{file.name}.before-undo")
+    numbered = (file.with_name(f"{first.name}-{number}") for number in count(2))
+    return next(name for name in chain([first], numbered) if not name.exists())
 
 
 def _agreed(file: Path, before: str, after: str, yes: bool) -> bool:
