@@ -215,6 +215,14 @@ def test_a_client_that_has_connected_ahead_is_answered(proxy: Proxy) -> None:
         "/x/../s/a/v1/chat/completions",
         "/s/a/s/b/v1/chat/completions",
         "/v1/s/a/v1/chat/completions",
+        "/v1/s/a/chat/completions",
+        "/v1/s/a%2Fb/v1/chat/completions",
+        "/s/a/b/v1/chat/completions",
+        "/s/a/b/c/chat/completions?x=/v1",
+        "/s/a/%20/v1/chat/completions",
+        "/s;x/a/v1/chat/completions",
+        "/s\\a\\v1/chat/completions",
+        "/%2573/a/v1/chat/completions",
     ],
 )
 def test_a_name_in_the_address_that_is_spelled_otherwise_is_refused(

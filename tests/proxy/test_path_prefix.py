@@ -97,7 +97,16 @@ async def test_a_name_that_cannot_be_one(proxy: Proxy, name: str, problem: str) 
 
 
 @pytest.mark.parametrize(
-    "path", ["v1/models", "v1/messages/count_tokens?beta=true", "v1/embeddings", "dashboard"]
+    "path",
+    [
+        "v1/models",
+        "v1/messages/count_tokens?beta=true",
+        "v1/embeddings",
+        "dashboard",
+        "v1/threads/t/messages",
+        "s",
+        ".",
+    ],
 )
 async def test_what_is_not_bridged_passes_on_without_the_prefix(proxy: Proxy, path: str) -> None:
     flow = make_flow(path=f"/s/my-chat/{path}".encode())

@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
-from sessionbridge.addresses import plain_path
 from sessionbridge.errors import BadRequest
 from sessionbridge.proxy.http_message import lowered
 from sessionbridge.proxy.options import Options
@@ -44,12 +43,12 @@ class PathPrefix:
         data = flow.request.data
         found = _PREFIXED.fullmatch(data.path)
         name, path = found.groups() if found else (b"", data.path)
-        twice = self._is_within(path)
-        if not (found or twice) or not flow.live:
+        astray = self._is_astray(path, behind_name=found is not None)
+        if not (found or astray) or not flow.live:
             return
         if not self._options.routes.is_asked(flow.request, flow.client_conn.sni):
             return
-        self._asked[flow] = _Asked(data.path, b"" if twice else name)
+        self._asked[flow] = _Asked(data.path, b"" if astray else name)
         if found:
             data.path = b"/" + path
 
@@ -84,20 +83,32 @@ class PathPrefix:
         if name is None or name.lower() in NO_PATH_NAMES:
             raise BadRequest(
                 "The address names no conversation; put /s/ and a name of your own before all "
-                "else, as in /s/my-chat/v1."
+                "else, as in /s/my-chat/v1, with a slash in the name as %2F."
             )
         check_id(name, "address")
         return name
 
-    def _is_within(self, path: bytes) -> bool:
-        """Whether a prefix stands where it has no effect, as behind /v1, or is spelled otherwise.
-        It is refused: it was meant for us."""
-        if b"/s/" not in b"/" + path.lower() and b"%" not in path:
+    def _is_astray(self, path: bytes, *, behind_name: bool) -> bool:
+        """Whether a prefix stands where it has no effect, as behind /v1, is spelled otherwise, or
+        has a name with a slash. It is refused: it was meant for us."""
+        if not behind_name and b"/s" not in path.lower() and b"%" not in path:
             return False  # as nearly always
-        parts = plain_path(path.decode("ascii", "replace")).lower().split("/")
-        marks = [at for at, part in enumerate(parts) if part == "s"]
-        return any(self._options.routes.speaks("/" + "/".join(parts[at + 2 :])) for at in marks)
+        parts, speaks = _parts(path), self._options.routes.speaks
+        if not behind_name:
+            tails = range(parts.index("s") + 2, len(parts)) if "s" in parts else range(0)
+        elif speaks(path.decode("ascii", "replace")):
+            return False
+        else:  # behind /v1 other things end like that, as the messages of a thread
+            tails = range(1, len(parts)) if parts[:1] != ["v1"] else range(0)
+        return any(speaks("/" + "/".join(parts[at:])) for at in tails)
 
     def _restore(self, flow: http.HTTPFlow) -> None:
         if (asked := self._asked.pop(flow, None)) is not None:
             flow.request.data.path = asked.path
+
+
+def _parts(path: bytes) -> list[str]:
+    """Of a path, however it is spelled."""
+    text = path.partition(b"?")[0].decode("ascii", "replace")
+    spelled = unquote(unquote(text)).replace("\\", "/").lower()
+    return [part.partition(";")[0].strip() for part in spelled.split("/") if part not in ("", ".")]
