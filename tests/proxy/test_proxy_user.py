@@ -174,6 +174,30 @@ def test_what_is_said_in_a_tunnel_is_the_server_s(proxy: Proxy) -> None:
     assert b"proxy-authorization: basic edp5" in passed.lower()
 
 
+def test_a_tunnel_that_is_not_made_names_nobody(proxy: Proxy) -> None:
+    """What is asked by the same connection after that is asked of the proxy."""
+    answer = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}"
+    with raw_upstream(answer) as upstream:
+        for path, name in (("/v1/messages", b"kim-1"), ("/other", b"kim-2")):
+            with socket.create_connection(("127.0.0.1", proxy.ports[0]), timeout=30) as connection:
+                lee = b64encode(b"lee-1:secret-word").decode()
+                asked = "CONNECT 198.51.100.7:443 HTTP/1.1\r\n"
+                connection.sendall(f"{asked}Proxy-Authorization: Basic {lee}\r\n\r\n".encode())
+                with connection.makefile("rb") as stream:
+                    head = [*iter(stream.readline, b"\r\n")]
+                    length = next(one for one in head if one.lower().startswith(b"content-length"))
+                    assert head[0].startswith(b"HTTP/1.1 502")
+                    stream.read(int(length.partition(b":")[2]))
+                    connection.sendall(
+                        plain(upstream.port, path, name + b":secret-word", "My name is Kim.")
+                    )
+                    assert stream.readline().startswith(b"HTTP/1.1 200")
+                    stream.read()
+        (passed,) = upstream.received
+    assert b"authorization" not in passed.lower()
+    assert proxy.bridged("kim-1", 1)
+
+
 async def test_a_replayed_flow_is_still_its_users(addon_proxy: Any) -> None:  # noqa: F811
     credentials = b64encode(b"re-1:any").decode()
     flow = make_flow({"proxy-authorization": f"Basic {credentials}"})

@@ -27,7 +27,7 @@ class ProxyUser:
     def __init__(self) -> None:
         self._of_connection: WeakKeyDictionary[connection.Client, _Told] = WeakKeyDictionary()
 
-    def http_connect(self, flow: http.HTTPFlow) -> None:
+    def http_connected(self, flow: http.HTTPFlow) -> None:
         self._of_connection[flow.client_conn] = _told(flow)
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
