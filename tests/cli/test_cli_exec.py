@@ -293,12 +293,31 @@ def test_another_ca_and_another_server_are_told(
     assert "is no bridge" in done.stderr and done.returncode == 1
 
 
-def test_a_proxy_that_does_not_start_says_why(shell: Shell, tmp_path: Path) -> None:
-    (tmp_path / "config.yaml").write_text("sessionbridge_concurrency: many\n")
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("sessionbridge_concurrency: many", "for sessionbridge_concurrency, but got <class 'str'>"),
+        ("sessionbridge_unkeyed: nonsense", "sessionbridge_unkeyed='nonsense' is not one of pass"),
+        ("connection_strategy: [", "config.yaml: Config error at line 2"),
+    ],
+)
+def test_a_proxy_that_does_not_start_says_why(
+    shell: Shell, tmp_path: Path, config: str, said: str
+) -> None:
+    (tmp_path / "config.yaml").write_text(f"{config}\n")
     done = shell.run("--confdir", str(tmp_path), "--", "true", env={"MARK": "unstarted"})
     assert done.returncode == 1
-    assert "The proxy could not be started: " in done.stderr
+    assert "The proxy could not be started: " in done.stderr and said in done.stderr
     assert left("MARK=unstarted") == []
+
+
+@pytest.mark.parametrize("checked", ["ann:secret", "any"])
+def test_no_password_is_asked_of_the_program(shell: Shell, tmp_path: Path, checked: str) -> None:
+    (tmp_path / "config.yaml").write_text(f'proxyauth: "{checked}"\n')
+    asks = "import httpx; print(httpx.get('http://sessionbridge.local/').status_code)"
+    words = ("--confdir", str(tmp_path), "--session", "own", "--", sys.executable, "-c", asks)
+    done = shell.run(*words)
+    assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
 
 
 def test_the_hosts_are_those_that_are_bridged() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import tempfile
@@ -18,6 +19,9 @@ from sessionbridge.cli.running_bridge import NoBridge, is_bridge
 _STARTING = 60.0
 _ENDING = 40.0
 """Seconds; mitmproxy waits for turns under way."""
+
+_ERROR = re.compile(r"(?:[\w.]+(?:Error|Exception)|\S*mitmdump): (.+)")
+"""The last line of a traceback, or what mitmproxy says of its options as it ends."""
 
 
 @contextmanager
@@ -73,8 +77,15 @@ def _wait_for(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> No
         except OSError:
             break
     log.seek(0)
-    said = log.read().decode(errors="replace").strip().splitlines() or ["it says nothing"]
-    raise NoBridge(f"The proxy could not be started: {said[-1]}; try  sessionbridge run --dump.")
+    why = _why(log.read().decode(errors="replace"))
+    raise NoBridge(f"The proxy could not be started: {why}; try  sessionbridge run --dump.")
+
+
+def _why(log: str) -> str:
+    """The last error in it: an addon whose options are wrong stays loaded, and more is logged."""
+    lines = log.strip().splitlines() or ["it says nothing"]
+    errors = [found[1] for line in lines if (found := _ERROR.match(line))]
+    return (errors or lines)[-1].rstrip(".")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -75,7 +75,8 @@ def to_own(wanted: Wanted) -> Iterator[Way]:
     for host, at in zip(API_HOSTS, reverse, strict=False):
         modes += ["--mode", f"reverse:https://{host}@{at}"]
     mitm = Mitm(wanted.home, True, port, 0, wanted.confdir, {"spare": [_SPARE]})
-    with started(mitm, *modes, "--set", "flow_detail=0"):
+    # A password would be asked of the program, which is given none.
+    with started(mitm, *modes, "--set", "flow_detail=0", "--proxyauth", ""):
         variables = _by_proxy(proxy_address(port, wanted.session), wanted)
         if reverse:
             at_anthropic, at_openai = reverse
