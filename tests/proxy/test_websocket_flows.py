@@ -47,6 +47,7 @@ async def test_an_upgrade_is_led_here_as_it_is(proxy: Proxy) -> None:
 async def test_what_mitmproxy_would_not_see_into_does_not_pass(proxy: Proxy) -> None:
     flow = await proxy.request(upgrade({"sec-websocket-version": "8"}))
     assert refusal(flow)[0] == 426
+    assert refusal(await proxy.request(upgrade({"upgrade": "websocket/13"})))[0] == 426
     proxy.context.options.update(websocket=False)
     assert refusal(await proxy.request(upgrade()))[0] == 426
     assert (await proxy.request(upgrade(path=b"/v1/realtime"))).response is None

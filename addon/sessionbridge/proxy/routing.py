@@ -196,9 +196,10 @@ def _names(host: str) -> Iterator[str]:
 
 
 def is_upgrade(request: http.Request) -> bool:
-    """Whether it is to become a WebSocket (RFC 6455, 4.1)."""
+    """Whether it is to become a WebSocket (RFC 6455, 4.1). The name of a protocol may have a
+    version behind it (RFC 9110, 7.8)."""
     asked = request.headers.get("upgrade", "")
-    names = [name.strip().lower() for name in asked.split(",")]
+    names = [name.partition("/")[0].strip().lower() for name in asked.split(",")]
     return request.method == "GET" and "websocket" in names
 
 
