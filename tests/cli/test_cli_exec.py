@@ -125,6 +125,8 @@ def test_a_program_is_led_through_a_proxy_of_its_own(shell: Shell, api: Scripted
     assert left("MARK=own") == []
     found = Path(shell.home / "bridge" / "ca")
     assert found.stat().st_mode & 0o777 == 0o700
+    log = found.with_name("exec.log")
+    assert "listening" in log.read_text() and log.stat().st_mode & 0o777 == 0o600
 
 
 def test_it_remembers_at_one_that_runs(shell: Shell, running: Proxy) -> None:

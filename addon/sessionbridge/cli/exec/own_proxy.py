@@ -6,15 +6,16 @@ import os
 import re
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from sessionbridge.claude.cli.guardian import launch
 from sessionbridge.cli.mitm import HOST, Mitm
 from sessionbridge.cli.running_bridge import NoBridge, is_bridge
+from sessionbridge.disk import private, private_folder
 
 _STARTING = 60.0
 _ENDING = 40.0
@@ -27,8 +28,8 @@ _ERROR = re.compile(r"(?:[\w.]+(?:Error|Exception)|\S*mitmdump): (.+)")
 @contextmanager
 def started(mitm: Mitm, *arguments: str) -> Iterator[None]:
     """A mitmdump that answers as a bridge; it is ended again, also when this process is killed.
-    Raises `NoBridge`."""
-    with tempfile.TemporaryFile() as log:
+    Raises `NoBridge`, and OSError where its log cannot be written."""
+    with _log(mitm.home) as log:
         process = subprocess.Popen(
             mitm.command(*arguments),
             stdin=subprocess.DEVNULL,
@@ -62,6 +63,14 @@ def free_ports(count: int) -> list[int]:
     finally:
         for one in with_ports:
             one.close()
+
+
+def _log(home: Path) -> IO[bytes]:
+    """Errors that a program is told point there. One that another proxy still writes stays its."""
+    private_folder(home)
+    file = home / "exec.log"
+    file.unlink(missing_ok=True)
+    return open(file, "w+b", opener=private)
 
 
 def _wait_for(process: subprocess.Popen[bytes], port: int, log: IO[bytes]) -> None:
