@@ -220,6 +220,7 @@ def test_a_client_that_has_connected_ahead_is_answered(proxy: Proxy) -> None:
         "/s/a/b/v1/chat/completions",
         "/s/a/b/c/chat/completions?x=/v1",
         "/s/a/%20/v1/chat/completions",
+        "/s/a/b/v1/responses/compact",
         "/s;x/a/v1/chat/completions",
         "/s\\a\\v1/chat/completions",
         "/%2573/a/v1/chat/completions",

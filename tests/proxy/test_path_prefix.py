@@ -104,6 +104,7 @@ async def test_a_name_that_cannot_be_one(proxy: Proxy, name: str, problem: str) 
         "v1/embeddings",
         "dashboard",
         "v1/threads/t/messages",
+        "v1/responses/resp_1/input_items",
         "s",
         ".",
     ],

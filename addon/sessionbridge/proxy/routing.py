@@ -124,8 +124,10 @@ class Routes:
         return found if beside == "responses" else None
 
     def speaks(self, path: str) -> bool:
-        """Whether any host does under this path."""
-        return any(True for _ in self._apis_under(path))
+        """Whether any host does under this path, or keeps something there."""
+        kept = object_path(path)
+        paths = [path, kept.beside] if kept else [path]
+        return any(True for one in paths for _ in self._apis_under(one))
 
     def model_at(self, request: http.Request) -> str | None:
         """The model that the path names, where an API has it there."""
