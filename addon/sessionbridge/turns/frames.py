@@ -47,7 +47,7 @@ def _read(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Frame:
     return Frame(
         _kind(fields.get("type")),
         _lane(fields.get("stream_id")),
-        fields.get("generate") is not False,
+        _generates(fields),
         response if isinstance(response, str) else None,
         tools_in(fields.get("input")),
         named_by(origins, headers, fields),
@@ -59,6 +59,13 @@ def _kind(given: Any) -> Kind:
         if given == kind:
             return kind
     raise refused("type", f"must be {' or '.join(_KINDS)}; nothing else is known on this WebSocket")
+
+
+def _generates(fields: Mapping[str, Any]) -> bool:
+    """`prewarm` counts for more than `generate`, as at the API."""
+    cache = fields.get("prompt_cache_options")
+    prewarms = isinstance(cache, dict) and cache.get("prewarm") is True
+    return not prewarms and fields.get("generate") is not False
 
 
 def _lane(given: Any) -> str | None:

@@ -4,6 +4,7 @@
 - The CLI lets the model choose, so a `tool_choice` that forces or bounds a call is ignored, and
   told; `none` is kept by offering no tool.
 - Tools that run at Anthropic, or whose schema it alone knows, are not offered, and told.
+- Thinking `between_tools` is none: what the model writes between its calls comes as text anyway.
 - `output_format` is the older name of `output_config.format`.
 """
 
@@ -54,9 +55,9 @@ class _ToolChoice(Fields):
 
 
 class _Thinking(Fields):
-    type: Literal["enabled", "adaptive", "disabled"]
+    type: Literal["enabled", "adaptive", "disabled", "between_tools"]
     budget_tokens: Annotated[int, Field(ge=1024)] | None = None
-    display: Literal["summarized", "omitted"] | None = None
+    display: Literal["summarized", "omitted", "updates"] | None = None
 
 
 class _Format(Fields):
@@ -95,6 +96,8 @@ def parameters(asked: ParameterFields, *, is_whole: bool) -> tuple[Parameters, s
         max_tokens=asked.max_tokens or None,
     )
     ignored = _extras(config, "output_config.") | _extras(asked.thinking, "thinking.")
+    if asked.thinking and asked.thinking.display == "updates":
+        ignored.add("thinking.display")  # the CLI knows the other two
     ignored |= _not_offered(asked)
     ignored |= _choice_without_effect(asked.tool_choice)
     return answer, ignored.union(*(_extras(tool, "tools.") for tool in _given(asked)))
@@ -161,7 +164,7 @@ def _choice_without_effect(choice: _ToolChoice | None) -> set[str]:
 
 def _thinking(asked: ParameterFields, *, may_call: bool) -> Thinking | None:
     given = asked.thinking
-    if given is None or given.type == "disabled":
+    if given is None or given.type in ("disabled", "between_tools"):
         return None
     budget, field = given.budget_tokens, "thinking.budget_tokens"
     if given.type == "adaptive":
@@ -173,7 +176,7 @@ def _thinking(asked: ParameterFields, *, may_call: bool) -> Thinking | None:
         # Between calls of tools it is the budget of them all
         # (https://docs.anthropic.com/en/docs/build-with-claude/extended-thinking#interleaved-thinking).
         raise refused(field, "must be less than max_tokens")
-    return Thinking(budget, given.display or "summarized")
+    return Thinking(budget, "omitted" if given.display == "omitted" else "summarized")
 
 
 def _extras(given: Fields | None, prefix: str) -> set[str]:

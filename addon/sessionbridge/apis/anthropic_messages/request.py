@@ -67,12 +67,16 @@ CALL_WORDS = CallWords(
 )
 # They change no answer, `cache_control` only its price.
 SILENT = frozenset({"metadata", "cache_control"})
-DEFAULTS = {"service_tier": "auto"}
+DEFAULTS = {
+    "billing_policy": {"type": "billing_policy", "bill_to": "self"},
+    "service_tier": "auto",
+    "speed": "standard",
+}
 
 
 class _Message(Fields):
     role: Literal["user", "assistant", "system"]
-    content: Any
+    content: Any = None
 
 
 class _Request(ParameterFields):
@@ -232,7 +236,9 @@ def _tell(
         field = f"messages.{index}"
         content = f"{field}.content"
         if message.role == "system":
-            conversation.instruct_within(texts(message.content, content), field)
+            # One may be there for its `output_config` alone.
+            told = [] if message.content is None else message.content
+            conversation.instruct_within(texts(told, content), field)
         else:
             after = summary.block if summary and index == summary.number else None
             found = said(message.content, message.role, content, thinking=thinking, after=after)

@@ -33,7 +33,7 @@ from sessionbridge.apis.common.openai_parameters import (
     schema_of,
 )
 from sessionbridge.apis.common.tools import check_choice, check_schema, offered
-from sessionbridge.model import Parameters, Thinking, Tool
+from sessionbridge.model import Effort, Parameters, Thinking, Tool
 from sessionbridge.names import shown
 
 LONGEST_NAME = 64
@@ -130,7 +130,7 @@ class ParameterFields(Fields):
     tool_choice: Any = None
     functions: Annotated[Listed[_Function], Field(max_length=MOST_TOOLS)] | None = None
     function_call: Any = None
-    reasoning_effort: Literal[LeastEffort, "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: Literal[LeastEffort, Effort] | None = None
     response_format: _ResponseFormat | None = None
     max_completion_tokens: Tokens | None = None
     max_tokens: Tokens | None = None

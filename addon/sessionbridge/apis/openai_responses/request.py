@@ -64,7 +64,6 @@ SILENT = frozenset(
         "max_tool_calls",
         "metadata",
         "prompt_cache_key",
-        "prompt_cache_options",
         "prompt_cache_retention",
         "safety_identifier",
         "stream_options",
@@ -79,6 +78,8 @@ DEFAULTS = {
     "top_logprobs": 0,
     "truncation": "disabled",
 }
+# `prewarm` asks for no answer; frames of a WebSocket have it, as `generate: false`.
+PROMPT_CACHE_DEFAULTS = {"prewarm": False}
 REASONING_DEFAULTS = {"context": "auto", "mode": "standard"}
 
 # What the response repeats of the request.
@@ -150,6 +151,7 @@ class _Request(Fields):
     max_output_tokens: Annotated[int, Field(ge=1)] | None = None
     background: bool | None = None
     prompt: Any = None
+    prompt_cache_options: Fields | None = None
 
 
 class ResponsesShape:
@@ -340,6 +342,13 @@ def _without_effect(request: _Request) -> set[str]:
     ignored = without_effect(request.model_extra, silent=SILENT, defaults=DEFAULTS)
     if not is_free_choice(request.tool_choice):
         ignored.add("tool_choice")
+    if request.prompt_cache_options:
+        ignored |= without_effect(
+            request.prompt_cache_options.model_extra,
+            silent=frozenset({"mode", "ttl"}),
+            defaults=PROMPT_CACHE_DEFAULTS,
+            prefix="prompt_cache_options.",
+        )
     if request.reasoning:
         ignored |= without_effect(
             request.reasoning.model_extra,
