@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from tests.support.claude_cli import (
     LOGIN,
     Stage,
     answer,
+    children,
     command_line,
     isolated,
     job,
@@ -51,11 +53,19 @@ CHANGED: dict[str, dict[str, Any]] = {
             tools=(Tool("look", "Looks twice.", {"type": "object"}), OTHER), max_tokens=500
         )
     },
-    "thinking": {"parameters": replace(BOTH, thinking=Thinking())},
-    "a budget": {"parameters": replace(BOTH, max_tokens=9000, thinking=Thinking(budget=2000))},
     "compaction": {"compaction": True},
     "all": {"system": "All.", "parameters": Parameters(tools=(OTHER,), effort="max")},
 }
+BUDGET = {"parameters": replace(BOTH, max_tokens=9000, thinking=Thinking(budget=2000))}
+THOUGHTS: list[dict[str, Any]] = [
+    {"parameters": Parameters(max_tokens=9000)},
+    {"parameters": Parameters(max_tokens=9000, thinking=Thinking())},
+    BUDGET,
+    {"parameters": replace(BOTH, thinking=Thinking())},
+    {"parameters": Parameters(max_tokens=9000)},
+    {"parameters": Parameters(max_tokens=9000, thinking=Thinking(budget=3000))},
+]
+"""Each way after each other, also from a budget to none and back, with tools and without."""
 
 
 @pytest.fixture(params=[LOGIN, KEY], ids=["login", "key"])
@@ -97,11 +107,15 @@ async def asked_in_turns(
     dispatcher: ClaudeDispatcher, model: str, changes: Iterable[Mapping[str, Any]], expected: str
 ) -> None:
     """One conversation, each turn of which has other settings than the one before."""
-    turn = await answer(dispatcher, job("My name is Ann", model=model, parameters=BOTH))
+    first = turn = await answer(dispatcher, job("My name is Ann", model=model, parameters=BOTH))
+    processes = children()
     for changed in changes:
         how = {"model": model, "parameters": BOTH, **changed}
         turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, **how))
         assert kind(turn) == expected
+        if expected == "live":
+            assert children() == processes
+    assert turn.session_id == first.session_id
 
 
 def halves(stage: Stage) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any]]]:
@@ -113,10 +127,11 @@ def halves(stage: Stage) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any
 async def test_the_model_is_asked_as_by_a_process_that_was_started_so(
     stage: Stage, model: str
 ) -> None:
+    changes = [*CHANGED.values(), *THOUGHTS]
     async with serving(stage.profile, live=1) as dispatcher:
-        await asked_in_turns(dispatcher, model, CHANGED.values(), "live")
+        await asked_in_turns(dispatcher, model, changes, "live")
     async with serving(stage.profile, live=0) as dispatcher:
-        await asked_in_turns(dispatcher, model, CHANGED.values(), "new")
+        await asked_in_turns(dispatcher, model, changes, "new")
     live, new = halves(stage)
     assert live == new
 
@@ -125,7 +140,7 @@ FIRST: Mapping[str, Mapping[str, Any]] = {
     "nothing": {"system": "", "parameters": Parameters()},
     "a schema": {"parameters": Parameters(schema=SCHEMA)},
     "a schema and tools": {"parameters": replace(BOTH, schema=SCHEMA)},
-    "a budget": CHANGED["a budget"],
+    "a budget": BUDGET,
     "compaction": CHANGED["compaction"],
     "all": CHANGED["all"],
 }
@@ -136,33 +151,28 @@ def are_there(dispatcher: ClaudeDispatcher, spares: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("model", "memory"),
-    [*((model, "session") for model in (*MODELS, "haiku")), (MODELS[0], "none")],
+    ("models", "memory"),
+    [(MODELS[:2], "session"), ([*MODELS[2:], "haiku"], "session"), (MODELS[:1], "none")],
+    ids=["first models", "other models", "not kept"],
 )
 async def test_a_spare_asks_the_model_as_one_that_was_started_so(
-    stage: Stage, model: str, memory: Any
+    stage: Stage, models: list[str], memory: Any
 ) -> None:
+    """One conversation after the other, each of which has other settings than the one before."""
     for spare, expected in ((2, "spare"), (0, "new")):
         async with serving(stage.profile, spare=spare, quiet=0) as dispatcher:
             dispatcher.start(memory)
-            for changes in FIRST.values():
+            for model, changes in product(models, FIRST.values()):
                 await until(partial(are_there, dispatcher, spare))
-                how = {"model": model, "memory": memory, **changes}
-                assert kind(await answer(dispatcher, job("My name is Ann", **how))) == expected
+                asked = job("My name is Ann", model=model, memory=memory, **changes)
+                assert kind(await answer(dispatcher, asked)) == expected
+                body = stage.api.calls[-1].body
+                assert not asked.system or body["system"][-1]["text"] == asked.system
+                parameters = asked.parameters
+                further = 0 if parameters.schema is None else 1  # a tool of the CLI's, for that
+                assert len(body.get("tools", ())) == len(parameters.tools) + further
     spares, new = halves(stage)
     assert spares == new
-
-
-@pytest.mark.parametrize("model", MODELS)
-async def test_thinking_may_change_from_turn_to_turn(stage: Stage, model: str) -> None:
-    """Also from a budget to none and back."""
-    ways = [None, Thinking(), Thinking(budget=2000), Thinking(), None, Thinking(budget=3000)]
-    changes = [{"parameters": Parameters(max_tokens=9000, thinking=way)} for way in ways]
-    for live, expected in ((1, "live"), (0, "new")):
-        async with serving(stage.profile, live=live) as dispatcher:
-            await asked_in_turns(dispatcher, model, changes, expected)
-    others, new = halves(stage)
-    assert others == new
 
 
 async def test_what_the_operator_has_set_is_not_the_clients_to_change(stage: Stage) -> None:
@@ -180,20 +190,19 @@ async def test_what_the_operator_has_set_is_not_the_clients_to_change(stage: Sta
     assert [call.body["max_tokens"] for call in stage.api.calls] == [1234] * 6
 
 
-@pytest.mark.parametrize("model", MODELS)
-async def test_each_turn_may_have_others(stage: Stage, model: str) -> None:
+async def test_each_turn_may_have_others(stage: Stage) -> None:
     """As a program has them that puts the time into its prompt, and asks for what there is room."""
     async with serving(stage.profile, live=1) as dispatcher:
-        first = turn = await answer(dispatcher, job("My name is Ann", model=model))
+        first = turn = await answer(dispatcher, job("My name is Ann"))
         pid = only_child()
-        for minute, changes in enumerate([*CHANGED.values(), {}]):
-            how = {"system": f"It is 12:0{minute}.", **changes, "model": model}
+        for minute, changes in enumerate([*CHANGED.values(), *THOUGHTS, {}]):
+            how = {"system": f"It is 12:0{minute}.", **changes}
             turn = await answer(dispatcher, job("Who am I?", "resume", after=turn, **how))
             assert (kind(turn), only_child()) == ("live", pid)
         assert turn.session_id == first.session_id
     assert stage.seen[:4] == ASKED
-    assert len(stage.seen) == 2 * len(CHANGED) + 3
-    assert len(stage.api.calls) == len(CHANGED) + 2
+    turns = len(CHANGED) + len(THOUGHTS) + 2
+    assert (len(stage.seen), len(stage.api.calls)) == (2 * turns - 1, turns)
 
 
 async def test_the_tools_of_the_turn_are_those_that_are_called(stage: Stage) -> None:
@@ -215,19 +224,6 @@ async def test_results_with_others_are_brought_in(stage: Stage) -> None:
         with pytest.raises(ToolsLost):
             other = Parameters(tools=BOTH.tools, max_tokens=77)
             await answer(dispatcher, returning(waits, found("toolu_1"), parameters=other))
-
-
-async def test_a_spare_takes_a_conversation_with_other_settings(stage: Stage) -> None:
-    async with serving(stage.profile, live=2, spare=1) as dispatcher:
-        await answer(dispatcher, job("Hi"))
-        others: list[dict[str, Any]] = [{"system": "1"}, {"parameters": BOTH}, {"system": "2"}]
-        for changes in others:
-            await until(lambda: dispatcher.processes[1] == 1)
-            asked = job("My name is Ann", **changes)
-            assert kind(await answer(dispatcher, asked)) == "spare"
-            body = stage.api.calls[-1].body
-            assert body["system"][-1]["text"] == asked.system
-            assert len(body["tools"]) == len(asked.parameters.tools)
 
 
 def files_below(folder: Path) -> list[str]:
