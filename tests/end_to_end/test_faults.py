@@ -177,17 +177,29 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_what_is_no_claude_cli_is_told_with_what_to_do(
-    tmp_path: Path, api: ScriptedServer, program: str
-) -> None:
-    script, status, sentence = PROGRAMS[program]
-    cli = tmp_path / "claude-cli"
-    cli.write_text(f"#!/bin/sh\n{script}\n")
+@pytest.fixture(scope="module")
+def another_program(
+    tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer
+) -> Iterator[tuple[Proxy, Path]]:
+    """A proxy, and the program that it takes for the Claude CLI. It is started for each turn, so
+    it may be another each time."""
+    home = tmp_path_factory.mktemp("another")
+    cli = home / "claude-cli"
+    cli.write_text("#!/bin/sh\nexit 1\n")
     cli.chmod(0o755)
     options = ONE_FOR_EACH_TURN | {"claude": str(cli), "first_token_timeout": "3"}
-    with running_proxy(tmp_path, api.url, options=options) as proxy:
-        response = post(proxy, CHAT, "other", {"model": "sonnet", "messages": [user("Hi")]})
+    with running_proxy(home, api.url, options=options) as proxy:
+        yield proxy, cli
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_is_no_claude_cli_is_told_with_what_to_do(
+    another_program: tuple[Proxy, Path], program: str
+) -> None:
+    script, status, sentence = PROGRAMS[program]
+    proxy, cli = another_program
+    cli.write_text(f"#!/bin/sh\n{script}\n")
+    response = post(proxy, CHAT, program, {"model": "sonnet", "messages": [user("Hi")]})
     assert response.status_code == status
     assert response.json()["error"]["message"] == sentence.format(cli)
 

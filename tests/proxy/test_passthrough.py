@@ -91,10 +91,10 @@ def test_bytes_are_those_of_a_proxy_without_the_addon(two: tuple[Proxy, Proxy], 
     assert not (two[1].home / "bridge").exists()
 
 
-def test_an_event_stream_passes_piece_by_piece(tmp_path: Path, api: ScriptedServer) -> None:
+def test_an_event_stream_passes_piece_by_piece(two: tuple[Proxy, Proxy]) -> None:
+    _, proxy = two
     with (
         raw_upstream(*EVENTS) as upstream,
-        running_proxy(tmp_path, api.url, options=config(tmp_path)) as proxy,
         socket.create_connection(("127.0.0.1", proxy.ports[0]), timeout=10) as connection,
     ):
         connection.sendall(request(upstream.port))
