@@ -25,6 +25,7 @@ LOOK: Fields = {"name": "look", "input_schema": SCHEMA}
 CALL: Fields = {"type": "tool_use", "id": "x", "name": "look", "input": {}}
 SERVER_CALL = CALL | {"type": "server_tool_use"}
 MCP_CALL = CALL | {"type": "mcp_tool_use", "server_name": "x"}
+CONTINUED: Fields = {"type": "continue", "previous_message_id": "msg_sb1"}
 ADAPTIVE: Fields = {"thinking": {"type": "adaptive"}}
 CHANGED: Fields = {"type": "tool_reference", "name": "look"}
 
@@ -110,6 +111,8 @@ MESSAGES = Api(
         "tool_choice": {"type": "none"},
         "tool_choice.name": "look",
         "thinking.budget_tokens": 1024,
+        "thread.continue": CONTINUED,
+        "thread.previous_message_id": CONTINUED["previous_message_id"],
         "thinking.display": "omitted",
         "output_config.format.schema": SCHEMA,
         "billing_policy": {"type": "billing_policy", "bill_to": "user_profile"},
