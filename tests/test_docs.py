@@ -76,7 +76,9 @@ def test_the_teams_bot_is_remembered(reverse: Proxy, tmp_path: Path) -> None:
     assert done.stdout.splitlines() == ["Nice to meet you, Ada!", "Your name is Ada."]
 
 
-@pytest.mark.parametrize("snippet", blocks(DOCS / "api.md", "python"), ids=len)
+@pytest.mark.parametrize(
+    "snippet", [*blocks(DOCS / "api.md", "python"), *blocks(DOCS / "kept.md", "python")], ids=len
+)
 def test_the_examples_of_the_apis_are_answered(
     reverse: Proxy, tmp_path: Path, snippet: str
 ) -> None:
