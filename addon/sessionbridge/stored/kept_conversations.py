@@ -4,8 +4,7 @@ turns in these are the last ones, and whose they are."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,9 +12,10 @@ from uuid import uuid4
 from sessionbridge.apis.common import ids
 from sessionbridge.apis.openai_responses.conversations import kept_items, preceded
 from sessionbridge.claude.transcript import conversations as files
+from sessionbridge.claude.transcript import problems
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
 from sessionbridge.disk import on_thread
-from sessionbridge.errors import ConversationNotFound, StoreUnavailable
+from sessionbridge.errors import ConversationNotFound
 from sessionbridge.model import Origin, Point, SessionKey, TurnRequest
 from sessionbridge.names import is_conversation
 from sessionbridge.sessions.planning.conversation import Reached
@@ -56,7 +56,7 @@ class KeptConversations:
         """Raises `ConversationNotFound` for one that is not there, or is somebody else's."""
         found = None
         if is_conversation(id_):
-            with _file_problems("read"):
+            with problems.told("The conversation", "read"):
                 found = await on_thread(lambda: files.read(self._place(id_)))
         if found is None or found.caller not in ("", caller):
             raise not_found(id_)
@@ -75,11 +75,11 @@ class KeptConversations:
         await self.add(id_, Added(after.entry_uuid if after else None, items, entry))
 
     async def add(self, id_: str, added: Added) -> None:
-        with _file_problems("written"):
+        with problems.told("The conversation", "written"):
             await on_thread(lambda: files.add(self._place(id_), added))
 
     async def replace(self, id_: str, conversation: Conversation) -> None:
-        with _file_problems("written"):
+        with problems.told("The conversation", "written"):
             await on_thread(lambda: files.write(self._place(id_), conversation))
 
     def _place(self, id_: str) -> Path:
@@ -117,14 +117,3 @@ def new_items(values: Sequence[Any]) -> list[dict[str, Any]]:
 
 def not_found(id_: str) -> ConversationNotFound:
     return ConversationNotFound(f"Conversation with id '{id_}' not found.")
-
-
-@contextmanager
-def _file_problems(done: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(
-            f"The conversation cannot be {done} ({error.strerror}); see whether the disk with "
-            "Claude's folder is full, and the folder can be written."
-        ) from error

@@ -5,8 +5,8 @@ What is not there, or was given to somebody else, is not found, in the same word
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from sessionbridge.apis.openai_responses import stored as api
@@ -14,7 +14,8 @@ from sessionbridge.apis.openai_responses.answer import answered, response_id
 from sessionbridge.apis.openai_responses.pages import page
 from sessionbridge.apis.openai_responses.stored import StoredResponse
 from sessionbridge.claude.pool.dispatcher import Dispatcher
-from sessionbridge.errors import ItemNotFound, SessionLost, StoreUnavailable
+from sessionbridge.claude.transcript import problems
+from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Message, Origin
 from sessionbridge.names import shown
 from sessionbridge.sessions.store.queries import Response
@@ -47,13 +48,13 @@ class Responses:
         of; where it was all of that, they are deleted with it."""
         found = await self._found(id_, origin, caller)
         session = found.end.session_id
-        with _file_problems("deleted"):
+        with problems.told("The response", "deleted"):
             if await self._dispatcher.response(session, found.id) is None:
                 raise _gone(id_)
             await self._dispatcher.forget_response(session, found.id)
         assert self._store is not None
         if await self._store.forget_response(found.id):
-            with _file_problems("deleted"):
+            with problems.told("The response", "deleted"):
                 await self._dispatcher.discard(session)
         return {"id": response_id(found.id), "object": "response", "deleted": True}
 
@@ -69,7 +70,7 @@ class Responses:
     async def _stored(self, id_: str, origin: Origin | None, caller: str) -> StoredResponse:
         found = await self._found(id_, origin, caller)
         session, turn = found.end.session_id, found.turn
-        with _file_problems("read"):
+        with problems.told("The response", "read"):
             kept = await self._dispatcher.response(session, found.id)
         if kept is None:
             raise _gone(id_)
@@ -94,14 +95,3 @@ class Responses:
 
 def _gone(id_: str) -> ItemNotFound:
     return ItemNotFound(f"Response with id {shown(id_)} not found.", param="response_id")
-
-
-@contextmanager
-def _file_problems(done: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(
-            f"The response cannot be {done} ({error.strerror}); see whether the disk with Claude's "
-            "folder is full, and the folder can be written."
-        ) from error

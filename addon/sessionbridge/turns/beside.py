@@ -5,12 +5,13 @@ from __future__ import annotations
 
 from sessionbridge.apis.openai_responses.conversations import turn_items
 from sessionbridge.claude.pool.dispatcher import Dispatcher
+from sessionbridge.claude.transcript import problems
 from sessionbridge.model import Finished, KeptResponse, TurnRequest
 from sessionbridge.sessions.planning.conversation import InConversation
 from sessionbridge.sessions.planning.memory import Memory
 from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.exchange import Exchange
-from sessionbridge.turns.kept_instructions import KeptInstructions, beside_the_transcript
+from sessionbridge.turns.kept_instructions import KeptInstructions
 
 
 class Beside:
@@ -49,7 +50,7 @@ class Beside:
             answer=None if finished.exact else outcome.answer.blocks,
             thinking_tokens=finished.thinking_tokens,
         )
-        with beside_the_transcript("kept"):
+        with problems.told("A file beside the transcript", "kept"):
             await self._dispatcher.keep_response(finished.session_id, response)
 
     async def _keep_items(

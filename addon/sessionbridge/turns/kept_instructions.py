@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from sessionbridge.claude.pool.dispatcher import Dispatcher
-from sessionbridge.errors import StoreUnavailable, ThreadNotFound
+from sessionbridge.claude.transcript import problems
+from sessionbridge.errors import ThreadNotFound
 from sessionbridge.model import Finished, Point, TurnRequest
 from sessionbridge.sessions.planning.instructions import in_thread, of_conversation, with_earlier
 
@@ -20,7 +18,7 @@ class KeptInstructions:
     async def under(self, turn: TurnRequest, point: Point) -> TurnRequest:
         """The turn as one that goes on from there, under what the conversation was told earlier,
         where the request does not hold that. Raises `ThreadNotFound`, `ThreadMismatch`."""
-        with beside_the_transcript("read"):
+        with problems.told("A file beside the transcript", "read"):
             told = await self._dispatcher.instructions(point.session_id, point.entry_uuid)
         turn = with_earlier(turn, told.texts)
         if turn.thread is None:
@@ -34,17 +32,5 @@ class KeptInstructions:
         if finished.tip is None:
             return
         told = of_conversation(turn)
-        with beside_the_transcript("kept"):
+        with problems.told("A file beside the transcript", "kept"):
             await self._dispatcher.keep_instructions(finished.session_id, finished.tip, told)
-
-
-@contextmanager
-def beside_the_transcript(done: str) -> Iterator[None]:
-    """Within it, what a file there cannot do leaves as a `BridgeError`."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailable(
-            f"The files beside this conversation's transcript cannot be {done} ({error.strerror}); "
-            "see whether the disk with Claude's folder is full, and the folder can be written."
-        ) from error
