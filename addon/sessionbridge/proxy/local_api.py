@@ -36,7 +36,7 @@ _NO_COUNT = (
     "Claude CLI can only estimate them; see the usage that each answer tells."
 )
 # Of the system prompt, each tool and the messages the CLI adds up what the API counts of them, each
-# as a request of its own, or where it does not answer a quarter of their characters (measured with
+# as a request of its own, or where it does not answer a guess by their characters (measured with
 # 2.1.332, by its `get_context_usage`).
 _COUNTS = re.compile(r"(?:/[^/]+)*/(?:messages/count_tokens|responses/input_tokens)")
 _EPOCH = "1970-01-01T00:00:00Z"
