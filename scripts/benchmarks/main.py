@@ -15,8 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from scripts.benchmarks import (
-    by_id,
     hostile,
+    kept,
     latency,
     load,
     page,
@@ -35,7 +35,7 @@ progress = Console(stderr=True, highlight=False)
 BENCHMARKS: dict[str, Benchmark] = (
     latency.BENCHMARKS
     | websocket.BENCHMARKS
-    | by_id.BENCHMARKS
+    | kept.BENCHMARKS
     | settings.BENCHMARKS
     | process_memory.BENCHMARKS
     | program_starts.BENCHMARKS

@@ -77,8 +77,7 @@ class ProxyTalk:
 
     def _ask(self) -> float:
         self._messages.append(user(QUESTION))
-        body = self._settings | {"stream": True, "messages": self._messages}
-        content = json.dumps(body).encode()
+        content = json.dumps(self._body()).encode()
         request = self._http.build_request(
             "POST", self._url, content=content, headers=self._headers
         )
@@ -94,11 +93,35 @@ class ProxyTalk:
             response.close()
         said = _text(received)
         _check(said, len(self._messages), received)
-        self._messages.append(assistant(said))
+        self._answered(received, said)
         return first - begun
+
+    def _body(self) -> dict[str, Any]:
+        return self._settings | {"stream": True, "messages": self._messages}
+
+    def _answered(self, received: bytes, said: str) -> None:
+        self._messages.append(assistant(said))
 
     async def close(self) -> None:
         """The connection is not only this conversation's."""
+
+
+class ThreadTalk(ProxyTalk):
+    """A client whose conversation the API keeps as a thread: it sends what is new."""
+
+    _last: str | None = None
+
+    def _body(self) -> dict[str, Any]:
+        if self._last is None:
+            return super()._body() | {"thread": {"type": "create"}}
+        thread = {"type": "continue", "previous_message_id": self._last}
+        settings = {name: value for name, value in self._settings.items() if name != "system"}
+        return settings | {"stream": True, "messages": self._messages[-1:], "thread": thread}
+
+    def _answered(self, received: bytes, said: str) -> None:
+        super()._answered(received, said)
+        started = next(event for event in _events(received) if event["type"] == "message_start")
+        self._last = started["message"]["id"]
 
 
 class BareTalk:

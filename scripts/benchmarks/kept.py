@@ -1,4 +1,5 @@
-"""How long a response takes that is asked for by its id, however many others are kept."""
+"""What the APIs keep: how long a response takes that is asked for by its id, however many others
+there are, and a turn that goes on with a thread."""
 
 from __future__ import annotations
 
@@ -10,10 +11,17 @@ import httpx
 
 from scripts.benchmarks.figures import Benchmark, Figure, Options, percentile
 from scripts.benchmarks.filling import fill
-from scripts.benchmarks.latency import benchmark_of
+from scripts.benchmarks.latency import (
+    WARM,
+    Renewed,
+    begin_with,
+    benchmark_of,
+    by_turns,
+    quotient,
+)
 from scripts.benchmarks.place import Place
 from scripts.benchmarks.processes import still
-from scripts.benchmarks.talks import MODEL
+from scripts.benchmarks.talks import MODEL, Talk, ThreadTalk
 from tests.support.proxy import free_port
 from tests.support.scripted_api import assistant, user
 
@@ -84,4 +92,22 @@ def _figure(times: Mapping[int, Sequence[float]]) -> Figure:
     )
 
 
-BENCHMARKS: dict[str, Benchmark] = {"by-id": benchmark_of(by_id)}
+async def thread(place: Place, options: Options) -> list[Figure]:
+    """Against the same conversation, of which all is sent each time."""
+    with place.proxy("proxy") as proxy:
+        http = proxy.http()
+
+        async def begin() -> Talk:
+            return ThreadTalk(http)
+
+        ours, keyed = Renewed(begin), Renewed(begin_with(http))
+        times = await by_turns(
+            {"proxy": ours, "keyed": keyed}, options.rounds_or(WARM), options.say
+        )
+    return [quotient("warm turn in a thread, against the same sent whole", times, "keyed", 1.05)]
+
+
+BENCHMARKS: dict[str, Benchmark] = {
+    "by-id": benchmark_of(by_id),
+    "thread": benchmark_of(thread),
+}
