@@ -239,12 +239,14 @@ def _tell(
             # One may be there for its `output_config` alone.
             told = [] if message.content is None else message.content
             conversation.instruct_within(texts(told, content), field)
+        elif message.content is None:
+            raise refused(content, "is required")
         else:
             after = summary.block if summary and index == summary.number else None
             found = said(message.content, message.role, content, thinking=thinking, after=after)
-            for role, blocks in found.messages or (
-                [] if after is not None else [(message.role, [])]
-            ):
+            if not found.messages and after is None:
+                conversation.say(message.role, [], field)
+            for role, blocks in found.messages:
                 conversation.say(role, blocks, field)
             ignored |= found.ignored
         ignored |= without_effect(
