@@ -2,10 +2,13 @@
 others between two turns, and shows the model nothing of it.
 
 A CLI that fails here can still be used: it is started anew for each turn with other settings.
+
+Each model is asked by login or by key, in turn; `scripts/settings` has all of them asked both ways.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -38,6 +41,21 @@ from tests.support.live_processes import ASKED, kind, only_child, serving
 from tests.support.tool_rounds import LOOK, OTHER, calling, found, returning, use
 
 MODELS = ["claude-opus-5-5", "claude-sonnet-4-5", "claude-sonnet-5", "claude-haiku-4-5"]
+BY = {"login": LOGIN, "key": KEY}
+
+
+def ways(of: Mapping[str, Any]) -> pytest.MarkDecorator:
+    """With the stage for each, by login and by key in turn; by both where all is asked for."""
+    whole = os.environ.get("ALL_SETTINGS") == "1"
+    found = [
+        pytest.param(credentials, value, id=f"{name}-{by}")
+        for number, (name, value) in enumerate(of.items())
+        for place, (by, credentials) in enumerate(BY.items())
+        if whole or place == number % len(BY)
+    ]
+    return pytest.mark.parametrize(("stage", "asked_of"), found, indirect=["stage"])
+
+
 BOTH = Parameters(tools=(LOOK, OTHER), max_tokens=500)
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
 CHANGED: dict[str, dict[str, Any]] = {
@@ -68,7 +86,7 @@ THOUGHTS: list[dict[str, Any]] = [
 """Each way after each other, also from a budget to none and back, with tools and without."""
 
 
-@pytest.fixture(params=[LOGIN, KEY], ids=["login", "key"])
+@pytest.fixture(params=[*BY.values()], ids=[*BY])
 async def stage(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, request: pytest.FixtureRequest
 ) -> AsyncIterator[Stage]:
@@ -123,10 +141,11 @@ def halves(stage: Stage) -> tuple[list[Mapping[str, Any]], list[Mapping[str, Any
     return calls[: len(calls) // 2], calls[len(calls) // 2 :]
 
 
-@pytest.mark.parametrize("model", MODELS)
+@ways({model: model for model in MODELS})
 async def test_the_model_is_asked_as_by_a_process_that_was_started_so(
-    stage: Stage, model: str
+    stage: Stage, asked_of: str
 ) -> None:
+    model = asked_of
     changes = [*CHANGED.values(), *THOUGHTS]
     async with serving(stage.profile, live=1) as dispatcher:
         await asked_in_turns(dispatcher, model, changes, "live")
@@ -150,15 +169,18 @@ def are_there(dispatcher: ClaudeDispatcher, spares: int) -> bool:
     return dispatcher.processes == (0, spares)
 
 
-@pytest.mark.parametrize(
-    ("models", "memory"),
-    [(MODELS[:2], "session"), ([*MODELS[2:], "haiku"], "session"), (MODELS[:1], "none")],
-    ids=["first models", "other models", "not kept"],
+@ways(
+    {
+        "first models": (MODELS[:2], "session"),
+        "other models": ([*MODELS[2:], "haiku"], "session"),
+        "not kept": (MODELS[:1], "none"),
+    }
 )
 async def test_a_spare_asks_the_model_as_one_that_was_started_so(
-    stage: Stage, models: list[str], memory: Any
+    stage: Stage, asked_of: tuple[list[str], Any]
 ) -> None:
     """One conversation after the other, each of which has other settings than the one before."""
+    models, memory = asked_of
     for spare, expected in ((2, "spare"), (0, "new")):
         async with serving(stage.profile, spare=spare, quiet=0) as dispatcher:
             dispatcher.start(memory)
