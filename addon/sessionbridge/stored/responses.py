@@ -18,6 +18,8 @@ from sessionbridge.claude.transcript import problems
 from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Message, Origin
 from sessionbridge.names import shown
+from sessionbridge.sessions.planning.chained import lock_of
+from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 
@@ -26,9 +28,10 @@ class Responses:
     """`store` is None when the session map is switched off: then there are none. Whoever asks is
     known by the `origin` that the request names and by its `caller`, as in `Attempt`."""
 
-    def __init__(self, store: StoreThread | None, dispatcher: Dispatcher) -> None:
+    def __init__(self, store: StoreThread | None, dispatcher: Dispatcher, locks: Locks) -> None:
         self._store = store
         self._dispatcher = dispatcher
+        self._locks = locks
 
     async def retrieve(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
         return api.document(await self._stored(id_, origin, caller))
@@ -45,8 +48,14 @@ class Responses:
 
     async def delete(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
         """Nobody goes on from it any more. Its words stay as long as the conversation they are part
-        of; where it was all of that, they are deleted with it."""
+        of; where it was all of that, they are deleted with it. A turn that goes on from it comes to
+        its end first: its answer is in the same session."""
         found = await self._found(id_, origin, caller)
+        async with self._locks.hold(lock_of(found), lambda: None):
+            await self._delete(await self._found(id_, origin, caller), id_)
+        return {"id": response_id(found.id), "object": "response", "deleted": True}
+
+    async def _delete(self, found: Response, id_: str) -> None:
         session = found.end.session_id
         with problems.told("The response", "deleted"):
             if await self._dispatcher.response(session, found.id) is None:
@@ -56,7 +65,6 @@ class Responses:
         if await self._store.forget_response(found.id):
             with problems.told("The response", "deleted"):
                 await self._dispatcher.discard(session)
-        return {"id": response_id(found.id), "object": "response", "deleted": True}
 
     async def _found(self, id_: str, origin: Origin | None, caller: str) -> Response:
         message_id = answered(id_)

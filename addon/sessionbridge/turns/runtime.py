@@ -75,7 +75,8 @@ class Runtime:
     def responses(self) -> Responses:
         """Those that were given. To be asked for only once there is a bridge."""
         assert self.dispatcher is not None
-        return Responses(self.store, self.dispatcher)
+        assert self.locks is not None
+        return Responses(self.store, self.dispatcher, self.locks)
 
     @property
     def conversations(self) -> Conversations | None:

@@ -49,14 +49,8 @@ class Chained(Remembered):
         if response is None:
             raise self._gone
         plan = plan_after(self._links, response.end)
-        self.lock = self._lock_of(response) if plan.name == "resume" else None
+        self.lock = lock_of(response) if plan.name == "resume" else None
         return plan
-
-    def _lock_of(self, response: Response) -> str:
-        """The one under which other requests of the key go on in the same session."""
-        if response.history == "client":
-            return response.end.session_id
-        return key_lock(response.key)
 
     async def plan_again(self, lost: Plan) -> Plan:
         assert lost.base is not None
@@ -64,6 +58,11 @@ class Chained(Remembered):
             return plan
         await self._store.forget_session(lost.base.session_id, unmap=False)
         raise self._gone
+
+
+def lock_of(response: Response) -> str:
+    """The one under which requests go on in the response's session."""
+    return response.end.session_id if response.history == "client" else key_lock(response.key)
 
 
 def gone(turn: TurnRequest) -> BridgeError:

@@ -112,15 +112,15 @@ def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:
 
 
 def forget_response(db: Database, response_id: str) -> bool:
-    """Nobody finds it by its id. Whether its session was one that nothing else leads to and that
-    held nothing else: then it is forgotten."""
+    """Nobody finds it by its id. Whether its session was one that only ids of responses lead to,
+    and of which no other is left: then it is forgotten."""
     turns = list(db.query("SELECT * FROM turns WHERE response_id = ?", [response_id]))
     db.execute("UPDATE turns SET response_id = NULL WHERE response_id = ?", [response_id])
     gone = False
     for turn in turns:
         (others,) = db.query(
-            "SELECT count(*) AS n FROM turns WHERE internal_id = ? AND id <> ?",
-            [turn["internal_id"], turn["id"]],
+            "SELECT count(response_id) AS n FROM turns WHERE internal_id = ?",
+            [turn["internal_id"]],
         )
         # Such a key is named by no request: the response's id alone led there.
         if turn["scope"] == turn["api"] and not others["n"]:
