@@ -48,11 +48,13 @@ logger = logging.getLogger(__name__)
 
 
 class BridgeError(Exception):
-    """Base of all errors that reach a client. `retry_after` is in seconds, `headers` are what else
-    of the response's the API has told with it."""
+    """Base of all errors that reach a client. `param` names the field that it is about, where it is
+    one; `retry_after` is in seconds, `headers` are what else of the response's the API has told
+    with it."""
 
     status = 500
     code: str | None = None
+    param: str | None = None
     retry_after: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -64,7 +66,7 @@ class BridgeError(Exception):
 
 
 class BadRequest(BridgeError):
-    """The request cannot be served as it is; `param` names the field where it is one field."""
+    """The request cannot be served as it is."""
 
     status = 400
 
@@ -124,8 +126,6 @@ class ConversationNotFound(NotFound):
 
 
 class ItemNotFound(NotFound):
-    """`param` names the field it was named in."""
-
     def __init__(self, message: str, *, param: str) -> None:
         super().__init__(message)
         self.param = param

@@ -12,6 +12,7 @@ from sessionbridge.errors import (
     ApiFailed,
     BadRequest,
     BridgeError,
+    ItemNotFound,
     Overloaded,
     PromptTooLong,
     TimedOut,
@@ -57,6 +58,13 @@ ASK: dict[str, Callable[..., object]] = {"chat": chat.ask, "responses": response
             openai.APIStatusError,
         ),
         (ApiFailed(403, "x"), "request_forbidden", None, None, openai.PermissionDeniedError),
+        (
+            ItemNotFound("x", param="after"),
+            "invalid_request_error",
+            None,
+            "after",
+            openai.NotFoundError,
+        ),
         (ApiFailed(404, "x"), "invalid_request_error", None, None, openai.NotFoundError),
         (
             ApiFailed(429, "x"),

@@ -56,6 +56,11 @@ def test_the_answer_has_the_words_of_the_user_and_the_sealed_summary() -> None:
     assert told["usage"]["total_tokens"] == 3
 
 
+@pytest.mark.parametrize("odd", ["sb", "sbé", "sb\ud800", "sbgAAAAA=="])
+def test_what_nobody_can_have_sealed_is_not_opened(odd: str) -> None:
+    assert opened(odd, KEY) is None
+
+
 @pytest.mark.parametrize(("text", "reason"), [("They", "max_tokens"), (" ", "end_turn")])
 def test_half_a_summary_is_none(text: str, reason: str) -> None:
     with pytest.raises(ClaudeFailed, match=reason):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sessionbridge.errors import BadRequest, BridgeError, Overloaded
+from sessionbridge.errors import BridgeError, Overloaded
 
 # Type and code by status. The reference (https://platform.openai.com/docs/guides/error-codes) lists
 # no types; these are the ones its clients know from answers. 402 is no status of that API, which
@@ -30,12 +30,11 @@ def error_body(error: BridgeError) -> bytes:
 def error_document(error: BridgeError) -> dict[str, Any]:
     other = "server_error" if status(error) >= 500 else "invalid_request_error"
     kind, code = ERRORS.get(status(error), (other, None))
-    param = error.param if isinstance(error, BadRequest) else None
     return {
         "error": {
             "message": error.message,
             "type": kind,
-            "param": param,
+            "param": error.param,
             "code": error.code or code,
         }
     }

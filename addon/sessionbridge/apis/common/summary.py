@@ -43,7 +43,7 @@ def opened(sealed: str, key: bytes) -> str | None:
     """None where it was sealed with another key, or is not what it was."""
     try:
         told = Fernet(key).decrypt(sealed.removeprefix(_SEALED))
-    except InvalidToken:
+    except (InvalidToken, ValueError):  # the latter for what is not ASCII
         return None
     return zlib.decompress(told).decode("utf-8", "surrogatepass")
 

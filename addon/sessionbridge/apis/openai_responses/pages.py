@@ -18,13 +18,13 @@ def page(items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[s
     order = query.get("order", "desc")
     if order not in ("asc", "desc"):
         raise refused("order", "must be asc or desc")
-    limit = query.get("limit", str(_DEFAULT))
-    if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:4]) <= _MOST):
+    limit = number(query.get("limit", str(_DEFAULT)))
+    if limit is None or not 1 <= limit <= _MOST:
         raise refused("limit", f"must be an integer from 1 to {_MOST}")
     listed = list(items if order == "asc" else reversed(items))
     if (after := query.get("after")) is not None:
         listed = listed[_place(listed, after) + 1 :]
-    data = listed[: int(limit)]
+    data = listed[:limit]
     return {
         "object": "list",
         "data": data,
@@ -32,6 +32,11 @@ def page(items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[s
         "last_id": data[-1]["id"] if data else None,
         "has_more": len(listed) > len(data),
     }
+
+
+def number(text: str) -> int | None:
+    """None where it is no whole number, or none of a sensible size."""
+    return int(text) if len(text) < 20 and text.isascii() and text.isdigit() else None
 
 
 def _place(items: Sequence[Mapping[str, Any]], id_: str) -> int:
