@@ -331,8 +331,8 @@ class KeptResponse:
     """What a response that clients may ask for has beside its words, and what the ledger has.
 
     `id` is that of its answer in the Messages API. `asked` holds the fields of its request that it
-    repeats, `inputs` is how many messages that had. `answer` are its blocks where the transcript
-    has others. `thinking_tokens` are those of `Finished`.
+    repeats, `inputs` is how many messages that had, neighbours of one role counted as one. `answer`
+    are its blocks where the transcript has others. `thinking_tokens` are those of `Finished`.
     """
 
     id: str

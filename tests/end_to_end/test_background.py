@@ -185,6 +185,43 @@ def test_what_is_no_longer_kept_as_events_is_told_whole(place: Place) -> None:
     assert error.value.param == "starting_after"
 
 
+def test_what_it_is_asked_is_told_while_it_runs_as_after(place: Place) -> None:
+    client = place.client()
+    before = client.responses.create(model=MODEL, input="hello")
+    said = [{"role": "user", "content": text} for text in ("q0", "q1", "[gate items]")]
+    waits = begun(place, "items", input=said, previous_response_id=before.id)
+    listed = client.responses.input_items.list(waits.id, order="asc", limit=100)
+    place.api.open_gate("items")
+    until_ended(client, waits.id)
+    again = client.responses.input_items.list(waits.id, order="asc", limit=100)
+    assert again.data == listed.data
+    (item,) = listed.data
+    assert [part.text for part in item.content] == ["q0", "q1", "[gate items]"]
+    failed = client.responses.create(model=MODEL, input="[fail 400]", background=True)
+    until_ended(client, failed.id)
+    with pytest.raises(openai.NotFoundError, match="not kept"):
+        client.responses.input_items.list(failed.id)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_it_is_followed_from_events_that_there_are(place: Place, ended: bool) -> None:
+    client = place.client()
+    waits = begun(place, f"numbers{ended}")
+    if ended:
+        place.api.open_gate(f"numbers{ended}")
+        until_ended(client, waits.id)
+        *_, last = client.responses.retrieve(waits.id, stream=True)
+        past, number = last.sequence_number + 1, last.sequence_number
+        assert list(client.responses.retrieve(waits.id, stream=True, starting_after=number)) == []
+    else:
+        past = 1000
+    for odd in (past, "9" * 5000, "0" * 30 + "1", "-1", "x"):
+        with pytest.raises(openai.BadRequestError) as error:
+            client.responses.retrieve(waits.id, stream=True, starting_after=odd)
+        assert error.value.param == "starting_after"
+    place.api.open_gate(f"numbers{ended}")
+
+
 def test_an_orderly_end_waits_for_it(place: Place) -> None:
     client = place.client()
     waits = begun(place, "ending")

@@ -14,6 +14,7 @@ from sessionbridge.apis.common import sse
 from sessionbridge.apis.common.body import refused
 from sessionbridge.apis.common.ids import is_made_here
 from sessionbridge.apis.openai_responses.answer import answered
+from sessionbridge.apis.openai_responses.pages import number, page
 from sessionbridge.errors import BadRequest, NotFound
 from sessionbridge.model import Origin
 from sessionbridge.proxy import conversations
@@ -107,7 +108,7 @@ class StoredObjects:
             case "GET", []:
                 return await self._retrieved(asks)
             case "GET", ["input_items"]:
-                return await self._runtime.responses.input_items(*asks, query)
+                return await self._input_items(asks, query)
             case "POST", ["cancel"]:
                 return await self._cancelled(asks)
             case "DELETE", []:
@@ -120,11 +121,25 @@ class StoredObjects:
             return running.log.document
         return await self._runtime.responses.retrieve(*asks)
 
+    async def _input_items(self, asks: _Asks, query: Mapping[str, str]) -> dict[str, Any]:
+        running = self._running(asks)
+        if running is None or running.is_kept:
+            return await self._runtime.responses.input_items(*asks, query)
+        if (items := running.input_items) is not None:
+            return page(items, query)
+        raise NotFound(
+            "What this response was asked is not kept, because it has failed or was cancelled."
+        )
+
     async def _stream(self, asks: _Asks, after: str | None) -> AsyncGenerator[Head | Chunk]:
-        if after is not None and not (after.isascii() and after.isdigit()):
+        place = -1 if after is None else number(after)
+        if place is None:
             raise refused("starting_after", "must be the sequence_number of an event")
         if running := self._running(asks):
-            return followed(running, -1 if after is None else int(after[:18]))
+            if place >= len(running.log.events):
+                last = len(running.log.events) - 1
+                raise refused("starting_after", f"no event has this number, the newest has {last}")
+            return followed(running, place)
         events = await self._runtime.responses.events(*asks)
         if after is not None:
             raise refused(
@@ -148,8 +163,8 @@ class StoredObjects:
         if running is None:
             return await self._runtime.responses.delete(*asks)
         await running.stop()
-        self._runtime.background.forget(running)
-        if running.log.document["status"] in ("completed", "incomplete"):
+        self._runtime.background.forget(running.log.message_id)
+        if running.is_kept:
             return await self._runtime.responses.delete(*asks)
         return {"id": asks.id, "object": "response", "deleted": True}
 

@@ -44,7 +44,8 @@ class Responses:
         self, id_: str, origin: Origin | None, caller: str, query: Mapping[str, str]
     ) -> dict[str, Any]:
         """One page of them."""
-        return page(api.input_items(await self._stored(id_, origin, caller)), query)
+        stored = await self._stored(id_, origin, caller)
+        return page(api.input_items(stored.asked, stored.kept.id, stored.turn), query)
 
     async def delete(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
         """Nobody goes on from it any more. Its words stay as long as the conversation they are part

@@ -8,6 +8,7 @@ from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript import problems
 from sessionbridge.model import Finished, KeptResponse, TurnRequest
 from sessionbridge.sessions.planning.conversation import InConversation
+from sessionbridge.sessions.planning.lineage import alternating
 from sessionbridge.sessions.planning.memory import Memory
 from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.exchange import Exchange
@@ -46,7 +47,7 @@ class Beside:
         response = KeptResponse(
             id=outcome.response_id,
             asked=turn.echo,
-            inputs=len(turn.messages),
+            inputs=len(alternating(turn.messages)),
             answer=None if finished.exact else outcome.answer.blocks,
             thinking_tokens=finished.thinking_tokens,
         )

@@ -20,7 +20,6 @@ from uuid import uuid4
 from sessionbridge.apis import FRAMES, SHAPES, SUMMARIES
 from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
-from sessionbridge.apis.openai_responses.event_log import EventLog
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.config import Settings
@@ -52,11 +51,11 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.admission import Admission, Ticket
-from sessionbridge.turns.background import Background, Running, followed
+from sessionbridge.turns.background import Background, followed
 from sessionbridge.turns.beside import Beside
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.kept_instructions import KeptInstructions
-from sessionbridge.turns.memories import Memories, is_theirs
+from sessionbridge.turns.memories import Memories
 from sessionbridge.turns.request_body import Reader
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
@@ -90,7 +89,7 @@ class Bridge:
         self._instructions = KeptInstructions(dispatcher)
         self._beside = Beside(dispatcher, self._instructions, conversations)
         references = References(store, dispatcher.said)
-        self._reader = Reader(settings, references, self._instructions, worker)
+        self._reader = Reader(settings, references, self._instructions, worker, background)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
@@ -102,8 +101,7 @@ class Bridge:
         try:
             if exchange.refused is not None:
                 raise exchange.refused
-            theirs = partial(is_theirs, exchange=exchange)
-            turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
+            turn, spoken = await self._reader.read(shape, body, exchange)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
             exchange.outcome.ignored = turn.ignored
@@ -141,9 +139,8 @@ class Bridge:
         self, turn: TurnRequest, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Head | Chunk]:
         """Is answered at once, and goes on whether or not its client stays."""
-        exchange.outcome.given_id = message_id = f"msg_{uuid4().hex}"
-        running = Running(exchange, EventLog(turn, message_id))
-        self._background.begin(running, self._answer(turn, memory, exchange))
+        exchange.outcome.given_id = f"msg_{uuid4().hex}"
+        running = self._background.begin(turn, exchange, self._answer(turn, memory, exchange))
         if turn.stream:
             async with aclosing(followed(running)) as parts:
                 async for part in parts:
@@ -186,10 +183,9 @@ class Bridge:
 
     async def prepare(self, exchange: Exchange, body: bytes) -> None:
         """Of a turn that is only announced. What is wrong with it, the turn itself will tell."""
-        theirs = partial(is_theirs, exchange=exchange)
         try:
             shape = _shape(exchange)
-            turn, spoken = await self._reader.read(shape, body, theirs, exchange.model)
+            turn, spoken = await self._reader.read(shape, body, exchange)
             memory = await self._memories.of(turn, spoken, exchange)
             await self._prewarm(turn, memory)
         except BridgeError as error:

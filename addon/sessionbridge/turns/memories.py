@@ -131,8 +131,3 @@ class Memories:
         items = self._conversations.asked_in(id_, caller, turn)
         how = spoken.links, exchange.attempt, spoken.manner
         return InConversation(items, self._store, origin, PROVIDER, *how)
-
-
-def is_theirs(response: Response, exchange: Exchange) -> bool:
-    """A response id that somebody else has is of no use to them."""
-    return response.is_for(exchange.origin, exchange.attempt.caller)

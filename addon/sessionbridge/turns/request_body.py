@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 from sessionbridge.apis.common.shape import Shape
 from sessionbridge.claude.models import choice
 from sessionbridge.config import Settings
-from sessionbridge.errors import BadRequest
+from sessionbridge.errors import BadRequest, BridgeError
 from sessionbridge.model import TurnRequest
 from sessionbridge.names import few
 from sessionbridge.sessions.planning.chained import gone
@@ -18,6 +18,8 @@ from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
 from sessionbridge.sessions.store.queries import Response
+from sessionbridge.turns.background import Background
+from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.seals import Seals, is_sealed
 from sessionbridge.turns.worker import Worker
@@ -40,24 +42,25 @@ class Reader:
         references: References,
         instructions: KeptInstructions,
         worker: Worker,
+        background: Background,
     ) -> None:
         self._settings = settings
         self._seals = Seals(settings.home)
         self._references = references
         self._instructions = instructions
         self._worker = worker
+        self._background = background
 
     async def read(
-        self,
-        shape: Shape,
-        body: bytes,
-        theirs: Callable[[Response], bool],
-        model: str | None = None,
+        self, shape: Shape, body: bytes, exchange: Exchange
     ) -> tuple[TurnRequest, Spoken]:
-        """`model` is that of a body that names none. Items may be referred to, and gone on from, of
-        responses that are `theirs`. Raises `BadRequest` for what cannot be obeyed, and what is not
-        found."""
-        turn, links, how = await self._worker.done(_parse, body, shape, model)
+        """Raises `BadRequest` for what cannot be obeyed, and what is not found."""
+        turn, links, how = await self._worker.done(_parse, body, shape, exchange.model)
+
+        def theirs(response: Response) -> bool:
+            """An id that somebody else has is of no use to them."""
+            return response.is_for(exchange.origin, exchange.attempt.caller)
+
         asked = turn.model
         chosen = choice(turn.model, self._settings.models, self._settings.unknown_model)
         ignored = few(("model", *turn.ignored) if chosen.ignored else turn.ignored)
@@ -74,9 +77,21 @@ class Reader:
         if turn.previous is not None:
             previous = await self._references.response(turn.previous, theirs)
             if previous is None:
-                raise gone(turn)
+                raise self._unknown(turn, exchange)
             turn = await self._instructions.under(turn, previous.end)
         return turn, Spoken(links, how or _manner(turn, asked, links), previous)
+
+    def _unknown(self, turn: TurnRequest, exchange: Exchange) -> BridgeError:
+        assert turn.previous is not None
+        caller = exchange.attempt.caller
+        running = self._background.find(turn.previous, exchange.origin, caller)
+        if turn.thread is not None or running is None or running.ended:
+            return gone(turn)
+        return BadRequest(
+            "previous_response_id: this response is still under way; go on from it once it has "
+            "ended.",
+            param="previous_response_id",
+        )
 
 
 type _Parsed = tuple[TurnRequest, Sequence[Link] | None, Manner | None]

@@ -18,13 +18,14 @@ Status = Literal["queued", "in_progress"]
 
 
 class EventLog:
-    """`events` are those so far, as they are streamed: the number of each is its place. The answer
-    has this `message_id`, which is known before the model has begun."""
+    """`events` are those so far, as they are streamed, and `size` their bytes: the number of each
+    is its place. The answer has this `message_id`, which is known before the model has begun."""
 
     def __init__(
         self, turn: TurnRequest, message_id: str, clock: Callable[[], float] = time.time
     ) -> None:
         self.events: list[bytes] = []
+        self.size = 0
         self.message_id = message_id
         self._told = Events(turn, clock)
         self._status: Status = "queued"
@@ -34,10 +35,6 @@ class EventLog:
     @property
     def document(self) -> dict[str, Any]:
         return self._told.document(self._status) if self._last is None else self._last
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.events))
 
     def hear(self, delta: Delta) -> None:
         if isinstance(delta, Started):
@@ -53,7 +50,9 @@ class EventLog:
 
     def _add(self, events: Iterable[Event]) -> None:
         for event in events:
-            self.events.append(sse.json_event(event, event["type"]))
+            data = sse.json_event(event, event["type"])
+            self.events.append(data)
+            self.size += len(data)
             if event["type"] in _ENDS:
                 self._last = event["response"]
 

@@ -75,10 +75,12 @@ def document(stored: StoredResponse) -> dict[str, Any]:
     return response
 
 
-def input_items(stored: StoredResponse) -> list[dict[str, Any]]:
-    """In the order in which they were said. Their ids are made of that of the response."""
-    tools = {tool.name: tool for tool in stored.turn.parameters.tools}
-    return items_of(stored.asked, stored.kept.id.removeprefix("msg_"), tools)
+def input_items(
+    messages: Sequence[Message], message_id: str, turn: TurnRequest
+) -> list[dict[str, Any]]:
+    """In the order in which they were said. Their ids are made of that of the answer to them."""
+    tools = {tool.name: tool for tool in turn.parameters.tools}
+    return items_of(messages, message_id.removeprefix("msg_"), tools)
 
 
 def items_of(
