@@ -37,10 +37,10 @@ async def test_what_a_body_names(worker: Worker, said: dict[str, Any]) -> None:
         assert is_costly(body) == (said is LARGE)
         return await named(MINE, {}, body, worker)
 
-    found, previous, _ = await ask({"chat": {"id": "chat-7"}, "previous_response_id": "resp_1"})
+    found, previous, *_ = await ask({"chat": {"id": "chat-7"}, "previous_response_id": "resp_1"})
     assert isinstance(found, Origin) and found.external_id == "chat-7"
     assert previous == "resp_1"
-    assert await ask({"previous_response_id": 7}) == (None, None, True)
+    assert await ask({"previous_response_id": 7}) == Named(None, None)
     with pytest.raises(BadRequest, match="holds a control character"):
         await ask({"chat": {"id": "a\u0001b"}})
 
@@ -48,9 +48,9 @@ async def test_what_a_body_names(worker: Worker, said: dict[str, Any]) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"[1]", b"[" * 5_000_000], ids=len)
 async def test_a_body_that_says_nothing(worker: Worker, body: bytes) -> None:
     headers = {"x-sessionbridge-session": "chat-7"}
-    found, previous, _ = await named(MINE, headers, body, worker)
+    found, previous, *_ = await named(MINE, headers, body, worker)
     assert found is not None and found.external_id == "chat-7" and previous is None
-    assert await named(MINE, {}, body, worker) == (None, None, not body)
+    assert await named(MINE, {}, body, worker) == Named(None, None, not body)
 
 
 async def test_ids_that_cannot_be_looked_up_are_nobody_s(tmp_path: Path) -> None:

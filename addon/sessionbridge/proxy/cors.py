@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 
 from sessionbridge.proxy.routing import foreign_page
 
-_METHODS = "GET, HEAD, POST, OPTIONS"
+_METHODS = "GET, HEAD, POST, DELETE, OPTIONS"
 _A_DAY = "86400"
 """Seconds; browsers keep a preflight's answer for two hours at most."""
 

@@ -162,10 +162,13 @@ class Decision:
         note_own(flow)
 
     def _is_preflight(self, flow: http.HTTPFlow) -> bool:
-        """Whether a browser asks what a page may send to where turns are answered."""
-        request, routes = flow.request, self._options.routes
+        """Whether a browser asks what a page may send to where something is answered here."""
+        request, routes, sni = flow.request, self._options.routes, flow.client_conn.sni
         return cors.is_preflight(request.method, request.headers) and (
-            self._local.is_meant(flow) or routes.api_at(request, flow.client_conn.sni) is not None
+            self._local.is_meant(flow)
+            or routes.api_at(request, sni) is not None
+            or routes.api_of_summary(request, sni) is not None
+            or self._stored.may_be_at(flow)
         )
 
     def _answer_preflight(self, flow: http.HTTPFlow) -> None:

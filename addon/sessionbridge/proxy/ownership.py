@@ -28,7 +28,7 @@ def is_ours(named: Named, headers: Mapping[str, str], options: Options) -> bool:
         return False
     if named.origin is not None or settings.unkeyed != "passthrough":
         return True
-    return named.response is not None and is_made_here(named.response)
+    return named.brings_ours or (named.response is not None and is_made_here(named.response))
 
 
 def _is_of_the_api(origin: Origin) -> bool:

@@ -33,8 +33,14 @@ class ObjectPath(NamedTuple):
     rest: tuple[str, ...]
     beside: str
 
+    def asks_for(self, word: str) -> bool:
+        """Whether this word stands in the place of an id."""
+        return [part.lower() for part in self.rest] == [word]
 
-_OBJECT = re.compile(r"(.*)/(?:(responses)((?:/[^/]+){1,2})|(conversations)((?:/[^/]+){0,3}))")
+
+_OBJECT = re.compile(
+    r"(.*)/(?:(responses)((?:/[^/]+)+)|(conversations)((?:/[^/]+)*))", re.IGNORECASE
+)
 
 
 def object_path(path: str) -> ObjectPath | None:
@@ -42,7 +48,7 @@ def object_path(path: str) -> ObjectPath | None:
     if found is None:
         return None
     before, kind, rest = (group for group in found.groups() if group is not None)
-    return ObjectPath(kind, tuple(rest.split("/")[1:]), f"{before}/responses")
+    return ObjectPath(kind.lower(), tuple(rest.split("/")[1:]), f"{before}/responses")
 
 
 class Routes:
@@ -97,7 +103,7 @@ class Routes:
     def api_of_summary(self, request: http.Request, sni: str | None = None) -> str | None:
         """The API shape where the request is to one's own address for a summary."""
         found = self.object_at(request, sni)
-        return found.kind if found is not None and found.rest == ("compact",) else None
+        return found.kind if found is not None and found.asks_for("compact") else None
 
     def api_of_socket(self, request: http.Request, sni: str | None = None) -> str | None:
         """The API shape in which turns are asked for on a WebSocket, where the request is the

@@ -1,5 +1,7 @@
 """Requests for what the bridge keeps: responses by their ids, and conversations. Answered here
-where the id tells that it was made here, and where no API is behind the proxy. All others pass on.
+where the id tells that it was made here, and where no API is behind the proxy. One that creates a
+conversation has no id: what it names, and an option, decide as they do for turns. All others pass
+on.
 """
 
 from __future__ import annotations
@@ -58,17 +60,24 @@ class StoredObjects:
     ) -> ObjectPath | None:
         """What the flow asks for, where that is ours to answer. `headers` tells those that count,
         by name in lower case."""
-        request = flow.request
-        found = self._options.routes.object_at(request, flow.client_conn.sni)
-        if found is None or request.method == "OPTIONS":
+        found = self._at(flow)
+        if found is None or flow.request.method == "OPTIONS":
             return None
-        if found.rest == ("input_tokens",):  # no id, and nothing that is kept
-            return None
-        if self._local.is_meant(flow):
+        if found.rest or self._local.is_meant(flow) or self._begins_here(headers(flow)):
             return found
-        if found.rest:
-            return found if is_made_here(found.rest[0]) else None
-        return found if self._begins_here(headers(flow)) else None
+        return None
+
+    def may_be_at(self, flow: http.HTTPFlow) -> bool:
+        """Whether requests to the flow's address are, or may be, ours to answer."""
+        return self._at(flow) is not None
+
+    def _at(self, flow: http.HTTPFlow) -> ObjectPath | None:
+        found = self._options.routes.object_at(flow.request, flow.client_conn.sni)
+        if found is None or found.asks_for("input_tokens"):  # no id, and nothing that is kept
+            return None
+        if not found.rest or self._local.is_meant(flow) or is_made_here(found.rest[0]):
+            return found
+        return None
 
     def _begins_here(self, headers: Mapping[str, str]) -> bool:
         """Whether a conversation is created where turns are answered that name no more than this

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from sessionbridge.apis.common.ids import is_made_here
+from sessionbridge.apis.common.summary import is_sealed_here
 from sessionbridge.model import Origin
 from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.turns.worker import Worker, is_costly
@@ -23,11 +24,13 @@ from sessionbridge.turns.worker import Worker, is_costly
 
 class Named(NamedTuple):
     """`response` is the one that the request goes on from. `is_read` tells whether the body could
-    be, or there is none."""
+    be, or there is none; `brings_ours` whether it holds what nobody but us can read: a summary that
+    was sealed here, or the id of an item that was answered here."""
 
     origin: Origin | None
     response: str | None
     is_read: bool = True
+    brings_ours: bool = False
 
 
 async def named(origins: Origins, headers: Mapping[str, str], body: bytes, worker: Worker) -> Named:
@@ -41,7 +44,8 @@ def named_by(
     origins: Origins, headers: Mapping[str, str], fields: Mapping[str, Any] | None
 ) -> Named:
     """The same of a body that has been read."""
-    return Named(origins.detect(headers, fields), _previous(fields or {}))
+    asked = fields or {}
+    return Named(origins.detect(headers, fields), _previous(asked), brings_ours=_brings_ours(asked))
 
 
 def _named(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Named:
@@ -56,6 +60,21 @@ def _previous(fields: Mapping[str, Any]) -> str | None:
     named = thread.get("previous_message_id") if isinstance(thread, dict) else None
     given = [one for one in (fields.get("previous_response_id"), named) if isinstance(one, str)]
     return next(filter(is_made_here, given), next(iter(given), None))
+
+
+def _brings_ours(fields: Mapping[str, Any]) -> bool:
+    given = fields.get("input")
+    return isinstance(given, list) and any(map(_is_ours, given))
+
+
+def _is_ours(item: object) -> bool:
+    match item:
+        case {"type": "compaction", "encrypted_content": str(sealed)}:
+            return is_sealed_here(sealed)
+        case {"id": str(id_), **more} if "role" not in more:
+            # The type of a reference may be left out.
+            return more.get("type") in (None, "item_reference") and is_made_here(id_)
+    return False
 
 
 def fields_of(body: bytes) -> dict[str, Any] | None:
