@@ -7,13 +7,12 @@ where they are those of the line before: tools are long, and the same from turn 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.disk import private
+from sessionbridge.claude.transcript import lines
 from sessionbridge.model import KeptResponse
 
 SUFFIX = ".responses"
@@ -21,20 +20,19 @@ SUFFIX = ".responses"
 _LINK = "previous_response_id"
 """It is another one in each line."""
 
+_REPEATED = ("asked",)
+
 
 def keep(transcript: Path, response: KeptResponse) -> None:
     """Raises OSError."""
-    *_, before = [{}, *_lines(transcript)]
     line = asdict(response)
     previous = line["asked"].pop(_LINK, None)
-    if line["asked"] == before.get("asked"):
-        del line["asked"]
-    _add(transcript, line | {_LINK: previous})
+    lines.add(transcript.with_suffix(SUFFIX), line | {_LINK: previous}, _REPEATED)
 
 
 def forget(transcript: Path, id_: str) -> None:
     """Raises OSError."""
-    _add(transcript, {"id": id_, "deleted": True})
+    lines.add(transcript.with_suffix(SUFFIX), {"id": id_, "deleted": True})
 
 
 def kept(transcript: Path, id_: str) -> KeptResponse | None:
@@ -63,28 +61,4 @@ def are_kept(transcript: Path) -> bool:
 
 
 def _lines(transcript: Path) -> Iterator[Mapping[str, Any]]:
-    """Those that are whole, each with the fields that it has from the one before."""
-    try:
-        content = transcript.with_suffix(SUFFIX).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return
-    asked: Any = None
-    for text in content.split("\n"):
-        line = _value(text)
-        if "id" in line:
-            asked = line.get("asked", asked)
-            yield {**line, "asked": asked}
-
-
-def _value(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text) if text else None
-    except ValueError:  # a line that was cut short with its process
-        return {}
-    return value if isinstance(value, dict) else {}
-
-
-def _add(transcript: Path, line: Mapping[str, Any]) -> None:
-    with open(transcript.with_suffix(SUFFIX), "a", encoding="utf-8", opener=private) as file:
-        # A line before it may have been cut short.
-        file.write(f"\n{json.dumps(line)}\n")
+    return lines.read(transcript.with_suffix(SUFFIX), _REPEATED)
