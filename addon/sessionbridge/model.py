@@ -323,7 +323,7 @@ class TurnRequest:
     summarized: bool = False
     key: bytes = field(default=b"", compare=False, repr=False)
     items: tuple[str, ...] | None = field(default=None, compare=False)
-    given: Sequence[Any] = field(default=(), compare=False)
+    given: str | Sequence[Any] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

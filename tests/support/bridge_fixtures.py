@@ -18,6 +18,7 @@ from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations
+from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
@@ -135,7 +136,8 @@ class House:
 
     @property
     def conversations(self) -> KeptConversations:
-        return KeptConversations(self.thread, lambda: self.transcripts, PROVIDER)
+        seals = Seals(self.settings.home)
+        return KeptConversations(self.thread, lambda: self.transcripts, PROVIDER, seals)
 
     def _bridge(self) -> Bridge:
         kept = self.conversations

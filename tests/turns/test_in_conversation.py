@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.claude.transcript.conversations import Added
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import Attempt, Message, Origin
 from sessionbridge.stored.conversations import Conversations
@@ -102,7 +103,7 @@ async def test_a_turn_that_fails_leaves_it_as_it_was(house: House, talk: Talk) -
 async def test_a_turn_that_was_not_committed_is_none_of_it(house: House, talk: Talk) -> None:
     await talk.say("Two")
     lost = [{"id": "msg_x", "type": "message", "role": "user", "content": []}]
-    await house.conversations.add_turn(talk.id, None, "never committed", lost)
+    await house.conversations.add(talk.id, Added(None, lost, "never committed"))
     assert await talk.texts() == ["One", "First", "Two", "Second"]
     await talk.say("Three")
     assert await talk.texts() == ["One", "First", "Two", "Second", "Three", "Third"]

@@ -6,7 +6,7 @@ What changes one waits for the turns under way in it, as they wait for each othe
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
@@ -36,15 +36,16 @@ class Conversations:
 
     async def create(self, caller: str, body: bytes) -> dict[str, Any]:
         items, metadata = api.created(body)
+        await self._check_seals(items)
         return _document(*await self._kept.create(caller, items, metadata))
 
     async def retrieve(self, id_: str, caller: str) -> dict[str, Any]:
-        return _document(id_, await self._kept.read(id_, caller))
+        return _document(id_, await self._kept.head(id_, caller))
 
     async def update(self, id_: str, caller: str, body: bytes) -> dict[str, Any]:
         metadata = api.updated(body)
-        async with self._alone(id_, caller) as conversation:
-            changed = replace(conversation, metadata=metadata)
+        async with self._alone(id_, caller):
+            changed = replace(await self._kept.read(id_, caller), metadata=metadata)
             await self._kept.replace(id_, changed)
             return _document(id_, changed)
 
@@ -58,10 +59,14 @@ class Conversations:
         return {"id": id_, "object": "conversation.deleted", "deleted": True}
 
     async def add_items(self, id_: str, caller: str, body: bytes) -> dict[str, Any]:
-        items = new_items(api.added(body))
-        async with self._alone(id_, caller) as conversation:
+        given = api.added(body)
+        await self._check_seals(given)
+        async with self._alone(id_, caller):
+            conversation = await self._kept.read(id_, caller)
             last = (await self._kept.last(id_, conversation)).last
-            await self._kept.add(id_, Added(last.end.entry_uuid if last else None, items))
+            end = last.end.entry_uuid if last else None
+            items = new_items(given, conversation.items(end))
+            await self._kept.add(id_, Added(end, items))
         return page(items, {"order": "asc"})
 
     async def items(self, id_: str, caller: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -75,7 +80,8 @@ class Conversations:
     async def delete_item(self, id_: str, caller: str, item_id: str) -> dict[str, Any]:
         """It goes on without it, in a new session. Those before are kept where a response is asked
         for by its id."""
-        async with self._alone(id_, caller) as conversation:
+        async with self._alone(id_, caller):
+            conversation = await self._kept.read(id_, caller)
             items = await self._items(id_, conversation)
             del items[_place(items, item_id)]
             left = replace(conversation, added=(Added(None, items),))
@@ -86,16 +92,21 @@ class Conversations:
                     await self._discard(session)
         return _document(id_, left)
 
+    async def _check_seals(self, items: Sequence[Item]) -> None:
+        placed = ((f"items.{index}", item) for index, item in enumerate(items))
+        await self._kept.seals.check(api.sealed_in(placed))
+
     async def _items(self, id_: str, conversation: Conversation) -> list[Item]:
         last = (await self._kept.last(id_, conversation)).last
         return conversation.items(last.end.entry_uuid if last else None)
 
     @asynccontextmanager
-    async def _alone(self, id_: str, caller: str) -> AsyncIterator[Conversation]:
-        """The conversation while nobody else changes it."""
-        await self._kept.read(id_, caller)  # whose it is not does not wait
+    async def _alone(self, id_: str, caller: str) -> AsyncIterator[None]:
+        """While nobody else changes the conversation."""
+        await self._kept.head(id_, caller)  # whose it is not does not wait
         async with self._locks.hold(key_lock(self._kept.key(id_)), lambda: None):
-            yield await self._kept.read(id_, caller)
+            await self._kept.head(id_, caller)
+            yield
 
     async def _discard(self, name: str) -> None:
         try:

@@ -4,22 +4,25 @@ turns in these are the last ones, and whose they are."""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from sessionbridge.apis.common import ids
-from sessionbridge.apis.openai_responses.conversations import kept_items, preceded
+from sessionbridge.apis.openai_responses.conversations import kept_items, preceded, sealed_in
+from sessionbridge.apis.openai_responses.request import place
 from sessionbridge.claude.transcript import conversations as files
 from sessionbridge.claude.transcript import problems
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import ConversationNotFound
 from sessionbridge.model import Origin, Point, SessionKey, TurnRequest
-from sessionbridge.names import is_conversation
+from sessionbridge.names import is_conversation, shown
 from sessionbridge.sessions.planning.conversation import Reached
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.seals import Seals
 
 _SCOPE = "openai"
 """Of the rule by which a request names one (see `origins.toml`)."""
@@ -28,10 +31,13 @@ _SCOPE = "openai"
 class KeptConversations:
     """In the `folder` of the transcripts. What changes one is done by who holds its lock."""
 
-    def __init__(self, store: StoreThread, folder: Callable[[], Path], provider: str) -> None:
+    def __init__(
+        self, store: StoreThread, folder: Callable[[], Path], provider: str, seals: Seals
+    ) -> None:
         self._store = store
         self._folder = folder
         self._provider = provider
+        self.seals = seals
 
     def key(self, id_: str) -> SessionKey:
         return SessionKey(_SCOPE, id_, self._provider)
@@ -47,18 +53,27 @@ class KeptConversations:
     ) -> tuple[str, Conversation]:
         """Its id, too."""
         id_ = ids.made("conv", uuid4().hex)
-        given = (Added(None, new_items(items)),) if items else ()
+        given = (Added(None, new_items(items, ())),) if items else ()
         conversation = Conversation(time.time(), caller, metadata, given)
         await self.replace(id_, conversation)
         return id_, conversation
 
     async def read(self, id_: str, caller: str) -> Conversation:
         """Raises `ConversationNotFound` for one that is not there, or is somebody else's."""
+        return await self._found(id_, caller, files.read)
+
+    async def head(self, id_: str, caller: str) -> Conversation:
+        """The same without its items."""
+        return await self._found(id_, caller, files.head)
+
+    async def _found(
+        self, id_: str, caller: str, read: Callable[[Path], Conversation | None]
+    ) -> Conversation:
         found = None
         if is_conversation(id_):
             with problems.told("The conversation", "read"):
-                found = await on_thread(lambda: files.read(self._place(id_)))
-        if found is None or found.caller not in ("", caller):
+                found = await on_thread(lambda: read(self._place(id_)))
+        if found is None or found.caller != caller:
             raise not_found(id_)
         return found
 
@@ -68,11 +83,6 @@ class KeptConversations:
             if found := await self._store.ended_at(self.key(id_), entry):
                 return Reached(found, bool(conversation.since(entry)))
         return Reached(None, bool(conversation.since(None)))
-
-    async def add_turn(
-        self, id_: str, after: Point | None, entry: str, items: Sequence[Item]
-    ) -> None:
-        await self.add(id_, Added(after.entry_uuid if after else None, items, entry))
 
     async def add(self, id_: str, added: Added) -> None:
         with problems.told("The conversation", "written"):
@@ -104,16 +114,19 @@ class AskedIn:
         items = conversation.items(entry) if whole else conversation.since(entry)
         if not items and turn.messages:
             return turn
-        return await on_thread(lambda: preceded(turn, items))
+        turn = await on_thread(lambda: preceded(turn, items))
+        seals = self._kept.seals
+        await seals.check(sealed_in((place(item), item) for item in items))
+        return replace(turn, messages=await seals.opened(turn.messages))
 
     async def _read(self) -> Conversation:
         return await self._kept.read(self._id, self._caller)
 
 
-def new_items(values: Sequence[Any]) -> list[dict[str, Any]]:
-    """As they are told from now on."""
-    return kept_items(values, ids.made("", uuid4().hex).removeprefix("_"))
+def new_items(values: Sequence[Any], before: Iterable[Item]) -> list[dict[str, Any]]:
+    """As they are told from now on, behind those that came `before`."""
+    return kept_items(values, ids.made("", uuid4().hex).removeprefix("_"), before)
 
 
 def not_found(id_: str) -> ConversationNotFound:
-    return ConversationNotFound(f"Conversation with id '{id_}' not found.")
+    return ConversationNotFound(f"Conversation with id {shown(id_)} not found.")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from sessionbridge.apis.openai_responses.conversations import turn_items
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript import problems
+from sessionbridge.claude.transcript.conversations import Added
 from sessionbridge.model import Finished, KeptResponse, TurnRequest
 from sessionbridge.sessions.planning.conversation import InConversation
 from sessionbridge.sessions.planning.lineage import alternating
@@ -62,5 +63,7 @@ class Beside:
             return
         outcome, kept = exchange.outcome, self._conversations
         assert kept is not None
-        items = turn_items(turn, outcome.response_id, outcome.heard, finished)
-        await kept.add_turn(memory.conversation, memory.end, finished.tip, items)
+        id_, after = memory.conversation, memory.end.entry_uuid if memory.end else None
+        before = (await kept.read(id_, exchange.attempt.caller)).items(after)
+        items = turn_items(turn, outcome.response_id, outcome.heard, finished, before)
+        await kept.add(id_, Added(after, items, finished.tip))

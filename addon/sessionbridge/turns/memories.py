@@ -126,7 +126,7 @@ class Memories:
             raise not_found(id_)
         caller = exchange.attempt.caller
         # Before it is taken on: what goes on in the background tells nobody that there is none.
-        await self._conversations.read(id_, caller)
+        await self._conversations.head(id_, caller)
         exchange.outcome.origin = origin = self._conversations.origin(id_)
         items = self._conversations.asked_in(id_, caller, turn)
         how = spoken.links, exchange.attempt, spoken.manner

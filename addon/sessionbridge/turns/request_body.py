@@ -18,10 +18,10 @@ from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
 from sessionbridge.sessions.planning.references import References, refers
 from sessionbridge.sessions.store.queries import Response
+from sessionbridge.stored.seals import Seals, is_sealed
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.kept_instructions import KeptInstructions
-from sessionbridge.turns.seals import Seals, is_sealed
 from sessionbridge.turns.worker import Worker
 
 

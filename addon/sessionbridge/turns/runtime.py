@@ -21,6 +21,7 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.conversations import Conversations
 from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.stored.responses import Responses
+from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
@@ -124,7 +125,7 @@ class Runtime:
             self.store = StoreThread(settings.database, lambda: profile.transcripts)
             self.reports = StoreThread(settings.database)
             self._kept_conversations = KeptConversations(
-                self.store, lambda: profile.transcripts, PROVIDER
+                self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home)
             )
 
     def _close_store(self) -> None:

@@ -6,7 +6,7 @@ Items are kept as they are told: in the client's own words, with what the API ad
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from time import time
 from typing import Annotated, Any
@@ -15,8 +15,11 @@ from pydantic import Field
 
 from sessionbridge.answer import Answer
 from sessionbridge.apis.common.body import Fields, check, load, refused
+from sessionbridge.apis.common.summary import is_sealed_here
 from sessionbridge.apis.openai_responses.answer import Events
-from sessionbridge.apis.openai_responses.request import check_items, turn_of
+from sessionbridge.apis.openai_responses.hosted import CALLS
+from sessionbridge.apis.openai_responses.items import kind_of
+from sessionbridge.apis.openai_responses.request import check_items, place, turn_of
 from sessionbridge.apis.openai_responses.stored import PREFIXES, items_of
 from sessionbridge.model import (
     Finished,
@@ -77,17 +80,37 @@ def document(id_: str, created_at: float, metadata: Mapping[str, str]) -> dict[s
     return {"id": id_, **told}
 
 
-def kept_items(values: Sequence[Any], tail: str) -> list[dict[str, Any]]:
-    """Items as they are told from now on; `tail` is what their ids have in common."""
-    return [_kept(value, f"{tail}_i{index}") for index, value in enumerate(values)]
+def kept_items(
+    values: Sequence[Any], tail: str, before: Iterable[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Items as they are told from now on, behind those that came `before`; `tail` is what their
+    ids have in common."""
+    there = {item["id"] for item in before}
+    kept: list[dict[str, Any]] = []
+    for index, value in enumerate(values):
+        kept.append(_kept(value, f"{tail}_i{index}", there))
+        there.add(kept[-1]["id"])
+    return kept
+
+
+def sealed_in(placed: Iterable[tuple[str, Mapping[str, Any]]]) -> Iterator[tuple[str, str]]:
+    """The summaries among these items that were sealed here. With each is the field it stands
+    in."""
+    for where, item in placed:
+        if item.get("type") == "compaction" and is_sealed_here(item["encrypted_content"]):
+            yield f"{where}.encrypted_content", item["encrypted_content"]
 
 
 def turn_items(
-    turn: TurnRequest, message_id: str, answer: Answer, finished: Finished
+    turn: TurnRequest,
+    message_id: str,
+    answer: Answer,
+    finished: Finished,
+    before: Iterable[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
     """What a turn has added to its conversation: what it was asked, and its output as it is told in
     its response, whose id is made of this `message_id`."""
-    asked = kept_items(_own(turn), message_id.removeprefix("msg_"))
+    asked = kept_items(_own(turn), message_id.removeprefix("msg_"), before)
     told = Events(turn, time)
     for delta in _deltas(message_id, answer):
         for _ in told.of(delta):
@@ -99,7 +122,9 @@ def turn_items(
 def preceded(turn: TurnRequest, items: Sequence[Mapping[str, Any]]) -> TurnRequest:
     """The turn as if its request had begun with these items. Raises `BadRequest`."""
     fields = {name: turn.echo[name] for name in _REPEATED if name in turn.echo}
-    whole = turn_of({**fields, "model": turn.model, "input": [*items, *_own(turn)]})
+    _refuse_references((place(item), item) for item in items)
+    own = turn.given if isinstance(turn.given, str) else _own(turn)
+    whole = turn_of({**fields, "model": turn.model, "input": own}, items)
     return replace(
         turn,
         messages=whole.messages,
@@ -110,11 +135,15 @@ def preceded(turn: TurnRequest, items: Sequence[Mapping[str, Any]]) -> TurnReque
 
 
 def _check(items: list[Any]) -> None:
-    for index, item in enumerate(items):
-        if isinstance(item, dict) and item.get("type") == _REFERENCE:
-            rule = "an item_reference cannot be kept in a conversation; send the item itself"
-            raise refused(f"items.{index}.type", rule)
     check_items(items, "items")
+    _refuse_references((f"items.{index}", item) for index, item in enumerate(items))
+
+
+def _refuse_references(placed: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    for where, item in placed:
+        if kind_of(item) == _REFERENCE:
+            rule = "an item_reference cannot be kept in a conversation; send the item itself"
+            raise refused(f"{where}.type", rule)
 
 
 def _metadata(given: Mapping[str, Any] | None) -> dict[str, str]:
@@ -128,11 +157,17 @@ def _metadata(given: Mapping[str, Any] | None) -> dict[str, str]:
     return dict(pairs)
 
 
-def _kept(value: Mapping[str, Any], tail: str) -> dict[str, Any]:
-    kind = value.get("type") or "message"
+def _kept(value: Mapping[str, Any], tail: str, there: Collection[str]) -> dict[str, Any]:
+    """With an id of its own: clients send one item more than once, and page through a list by the
+    ids. A call whose result is another item may be named there by the id that it has."""
+    kind, given = kind_of(value), value.get("id")
+    if kind in CALLS and given and given not in there:
+        return dict(value)
     if (prefix := PREFIXES.get(kind)) is None:
-        # Others, such as a decision about an approval, may name it by the id that it has.
-        return {"id": f"item_{tail}", **value}
+        kept = {**value, "id": f"item_{tail}"}
+        if kind == "local_shell_call_output":  # the one that has no other name for its call
+            kept.setdefault("call_id", given)
+        return kept
     kept = {"status": "completed", **value, "id": f"{prefix}_{tail}", "type": kind}
     if kind == "message" and isinstance(value["content"], str):
         kept["content"] = [_text(value["role"], value["content"])]
@@ -145,17 +180,16 @@ def _text(role: str, text: str) -> dict[str, Any]:
     return {"type": "input_text", "text": text}
 
 
-def _own(turn: TurnRequest) -> Sequence[Any]:
+def _own(turn: TurnRequest) -> list[Any]:
     """The items of its request. What that only refers to is found in its messages."""
-    if not any(_refers(item) for item in turn.given):
-        return turn.given
+    if isinstance(turn.given, str):
+        return [{"role": "user", "content": turn.given}]
+    given: list[Any] = list(turn.given)
+    if not any(kind_of(item) == _REFERENCE for item in given):
+        return given
     told = [{"role": "developer", "content": text} for text in turn.items or ()]
     tools = {tool.name: tool for tool in turn.parameters.tools}
     return [*told, *items_of(turn.messages, "", tools)]
-
-
-def _refers(item: Any) -> bool:
-    return "id" in item and item.get("type") in (_REFERENCE, None) and "role" not in item
 
 
 def _deltas(message_id: str, answer: Answer) -> Iterator[Said]:

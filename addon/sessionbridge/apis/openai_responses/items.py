@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, Literal
 
@@ -142,13 +142,12 @@ class Items:
         """Takes an input that is a string."""
         if not words.strip():
             raise refused("input", "must hold a text that is not blank")
+        self.end()
         self._say("user", [text(words)], "input")
 
     def add(self, value: Any, field: str) -> None:
-        item = check(_Item, value, field)
-        # The type may be left out of both; only a reference has no role.
-        untyped = "item_reference" if "id" in value and "role" not in value else "message"
-        kind = item.type or untyped
+        check(_Item, value, field)
+        kind = kind_of(value)
         if kind not in self._takers:
             known = ", ".join(self._takers)
             rule = f"{shown(kind)} is not an item this bridge can pass on; it can {known}"
@@ -217,8 +216,8 @@ class Items:
     def _hosted_result(self, kind: str, value: dict[str, Any], field: str) -> None:
         item = check(_Hosted, value, field)
         last = self._hosted_ids.get("tool_search_call") if kind == "tool_search_output" else None
-        named = item.call_id or item.approval_request_id or item.id or ""
-        id_ = item.call_id or last or self._hosted_ids.get(named, named)
+        named = item.call_id or last or item.approval_request_id or item.id or ""
+        id_ = self._hosted_ids.get(named, named)
         self._join("user", [hosted.result(kind, value, id_)], field)
 
     def _hosted_both(self, kind: str, value: dict[str, Any], field: str) -> None:
@@ -289,6 +288,12 @@ class Items:
         self.ignored |= without_effect(
             item.model_extra, silent=SILENT, defaults=DEFAULTS, prefix="input."
         )
+
+
+def kind_of(item: Mapping[str, Any]) -> str:
+    """The type may be left out of a message and of a reference; only the latter has no role."""
+    untyped = "item_reference" if "id" in item and "role" not in item else "message"
+    return item.get("type") or untyped
 
 
 def _texts(content: object, field: str) -> Iterator[str]:

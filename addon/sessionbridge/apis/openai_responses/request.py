@@ -21,7 +21,7 @@ Into the neutral form:
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -54,7 +54,7 @@ from sessionbridge.apis.openai_responses.items import Items
 from sessionbridge.apis.openai_responses.tools import Offers
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import Effort, Parameters, Thinking, Tool, TurnRequest
-from sessionbridge.names import is_conversation
+from sessionbridge.names import is_conversation, is_plain
 
 # They change no answer: `prompt_cache_…` only its price, `max_tool_calls` counts the calls of tools
 # that run at OpenAI, `stream_options` is about padding against eavesdroppers.
@@ -178,13 +178,15 @@ class ResponsesShape:
         return error_body(error)
 
 
-def turn_of(fields: Any) -> TurnRequest:
-    """Raises `BadRequest`, naming the field."""
+def turn_of(fields: Any, before: Sequence[Mapping[str, Any]] = ()) -> TurnRequest:
+    """`before` are items of its conversation that come before its input. Raises `BadRequest`,
+    naming the field."""
     request = check(_Request, fields, "")
     _refuse_what_is_kept_elsewhere(request)
-    offers = _offers(request)
+    placed = _placed(request, before)
+    offers = _brought(Offers(request.tools or []), placed)
     chosen = _chosen(request.tool_choice, offers)
-    items = _items(request, offers)
+    items = _items(request, offers, placed)
     kept = kept_in(request.conversation) is not None
     # All of what is asked may have been given before, with the conversation.
     system, messages = items.whole() if request.input or not kept else ("", ())
@@ -201,7 +203,7 @@ def turn_of(fields: Any) -> TurnRequest:
         background=bool(request.background),
         summarized=items.summarized,
         items=items.messages.within,
-        given=_given(request) if kept else (),
+        given=request.input or () if kept else (),
     )
 
 
@@ -211,17 +213,18 @@ def kept_in(conversation: object) -> str | None:
     return named if isinstance(named, str) and is_conversation(named) else None
 
 
-def _given(request: _Request) -> list[Any]:
-    if isinstance(request.input, str):
-        return [{"role": "user", "content": request.input}]
-    return request.input or []
+def place(item: Mapping[str, Any]) -> str:
+    """Of one that its conversation has, as an error names it."""
+    id_ = item["id"]
+    return f"conversation.items.{id_ if is_plain(id_) else '(other)'}"
 
 
 def check_items(values: list[Any], field: str) -> None:
     """Whether a conversation can hold these. Raises `BadRequest`."""
-    items = Items(_brought(Offers([]), values, field))
-    for index, value in enumerate(values):
-        items.add(value, f"{field}.{index}")
+    placed = [(f"{field}.{index}", value) for index, value in enumerate(values)]
+    items = Items(_brought(Offers([]), placed))
+    for where, value in placed:
+        items.add(value, where)
     items.end()
 
 
@@ -229,7 +232,7 @@ def prepared_turn(fields: Any) -> TurnRequest:
     """One that says what the next will be like, and asks nothing. Raises `BadRequest`."""
     request = check(_Request, fields, "")
     _refuse_what_is_kept_elsewhere(request)
-    _offers(request)
+    _brought(Offers(request.tools or []), _placed(request, ()))
     return TurnRequest(request.model, "", (), True, echo=_echo(fields))
 
 
@@ -243,18 +246,24 @@ def _refuse_what_is_kept_elsewhere(request: _Request) -> None:
         raise refused("previous_response_id", rule)
 
 
-def _offers(request: _Request) -> Offers:
-    """The tools of the request, and those that items of its conversation bring."""
+type _Placed = list[tuple[str, Any]]
+"""Items, each with the field that an error names."""
+
+
+def _placed(request: _Request, before: Sequence[Mapping[str, Any]]) -> _Placed:
     values = request.input if isinstance(request.input, list) else []
-    return _brought(Offers(request.tools or []), values, "input")
+    if len(before) + len(values) > MOST_MESSAGES:
+        field = "conversation" if before else "input"
+        raise refused(field, f"must have at most {MOST_MESSAGES:,} items")
+    kept = [(place(item), item) for item in before]
+    return [*kept, *((f"input.{index}", value) for index, value in enumerate(values))]
 
 
-def _brought(offers: Offers, values: list[Any], field: str) -> Offers:
+def _brought(offers: Offers, placed: _Placed) -> Offers:
     """With the tools that these items bring."""
-    for index, value in enumerate(values):
+    for where, value in placed:
         if isinstance(value, dict) and value.get("type") in BRINGS_TOOLS:
-            place = f"{field}.{index}"
-            offers.add(check(_Brought, value, place).tools, f"{place}.tools")
+            offers.add(check(_Brought, value, where).tools, f"{where}.tools")
     return offers
 
 
@@ -290,24 +299,20 @@ def _is_allowed(tool: Tool, allowed: list[_AllowedTool]) -> bool:
     return False
 
 
-def _items(request: _Request, offers: Offers) -> Items:
-    values = request.input if isinstance(request.input, list) else []
-    decided = (v.get("approval_request_id") for v in values if isinstance(v, dict))
+def _items(request: _Request, offers: Offers, placed: _Placed) -> Items:
+    decided = (v.get("approval_request_id") for _, v in placed if isinstance(v, dict))
     items = Items(offers, [id_ for id_ in decided if isinstance(id_, str)])
     if request.instructions is not None:
         items.messages.instruct([request.instructions])
+    for where, value in placed:
+        items.add(value, where)
     match request.input:
         case None if kept_in(request.conversation) is None:
             raise refused("input", "is required")
-        case None:
+        case None | list():
             pass
         case str() as words:
             items.ask(words)
-        case list() as values:
-            if len(values) > MOST_MESSAGES:
-                raise refused("input", f"must have at most {MOST_MESSAGES:,} items")
-            for index, value in enumerate(values):
-                items.add(value, f"input.{index}")
         case _:
             raise refused("input", "must be a string or a list of items")
     return items

@@ -9,6 +9,7 @@ ended at, too, and are there before the turn is committed: of one that never was
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -60,7 +61,7 @@ class Conversation:
         """The turns up to this one. A turn that was retried is followed by none."""
         before = {one.entry: one.after for one in self.added if one.entry is not None}
         line: set[str | None] = {None}
-        while end in before:
+        while end in before and end not in line:
             line.add(end)
             end = before[end]
         return line
@@ -83,11 +84,21 @@ def read(path: Path) -> Conversation | None:
     return _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
+def head(path: Path) -> Conversation | None:
+    """The same without what came to it, which may be megabytes. Raises OSError."""
+    try:
+        return next(filter(None, map(_begun, _lines(path))), None)
+    except FileNotFoundError:
+        return None
+
+
 def write(path: Path, conversation: Conversation) -> None:
     """In the place of the one that is there. Raises OSError."""
-    head = {name: value for name, value in asdict(conversation).items() if name != "added"}
-    lines = [head, *map(asdict, conversation.added)]
+    first = asdict(replace(conversation, added=()))
+    del first["added"]
+    lines = [first, *map(asdict, conversation.added)]
     write_whole(path, b"".join(json.dumps(line).encode() + b"\n" for line in lines))
+    forget_deleted()
 
 
 def add(path: Path, added: Added) -> None:
@@ -98,23 +109,40 @@ def add(path: Path, added: Added) -> None:
         file.write(b"\n" + json.dumps(asdict(added)).encode() + b"\n")
 
 
+def forget_deleted() -> None:
+    """What is no longer in the files is not to stay in the memory."""
+    _read.cache_clear()
+
+
 @lru_cache(maxsize=2)  # a turn looks at it more than once
 def _read(path: Path, _: tuple[int, ...]) -> Conversation | None:
     """Of another version of the file it is another."""
     found: Conversation | None = None
     added: list[Added] = []
     for line in _lines(path):
+        found = found or _begun(line)
         match line:
-            case {"created_at": float(at), "caller": str(caller), "metadata": dict(metadata)}:
-                found = Conversation(at, caller, metadata)
-            case {"after": after, "items": list(items), "entry": entry}:
-                added.append(Added(after, items, entry))
+            case {"after": str() | None as after, "items": list(items), "entry": str() | None as e}:
+                added.append(Added(after, list(filter(_is_item, items)), e))
     return replace(found, added=tuple(added)) if found else None
 
 
+def _begun(line: object) -> Conversation | None:
+    """None for a line that is no conversation's first."""
+    match line:
+        case {"created_at": float(at), "caller": str(caller), "metadata": dict(metadata)}:
+            return Conversation(at, caller, metadata) if math.isfinite(at) else None
+    return None
+
+
+def _is_item(value: object) -> bool:
+    return isinstance(value, dict) and isinstance(value.get("id"), str)
+
+
 def _lines(path: Path) -> Iterator[object]:
-    for line in path.read_bytes().splitlines():
-        try:
-            yield json.loads(line)
-        except ValueError:  # empty, or cut short
-            continue
+    with path.open("rb") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except (ValueError, RecursionError):  # empty, cut short, or not of ours
+                continue

@@ -15,6 +15,7 @@ from typing import Any
 
 from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.transcript.conversations import SUFFIX as CONVERSATION
+from sessionbridge.claude.transcript.conversations import forget_deleted
 from sessionbridge.claude.transcript.instructions import SUFFIX as INSTRUCTIONS
 from sessionbridge.claude.transcript.responses import SUFFIX as RESPONSES
 from sessionbridge.disk import private
@@ -42,6 +43,7 @@ def delete(transcript: Path) -> None:
     for file in (transcript, *map(transcript.with_suffix, _BESIDE)):
         if file.is_file():
             file.unlink(missing_ok=True)
+    forget_deleted()
 
 
 def newest_transcript(config: Path, cwd: Path) -> Path | None:

@@ -178,7 +178,8 @@ class Remembered:
     async def _check_caller(self) -> None:
         """Raises `ConversationNotFound` for one that somebody else has."""
         if await self._store.caller(self._key) not in (None, self._attempt.caller):
-            raise ConversationNotFound(f"Conversation with id '{self._key.external_id}' not found.")
+            named = shown(self._key.external_id)
+            raise ConversationNotFound(f"Conversation with id {named} not found.")
 
     async def _lineage(self) -> Lineage:
         waits = self._links[-1].message.brings_results

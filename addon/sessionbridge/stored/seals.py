@@ -5,7 +5,7 @@ owner alone. Proxies of one home open each other's.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cryptography.fernet import Fernet
@@ -41,6 +41,13 @@ class Seals:
             for message in messages
         )
 
+    async def check(self, sealed: Iterable[tuple[str, str]]) -> None:
+        """Whether these can be opened, each with the field it stands in. Raises `BadRequest`."""
+        found = tuple(sealed)
+        key = await self.key() if found else b""
+        for field, one in found:
+            _summary(one, key, field)
+
     def _key(self) -> bytes:
         try:
             if not self._file.exists():
@@ -63,12 +70,16 @@ class Seals:
 def _opened(block: Block, key: bytes) -> Block:
     if block["type"] != "sealed_summary":
         return block
-    summary = opened(block["sealed"], key)
+    return shown(_summary(block["sealed"], key, "input"))
+
+
+def _summary(sealed: str, key: bytes, field: str) -> str:
+    summary = opened(sealed, key)
     if summary is None:
         raise BadRequest(
-            "The encrypted content of a compaction item could not be verified; send it as it was "
-            "given, to the proxy of the home it came from.",
-            param="input",
+            f"{field}: the encrypted content of a compaction item could not be verified; send it "
+            "as it was given, to the proxy of the home it came from.",
+            param=field,
             code="invalid_encrypted_content",
         )
-    return shown(summary)
+    return summary
