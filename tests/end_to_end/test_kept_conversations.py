@@ -199,6 +199,34 @@ def test_a_turn_in_the_background_adds_to_it(place: Place) -> None:
     assert [item.id for item in items[2:]] == [item.id for item in last.response.output]
     with pytest.raises(openai.NotFoundError):
         client.responses.create(**asked, conversation="conv_sb" + 32 * "0")
+    # Its events are kept for a while, but not those of what was deleted.
+    response = last.response.id
+    assert client.responses.retrieve(response).status == "completed"
+    client.conversations.delete(id_)
+    for stream in (False, True):
+        with pytest.raises(openai.NotFoundError):
+            client.responses.retrieve(response, stream=stream)
+
+
+def test_a_client_that_names_a_session_with_every_request(place: Place) -> None:
+    client = place.client().with_options(default_headers={"X-SessionBridge-Session": "mine"})
+    id_ = client.conversations.create(items=ITEMS[1:3]).id
+    asked: Any = {"model": MODEL, "input": "What is my name?"}
+    background: Any = {"background": True, "stream": True}
+    (*_, last) = client.responses.create(**asked, **background, conversation=id_)
+    response = last.response.id
+    assert client.responses.retrieve(response).output_text == "Your name is Bob."
+    assert client.responses.cancel(response).status == "completed"
+    place.restart()
+    assert client.responses.retrieve(response).output_text == "Your name is Bob."
+    after = client.responses.create(**asked, previous_response_id=response)
+    assert after.output_text == "Your name is Bob."
+    for other in (
+        place.client("sk-other"),
+        place.client("sk-other").with_options(default_headers={"X-SessionBridge-Session": "mine"}),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            other.responses.retrieve(response)
 
 
 def test_calls_wait_for_results_that_are_added(place: Place, api: ScriptedServer) -> None:
@@ -259,13 +287,16 @@ def test_one_turn_waits_for_another_and_so_does_a_deletion(
 def test_it_is_forgotten_by_the_command(place: Place) -> None:
     client = place.client()
     id_ = client.conversations.create(items=ITEMS[1:2]).id
-    client.responses.create(model=MODEL, conversation=id_)
+    asked: Any = {"model": MODEL, "conversation": id_, "background": True, "stream": True}
+    (*_, last) = client.responses.create(**asked)
     home = place.proxy.home
     command = [str(TOOLS_FOLDER / "sessionbridge"), "--home", str(home / "bridge")]
     command += ["sessions", "forget", id_, "--yes"]
     subprocess.run(command, env=environment(home), check=True)
     with pytest.raises(openai.NotFoundError):
         client.conversations.retrieve(id_)
+    with pytest.raises(openai.NotFoundError):
+        client.responses.retrieve(last.response.id)
     assert not [path for path in home.rglob(f"{id_}*")]
 
 

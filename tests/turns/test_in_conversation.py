@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 from sessionbridge.claude.transcript.conversations import Added
-from sessionbridge.errors import ClaudeFailed
+from sessionbridge.errors import ClaudeFailed, ItemNotFound
 from sessionbridge.model import Attempt, Message, Origin
 from sessionbridge.stored.conversations import Conversations
-from tests.support.bridge_fixtures import SERVER_HELD, Answer, House, ask, house
+from sessionbridge.stored.responses import Responses
+from tests.support.bridge_fixtures import LEARNT, SERVER_HELD, Answer, House, ask, house
 from tests.support.scripted_dispatcher import words
 from tests.support.spoken import assistant
 from tests.support.tool_rounds import use
@@ -204,6 +205,45 @@ async def test_a_branch_waits_for_a_turn_in_the_same_session(house: House, talk:
     last = [words(seen)[-1] for seen in house.dispatcher.seen[-2:]]
     assert sorted(last) == [("user", "Aside"), ("user", "Three")]
     assert {len(seen) for seen in house.dispatcher.seen[-2:]} == {5}
+
+
+async def test_it_is_not_deleted_under_a_branch(house: House, talk: Talk) -> None:
+    first = (await talk.say("Two")).json["id"]
+    await talk.say("Three")
+    branch = {"conversation": None, "previous_response_id": first}
+    house.dispatcher.gate = asyncio.Event()
+    aside = asyncio.create_task(talk.say("Aside", **branch))
+    await house.dispatcher.waiting.wait()
+    deletion = asyncio.create_task(talk.kept.delete(talk.id, "ann"))
+    other, _ = await house.conversations.create("ann", [], {})
+    await talk.kept.delete(other, "ann")  # begun later, and waits for nobody
+    assert not deletion.done()
+    late = asyncio.create_task(talk.say("Late", **branch))
+    house.dispatcher.gate.set()
+    assert (await aside).status == 200
+    await deletion
+    assert (await late).status == 400
+    assert house.dispatcher.sessions == {}
+    key = house.conversations.key(talk.id)
+    assert (await house.thread.holdings(key)).row is None
+
+
+@pytest.mark.parametrize("named", [SERVER_HELD, LEARNT, None])
+async def test_its_responses_are_for_who_has_it(
+    house: House, talk: Talk, named: Origin | None
+) -> None:
+    """Some clients name a conversation of their own with every request."""
+    first = (await talk.say("Two")).json["id"]
+    asked = _json({"model": "claude-x", "input": "Aside", "previous_response_id": first})
+    assert (await ask(house.bridge, asked, named, "responses", ANN)).status == 200
+    assert talk.seen == [*SHOWN, ("user", "Two"), ("assistant", "Second"), ("user", "Aside")]
+    responses = Responses(house.thread, house.dispatcher, house.bridge._locks)
+    assert (await responses.retrieve(first, named, "ann"))["id"] == first
+    with pytest.raises(ItemNotFound):
+        await responses.retrieve(first, named, "bob")
+    assert (
+        await ask(house.bridge, asked, named, "responses", replace(ANN, caller="bob"))
+    ).status == 400
 
 
 async def test_other_apis_cannot_go_on_with_it(house: House, talk: Talk) -> None:

@@ -126,12 +126,12 @@ class StoredObjects:
                 raise NotFound(f"There is no {method} at this address of a response.")
 
     async def _retrieved(self, asks: _Asks) -> dict[str, Any]:
-        if running := self._running(asks):
+        if running := await self._running(asks):
             return running.log.document
         return await self._runtime.responses.retrieve(*asks)
 
     async def _input_items(self, asks: _Asks, query: Mapping[str, str]) -> dict[str, Any]:
-        running = self._running(asks)
+        running = await self._running(asks)
         if running is None or running.is_kept:
             return await self._runtime.responses.input_items(*asks, query)
         if (items := running.input_items) is not None:
@@ -144,7 +144,7 @@ class StoredObjects:
         place = -1 if after is None else number(after)
         if place is None:
             raise refused("starting_after", "must be the sequence_number of an event")
-        if running := self._running(asks):
+        if running := await self._running(asks):
             if place >= len(running.log.events):
                 last = len(running.log.events) - 1
                 raise refused("starting_after", f"no event has this number, the newest has {last}")
@@ -158,7 +158,7 @@ class StoredObjects:
         return _sent(events)
 
     async def _cancelled(self, asks: _Asks) -> dict[str, Any]:
-        if running := self._running(asks):
+        if running := await self._running(asks):
             await running.stop()
             return running.log.document
         told = await self._runtime.responses.retrieve(*asks)
@@ -168,7 +168,7 @@ class StoredObjects:
 
     async def _deleted(self, asks: _Asks) -> dict[str, Any]:
         """One that is under way is stopped."""
-        running = self._running(asks)
+        running = await self._running(asks)
         if running is None:
             return await self._runtime.responses.delete(*asks)
         await running.stop()
@@ -177,11 +177,14 @@ class StoredObjects:
             return await self._runtime.responses.delete(*asks)
         return {"id": asks.id, "object": "response", "deleted": True}
 
-    def _running(self, asks: _Asks) -> Running | None:
-        message_id = answered(asks.id)
-        if message_id is None:
+    async def _running(self, asks: _Asks) -> Running | None:
+        """One that is under way, or whose events are kept still."""
+        background, message_id = self._runtime.background, answered(asks.id)
+        found = background.find(message_id, asks.origin, asks.caller) if message_id else None
+        if found is not None and found.is_kept and not await self._runtime.responses.has(*asks):
+            background.forget(found.log.message_id)
             return None
-        return self._runtime.background.find(message_id, asks.origin, asks.caller)
+        return found
 
 
 async def _sent(events: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Head | Chunk]:

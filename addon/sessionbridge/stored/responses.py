@@ -36,6 +36,16 @@ class Responses:
     async def retrieve(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
         return api.document(await self._stored(id_, origin, caller))
 
+    async def has(self, id_: str, origin: Origin | None, caller: str) -> bool:
+        """Whether it can be asked for: it may have been deleted with its conversation, and by
+        another process."""
+        try:
+            found = await self._found(id_, origin, caller)
+        except ItemNotFound:
+            return False
+        with problems.told("The response", "read"):
+            return await self._dispatcher.response(found.end.session_id, found.id) is not None
+
     async def events(self, id_: str, origin: Origin | None, caller: str) -> list[dict[str, Any]]:
         """Those of its stream, each block in one piece."""
         return list(api.events(await self._stored(id_, origin, caller)))

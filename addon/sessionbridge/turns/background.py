@@ -44,6 +44,7 @@ class Running:
         self._asked: tuple[TurnRequest, Exchange] | None = (turn, exchange)
         self._given_to = exchange.outcome.origin, exchange.attempt.caller
         self._headers: Sequence[tuple[str, str]] = ()
+        self._is_stored = False
         self._news = asyncio.Event()
 
     @property
@@ -53,7 +54,7 @@ class Running:
     @property
     def is_kept(self) -> bool:
         """Whether it has ended, and is stored."""
-        return self.ended and self.log.document["status"] in ("completed", "incomplete")
+        return self._is_stored and self.log.document["status"] in ("completed", "incomplete")
 
     @property
     def headers(self) -> Sequence[tuple[str, str]]:
@@ -72,7 +73,9 @@ class Running:
         return given_to(*self._given_to, origin, caller)
 
     def end(self) -> None:
+        assert self._asked is not None
         self._headers = self.headers
+        self._is_stored = self._asked[1].outcome.turn is not None
         self._asked = None
         self.tell()
 

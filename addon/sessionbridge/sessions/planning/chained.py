@@ -8,6 +8,7 @@ from typing import Any
 
 from sessionbridge.errors import BridgeError, ResponseNotFound, ThreadNotFound
 from sessionbridge.model import Attempt, Plan, TurnRequest
+from sessionbridge.names import is_conversation
 from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import ReadMessages, Remembered, key_lock
@@ -49,7 +50,9 @@ class Chained(Remembered):
         if response is None:
             raise self._gone
         plan = plan_after(self._links, response.end)
-        self.lock = lock_of(response) if plan.name == "resume" else None
+        # What was created can be deleted, and a turn that ends after that would bring it back.
+        created = is_conversation(response.key.external_id)
+        self.lock = lock_of(response) if created or plan.name == "resume" else None
         return plan
 
     async def plan_again(self, lost: Plan) -> Plan:

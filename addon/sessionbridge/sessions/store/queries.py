@@ -10,6 +10,7 @@ from typing import Any
 from sqlite_utils import Database
 
 from sessionbridge.model import Origin, Point, SessionKey
+from sessionbridge.names import is_conversation
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.store.ledger import (
     KEPT,
@@ -154,7 +155,10 @@ def given_to(
 ) -> bool:
     """Whether what was given in one conversation is for who asks now: in the conversation that a
     request names, and where it names none, or its name alone is not enough, with the same
-    credentials."""
+    credentials. A conversation that a client has created is never named by what comes with all of
+    its requests."""
+    if given is not None and is_conversation(given.external_id):
+        return given_caller == caller
     if origin is not None and not (
         given and (origin.platform, origin.external_id) == (given.platform, given.external_id)
     ):
