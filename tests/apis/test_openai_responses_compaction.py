@@ -38,6 +38,14 @@ def test_without_anything_to_summarise_it_is_refused() -> None:
     assert refused.value.param == "input"
 
 
+@pytest.mark.parametrize("named", ["conv_1", {"id": "conv_sb" + 32 * "0"}])
+def test_a_conversation_is_no_field_of_its(named: Any) -> None:
+    with pytest.raises(BadRequest) as refused:
+        SHAPE.parse(body(input="Hello", conversation=named))
+    assert refused.value.param == "conversation"
+    SHAPE.parse(body(input="Hello", conversation=None))
+
+
 def answered(text: str, stop_reason: str = "end_turn") -> Any:
     turn = SHAPE.parse(body(input=[HELLO, {"role": "assistant", "content": "Hi"}]))
     encoder = SHAPE.encoder(replace(turn, key=KEY))

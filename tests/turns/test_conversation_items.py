@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.apis.common.summary import seal, shown
+from sessionbridge.apis.openai_responses.conversations import added
 from sessionbridge.claude.transcript.conversations import Added
 from sessionbridge.errors import BadRequest, ConversationNotFound
 from sessionbridge.stored.seals import Seals
@@ -63,12 +64,11 @@ async def test_a_summary_that_cannot_be_opened_is_not_added(
     house: House, talk: Talk, first: bool
 ) -> None:
     item = {"type": "compaction", "encrypted_content": "sbAAAA"}
-    body = json.dumps({"items": [asked("One"), item]}).encode()
     with pytest.raises(BadRequest) as refused:
         if first:
-            await talk.kept.create("ann", body)
+            await talk.kept.create("ann", [asked("One"), item], {})
         else:
-            await talk.kept.add_items(talk.id, "ann", body)
+            await talk.add(asked("One"), item)
     assert refused.value.code == "invalid_encrypted_content"
     assert refused.value.param == "items.1.encrypted_content"
 
@@ -161,10 +161,9 @@ async def test_a_damaged_file(house: House, talk: Talk) -> None:
 
 
 @pytest.mark.parametrize("kind", [{}, {"type": "item_reference"}, {"type": None}])
-async def test_a_reference_is_not_added(talk: Talk, kind: dict[str, Any]) -> None:
-    body = json.dumps({"items": [{**kind, "id": "msg_1"}]}).encode()
+def test_a_reference_is_not_added(kind: dict[str, Any]) -> None:
     with pytest.raises(BadRequest) as refused:
-        await talk.kept.create("ann", body)
+        added(json.dumps({"items": [{**kind, "id": "msg_1"}]}).encode())
     assert refused.value.param == "items.0.type"
 
 

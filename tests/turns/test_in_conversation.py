@@ -49,7 +49,7 @@ class Talk:
         return Conversations(self._house.conversations, thread, bridge._dispatcher, bridge._locks)
 
     async def add(self, *items: Mapping[str, Any]) -> None:
-        await self.kept.add_items(self.id, "ann", _json({"items": items}))
+        await self.kept.add_items(self.id, "ann", items)
 
     async def items(self) -> list[dict[str, Any]]:
         page = await self.kept.items(self.id, "ann", {"order": "asc", "limit": "100"})

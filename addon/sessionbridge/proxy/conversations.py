@@ -8,14 +8,20 @@ from typing import Any
 
 from mitmproxy import http
 
+from sessionbridge.apis.openai_responses import conversations as api
 from sessionbridge.errors import BadRequest, NotFound, StoreUnavailable
 from sessionbridge.names import shown
 from sessionbridge.proxy.http_message import decoded
 from sessionbridge.stored.conversations import Conversations
+from sessionbridge.turns.worker import Worker
 
 
 async def answered(
-    request: http.Request, path: Sequence[str], kept: Conversations | None, caller: str
+    request: http.Request,
+    path: Sequence[str],
+    kept: Conversations | None,
+    worker: Worker,
+    caller: str,
 ) -> Mapping[str, Any]:
     """`path` is what follows the collection's, the id first. Raises `BridgeError`."""
     if kept is None:
@@ -23,15 +29,15 @@ async def answered(
     body = await _body(request)
     match request.method, *path:
         case ("POST",):
-            return await kept.create(caller, body)
+            return await kept.create(caller, *await worker.done(api.created, body))
         case "GET", id_:
             return await kept.retrieve(id_, caller)
         case "POST", id_:
-            return await kept.update(id_, caller, body)
+            return await kept.update(id_, caller, await worker.done(api.updated, body))
         case "DELETE", id_:
             return await kept.delete(id_, caller)
         case "POST", id_, "items":
-            return await kept.add_items(id_, caller, body)
+            return await kept.add_items(id_, caller, await worker.done(api.added, body))
         case "GET", id_, "items":
             return await kept.items(id_, caller, dict(request.query))
         case "GET", id_, "items", item:

