@@ -303,7 +303,8 @@ class TurnRequest:
     what was said before: so it shows the whole conversation. `key` is what a summary is sealed
     with, where its API has it so. `items` are the texts of the system prompt that are part of the
     conversation, its last ones; None where the API knows no such parts. `given` is the input for a
-    conversation that the API keeps, as the client wrote it.
+    conversation that the API keeps, as the client wrote it, and `referred` are what it only names
+    of earlier answers, in its order.
     """
 
     model: str
@@ -323,7 +324,8 @@ class TurnRequest:
     summarized: bool = False
     key: bytes = field(default=b"", compare=False, repr=False)
     items: tuple[str, ...] | None = field(default=None, compare=False)
-    given: str | Sequence[Any] = field(default=(), compare=False)
+    given: str | list[Any] = field(default_factory=list, compare=False)
+    referred: Sequence[Block] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -171,3 +171,29 @@ async def test_all_of_what_is_asked_was_given_before(talk: Talk) -> None:
     await talk.create([asked("One")])
     assert (await talk.say(None)).status == 200
     assert talk.seen == [("user", "One")]
+
+
+async def test_what_is_only_named_is_kept_and_the_rest_as_it_was_given(
+    house: House, talk: Talk
+) -> None:
+    (said,) = (await talk.say("Two")).json["output"]
+    image = {"type": "input_image", "image_url": "https://e.x/a.png", "detail": "low"}
+    given: list[dict[str, Any]] = [
+        {"role": "developer", "content": "Be brief."},
+        await sealed(house),
+        {"role": "user", "content": [image]},
+        {"id": said["id"]},
+        {"type": "item_reference", "id": "rs_1"},
+        asked("Three"),
+    ]
+    assert (await talk.say(given)).status == 200
+    *_, developer, summary, picture, named, three, _ = await talk.items()
+    assert developer["role"] == "developer"
+    assert summary["encrypted_content"] == given[1]["encrypted_content"]
+    assert picture["content"] == [image]
+    assert named["content"] == said["content"]
+    assert three["content"][0]["text"] == "Three"
+    seen = house.dispatcher.seen[-1]
+    house.dispatcher.lose(house.dispatcher.jobs[-1].session_id)
+    await talk.say("Four")
+    assert house.dispatcher.seen[-1][: len(seen)] == seen

@@ -16,7 +16,7 @@ from sessionbridge.names import few
 from sessionbridge.sessions.planning.chained import gone
 from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import Manner, manner
-from sessionbridge.sessions.planning.references import References, refers
+from sessionbridge.sessions.planning.references import References, named_in, refers
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.stored.seals import Seals, is_sealed
 from sessionbridge.turns.background import Background
@@ -71,7 +71,9 @@ class Reader:
             turn = replace(turn, key=await self._seals.key())
         if links is None:
             messages = await self._references.resolved(turn.messages, theirs)
-            turn = replace(turn, messages=await self._seals.opened(messages))
+            referred = tuple(named_in(turn.messages, messages))
+            messages = await self._seals.opened(messages)
+            turn = replace(turn, messages=messages, referred=referred)
             links = await asyncio.to_thread(chain, turn.messages)
         previous = None
         if turn.previous is not None:

@@ -18,11 +18,12 @@ from sessionbridge.apis.common.body import Fields, check, load, refused
 from sessionbridge.apis.common.summary import is_sealed_here
 from sessionbridge.apis.openai_responses.answer import Events
 from sessionbridge.apis.openai_responses.hosted import CALLS
-from sessionbridge.apis.openai_responses.items import kind_of
+from sessionbridge.apis.openai_responses.items import is_told, kind_of
 from sessionbridge.apis.openai_responses.request import check_items, place, turn_of
 from sessionbridge.apis.openai_responses.stored import PREFIXES, items_of
 from sessionbridge.model import (
     Finished,
+    Message,
     Said,
     TextDelta,
     ThinkingDelta,
@@ -181,15 +182,18 @@ def _text(role: str, text: str) -> dict[str, Any]:
 
 
 def _own(turn: TurnRequest) -> list[Any]:
-    """The items of its request. What that only refers to is found in its messages."""
+    """The items of its request, and those that it only refers to."""
     if isinstance(turn.given, str):
         return [{"role": "user", "content": turn.given}]
-    given: list[Any] = list(turn.given)
-    if not any(kind_of(item) == _REFERENCE for item in given):
-        return given
-    told = [{"role": "developer", "content": text} for text in turn.items or ()]
     tools = {tool.name: tool for tool in turn.parameters.tools}
-    return [*told, *items_of(turn.messages, "", tools)]
+    referred = iter(turn.referred)
+    own: list[Any] = []
+    for item in turn.given:
+        if kind_of(item) != _REFERENCE:
+            own.append(item)
+        elif is_told(item["id"]):
+            own += items_of([Message("assistant", (next(referred),))], "", tools)
+    return own
 
 
 def _deltas(message_id: str, answer: Answer) -> Iterator[Said]:

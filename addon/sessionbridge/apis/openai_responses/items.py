@@ -239,7 +239,7 @@ class Items:
 
     def _reference(self, value: dict[str, Any], field: str) -> None:
         id_ = check(_Reference, value, field).id
-        if not id_.startswith("rs_"):
+        if is_told(id_):
             # An id that is none of ours is looked up all the same, and not found.
             response, block = reference(id_) or (id_, 0)
             referred: Block = {
@@ -294,6 +294,11 @@ def kind_of(item: Mapping[str, Any]) -> str:
     """The type may be left out of a message and of a reference; only the latter has no role."""
     untyped = "item_reference" if "id" in item and "role" not in item else "message"
     return item.get("type") or untyped
+
+
+def is_told(reference: str) -> bool:
+    """Whether what this id names is shown to the model: thoughts are left out, like their items."""
+    return not reference.startswith("rs_")
 
 
 def _texts(content: object, field: str) -> Iterator[str]:

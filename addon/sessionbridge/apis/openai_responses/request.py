@@ -203,7 +203,7 @@ def turn_of(fields: Any, before: Sequence[Mapping[str, Any]] = ()) -> TurnReques
         background=bool(request.background),
         summarized=items.summarized,
         items=items.messages.within,
-        given=request.input or () if kept else (),
+        given=request.input or [] if kept else [],
     )
 
 

@@ -4,7 +4,7 @@ answered before (`item_reference` of the Responses API): found again in the tran
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 from sessionbridge.errors import ItemNotFound, SessionLost
@@ -19,6 +19,14 @@ REFERENCE: Final = "item_reference"
 
 def refers(message: Message) -> bool:
     return any(block["type"] == REFERENCE for block in message.blocks)
+
+
+def named_in(messages: Iterable[Message], resolved: Iterable[Message]) -> Iterator[Block]:
+    """What stands in the place of the references of these messages, in their order."""
+    for message, found in zip(messages, resolved, strict=True):
+        for block, there in zip(message.blocks, found.blocks, strict=True):
+            if block["type"] == REFERENCE:
+                yield there
 
 
 class References:
