@@ -73,3 +73,13 @@ async def test_one_that_is_under_way_is_not_gone_on_from(house: House) -> None:
     house.dispatcher.gate.set()
     await ended(house)
     assert (await respond(house, "And?", previous_response_id=id_)).status == 200
+
+
+@pytest.mark.parametrize(("unkeyed", "kept"), [("stateless", True), ("continue", False)])
+async def test_it_is_stored_where_conversations_are(house: House, unkeyed: str, kept: bool) -> None:
+    house.change(unkeyed=unkeyed)
+    await respond(house, "Hello", background=True)
+    (running,) = known(house)
+    assert not running.is_kept
+    await ended(house)
+    assert (running.log.document["status"], running.is_kept) == ("completed", kept)

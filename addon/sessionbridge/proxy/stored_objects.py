@@ -139,7 +139,8 @@ class StoredObjects:
         if (items := running.input_items) is not None:
             return page(items, query)
         raise NotFound(
-            "What this response was asked is not kept, because it has failed or was cancelled."
+            "What this response was asked is not kept, because it has failed or was cancelled, or "
+            "no conversations are kept here."
         )
 
     async def _stream(self, asks: _Asks, after: str | None) -> AsyncGenerator[Head | Chunk]:
