@@ -4,6 +4,7 @@ row is what happens: that of a newer package which is in none of them is found h
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote
@@ -12,8 +13,17 @@ import anthropic
 import openai
 import pytest
 from mitmproxy import http
+from openai.types.conversations.conversation_create_params import ConversationCreateParams
+from openai.types.conversations.conversation_update_params import ConversationUpdateParams
+from openai.types.conversations.item_create_params import ItemCreateParams
+from openai.types.conversations.item_list_params import ItemListParams
+from openai.types.conversations.item_retrieve_params import ItemRetrieveParams
+from openai.types.responses.input_item_list_params import InputItemListParams
+from openai.types.responses.response_compact_params import ResponseCompactParams
+from openai.types.responses.response_retrieve_params import ResponseRetrieveParamsStreaming
 from openai.types.responses.responses_client_event_param import ResponsesClientEventParam
 
+from sessionbridge.apis import SUMMARIES
 from sessionbridge.errors import BadRequest
 from tests.support.addon_fixtures import (
     HELLO,
@@ -27,7 +37,7 @@ from tests.support.addon_fixtures import (
 from tests.support.field_table import Endpoint, Signs, endpoints, signs
 from tests.support.request_examples import APIS, FRAMES
 from tests.support.request_outcomes import Outcome, outcome, paths, sent_by
-from tests.support.request_types import value_of
+from tests.support.request_types import hints_of, value_of
 
 __all__ = ["proxy"]
 
@@ -74,6 +84,45 @@ def test_a_frame_of_another_kind_is_an_error() -> None:
     assert value_of(ResponsesClientEventParam).kinds == ["response.create", "response.steer"]
     with pytest.raises(BadRequest, match="response.create or response.cancel"):
         FRAMES.effect(FRAMES.send(FRAMES.base | {"type": "response.steer"}))
+
+
+FURTHER = {
+    "responses.retrieve": ResponseRetrieveParamsStreaming,
+    "responses.input_items.list": InputItemListParams,
+    "responses.compact": ResponseCompactParams,
+    "conversations.create": ConversationCreateParams,
+    "conversations.update": ConversationUpdateParams,
+    "conversations.items.create": ItemCreateParams,
+    "conversations.items.list": ItemListParams,
+    "conversations.items.retrieve": ItemRetrieveParams,
+}
+COMPACTED: dict[str, Any] = {
+    "model": "another",
+    "input": "Ho",
+    "instructions": "Be brief.",
+    "previous_response_id": "resp_sb1",
+    "prompt_cache_key": "x",
+    "prompt_cache_retention": "24h",
+    "image": {"detail": "low"},
+    "prompt_cache_options": {"mode": "explicit"},
+    "service_tier": "priority",
+}
+
+
+def test_every_field_of_the_further_requests_has_a_row() -> None:
+    found = [f"{name}.{field}" for name, form in FURTHER.items() for field in hints_of(form)]
+    assert sorted(found) == sorted(signs("Further requests").of)
+
+
+@pytest.mark.parametrize("field", COMPACTED)
+def test_what_is_to_be_compacted_is_asked_as_its_row_says(field: str) -> None:
+    base = {"model": "m", "input": "Hi"}
+    plain, asked = (
+        SUMMARIES["responses"].parse(json.dumps(body).encode())
+        for body in (base, base | {field: COMPACTED[field]})
+    )
+    found = Outcome(asked != plain, set(asked.ignored) - set(plain.ignored))
+    assert sign(found) == signs("Further requests").of[f"responses.compact.{field}"]
 
 
 CLIENTS = anthropic.Anthropic(api_key="x"), openai.OpenAI(api_key="x")
