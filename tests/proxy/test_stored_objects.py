@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 from mitmproxy.http import HTTPFlow
 
 from sessionbridge.apis.common.summary import seal
-from tests.support.addon_fixtures import Proxy, is_bridged, make_flow, proxy, refusal
+from tests.support.addon_fixtures import Proxy, is_bridged, proxy, refusal
+from tests.support.object_requests import passes, sent
 
 __all__ = ["proxy"]
 
@@ -20,16 +20,7 @@ PAGE = "http://localhost:5173"
 
 
 def asked(path: str, method: str = "GET", headers: Any = None, **fields: Any) -> HTTPFlow:
-    body = json.dumps(fields).encode() if method == "POST" else b""
-    flow = make_flow(
-        headers, body, host="api.openai.com", path=path.encode(), method=method.encode()
-    )
-    flow.request.headers["host"] = "api.openai.com"
-    return flow
-
-
-def passes(flow: HTTPFlow) -> bool:
-    return flow.response is None and not is_bridged(flow)
+    return sent(path, method, headers, fields)
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "PUT"])
