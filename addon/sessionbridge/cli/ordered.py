@@ -20,7 +20,7 @@ class LazyGroup(OrderedGroup):
     """`places` tells of each command by name where it is, as `module:attribute`."""
 
     def __init__(self, *args: object, places: dict[str, str], **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own, whatever they are
         self._places = places
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -48,7 +48,7 @@ class PatientLayer(layer.Layer):
             return handled
         return super().handle_event(event)
 
-    @expect(events.Start)  # type: ignore[untyped-decorator]
+    @expect(events.Start)  # type: ignore[untyped-decorator]  # mitmproxy's
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         self._handle_event = self._until_chosen
         yield from self.child_layer.handle_event(event)

@@ -30,7 +30,7 @@ from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import ObjectPath
 from sessionbridge.turns.background import Running, followed
 from sessionbridge.turns.exchange import Chunk, Head, Replay
-from sessionbridge.turns.naming import Named, named
+from sessionbridge.turns.naming import Named
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -83,8 +83,10 @@ class StoredObjects:
     def _begins_here(self, headers: Mapping[str, str]) -> bool:
         """Whether a conversation is created where turns are answered that name no more than this
         request does."""
-        origin = self._options.origins.detect(headers, None)
-        return is_ours(Named(origin, None), headers, self._options)
+        return is_ours(Named(self._origin(headers), None), headers, self._options)
+
+    def _origin(self, headers: Mapping[str, str]) -> Origin | None:
+        return self._options.origins.detect(headers, None)
 
     async def serve(
         self, flow: http.HTTPFlow, path: ObjectPath, headers: Mapping[str, str]
@@ -107,9 +109,9 @@ class StoredObjects:
         self, flow: http.HTTPFlow, path: ObjectPath, headers: Mapping[str, str]
     ) -> Mapping[str, Any] | None:
         """None for one whose events follow."""
-        found = await named(self._options.origins, headers, b"", self._runtime.worker)
         id_, *further = path.rest
-        asks, query = _Asks(id_, found.origin, attempt(headers).caller), dict(flow.request.query)
+        asks = _Asks(id_, self._origin(headers), attempt(headers).caller)
+        query = dict(flow.request.query)
         flow.comment = "answered here · response"
         match flow.request.method, further:
             case "GET", [] if query.get("stream") == "true":

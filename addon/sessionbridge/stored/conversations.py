@@ -12,11 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from sessionbridge.apis.openai_responses import conversations as api
-from sessionbridge.apis.openai_responses.pages import page
+from sessionbridge.apis.openai_responses.pages import page, place_of
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
-from sessionbridge.errors import ItemNotFound, StoreUnavailable
-from sessionbridge.names import shown
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -62,8 +61,7 @@ class Conversations:
         await self._check_seals(given)
         async with self._alone(id_, caller):
             conversation = await self._kept.read(id_, caller)
-            last = (await self._kept.last(id_, conversation)).last
-            end = last.end.entry_uuid if last else None
+            end = await self._end(id_, conversation)
             items = new_items(given, conversation.items(end))
             await self._kept.add(id_, Added(end, items))
         return page(items, {"order": "asc"})
@@ -74,7 +72,7 @@ class Conversations:
 
     async def item(self, id_: str, caller: str, item_id: str) -> Item:
         items = await self._items(id_, await self._kept.read(id_, caller))
-        return items[_place(items, item_id)]
+        return items[place_of(item_id, items, "item_id")]
 
     async def delete_item(self, id_: str, caller: str, item_id: str) -> dict[str, Any]:
         """It goes on without it, in a new session. Those before are kept where a response is asked
@@ -82,7 +80,7 @@ class Conversations:
         async with self._alone(id_, caller):
             conversation = await self._kept.read(id_, caller)
             items = await self._items(id_, conversation)
-            del items[_place(items, item_id)]
+            del items[place_of(item_id, items, "item_id")]
             left = replace(conversation, added=(Added(None, items),))
             await self._kept.replace(id_, left)
             for session in (await self._store.holdings(self._kept.key(id_))).sessions:
@@ -96,8 +94,12 @@ class Conversations:
         await self._kept.seals.check(api.sealed_in(placed))
 
     async def _items(self, id_: str, conversation: Conversation) -> list[Item]:
+        return conversation.items(await self._end(id_, conversation))
+
+    async def _end(self, id_: str, conversation: Conversation) -> str | None:
+        """The entry at which its last turn ended; None where there was none."""
         last = (await self._kept.last(id_, conversation)).last
-        return conversation.items(last.end.entry_uuid if last else None)
+        return last.end.entry_uuid if last else None
 
     @asynccontextmanager
     async def _alone(self, id_: str, caller: str) -> AsyncIterator[None]:
@@ -119,10 +121,3 @@ class Conversations:
 
 def _document(id_: str, conversation: Conversation) -> dict[str, Any]:
     return api.document(id_, conversation.created_at, conversation.metadata)
-
-
-def _place(items: list[Item], item_id: str) -> int:
-    for place, item in enumerate(items):
-        if item["id"] == item_id:
-            return place
-    raise ItemNotFound(f"Item with id {shown(item_id)} not found.", param="item_id")

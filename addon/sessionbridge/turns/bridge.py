@@ -42,10 +42,7 @@ from sessionbridge.model import (
     TurnRequest,
     Usage,
 )
-from sessionbridge.sessions.planning.memory import (
-    Answered,
-    Memory,
-)
+from sessionbridge.sessions.planning.memory import Answered, Memory
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread

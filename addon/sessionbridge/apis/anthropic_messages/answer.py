@@ -11,10 +11,11 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from sessionbridge.answer import Answer, Call
+from sessionbridge.answer import Call
 from sessionbridge.apis.common import ids, sse
 from sessionbridge.apis.common.arguments import UNREADABLE, read_arguments
 from sessionbridge.apis.common.body import check_values
+from sessionbridge.apis.common.collecting import Collecting
 from sessionbridge.errors import (
     BridgeError,
     CompactionRefused,
@@ -28,7 +29,6 @@ from sessionbridge.model import (
     Delta,
     Finished,
     RedactedThinking,
-    Said,
     Started,
     TextDelta,
     ThinkingDelta,
@@ -164,20 +164,11 @@ class StreamEncoder:
         return error_event(error)
 
 
-class DocumentEncoder:
-    content_type = "application/json"
-
+class DocumentEncoder(Collecting):
     def __init__(self, *, shows_thinking: bool, is_kept: bool) -> None:
+        super().__init__()
         self._shows_thinking = shows_thinking
         self._is_kept = is_kept
-        self._answer = Answer()
-
-    def delta(self, delta: Said) -> bytes:
-        self._answer.hear(delta)
-        return b""
-
-    def ping(self) -> bytes:
-        return b""
 
     def close(self, finished: Finished) -> bytes:
         started = self._answer.started

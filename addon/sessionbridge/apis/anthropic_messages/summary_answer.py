@@ -19,6 +19,7 @@ from sessionbridge.apis.anthropic_messages.answer import (
 )
 from sessionbridge.apis.anthropic_messages.compaction import KIND, signature
 from sessionbridge.apis.common import sse
+from sessionbridge.apis.common.collecting import Collecting
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import Finished, Said, Started, Usage
@@ -83,16 +84,7 @@ class _StreamEncoder(_Summary):
         return error_event(error)
 
 
-class _DocumentEncoder(_Summary):
-    content_type = "application/json"
-
-    def delta(self, delta: Said) -> bytes:
-        self._answer.hear(delta)
-        return b""
-
-    def ping(self) -> bytes:
-        return b""
-
+class _DocumentEncoder(Collecting, _Summary):
     def close(self, finished: Finished) -> bytes:
         content = {"content": self._content(finished)}
         told = self._end(finished) | {"usage": self._usage(finished)}

@@ -9,8 +9,9 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from sessionbridge.answer import Answer, Call
+from sessionbridge.answer import Call
 from sessionbridge.apis.common import free_text, sse
+from sessionbridge.apis.common.collecting import Collecting
 from sessionbridge.apis.common.openai_errors import error_body, error_document
 from sessionbridge.errors import BridgeError, ClaudeFailed
 from sessionbridge.model import (
@@ -167,25 +168,20 @@ class StreamEncoder:
         return sse.json_event(error_document(error))
 
 
-class DocumentEncoder:
-    content_type = "application/json"
-
+class DocumentEncoder(Collecting):
     def __init__(self, clock: Callable[[], float], form: Form) -> None:
+        super().__init__()
         self._clock = clock
         self._form = form
         self._head: dict[str, Any] = {}
-        self._answer = Answer()
 
     def delta(self, delta: Said) -> bytes:
-        self._answer.hear(delta)
+        silent = super().delta(delta)
         if isinstance(delta, Started):
             self._head = _head(delta, self._clock)
         if isinstance(delta, ToolCall) and self._form.older:
             _check_older(len(self._answer.calls))  # at once: what follows is of no use
-        return b""
-
-    def ping(self) -> bytes:
-        return b""
+        return silent
 
     def close(self, finished: Finished) -> bytes:
         choice = {

@@ -11,16 +11,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from sessionbridge.answer import Answer
 from sessionbridge.apis.common import ids
 from sessionbridge.apis.common.body import Fields, NotBlank, check, load_body, refused
+from sessionbridge.apis.common.collecting import Collecting
 from sessionbridge.apis.common.openai_errors import error_body
 from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.apis.common.summary import PROMPT, seal
 from sessionbridge.apis.openai_responses.answer import response_id, usage
 from sessionbridge.apis.openai_responses.request import ResponsesShape, turn_of
 from sessionbridge.errors import BridgeError, ClaudeFailed
-from sessionbridge.model import Finished, Said, TurnRequest
+from sessionbridge.model import Finished, TurnRequest
 
 _STREAMS = ("stream", "background")
 """What this address does not have."""
@@ -72,20 +72,11 @@ def _of_the_user(items: list[Any]) -> Iterator[dict[str, Any]]:
             yield {"type": "message", "role": "user", "content": content}
 
 
-class _Encoder:
-    content_type = "application/json"
-
+class _Encoder(Collecting):
     def __init__(self, turn: TurnRequest, created_at: int) -> None:
+        super().__init__()
         self._turn = turn
         self._created_at = created_at
-        self._answer = Answer()
-
-    def delta(self, delta: Said) -> bytes:
-        self._answer.hear(delta)
-        return b""
-
-    def ping(self) -> bytes:
-        return b""
 
     def close(self, finished: Finished) -> bytes:
         """Raises `ClaudeFailed` where there is no summary: half of one would be taken for the

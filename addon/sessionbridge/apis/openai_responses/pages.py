@@ -23,7 +23,7 @@ def page(items: Sequence[Mapping[str, Any]], query: Mapping[str, str]) -> dict[s
         raise refused("limit", f"must be an integer from 1 to {_MOST}")
     listed = list(items if order == "asc" else reversed(items))
     if (after := query.get("after")) is not None:
-        listed = listed[_place(listed, after) + 1 :]
+        listed = listed[place_of(after, listed, "after") + 1 :]
     data = listed[:limit]
     return {
         "object": "list",
@@ -39,8 +39,9 @@ def number(text: str) -> int | None:
     return int(text) if len(text) < 20 and text.isascii() and text.isdigit() else None
 
 
-def _place(items: Sequence[Mapping[str, Any]], id_: str) -> int:
+def place_of(id_: str, items: Sequence[Mapping[str, Any]], param: str) -> int:
+    """Raises `ItemNotFound`; `param` is where the request has the id."""
     for place, item in enumerate(items):
         if item["id"] == id_:
             return place
-    raise ItemNotFound(f"Item with id {shown(id_)} not found.", param="after")
+    raise ItemNotFound(f"Item with id {shown(id_)} not found.", param=param)
