@@ -20,7 +20,7 @@ from sessionbridge.claude.web_content import WebContent
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import Block, Message
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background

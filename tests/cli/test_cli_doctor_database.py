@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 from sqlite_utils import Database
 
-from sessionbridge.sessions.store.migrations import migrations
+from sessionbridge.sessions.store.sqlite.migrations import migrations
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.doctor_fixtures import Place, ca, place
 from tests.support.turn_records import KEY

@@ -20,7 +20,7 @@ from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.model import Origin
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background

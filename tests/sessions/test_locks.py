@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.locks import Locks
-from sessionbridge.sessions.store.quarantine import guard
+from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.sqlite.quarantine import guard
 from tests.support.turn_tasks import TurnTask
 
 

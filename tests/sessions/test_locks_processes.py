@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 
 PROCESSES, TASKS, TURNS = 4, 5, 10
 
 QUEUE_UP = """
 import asyncio, sys
 from pathlib import Path
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 
 async def turn(label):
     async with locks.hold("session", lambda: print(label, "waits", flush=True)):
@@ -43,7 +43,7 @@ asyncio.run(main())
 TAKE_TURNS = """
 import asyncio, os, sys
 from pathlib import Path
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 
 async def take_turns():
     for _ in range(turns):

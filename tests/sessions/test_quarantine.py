@@ -8,10 +8,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlite_utils import Database
 
-from sessionbridge.sessions.store.database import SharedDatabase, writing
-from sessionbridge.sessions.store.quarantine import Identity, identity, move_aside
+from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.sqlite.database import SharedDatabase
+from sessionbridge.sessions.store.sqlite.quarantine import Identity, identity, move_aside
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.scripts import run_script
 from tests.support.turn_records import KEY, turn
@@ -22,8 +22,8 @@ RECORD = turn()
 CRASHER = """
 import os, sys
 from pathlib import Path
-from sessionbridge.sessions.store.database import SharedDatabase, writing
-from sessionbridge.sessions.store.quarantine import Identity, identity, move_aside
+from sessionbridge.sessions.store.sqlite.database import SharedDatabase, writing
+from sessionbridge.sessions.store.sqlite.quarantine import Identity, identity, move_aside
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.model import SessionKey
 store = SessionStore.open(Path(sys.argv[1]))
@@ -164,7 +164,7 @@ def test_what_another_quarantined_is_left_and_its_fresh_file_used(path: Path) ->
 
 def test_a_file_that_took_the_place_of_the_corrupt_one_is_not_moved(path: Path) -> None:
     with closing(SharedDatabase(path, 1.0, lambda db: None)) as late:
-        late.call(lambda db: None)
+        late.open()
         move_aside(path)
         SessionStore.open(path).close()
         fresh = identity(path)
@@ -177,14 +177,13 @@ def test_what_was_written_to_a_file_while_it_was_moved_is_written_again(path: Pa
     written: list[Identity | None] = []
 
     def work(db: Database) -> None:
-        with writing(db):
-            db.execute("CREATE TABLE written (row)")
+        db.execute("CREATE TABLE written (row)", {})
         written.append(identity(path))
         if len(written) == 1:
             move_aside(path)
 
     with closing(SharedDatabase(path, 1.0, lambda db: None)) as database:
-        database.call(work)
+        database.write(work)
     assert len(set(written)) == 2
     with closing(sqlite3.connect(path)) as db:
         assert db.execute("SELECT count(*) FROM written").fetchone() == (0,)

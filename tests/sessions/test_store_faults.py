@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.quarantine import guard
+from sessionbridge.sessions.store.sqlite.quarantine import guard
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.scripts import run_script
 from tests.support.turn_records import KEY, turn
@@ -184,7 +184,7 @@ def test_read_only_is_an_error_that_names_what_is(
 def test_full_is_an_error_and_leaves_no_half_turn(path: Path) -> None:
     with closing(SessionStore.open(path)) as store:
         # SQLite's own limit, as small as the file is now; it answers as a full disk does.
-        store._file.call(lambda db: db.execute("PRAGMA max_page_count = 1").fetchall())
+        store._engine.read(lambda db: list(db.query("PRAGMA max_page_count = 1", {})))
         points = tuple((f"hash-{number}", "entry" * 50) for number in range(5000))
         with pytest.raises(StoreUnavailable, match="No room"):
             store.commit(turn(points=points))

@@ -189,7 +189,7 @@ def test_turns_are_read_back_as_they_were_committed(store: SessionStore) -> None
 
 
 def test_a_keys_newest_turn_needs_no_walk_through_the_ledger(store: SessionStore) -> None:
-    sql = "EXPLAIN QUERY PLAN SELECT max(id) FROM turns WHERE scope = ? AND external_id = ? "
-    sql += "AND provider = ? AND id < 9"
-    plan = store._file.call(lambda db: db.execute(sql, ["a", "b", "c"]).fetchall())
+    sql = "EXPLAIN QUERY PLAN SELECT max(id) FROM turns WHERE scope = :a AND external_id = :b "
+    sql += "AND provider = :c AND id < 9"
+    plan = store._engine.read(lambda db: list(db.query(sql, dict(a="a", b="b", c="c"))))
     assert "SEARCH turns USING COVERING INDEX" in str(plan)

@@ -14,7 +14,7 @@ import pytest
 
 from sessionbridge.config import PROVIDER, Settings, load
 from sessionbridge.model import Attempt, History, Origin
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations

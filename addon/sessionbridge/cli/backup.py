@@ -18,7 +18,7 @@ from sessionbridge.cli import backup_file, housekeeping
 from sessionbridge.cli.tables import nothing_yet, opened_store, tracked
 from sessionbridge.disk import private_folder
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store import copies
+from sessionbridge.sessions.store.sqlite import copies
 from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
 from sessionbridge.sessions.store.turn_files import TurnFiles
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sessionbridge.disk import private, private_folder
-from sessionbridge.sessions.store import copies
+from sessionbridge.sessions.store.sqlite import copies
 from sessionbridge.sessions.store.store import DATABASE_NAME
 
 _TRANSCRIPT = re.compile(

@@ -19,7 +19,7 @@ from sessionbridge.claude.work_dirs import before, is_work_dir, root
 from sessionbridge.config import locks_folder
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSummary
 
 

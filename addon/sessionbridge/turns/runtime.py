@@ -16,7 +16,7 @@ from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import PROVIDER, Settings
-from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.conversations import Conversations
 from sessionbridge.stored.kept_conversations import KeptConversations

@@ -15,7 +15,7 @@ from sessionbridge.claude.cli.installed import (
     settings_file,
 )
 from sessionbridge.cli.checks.finding import Finding
-from sessionbridge.sessions.store.health import Health
+from sessionbridge.sessions.store.sqlite.health import Health
 
 _DAY = 86_400
 

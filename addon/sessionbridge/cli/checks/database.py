@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from sessionbridge.cli.checks.finding import Finding, Status
-from sessionbridge.sessions.store.health import Health
-from sessionbridge.sessions.store.permissions import closed
+from sessionbridge.sessions.store.sqlite.health import Health
+from sessionbridge.sessions.store.sqlite.permissions import closed
 
 _MEGABYTE = 1_000_000
 

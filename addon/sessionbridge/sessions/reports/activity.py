@@ -11,10 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlite_utils import Database
-
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import SUMS, By, CostRow, cost_row, costs_sql, total_cost
+from sessionbridge.sessions.store.engine import Database, Dialect
 from sessionbridge.sessions.store.ledger import BRIDGED, KEPT, PASSED, WARM, usage
 
 HOUR = 3600
@@ -104,18 +103,14 @@ _COUNTS_SQL = """
     WHERE started_at >= :since GROUP BY plan, reason, process, api ORDER BY turns DESC, plan, reason
 """
 
-# A day is the reader's own, as in the reports.
-_BEGINS = {
-    HOUR: "CAST(started_at / 3600 AS INTEGER) * 3600",
-    DAY: "CAST(strftime('%s', date(started_at, 'unixepoch', 'localtime'), 'utc') AS INTEGER)",
-}
 
-
-def _buckets_sql(seconds: int) -> str:
-    """Percentiles by nearest rank: the first of the sorted times that so many do not exceed."""
+def _buckets_sql(seconds: int, dialect: Dialect) -> str:
+    """Percentiles by nearest rank: the first of the sorted times that so many do not exceed. A day
+    is the reader's own, as in the reports."""
+    begin = dialect.begin_of_hour if seconds == HOUR else dialect.begin_of_day
     return f"""
         WITH placed AS (
-            SELECT *, {_BEGINS[seconds]} AS at FROM turns WHERE started_at >= :since
+            SELECT *, {begin} AS at FROM turns WHERE started_at >= :since
         ),
         ranked AS (
             SELECT at, ttft_ms, row_number() OVER (PARTITION BY at ORDER BY ttft_ms) AS rank,
@@ -128,15 +123,19 @@ def _buckets_sql(seconds: int) -> str:
             FROM ranked GROUP BY at
         )
         SELECT at, p50, p95, {SUMS}
-        FROM placed LEFT JOIN waits USING (at) GROUP BY at ORDER BY at
+        FROM placed LEFT JOIN waits USING (at) GROUP BY at, p50, p95 ORDER BY at
     """
 
 
 def _histogram_sql(column: str, bounds: Iterable[float]) -> str:
-    within = "".join(f", total({column} <= {round(bound * 1000)})" for bound in bounds)
+    within = "".join(
+        f", count(*) FILTER (WHERE {column} <= {round(bound * 1000)}) AS within_{number}"
+        for number, bound in enumerate(bounds)
+    )
     return f"""
-        SELECT count({column}) AS count, total({column}) / 1000 AS seconds{within} FROM turns
-        WHERE {BRIDGED} AND {KEPT}
+        SELECT count({column}) AS count,
+            CAST(coalesce(sum({column}), 0) AS double precision) / 1000 AS seconds{within}
+        FROM turns WHERE {BRIDGED} AND {KEPT}
     """
 
 
@@ -150,7 +149,7 @@ def activity(db: Database, since: float | None, now: float) -> Activity:
         since=since,
         until=now,
         seconds=seconds,
-        buckets=[_bucket(row) for row in db.query(_buckets_sql(seconds), bounds)],
+        buckets=[_bucket(row) for row in db.query(_buckets_sql(seconds, db.dialect), bounds)],
         counts=_counts(db, bounds),
         platforms=platforms,
         models=_costs(db, "model", bounds),
@@ -168,7 +167,7 @@ def figures(db: Database) -> Figures:
 
 
 def _costs(db: Database, by: By, bounds: dict[str, float]) -> list[CostRow]:
-    return [cost_row(by, row) for row in db.query(costs_sql(by), bounds)]
+    return [cost_row(by, row) for row in db.query(costs_sql(by, db.dialect), bounds)]
 
 
 def _counts(db: Database, bounds: dict[str, float]) -> list[Counted]:
@@ -182,6 +181,6 @@ def _bucket(row: Mapping[str, Any]) -> Bucket:
 def _histogram(
     db: Database, column: Literal["ttft_ms", "duration_ms"], bounds: Sequence[float]
 ) -> Histogram:
-    (row,) = db.query(_histogram_sql(column, bounds))
+    (row,) = db.query(_histogram_sql(column, bounds), {})
     count, seconds, *within = row.values()
     return Histogram(tuple(zip(bounds, map(int, within), strict=True)), count, seconds)

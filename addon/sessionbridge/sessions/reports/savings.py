@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sessionbridge.model import Usage
-from sessionbridge.sessions.reports.sums import GROUPS, SUMS, By, known_sum, names_sql
+from sessionbridge.sessions.reports.sums import GROUPS, SUMS, By, group_sql, known_sum, names_sql
+from sessionbridge.sessions.store.engine import Dialect
 from sessionbridge.sessions.store.ledger import BRIDGED, WARM, usage
 
 
@@ -56,29 +57,29 @@ class SavingsRow:
         return self.starts_avoided / known if known else None
 
 
-def savings_sql(by: By) -> str:
+def savings_sql(by: By, dialect: Dialect) -> str:
     """Turns since `:since`, grouped, with how they were answered."""
     return f"""
-        SELECT {names_sql(by)}, {SUMS},
+        SELECT {names_sql(by, dialect)}, {SUMS},
             count(*) FILTER (WHERE {BRIDGED} AND process IN {WARM}) AS starts_avoided,
             count(*) FILTER (WHERE {BRIDGED} AND process = 'new') AS starts_made,
             count(*) FILTER (WHERE {BRIDGED} AND process IS NULL) AS starts_unknown
         FROM turns WHERE started_at >= :since
-        GROUP BY {", ".join(GROUPS[by].values())} ORDER BY 1, last_at
+        GROUP BY {group_sql(by, dialect)} ORDER BY 1, last_at
     """
 
 
-def cached_sql(by: By) -> str:
+def cached_sql(by: By, dialect: Dialect) -> str:
     """The same turns, added up as far as one price holds for them."""
     return f"""
-        SELECT {names_sql(by)}, model, date(started_at, 'unixepoch') AS utc_day,
+        SELECT {names_sql(by, dialect)}, model, {dialect.utc_day} AS utc_day,
             input_tokens + cache_creation_input_tokens + cache_read_input_tokens AS prompt_tokens,
             count(*) AS turns,
             sum(cache_read_input_tokens) AS tokens_read,
             sum(cache_creation_input_tokens) AS tokens_written,
             coalesce(sum(cache_creation_1h_input_tokens), 0) AS for_an_hour
         FROM turns WHERE started_at >= :since
-        GROUP BY {", ".join(GROUPS[by].values())}, model, utc_day, prompt_tokens
+        GROUP BY {group_sql(by, dialect)}, model, utc_day, prompt_tokens
     """
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sessionbridge.model import SessionKey, Usage
+from sessionbridge.sessions.store.engine import Dialect
 from sessionbridge.sessions.store.ledger import KEPT, usage
 
 By = Literal["day", "platform", "user", "session", "model"]
@@ -85,14 +86,16 @@ SUMS = """
     max(started_at) AS last_at
 """
 
-# A day is the reader's own, as on the clock of the machine that asks.
-GROUPS: Mapping[By, Mapping[str, str]] = {
-    "day": {"day": "date(started_at, 'unixepoch', 'localtime')"},
-    "platform": {"platform": "scope"},
-    "user": {"platform": "scope", "user": "external_id"},
-    "session": {"platform": "scope", "session": "internal_id"},
-    "model": {"model": "model"},
+GROUPS: Mapping[By, tuple[str, ...]] = {
+    "day": ("day",),
+    "platform": ("platform",),
+    "user": ("platform", "user"),
+    "session": ("platform", "session"),
+    "model": ("model",),
 }
+"""What names a group. A day is the reader's own, as on the clock of the machine that asks."""
+
+_COLUMNS = {"platform": "scope", "user": "external_id", "session": "internal_id", "model": "model"}
 
 # The kinds of `likely_cause` among the newest turns. Whoever asks to start over wants the import.
 _RECENT = f"""
@@ -106,10 +109,11 @@ _RECENT = f"""
         WINDOW newest AS (PARTITION BY scope, external_id, provider ORDER BY id DESC)
     ),
     recent AS (
-        SELECT scope, external_id, provider, count(*) AS recent_turns, sum(imported) AS imports,
-            sum(lost OR (imported AND after_loss)) AS lost,
-            sum(imported AND rootless AND NOT after_loss) AS whole,
-            sum(imported AND NOT rootless AND NOT after_loss) AS partial
+        SELECT scope, external_id, provider, count(*) AS recent_turns,
+            count(*) FILTER (WHERE imported) AS imports,
+            count(*) FILTER (WHERE lost OR (imported AND after_loss)) AS lost,
+            count(*) FILTER (WHERE imported AND rootless AND NOT after_loss) AS whole,
+            count(*) FILTER (WHERE imported AND NOT rootless AND NOT after_loss) AS partial
         FROM aged WHERE age <= 20 GROUP BY scope, external_id, provider
     )
 """
@@ -144,17 +148,26 @@ SESSIONS_SQL = f"""
 """
 
 
-def names_sql(by: By) -> str:
+def group_sql(by: By, dialect: Dialect) -> str:
+    return ", ".join(_columns(by, dialect).values())
+
+
+def names_sql(by: By, dialect: Dialect) -> str:
     """The columns that name a group: `by_platform`, `by_user` and so on."""
-    return ", ".join(f'{sql} AS "by_{name}"' for name, sql in GROUPS[by].items())
+    return ", ".join(f'{sql} AS "by_{name}"' for name, sql in _columns(by, dialect).items())
 
 
-def costs_sql(by: By) -> str:
+def _columns(by: By, dialect: Dialect) -> dict[str, str]:
+    known = {**_COLUMNS, "day": dialect.day}
+    return {name: known[name] for name in GROUPS[by]}
+
+
+def costs_sql(by: By, dialect: Dialect) -> str:
     """Turns since `:since`, grouped; days in order, everything else by what it cost."""
     order = "1" if by == "day" else "cost_usd DESC NULLS LAST, turns DESC, 1, last_at"
     return (
-        f"SELECT {names_sql(by)}, {SUMS} FROM turns WHERE started_at >= :since "
-        f"GROUP BY {', '.join(GROUPS[by].values())} ORDER BY {order}"
+        f"SELECT {names_sql(by, dialect)}, {SUMS} FROM turns WHERE started_at >= :since "
+        f"GROUP BY {group_sql(by, dialect)} ORDER BY {order}"
     )
 
 

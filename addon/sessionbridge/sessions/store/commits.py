@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 from uuid import uuid4
 
-from sqlite_utils import Database
-
 from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.engine import Database, first, insert
 from sessionbridge.sessions.store.ledger import TurnRecord, turn_row
 from sessionbridge.sessions.store.queries import (
     holds,
@@ -61,6 +60,7 @@ def upsert(
 
 def commit(db: Database, record: TurnRecord, now: float) -> KeptTurn:
     """Map row, ledger row and points."""
+    db.alone(record.key)
     known = map_row(db, record.key)
     keeps = known is not None and keeps_its_session(db, known, record)
     mapped = known.session_id if known and keeps else record.internal_id
@@ -81,6 +81,7 @@ def recover(db: Database, turns: Iterable[KeptTurn]) -> Recovered:
     for turn in turns:
         key = turn.record.key
         if key not in keys:
+            db.alone(key)
             keys[key] = not holds(db, key)
         if keys[key]:
             keep(db, turn)
@@ -90,11 +91,12 @@ def recover(db: Database, turns: Iterable[KeptTurn]) -> Recovered:
 
 def keep(db: Database, turn: KeptTurn) -> None:
     """Commits a turn once more, unless the database holds it."""
+    db.alone(turn.record.key)
     if turn_named(db, turn.name) is not None:
         return
     record = replace(turn.record, parent_id=turn_named(db, turn.follows))
-    free = not db.table("turns").count_where("id = ?", [turn.id])
-    number = {"id": turn.id} if free else {}
+    taken = first(db, "SELECT 1 FROM turns WHERE id = :id", {"id": turn.id})
+    number = {} if taken else {"id": turn.id}
     _insert(db, record, turn.mapped, turn.at, {"name": turn.name, **number})
 
 
@@ -102,8 +104,8 @@ def _insert(
     db: Database, record: TurnRecord, mapped: str, now: float, known: Mapping[str, Any]
 ) -> int:
     upsert(db, record.key, mapped, record.metadata, now)
-    number = cast(int, db.table("turns").insert({**turn_row(record), **known}).last_pk)
+    number = insert(db, "turns", {**turn_row(record), **known})
     place = {**named(record.key), "internal_id": record.internal_id, "turn": number}
     points = ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points)
-    db.conn.executemany(_POINT_SQL, points)
+    db.execute_many(_POINT_SQL, points)
     return number

@@ -18,6 +18,9 @@ from sessionbridge.model import Process, SessionKey, Usage
 WARM: tuple[Process, ...] = ("live", "spare")
 """The kinds of process that were there before the turn: it avoided a start."""
 
+KEY = ("scope", "external_id", "provider")
+"""The columns of a session key."""
+
 KEPT = "internal_id <> ''"
 """SQL that is true of the turns that a conversation can go on from. None has passed through."""
 
@@ -129,6 +132,7 @@ def key_document(key: SessionKey) -> dict[str, str]:
 
 def turn_row(record: TurnRecord) -> dict[str, Any]:
     plain = {name: getattr(record, name) for name in _PLAIN}
+    plain["unsaid"] = None if record.unsaid is None else int(record.unsaid)
     return {**asdict(record.key), **plain, **asdict(record.usage)}
 
 

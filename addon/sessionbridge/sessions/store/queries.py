@@ -7,19 +7,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils import Database
-
 from sessionbridge.model import Origin, Point, SessionKey
 from sessionbridge.names import is_conversation
 from sessionbridge.sessions.planning.manner import Manner
+from sessionbridge.sessions.store.engine import Database, first
 from sessionbridge.sessions.store.ledger import (
     KEPT,
+    KEY,
     LedgerTurn,
     TurnRecord,
     ledger_turn,
     turn_record,
 )
-from sessionbridge.sessions.store.migrations import KEY
 from sessionbridge.sessions.store.turn_files import KeptTurn
 
 _TAKES_OVER = ("started_over", "memory_lost")
@@ -27,11 +26,13 @@ _TAKES_OVER = ("started_over", "memory_lost")
 
 KEY_IS = "scope = :scope AND external_id = :external_id AND provider = :provider"
 
-_IS_OPEN = "(status IN ('tool_use', 'silent') OR unsaid IS 1)"
+_IS_OPEN = "(status IN ('tool_use', 'silent') OR coalesce(unsaid, 0) = 1)"
 """Turns whose end is no place to go on from: they wait for results, or the model said nothing, and
 what the user says next has to be one message with what was said before."""
 
-_POINTS_SQL = f"""
+
+def _points_sql(listed: str) -> str:
+    return f"""
     SELECT hash, internal_id, entry_uuid, turn_id, entry_uuid = (
         SELECT tip_uuid FROM turns WHERE turns.internal_id = points.internal_id
         ORDER BY id DESC LIMIT 1
@@ -40,11 +41,13 @@ _POINTS_SQL = f"""
     (SELECT settings_sketch FROM turns WHERE turns.id = points.turn_id) AS settings_sketch
     FROM points WHERE {KEY_IS} AND hash IN (:last, (
         -- in the order given, the longest first, so that it stops where a conversation goes on
-        SELECT value FROM json_each(:longest_first)
-        WHERE EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND hash = value) LIMIT 1
+        SELECT value FROM {listed} AS listed
+        -- an offset, so that PostgreSQL looks for one after another instead of joining them all
+        WHERE EXISTS (SELECT 1 FROM points WHERE {KEY_IS} AND hash = value LIMIT 1 OFFSET 0) LIMIT 1
     ))
     ORDER BY turn_id DESC
 """
+
 
 _ENDS_SQL = f"""
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
@@ -53,7 +56,7 @@ _ENDS_SQL = f"""
     scope, external_id, provider, settings_hash, settings_sketch, caller
     FROM turns
 """
-_NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = ? ORDER BY id DESC LIMIT 1"
+_NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = :session ORDER BY id DESC LIMIT 1"
 _NEWEST_OF_MANNER_SQL = f"""
     {_ENDS_SQL} WHERE {KEY_IS} AND settings_hash = :settings AND model_asked = :model AND (
         internal_id = :mapped
@@ -65,7 +68,7 @@ _NEWEST_OF_MANNER_SQL = f"""
 """
 _WENT_ON_SQL = f"""
     WITH RECURSIVE line(id) AS (
-        SELECT :turn
+        SELECT CAST(:turn AS bigint)
         UNION
         SELECT turns.id FROM turns JOIN line ON turns.parent_id = line.id WHERE {KEY_IS}
     )
@@ -86,16 +89,16 @@ _OPEN_SQL = f"""
 
 _LAST_ENDED_SQL = f"""
     WITH RECURSIVE line(id, parent_id, is_open) AS (
-        SELECT id, parent_id, {_IS_OPEN} FROM turns WHERE id = ?
+        SELECT id, parent_id, {_IS_OPEN} FROM turns WHERE id = :turn
         UNION ALL
         SELECT turns.id, turns.parent_id, {_IS_OPEN} FROM turns
         JOIN line ON turns.id = line.parent_id AND line.is_open
     )
     {_ENDS_SQL} WHERE id = (SELECT id FROM line WHERE NOT is_open)
 """
-_RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = ? ORDER BY id DESC LIMIT 1"
+_RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = :response ORDER BY id DESC LIMIT 1"
 _ENDED_AT_SQL = f"{_ENDS_SQL} WHERE {KEY_IS} AND tip_uuid = :entry ORDER BY id DESC LIMIT 1"
-_LEDGER_SQL = "SELECT * FROM turns WHERE id = ?"
+_LEDGER_SQL = "SELECT * FROM turns WHERE id = :turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +180,7 @@ def keys(db: Database, sql: str, params: Mapping[str, Any]) -> list[SessionKey]:
 
 
 def map_row(db: Database, key: SessionKey) -> MapRow | None:
-    row = _first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
+    row = first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
     if row is None:
         return None
     used = row["created_at"], row["last_used_at"]
@@ -196,11 +199,11 @@ def lineage(
     row = map_row(db, key)
     asked = {
         "last": hashes[-1] if hashes else None,
-        "longest_first": json.dumps(list(reversed(hashes[:-1]))),
+        "listed": json.dumps(list(reversed(hashes[:-1]))),
     }
-    found = db.query(_POINTS_SQL, {**named(key), **asked})
+    found = db.query(_points_sql(db.dialect.listed), {**named(key), **asked})
     points = tuple(_point(point) for point in found)
-    found_open = _first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
+    found_open = first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
     open_turn = _point(found_open) if found_open else None
     newest = _newest(db, row, asked_so, waits=waits) if row and tip else None
     if newest is None:
@@ -221,7 +224,7 @@ def caller(db: Database, key: SessionKey) -> str | None:
     """A hash of the credentials that the key's conversation was last gone on with; None where that
     is not known, or there is no conversation."""
     row = map_row(db, key)
-    newest = _first(db, _NEWEST_SQL, [row.session_id]) if row else None
+    newest = first(db, _NEWEST_SQL, {"session": row.session_id}) if row else None
     return newest["caller"] if newest else None
 
 
@@ -231,16 +234,16 @@ def _newest(
     """The key's newest turn in this manner; that of its session where the manner does not count,
     or was not noted yet. With `waits` rather the newest that waits for results, in any manner:
     some clients offer their tools with the question alone."""
-    mapped = _first(db, _NEWEST_SQL, [row.session_id])
+    mapped = first(db, _NEWEST_SQL, {"session": row.session_id})
     if asked_so is None or (mapped is not None and mapped["settings_hash"] is None):
         return mapped
     wanted = {"settings": asked_so.settings, "model": asked_so.model, "mapped": row.session_id}
-    found = _first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
+    found = first(db, _NEWEST_OF_MANNER_SQL, {**named(row.key), **wanted})
     if found is not None:
         # Its results may have come without the tools, and so in another manner.
-        found = _first(db, _WENT_ON_SQL, {**named(row.key), "turn": found["turn_id"]})
+        found = first(db, _WENT_ON_SQL, {**named(row.key), "turn": found["turn_id"]})
     if waits and not (found and found["is_open"]):
-        return _first(db, _NEWEST_OPEN_SQL, named(row.key)) or mapped
+        return first(db, _NEWEST_OPEN_SQL, named(row.key)) or mapped
     return found
 
 
@@ -252,7 +255,7 @@ def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
     if turn.plan == "resume" and turn.reason != "tool_results":
         return False
     parent = _turn(db, turn.key, turn.parent_id)
-    mapped = _first(db, _NEWEST_SQL, [row.session_id])
+    mapped = first(db, _NEWEST_SQL, {"session": row.session_id})
     before = mapped["settings_hash"] if mapped else None
     differs = before not in (None, turn.settings_hash)
     if turn.reason in ("tool_results", "retried"):
@@ -264,17 +267,17 @@ def keeps_its_session(db: Database, row: MapRow, turn: TurnRecord) -> bool:
 
 def last_ended(db: Database, turn_id: int) -> Point | None:
     """Where the newest turn ended that this one goes on from and that waited for no results."""
-    row = _first(db, _LAST_ENDED_SQL, [turn_id])
+    row = first(db, _LAST_ENDED_SQL, {"turn": turn_id})
     return _point(row) if row else None
 
 
 def response(db: Database, response_id: str) -> Response | None:
-    return _response(db, _first(db, _RESPONSE_SQL, [response_id]))
+    return _response(db, first(db, _RESPONSE_SQL, {"response": response_id}))
 
 
 def ended_at(db: Database, key: SessionKey, entry: str) -> Response | None:
     """The key's response that ended at this entry of a transcript."""
-    return _response(db, _first(db, _ENDED_AT_SQL, {**named(key), "entry": entry}))
+    return _response(db, first(db, _ENDED_AT_SQL, {**named(key), "entry": entry}))
 
 
 def _response(db: Database, row: Mapping[str, Any] | None) -> Response | None:
@@ -283,7 +286,7 @@ def _response(db: Database, row: Mapping[str, Any] | None) -> Response | None:
     key = SessionKey(row["scope"], row["external_id"], row["provider"])
     parent = _turn(db, key, row["parent_id"])
     before = _point(parent) if parent else None
-    (found,) = db.query(_LEDGER_SQL, [row["turn_id"]])
+    (found,) = db.query(_LEDGER_SQL, {"turn": row["turn_id"]})
     turn = ledger_turn(found)
     mapped = map_row(db, key)
     history = mapped.metadata.get("history") if mapped else None
@@ -291,21 +294,21 @@ def _response(db: Database, row: Mapping[str, Any] | None) -> Response | None:
 
 
 def turn_named(db: Database, name: str | None) -> int | None:
-    row = _first(db, "SELECT id FROM turns WHERE name = ?", [name])
+    row = first(db, "SELECT id FROM turns WHERE name = :name", {"name": name})
     return row["id"] if row else None
 
 
 def own_turn(db: Database, key: SessionKey, number: int | None) -> tuple[int, str] | None:
     """Number and name of a turn, if it is the key's."""
     sql = f"SELECT id, name FROM turns WHERE {KEY_IS} AND id = :number"
-    row = _first(db, sql, {**named(key), "number": number})
+    row = first(db, sql, {**named(key), "number": number})
     return (row["id"], row["name"]) if row else None
 
 
 def holds(db: Database, key: SessionKey) -> bool:
     """Whether there is a turn of the key that can be gone on from."""
     return (
-        _first(db, f"SELECT 1 FROM turns WHERE {KEY_IS} AND {KEPT} LIMIT 1", named(key)) is not None
+        first(db, f"SELECT 1 FROM turns WHERE {KEY_IS} AND {KEPT} LIMIT 1", named(key)) is not None
     )
 
 
@@ -319,9 +322,9 @@ def noted_turns(db: Database) -> Iterator[KeptTurn]:
         WHERE turns.{KEPT} ORDER BY turns.id
     """
     points: dict[int, list[tuple[str, str]]] = {}
-    for point in db.query("SELECT turn_id, hash, entry_uuid FROM points ORDER BY rowid"):
+    for point in db.query("SELECT turn_id, hash, entry_uuid FROM points ORDER BY rowid", {}):
         points.setdefault(point["turn_id"], []).append((point["hash"], point["entry_uuid"]))
-    for row in db.query(sql):
+    for row in db.query(sql, {}):
         record = turn_record(row, points.get(row["id"], ()), json.loads(row["metadata"]))
         known = row["id"], row["name"], row["started_at"], row["follows"], row["mapped"]
         yield KeptTurn(*known, record)
@@ -337,13 +340,7 @@ def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
 
 
 def _turn(db: Database, key: SessionKey, number: int | None) -> Mapping[str, Any] | None:
-    return _first(db, _TURN_SQL, {**named(key), "turn": number})
-
-
-def _first(
-    db: Database, sql: str, params: Sequence[Any] | dict[str, Any]
-) -> Mapping[str, Any] | None:
-    return next(iter(list(db.query(sql, params))), None)
+    return first(db, _TURN_SQL, {**named(key), "turn": number})
 
 
 def _point(row: Mapping[str, Any]) -> Point:

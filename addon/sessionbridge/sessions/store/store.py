@@ -9,12 +9,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial, wraps
 from pathlib import Path
-from typing import Any, Concatenate, cast
-
-from sqlite_utils import Database
+from typing import Any, Concatenate
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
@@ -39,7 +36,7 @@ from sessionbridge.sessions.reports.sums import (
 )
 from sessionbridge.sessions.store import commits, queries, upkeep
 from sessionbridge.sessions.store.commits import Recovered
-from sessionbridge.sessions.store.database import PATIENCE, SharedDatabase, writing
+from sessionbridge.sessions.store.engine import Database, Engine, insert
 from sessionbridge.sessions.store.ledger import (
     LedgerTurn,
     PassedTurn,
@@ -50,6 +47,7 @@ from sessionbridge.sessions.store.ledger import (
     unkept_row,
 )
 from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, named
+from sessionbridge.sessions.store.sqlite.database import PATIENCE, SharedDatabase
 from sessionbridge.sessions.store.turn_files import KeptTurn, TurnFiles
 from sessionbridge.sessions.store.upkeep import Holdings
 
@@ -75,30 +73,24 @@ DATABASE_NAME = "session_map.db"
 def _reads[**P, T](
     method: Callable[Concatenate[SessionStore, Database, P], T],
 ) -> Callable[Concatenate[SessionStore, P], T]:
-    """Asked without a database, the method is given the file's. What it reads is of one moment,
-    however many questions that takes; it needs no lock and waits for nobody."""
-    return _in_transaction(method, Database.atomic)
+    """Asked without a database, the method is given the store's, to read it as of one moment."""
+
+    @wraps(method)
+    def ask(store: SessionStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return store._engine.read(lambda db: method(store, db, *args, **kwargs))
+
+    return ask
 
 
 def _writes[**P, T](
     method: Callable[Concatenate[SessionStore, Database, P], T],
 ) -> Callable[Concatenate[SessionStore, P], T]:
-    """Asked without a database, the method is given the file's. All that it writes is there, or
+    """Asked without a database, the method is given the store's. All that it writes is there, or
     nothing."""
-    return _in_transaction(method, writing)
 
-
-def _in_transaction[**P, T](
-    method: Callable[Concatenate[SessionStore, Database, P], T],
-    transaction: Callable[[Database], AbstractContextManager[object]],
-) -> Callable[Concatenate[SessionStore, P], T]:
     @wraps(method)
     def ask(store: SessionStore, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        def work(db: Database) -> T:
-            with transaction(db):
-                return method(store, db, *args, **kwargs)
-
-        return store._file.call(work)
+        return store._engine.write(lambda db: method(store, db, *args, **kwargs))
 
     return ask
 
@@ -107,9 +99,9 @@ class SessionStore:
     """The session map, the lineage and the ledger. Open one with `open`, per process."""
 
     def __init__(
-        self, file: SharedDatabase, clock: Callable[[], float], beside: TurnFiles | None
+        self, engine: Engine, clock: Callable[[], float], beside: TurnFiles | None = None
     ) -> None:
-        self._file = file
+        self._engine = engine
         self._clock = clock
         self._beside = beside
 
@@ -127,15 +119,15 @@ class SessionStore:
         waited for until the `patience` (seconds) is over."""
         beside = None if transcripts is None else TurnFiles(transcripts)
         file = SharedDatabase(path, patience, partial(_begin_with, beside))
-        file.call(lambda db: None)
+        file.open()
         return cls(file, clock, beside)
 
     def close(self) -> None:
-        self._file.close()
+        self._engine.close()
 
     def wait_at_most(self, seconds: float) -> None:
         """From now on, for a database that is locked."""
-        self._file.wait_at_most(seconds)
+        self._engine.wait_at_most(seconds)
 
     # -- the map ----------------------------------------------------------------------------------
 
@@ -155,6 +147,7 @@ class SessionStore:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """Keeps `created_at` of a known key and merges its metadata."""
+        db.alone(key)
         commits.upsert(db, key, internal_id, metadata or {}, self._clock())
 
     @_writes
@@ -185,7 +178,7 @@ class SessionStore:
 
     @_reads
     def count(self, db: Database) -> int:
-        (row,) = db.query("SELECT count(*) AS n FROM session_map")
+        (row,) = db.query("SELECT count(*) AS n FROM session_map", {})
         return int(row["n"])
 
     # -- the lineage ------------------------------------------------------------------------------
@@ -234,18 +227,15 @@ class SessionStore:
         """See `queries.caller`."""
         return queries.caller(db, key)
 
-    def commit(self, record: TurnRecord) -> int:
-        """All of a turn or nothing: map row, ledger row, points. Returns the turn's id."""
-        turn = self._commit(record)
+    def commit(self, record: TurnRecord, under: str | None = None) -> int:
+        """All of a turn or nothing: map row, ledger row, points. Returns the turn's id. `under` is
+        the lock that the turn holds."""
+        turn = self._engine.write(lambda db: commits.commit(db, record, self._clock()), under)
         if self._beside is not None:
             self._beside.add(turn)
-            if self._file.replaced:  # between the two: others may have made it anew without this
+            if self._engine.replaced:  # between the two: others may have made it without this
                 self._keep(turn)
         return turn.id
-
-    @_writes
-    def _commit(self, db: Database, record: TurnRecord) -> KeptTurn:
-        return commits.commit(db, record, self._clock())
 
     @_writes
     def _keep(self, db: Database, turn: KeptTurn) -> None:
@@ -264,12 +254,12 @@ class SessionStore:
     @_writes
     def passed(self, db: Database, turn: PassedTurn) -> None:
         """Keeps what an answer used that only passed through."""
-        db.table("turns").insert(passed_row(turn))
+        insert(db, "turns", passed_row(turn))
 
     @_writes
     def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
         """Keeps what a turn used that nothing goes on from, and no more of it. Returns its id."""
-        return cast(int, db.table("turns").insert(unkept_row(key, turn)).last_pk)
+        return insert(db, "turns", unkept_row(key, turn))
 
     # -- the keys ----------------------------------------------------------------------------------
 
@@ -298,13 +288,13 @@ class SessionStore:
     @_reads
     def sessions(self, db: Database) -> list[SessionSummary]:
         """Every mapped key, the one used last first."""
-        return [session_summary(row) for row in db.query(SESSIONS_SQL)]
+        return [session_summary(row) for row in db.query(SESSIONS_SQL, {})]
 
     @_reads
     def costs(self, db: Database, by: By, since: float | None = None) -> list[CostRow]:
         """Turns that started at `since` (epoch seconds) or later; all of them for None."""
         bounds = {"since": 0.0 if since is None else since}
-        return [cost_row(by, row) for row in db.query(costs_sql(by), bounds)]
+        return [cost_row(by, row) for row in db.query(costs_sql(by, db.dialect), bounds)]
 
     @_reads
     def savings(
@@ -312,7 +302,8 @@ class SessionStore:
     ) -> list[SavingsRow]:
         """Of the same turns as `costs`; `rates` says what a cached token is worth."""
         bounds = {"since": 0.0 if since is None else since}
-        groups, cached = (list(db.query(sql, bounds)) for sql in (savings_sql(by), cached_sql(by)))
+        questions = savings_sql(by, db.dialect), cached_sql(by, db.dialect)
+        groups, cached = (list(db.query(sql, bounds)) for sql in questions)
         return savings_rows(by, groups, cached, rates)
 
     @_reads
@@ -333,7 +324,7 @@ class SessionStore:
 
 def _begin_with(beside: TurnFiles | None, db: Database) -> None:
     """A database without turns is new, whatever became of the one before."""
-    if beside is None or list(db.query("SELECT 1 FROM turns LIMIT 1")):
+    if beside is None:
         return
     try:
         turns = beside.read()
@@ -343,8 +334,7 @@ def _begin_with(beside: TurnFiles | None, db: Database) -> None:
             f"cannot be read ({error}); make them readable."
         ) from error
     if turns:
-        with writing(db):
-            recovered = commits.recover(db, turns)
+        recovered = commits.recover(db, turns)
         logger.warning(
             "The session database was lost; %s turns of %s conversations are known again from %s.",
             *(recovered.turns, recovered.conversations, beside.folder),

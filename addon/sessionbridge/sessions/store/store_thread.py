@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any, Concatenate, Literal
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.database import PATIENCE
+from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import SessionStore
 
 

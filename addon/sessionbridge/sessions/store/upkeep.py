@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from sqlite_utils import Database
-
 from sessionbridge.model import SessionKey
 from sessionbridge.names import is_conversation
+from sessionbridge.sessions.store.engine import Database
 from sessionbridge.sessions.store.ledger import BRIDGED, KEPT
 from sessionbridge.sessions.store.queries import KEY_IS, MapRow, keys, map_row, named
 
@@ -34,7 +33,7 @@ _SESSIONS_SQL = f"""
     ) AS held
     WHERE NOT EXISTS (SELECT 1 FROM turns WHERE internal_id = held.internal_id AND {_OTHERS})
     AND NOT EXISTS (SELECT 1 FROM session_map WHERE internal_id = held.internal_id AND {_OTHERS})
-    GROUP BY internal_id ORDER BY min(id)
+    GROUP BY internal_id ORDER BY min(id) NULLS FIRST
 """
 
 _REPLACED_SQL = f"""
@@ -91,11 +90,12 @@ def holdings(db: Database, key: SessionKey) -> Holdings:
 
 def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | None:
     """Drops map row and points; with `before` only if the key was last used before then."""
+    db.alone(key)
     held = holdings(db, key)
     if before is not None and (held.row is None or held.row.last_used_at >= before):
         return None
-    points = db.execute(f"DELETE FROM points WHERE {KEY_IS}", named(key)).rowcount
-    mapped = db.execute(f"DELETE FROM session_map WHERE {KEY_IS}", named(key)).rowcount
+    points = db.execute(f"DELETE FROM points WHERE {KEY_IS}", named(key))
+    mapped = db.execute(f"DELETE FROM session_map WHERE {KEY_IS}", named(key))
     return held if points or mapped else None
 
 
@@ -114,13 +114,13 @@ def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:
 def forget_response(db: Database, response_id: str) -> bool:
     """Nobody finds it by its id. Whether its session was one that only ids of responses lead to,
     and of which no other is left: then it is forgotten."""
-    turns = list(db.query("SELECT * FROM turns WHERE response_id = ?", [response_id]))
-    db.execute("UPDATE turns SET response_id = NULL WHERE response_id = ?", [response_id])
+    turns = list(db.query("SELECT * FROM turns WHERE response_id = :id", {"id": response_id}))
+    db.execute("UPDATE turns SET response_id = NULL WHERE response_id = :id", {"id": response_id})
     gone = False
     for turn in turns:
         (others,) = db.query(
-            "SELECT count(response_id) AS n FROM turns WHERE internal_id = ?",
-            [turn["internal_id"]],
+            "SELECT count(response_id) AS n FROM turns WHERE internal_id = :session",
+            {"session": turn["internal_id"]},
         )
         # Such a key is named by no request: the response's id alone led there.
         if turn["scope"] == turn["api"] and not others["n"]:

@@ -10,9 +10,9 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.database import PATIENCE, opened
-from sessionbridge.sessions.store.migrations import later
-from sessionbridge.sessions.store.quarantine import guard, move_aside
+from sessionbridge.sessions.store.sqlite.database import PATIENCE, opened
+from sessionbridge.sessions.store.sqlite.migrations import later
+from sessionbridge.sessions.store.sqlite.quarantine import guard, move_aside
 
 
 def copy(path: Path, to: Path) -> None:

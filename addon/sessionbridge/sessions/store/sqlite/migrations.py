@@ -12,9 +12,10 @@ from functools import cache
 
 from sqlite_utils import Database, Migrations
 
+from sessionbridge.sessions.store.ledger import KEY
+
 migrations = Migrations("sessionbridge")
 
-KEY = ("scope", "external_id", "provider")
 _KEY_COLUMNS = dict.fromkeys(KEY, str)
 
 

@@ -32,7 +32,7 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.quarantine import guard
+from sessionbridge.sessions.store.sqlite.quarantine import guard
 
 if sys.platform != "win32":
     import fcntl

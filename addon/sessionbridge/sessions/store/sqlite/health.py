@@ -14,9 +14,9 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from sessionbridge.sessions.store.database import opened
-from sessionbridge.sessions.store.migrations import later, migrations
-from sessionbridge.sessions.store.quarantine import guard
+from sessionbridge.sessions.store.sqlite.database import opened
+from sessionbridge.sessions.store.sqlite.migrations import later, migrations
+from sessionbridge.sessions.store.sqlite.quarantine import guard
 
 _PATIENCE = 5.0
 

@@ -10,18 +10,27 @@ from __future__ import annotations
 import errno
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sqlite_utils import Database
 
 from sessionbridge import descriptors
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.migrations import later, migrations
-from sessionbridge.sessions.store.permissions import closed
-from sessionbridge.sessions.store.quarantine import Identity, create, guard, identity, move_aside
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.engine import Database as Transaction
+from sessionbridge.sessions.store.engine import Dialect, Params
+from sessionbridge.sessions.store.sqlite.migrations import later, migrations
+from sessionbridge.sessions.store.sqlite.permissions import closed
+from sessionbridge.sessions.store.sqlite.quarantine import (
+    Identity,
+    create,
+    guard,
+    identity,
+    move_aside,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -33,11 +42,43 @@ let go is not known, but it has been held for that long."""
 _ATTEMPTS = 2
 
 
-class SharedDatabase:
-    """Opened at the first `call`, and again whenever the file was replaced. Each time `begin` is
-    called with it, before anybody else uses a file that is new."""
+_DIALECT = Dialect(
+    day="date(started_at, 'unixepoch', 'localtime')",
+    utc_day="date(started_at, 'unixepoch')",
+    begin_of_hour="CAST(started_at / 3600 AS INTEGER) * 3600",
+    begin_of_day=(
+        "CAST(strftime('%s', date(started_at, 'unixepoch', 'localtime'), 'utc') AS INTEGER)"
+    ),
+    listed="json_each(:listed)",
+)
 
-    def __init__(self, path: Path, patience: float, begin: Callable[[Database], None]) -> None:
+
+class _Transaction:
+    """One of SQLite, which lets nobody else write meanwhile."""
+
+    dialect = _DIALECT
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
+        return self._db.query(sql, dict(params))
+
+    def execute(self, sql: str, params: Params) -> int:
+        return self._db.execute(sql, dict(params)).rowcount
+
+    def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
+        self._db.conn.executemany(sql, rows)
+
+    def alone(self, key: SessionKey) -> None:
+        return None
+
+
+class SharedDatabase:
+    """Opened at the first question, and again whenever the file was replaced. One without turns
+    is given to `begin`, in a transaction, before anybody else uses it."""
+
+    def __init__(self, path: Path, patience: float, begin: Callable[[Transaction], None]) -> None:
         self.path = path
         self._patience = patience
         self._begin = begin
@@ -56,7 +97,27 @@ class SharedDatabase:
             self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
         self._patience = seconds
 
-    def call[T](self, work: Callable[[Database], T]) -> T:
+    def open(self) -> None:
+        """Now, and not with the first question."""
+        self._call(lambda db: None)
+
+    def read[T](self, work: Callable[[Transaction], T]) -> T:
+        def reading(db: Database) -> T:
+            with db.atomic():
+                return work(_Transaction(db))
+
+        return self._call(reading)
+
+    def write[T](self, work: Callable[[Transaction], T], under: str | None = None) -> T:
+        """Locks are files of the same machine: nobody loses one who goes on."""
+
+        def changing(db: Database) -> T:
+            with writing(db):
+                return work(_Transaction(db))
+
+        return self._call(changing)
+
+    def _call[T](self, work: Callable[[Database], T]) -> T:
         """Do `work`, again from its beginning if the file had to be replaced under it."""
         if self._closed:
             raise StoreUnavailable(f"The session database {self.path} has been closed.")
@@ -111,7 +172,9 @@ class SharedDatabase:
     def _connected(self) -> Database:
         db = _connect(self.path, self._patience)
         try:
-            self._begin(db)
+            if not list(db.query("SELECT 1 FROM turns LIMIT 1")):
+                with writing(db):
+                    self._begin(_Transaction(db))
         except BaseException:
             _abandon(db.conn)
             raise
