@@ -16,6 +16,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     import mitmproxy.test.taddons  # noqa: F401
 
+from tests.support.postgres import Postgres, running_postgres
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.scripted_api import ScriptedServer
 
@@ -59,3 +60,16 @@ def proxy(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iter
     """One proxy for a whole file of tests; each test brings session ids of its own."""
     with running_proxy(tmp_path_factory.mktemp("proxy"), api.url) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with running_postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def database(postgres: Postgres) -> Iterator[str]:
+    """The URL of a new database of PostgreSQL's, with the password in it."""
+    with postgres.database() as url:
+        yield url
