@@ -7,12 +7,14 @@ import pwd
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from os import geteuid
 from pathlib import Path
 
 import pytest
+
+from tests.support.proxy import wait_for
 
 
 def needed(name: str, package: str, *places: Path) -> Path:
@@ -56,13 +58,19 @@ def as_ordinary_user(command: Sequence[str | Path]) -> list[str]:
 
 
 def started(
-    command: Sequence[str | Path], folder: Path, log: Path, *, ended_by: str
+    command: Sequence[str | Path],
+    folder: Path,
+    log: Path,
+    *,
+    ready: Callable[[], bool],
+    ended_by: str,
 ) -> subprocess.Popen[bytes]:
-    """Runs it in the foreground with no environment of this machine's. The kernel sends the signal
-    `ended_by` when the thread that calls this is gone, also after a `kill -9` (prctl(2))."""
+    """Runs it in the foreground with no environment of this machine's, and returns when it is
+    ready. The kernel sends the signal `ended_by` when the thread that calls this is gone, also
+    after a `kill -9` (prctl(2))."""
     words = as_ordinary_user(["setpriv", f"--pdeathsig={ended_by}", *command])
     with log.open("ab") as output:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             words,
             cwd=folder,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C"},
@@ -70,3 +78,10 @@ def started(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+
+    def is_up() -> bool:
+        assert process.poll() is None, log.read_text()
+        return ready()
+
+    wait_for(is_up, f"{Path(command[0]).name} to be ready")
+    return process

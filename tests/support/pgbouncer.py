@@ -10,7 +10,7 @@ from typing import Literal
 
 from tests.support.daemons import folder_of_its_own, given_away, needed, started
 from tests.support.postgres import PASSWORD, ROLE, Postgres
-from tests.support.proxy import free_port, stop, wait_for
+from tests.support.proxy import free_port, stop
 
 PoolMode = Literal["session", "transaction"]
 
@@ -43,10 +43,14 @@ def running_pgbouncer(postgres: Postgres, mode: PoolMode) -> Iterator[int]:
         for file in (users, configuration):
             file.chmod(0o600)
             given_away(file)
-        log = folder / "pgbouncer.log"
-        process = started([program, configuration], folder, log, ended_by="TERM")
+        process = started(
+            [program, configuration],
+            folder,
+            folder / "pgbouncer.log",
+            ready=lambda: _listens(port),
+            ended_by="TERM",
+        )
         try:
-            wait_for(lambda: _listens(port), "PgBouncer to listen")
             yield port
         finally:
             stop(process)

@@ -76,8 +76,9 @@ class Postgres:
             return
         command = [str(self._programs / "postgres"), "-D", str(self._data)]
         # SIGQUIT is its immediate shutdown, which ends its children and frees shared memory.
-        self.process = started(command, self._folder, self.log, ended_by="QUIT")
-        wait_for(self._answers, "PostgreSQL to take connections")
+        self.process = started(
+            command, self._folder, self.log, ready=self._answers, ended_by="QUIT"
+        )
 
     def stop(self, *, immediate: bool = False) -> None:
         """A fast shutdown ends what runs and writes all; an immediate one is as a crash."""
@@ -137,7 +138,6 @@ class Postgres:
         )
 
     def _answers(self) -> bool:
-        assert self.process is not None and self.process.poll() is None, self.log.read_text()
         try:
             self._superuser().close()
         except psycopg.OperationalError:

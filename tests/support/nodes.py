@@ -1,0 +1,91 @@
+"""Nodes: mitmdumps on machines of their own, as far as homes go, that share a store."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from tests.support.proxy import Proxy, free_port, running_proxy
+
+
+class Node:
+    """Its port and home stay over its starts. Clients talk to it by `url`, as to the API itself."""
+
+    def __init__(self, home: Path, api_url: str, store: str, options: Mapping[str, str]) -> None:
+        self._home = home
+        self._api_url = api_url
+        self._options = {"upstream": "false", **options}
+        self._env: dict[str, str] = {}
+        if store:
+            address = urlsplit(store)
+            # A command line is everybody's to read, so the password goes libpq's way.
+            self._env["PGPASSWORD"] = address.password or ""
+            netloc = f"{address.username}@{address.hostname}:{address.port}"
+            self._options["store"] = address._replace(netloc=netloc).geturl()
+        self._running = ExitStack()
+        self.port = free_port()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        mode = f"reverse:http://127.0.0.1:9@{self.port}"  # never connected to
+        self.proxy: Proxy = self._running.enter_context(
+            running_proxy(
+                self._home,
+                self._api_url,
+                "--mode",
+                mode,
+                options=self._options,
+                env=self._env,
+            )
+        )
+
+    def stop(self) -> None:
+        """With SIGTERM, as a service manager does; it waits for the turns under way."""
+        self.thaw()
+        self._running.close()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def kill(self) -> None:
+        """`kill -9`, also while it is frozen."""
+        self._signal(signal.SIGKILL)
+        self.proxy.process.wait()
+        self._running.close()
+
+    def freeze(self) -> None:
+        """It takes connections, as the kernel does for it, and does nothing else."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self.proxy.process.poll() is None:
+            os.kill(self.proxy.process.pid, number)
+
+
+@contextmanager
+def running_nodes(
+    folder: Path, api_url: str, store: str, *, count: int = 2, **options: str
+) -> Iterator[list[Node]]:
+    """Nodes that share the PostgreSQL of the URL `store`; without one each has a database of its
+    own. `options` are `sessionbridge_…` ones of all of them."""
+    nodes = []
+    with ExitStack() as ends:
+        for number in range(count):
+            home = folder / f"node-{number}"
+            home.mkdir()
+            node = Node(home, api_url, store, options)
+            node.start()
+            ends.callback(node.stop)
+            nodes.append(node)
+        yield nodes
