@@ -7,10 +7,11 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.clients import ServerClients
 from tests.support.daemons import as_ordinary_user, folder_of_its_own, given_away, needed, started
 from tests.support.documents import DOCS
 from tests.support.proxy import free_port, stop, wait_for
@@ -24,16 +25,26 @@ class HAProxy:
 
     port: int
     socket: Path
+    open: ExitStack
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def clients(self) -> ServerClients:
+        return ServerClients(self.url, self.open)
 
     def command(self, words: str) -> str:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(self.socket))
             connection.sendall(f"{words}\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
+
+    def only(self, name: str) -> None:
+        """Turns go to this node alone from here on."""
+        for node in self.states():
+            self.command(f"set server nodes/{node} state {'ready' if node == name else 'drain'}")
 
     def states(self) -> dict[str, str]:
         """Those of the nodes by name: `UP`, `DOWN`, `DRAIN` and some in between."""
@@ -51,8 +62,8 @@ def running_haproxy(one: int, two: int) -> Iterator[HAProxy]:
     """In front of two nodes at these ports; they need not run yet. Skips the test where it is not
     installed."""
     program = needed("haproxy", "haproxy", Path("/usr/sbin"))
-    with folder_of_its_own("haproxy") as folder:
-        proxy = HAProxy(free_port(), folder / "admin.sock")
+    with folder_of_its_own("haproxy") as folder, ExitStack() as clients:
+        proxy = HAProxy(free_port(), folder / "admin.sock", clients)
         configuration = folder / "haproxy.cfg"
         configuration.write_text(_at_home(CONFIGURATION.read_text("utf-8"), proxy, one, two))
         given_away(configuration)

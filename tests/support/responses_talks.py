@@ -21,6 +21,19 @@ class Responses(Talk):
     def _returned(self, call: Call, result: Result) -> list[Any]:
         return [{"type": "function_call_output", "call_id": call.id, "output": result.content}]
 
+    def _answered(self, answer: Answer) -> list[Any]:
+        said = [{"role": "assistant", "content": answer.text}] if answer.text else []
+        made = [
+            {
+                "type": "function_call",
+                "call_id": call.id,
+                "name": call.name,
+                "arguments": json.dumps(call.input),
+            }
+            for call in answer.calls
+        ]
+        return [*said, *made]
+
     def _request(self, new: list[Any]) -> tuple[Answer, list[Any]]:
         return self._respond([*self._items, *new])
 

@@ -15,7 +15,7 @@ from typing import Any
 from openai.lib.streaming.chat import ChatCompletionStreamState
 from openai.types.chat import ChatCompletion
 
-from tests.support.proxy import Proxy
+from tests.support.clients import Clients
 
 Block = Mapping[str, Any]
 Told = list[tuple[str, list[Block]]]
@@ -68,7 +68,7 @@ class Talk(ABC):
     stops: tuple[str, str]
     """What an answer ends for that calls tools, and one that does not."""
 
-    def __init__(self, proxy: Proxy, name: str, *tools: Tool, **fields: Any) -> None:
+    def __init__(self, proxy: Clients, name: str, *tools: Tool, **fields: Any) -> None:
         self.name = name
         self.marker = f"({name})"
         self.headers = {"X-OpenClaw-Session": name}
@@ -84,13 +84,32 @@ class Talk(ABC):
         """What the model had been told when it answered last."""
         return self.told[:-1]
 
-    def moved(self, proxy: Proxy) -> None:
+    def moved(self, proxy: Clients) -> None:
         """Goes on through another proxy."""
         self._proxy = proxy
 
     def branch(self) -> Talk:
         other = copy.copy(self)
         other.told, other._items = [*self.told], [*self._items]
+        return other
+
+    def retold(self, kind: Client, told: Told) -> Talk:
+        """What was `told` of it, as a client of this kind holds it who goes on from there."""
+        other = kind(self._proxy, self.name, *self.tools, **self.fields)
+        for role, blocks in told:
+            texts = [block["text"] for block in blocks if block["type"] == "text"]
+            if role == "assistant":
+                calls = [Call(b["id"], b["name"], b["input"]) for b in blocks if "input" in b]
+                other.last = Answer("".join(texts), tuple(calls), "")
+                other._items += other._answered(other.last)
+                continue
+            for text in texts:
+                other._items += other._spoken(text)
+            for b in blocks:
+                if b["type"] == "tool_result":
+                    call = Call(b["tool_use_id"], "", {})
+                    other._items += other._returned(call, Result(b["content"], b["is_error"]))
+        other.told = [*told]
         return other
 
     def begin(self, text: str) -> Answer:
@@ -127,6 +146,10 @@ class Talk(ABC):
     def _returned(self, call: Call, result: Result) -> list[Any]: ...
 
     @abstractmethod
+    def _answered(self, answer: Answer) -> list[Any]:
+        """An answer that was given to another client."""
+
+    @abstractmethod
     def _request(self, new: list[Any]) -> tuple[Answer, list[Any]]:
         """The answer, and as what the API wants it back."""
 
@@ -149,6 +172,12 @@ class Messages(Talk):
     def _returned(self, call: Call, result: Result) -> list[Any]:
         # Each in a message of its own, which the API takes for one, unless they are put together.
         return [{"role": "user", "content": [_result(call, result)]}]
+
+    def _answered(self, answer: Answer) -> list[Any]:
+        said: list[Any] = [{"type": "text", "text": answer.text}] if answer.text else []
+        for call in answer.calls:
+            said.append({"type": "tool_use", "id": call.id, "name": call.name, "input": call.input})
+        return [{"role": "assistant", "content": said}]
 
     def _request(self, new: list[Any]) -> tuple[Answer, list[Any]]:
         client = self._proxy.anthropic(self.headers)
@@ -188,6 +217,18 @@ class Chat(Talk):
 
     def _returned(self, call: Call, result: Result) -> list[Any]:
         return [{"role": "tool", "tool_call_id": call.id, "content": result.content}]
+
+    def _answered(self, answer: Answer) -> list[Any]:
+        calls = [
+            {
+                "type": "function",
+                "id": call.id,
+                "function": {"name": call.name, "arguments": json.dumps(call.input)},
+            }
+            for call in answer.calls
+        ]
+        made = {"tool_calls": calls} if calls else {}
+        return [{"role": "assistant", "content": answer.text or None, **made}]
 
     def _request(self, new: list[Any]) -> tuple[Answer, list[Any]]:
         client = self._proxy.openai(self.headers)

@@ -18,8 +18,8 @@ from typing import Any, cast
 import httpx
 
 from sessionbridge.model import Block, Message, ToolUseBlock
+from tests.support.clients import Clients
 from tests.support.odd_answers import THINKING, odd_answer, wants_thoughts
-from tests.support.proxy import Proxy
 from tests.support.scripted_api import ScriptedServer
 from tests.support.spoken import (
     Talk,
@@ -102,7 +102,7 @@ class Walk:
             "x-session-affinity": self._name,
         }
 
-    def take(self, proxy: Proxy, steps: int, tell: Callable[[], None] = lambda: None) -> None:
+    def take(self, proxy: Clients, steps: int, tell: Callable[[], None] = lambda: None) -> None:
         self._client = proxy.http(headers=self._headers)
         for _ in range(steps):
             step = self._chosen()
@@ -380,7 +380,7 @@ def _with_numbers(value: Any) -> Any:
 
 def take_walks(
     walks: list[Walk],
-    proxy: Proxy,
+    proxy: Clients,
     steps: int,
     *,
     at_once: int = 3,
