@@ -19,7 +19,8 @@ from playwright.async_api import Page, ViewportSize, async_playwright
 from sessionbridge.cli.demo.command import bridged_demo
 from sessionbridge.cli.mitm import Mitm
 from sessionbridge.model import SessionKey, Usage
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.turn_records import turn
 
 PICTURES = Path(__file__).parent.parent / "addon" / "pictures"

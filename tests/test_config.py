@@ -27,7 +27,6 @@ def toml(tmp_path: Path) -> Path:
 def test_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert loaded().home == tmp_path / ".sessionbridge"
-    assert loaded().database == tmp_path / ".sessionbridge" / "session_map.db"
     environment = {"SESSIONBRIDGE_HOME": str(tmp_path / "named")}
     assert loaded(environment).home == tmp_path / "named"
     option = loaded(environment, sessionbridge_home="~/option")

@@ -31,7 +31,6 @@ from sessionbridge.claude.pool import machine
 from sessionbridge.endpoints import Endpoint, listed
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
-from sessionbridge.sessions.store.store import DATABASE_NAME
 
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 WhenLost = Literal["fresh", "error"]
@@ -64,6 +63,17 @@ def _home(named: str, info: ValidationInfo) -> Path:
     """The option, else `SESSIONBRIDGE_HOME`, else `~/.sessionbridge`."""
     environment = _environment(info)
     return _path(named or environment.get("SESSIONBRIDGE_HOME") or "~/.sessionbridge", info)
+
+
+def _store(named: str, info: ValidationInfo) -> str:
+    """The option, else `SESSIONBRIDGE_STORE`, else nothing, which is the file of the home."""
+    url = named or _environment(info).get("SESSIONBRIDGE_STORE", "")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        raise ValueError(
+            f"{PREFIX}{info.field_name} is not the address of a database: it begins with "
+            "postgresql://, or is left out."
+        )
+    return url
 
 
 def _claude(named: str, info: ValidationInfo) -> Path | None:
@@ -137,6 +147,11 @@ class Settings(BaseModel):
         "",
         "Folder of the session map and the bridge's working directories "
         "(default: $SESSIONBRIDGE_HOME or ~/.sessionbridge).",
+    )
+    store: Annotated[str, BeforeValidator(_store)] = _option(
+        "",
+        "Where the sessions are kept: the postgresql:// address of a database that several nodes "
+        "share (default: $SESSIONBRIDGE_STORE, or a SQLite file in the home).",
     )
     config: Annotated[ConfigFile, BeforeValidator(_file)] = _option(
         "",
@@ -256,14 +271,6 @@ class Settings(BaseModel):
         """The rows that say what runs for a name, in order."""
         return tuple(self.config.models.items())
 
-    @property
-    def database(self) -> Path:
-        return self.home / DATABASE_NAME
-
-    @property
-    def locks(self) -> Path:
-        return locks_folder(self.home)
-
 
 @dataclass(frozen=True, slots=True)
 class Option:
@@ -285,10 +292,6 @@ OPTIONS = tuple(
     for name, field in Settings.model_fields.items()
     if field.description is not None
 )
-
-
-def locks_folder(home: Path) -> Path:
-    return home / "locks"
 
 
 def load(options: Mapping[str, object], environment: Mapping[str, str] = os.environ) -> Settings:

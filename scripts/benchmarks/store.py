@@ -20,6 +20,7 @@ from sessionbridge.model import Attempt, Finished, History, Message, Origin, Pla
 from sessionbridge.sessions.planning.lineage import Link, chain
 from sessionbridge.sessions.planning.manner import manner
 from sessionbridge.sessions.planning.memory import Answered, Remembered
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 SMALL, LARGE = 1_000, 100_000
@@ -57,7 +58,7 @@ def turns(options: Options) -> Iterable[Figure]:
 
 def measure_turns(options: Options, small: int, large: int) -> Iterable[Figure]:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        files = {size: Path(folder) / f"{size}.db" for size in (small, large)}
+        files = {size: Home(Path(folder) / str(size)).database for size in (small, large)}
         begun = time.perf_counter()
         for size, path in files.items():
             fill(path, size, options.say)
@@ -168,7 +169,7 @@ async def _planned(store: StoreThread, now: Sequence[Message]) -> tuple[float, f
 
 @asynccontextmanager
 async def _store(path: Path) -> AsyncIterator[StoreThread]:
-    store = StoreThread(path)
+    store = StoreThread(Home(path.parent))
     try:
         yield store
     finally:

@@ -20,7 +20,7 @@ from sessionbridge.claude.web_content import WebContent
 from sessionbridge.cli.demo.scripted_api import Reply
 from sessionbridge.errors import BadRequest
 from sessionbridge.model import Block, Message
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
@@ -60,7 +60,7 @@ class Chat:
 
     def start(self, keep: Keep) -> None:
         self.dispatcher = ClaudeDispatcher(self._stage.profile, keep, web=WebContent(at_first))
-        locks, admission = Locks(self._settings.locks), Admission(10, 10)
+        locks, admission = Home(self._settings.home).locks(), Admission(10, 10)
         self._bridge = Bridge(
             self._settings, self._store, self.dispatcher, locks, admission, Worker(), Background()
         )
@@ -106,7 +106,7 @@ async def web() -> AsyncIterator[Web]:
 
 @asynccontextmanager
 async def chatting(stage: Stage, keep: Keep) -> AsyncIterator[Chat]:
-    store = StoreThread(stage.profile.home / "session_map.db")
+    store = StoreThread(Home(stage.profile.home))
     chat = Chat(stage, store, keep)
     try:
         yield chat

@@ -16,7 +16,8 @@ from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.work_dirs import chosen, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.turn_records import KEY, turn
 
 

@@ -16,7 +16,8 @@ from click.testing import CliRunner, Result
 
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey, Usage
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.turn_records import GROUPS, KEY, turn
 
 READING = [["cost"], ["sessions", "list"]]

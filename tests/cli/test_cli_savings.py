@@ -21,7 +21,8 @@ from sessionbridge.claude.prices import cache_rates, list_price
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store.ledger import PassedTurn
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.dashboard_fixtures import Change, keep, passing
 from tests.support.documents import DOCS, blocks
 from tests.support.turn_records import GROUPS

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import datetime
 from functools import reduce
 from pathlib import Path
@@ -17,14 +16,15 @@ from sessionbridge.sessions.reports.activity import DAY, HOUR, Activity, Counted
 from sessionbridge.sessions.store.ledger import PASSED
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.dashboard_fixtures import keep, mixed_turns, passing
+from tests.support.stores import ENGINES, opened_store
 from tests.support.turn_records import KEY, turn, turn_named
 
 NOW = 1_760_000_000.0
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SessionStore]:
-    with closing(SessionStore.open(tmp_path / "session_map.db", clock=lambda: NOW)) as opened:
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
+    with opened_store(request, tmp_path, lambda: NOW) as opened:
         yield opened
 
 
@@ -109,7 +109,7 @@ def test_an_hour_begins_with_the_hour(store: SessionStore) -> None:
 
 
 def test_a_day_begins_at_midnight_where_the_reader_is(
-    store: SessionStore, in_kathmandu: None
+    in_kathmandu: None, store: SessionStore
 ) -> None:
     assert os.environ["TZ"] == "Asia/Kathmandu"
     midnight = datetime.fromtimestamp(NOW).replace(hour=0, minute=0, second=0).timestamp()

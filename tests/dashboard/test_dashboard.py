@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import time
 from importlib.resources import files
@@ -206,7 +207,7 @@ async def test_without_a_ledger_only_what_goes_on_is_shown() -> None:
 
 @pytest.mark.parametrize("path", ["/api/overview", "/api/sessions", "/metrics"])
 async def test_a_database_that_cannot_be_used_is_one_sentence(watched: Watched, path: str) -> None:
-    watched.thread.path.mkdir()
+    os.mkdir(watched.thread.place.name)
     page = await watched.dashboard.answer(path, {})
     assert page.status == 503
     assert "cannot be used" in json.loads(page.body)["error"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import pytest
@@ -159,7 +160,7 @@ async def test_a_lost_connection_is_told_and_found_again(
 
 
 async def test_an_error_is_shown_as_its_sentence(watched: Watched, browser: Browser) -> None:
-    watched.thread.path.mkdir()
+    os.mkdir(watched.thread.place.name)
     async with looking_at(watched.dashboard, browser) as seen:
         await seen.tab.goto(seen.url)
         await expect(seen.tab.get_by_test_id("trouble")).to_contain_text("cannot be used")

@@ -13,7 +13,8 @@ from prometheus_client.samples import Sample
 
 from sessionbridge.dashboard.metrics import Errors, exposition
 from sessionbridge.dashboard.pages import Dashboard
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME, Home
+from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.dashboard_fixtures import (
     BUSY,
@@ -163,7 +164,7 @@ async def test_a_bridge_that_keeps_nothing_has_gauges_and_errors_only() -> None:
 
 async def test_a_ledger_that_cannot_be_read_fails_the_scrape(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).mkdir()
-    thread = StoreThread(tmp_path / DATABASE_NAME)
+    thread = StoreThread(Home(tmp_path))
     page = await Dashboard(thread, lambda: IDLE, nothing_said, Errors()).answer("/metrics", {})
     thread.close()
     assert page.status == 503

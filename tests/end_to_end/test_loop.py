@@ -20,7 +20,7 @@ from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.model import Origin
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
@@ -90,7 +90,7 @@ async def stage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> AsyncIterato
 async def test_turns_touch_no_file_on_the_loop(stage: Stage, tmp_path: Path) -> None:
     """A first turn, one on the live process, a long import as a file and a first one on a spare."""
     settings = SETTINGS.model_copy(update={"home": stage.profile.home})
-    store, locks = StoreThread(settings.database), Locks(settings.locks)
+    store, locks = StoreThread(Home(settings.home)), Home(settings.home).locks()
     dispatcher = ClaudeDispatcher(stage.profile, Keep(live=2, spare=1))
     bridge = Bridge(settings, store, dispatcher, locks, Admission(10, 10), Worker(), Background())
     told = [("user", "My name is Ann."), ("assistant", "Nice to meet you, Ann!")]

@@ -18,6 +18,7 @@ from mitmproxy.net.server_spec import parse as server_spec
 
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.model import Origin, SessionKey
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.turns.loopback import TICKET_HEADER
 from tests.support.addon_fixtures import HELLO, KEYED, Proxy, is_bridged, make_flow, proxy, refusal
@@ -159,7 +160,7 @@ async def test_with_another_mark_nothing_is_bridged(proxy: Proxy, shown: str, ma
 
 
 async def test_a_session_of_ours_in_the_clis_own_header_marks_nothing(proxy: Proxy) -> None:
-    store = SessionStore.open(proxy.settings.database)
+    store = SessionStore.open(Home(proxy.settings.home).database)
     store.set(SessionKey("p", "id", "claude"), "issued-1")
     store.close()
     named = {"x-claude-code-session-id": "issued-1"}

@@ -16,6 +16,7 @@ from mitmproxy.http import HTTPFlow
 
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.proxy.addon import SessionBridge
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.addon_fixtures import (
     KEYED,
@@ -104,7 +105,7 @@ def goes_on() -> HTTPFlow:
 
 
 async def test_a_database_that_cannot_be_used(proxy: Proxy) -> None:
-    proxy.settings.database.mkdir(parents=True)
+    Home(proxy.settings.home).database.mkdir(parents=True)
     assert is_bridged(await proxy.request(goes_on()))
 
 
@@ -170,7 +171,7 @@ async def test_an_id_of_ours_is_known_without_the_database(proxy: Proxy) -> None
     """Taken for a stranger's, what goes on from an answer given here would reach the real API."""
     assert proxy.addon.runtime.store is not None
     await proxy.addon.runtime.store.ask(SessionStore.count)
-    with closing(sqlite3.connect(proxy.settings.database)) as db:
+    with closing(sqlite3.connect(Home(proxy.settings.home).database)) as db:
         db.execute("ALTER TABLE turns RENAME TO elsewhere")
         db.commit()
     assert is_bridged(await proxy.request(goes_on()))

@@ -52,7 +52,7 @@ async def test_another_home_is_another_database(proxy: Proxy, tmp_path: Path) ->
     before = proxy.addon.runtime.store
     proxy.set(sessionbridge_home=str(tmp_path / "other"))
     assert proxy.addon.runtime.store is not None and before is not None
-    assert proxy.addon.runtime.store.path == tmp_path / "other" / "session_map.db"
+    assert proxy.addon.runtime.store.place.name == str(tmp_path / "other" / "session_map.db")
     with pytest.raises(StoreUnavailable, match="closed"):
         await before.ask(SessionStore.count)
 

@@ -12,6 +12,8 @@ import pytest
 from sessionbridge.model import SessionKey
 from sessionbridge.proxy.console_commands import status
 from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.places import Home
+from sessionbridge.sessions.store.sqlite.locks import FileLocks
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.addon_fixtures import KEYED, Proxy, make_flow, proxy
 from tests.support.dashboard_fixtures import BUSY
@@ -28,7 +30,7 @@ def execute(proxy: Proxy, line: str) -> Any:
 
 
 def known(proxy: Proxy, *ids: str, scope: str = "openclaw") -> SessionStore:
-    store = SessionStore.open(proxy.settings.database)
+    store = SessionStore.open(Home(proxy.settings.home).database)
     for id_ in ids:
         store.commit(turn(key=SessionKey(scope, id_, "claude"), internal_id=f"s-{id_}"))
     return store
@@ -88,7 +90,7 @@ async def test_it_waits_for_the_turn_under_way(
 ) -> None:
     """Whose commit would bring back what was forgotten."""
     locks, key = proxy.addon.runtime.locks, SessionKey("openclaw", "chat-1", "claude")
-    assert locks is not None
+    assert isinstance(locks, FileLocks)
     for name in (key_lock(key), "s-chat-1"):
         store = known(proxy, "chat-1")
         async with locks.hold(name, lambda: None):

@@ -23,8 +23,9 @@ from sessionbridge.cli.main import cli
 from sessionbridge.dashboard.metrics import Errors, exposition
 from sessionbridge.model import Parameters, Usage
 from sessionbridge.proxy.page_text import answer_page
+from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.sqlite.migrations import migrations
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.traffic.reading import read as read_traffic
 from tests.claude.test_claude_answer import block, event, finished, result, said, start, stop, text
 from tests.support.claude_cli import Stage, job

@@ -15,6 +15,7 @@ from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.planning.references import REFERENCE, References, refers
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.spoken import assistant, user
@@ -39,7 +40,7 @@ class Transcript:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[StoreThread]:
-    opened = StoreThread(tmp_path / "session_map.db")
+    opened = StoreThread(Home(tmp_path))
     yield opened
     opened.close()
 

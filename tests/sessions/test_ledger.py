@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,14 @@ import pytest
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.reports.sums import ALTERED, LOST, WINDOW
 from sessionbridge.sessions.store.store import SessionStore
+from tests.support.stores import ENGINES, opened_store
 from tests.support.turn_records import KEY, turn
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SessionStore]:
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
     times = iter((1_000_000.0, 1_000_010.0))
-    path = tmp_path / "session_map.db"
-    with closing(SessionStore.open(path, clock=lambda: next(times, 1_000_020.0))) as opened:
+    with opened_store(request, tmp_path, lambda: next(times, 1_000_020.0)) as opened:
         yield opened
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import FileLocks
 from sessionbridge.sessions.store.sqlite.quarantine import guard
 from tests.support.turn_tasks import TurnTask
 
@@ -22,12 +22,12 @@ from tests.support.turn_tasks import TurnTask
 class Turn(TurnTask):
     """Runs while it holds the lock."""
 
-    def __init__(self, locks: Locks, name: str = "a") -> None:
+    def __init__(self, locks: FileLocks, name: str = "a") -> None:
         self.waits = asyncio.Event()
         super().__init__(locks.hold(name, self.waits.set))
 
 
-async def queue(*locks: Locks) -> list[Turn]:
+async def queue(*locks: FileLocks) -> list[Turn]:
     """The first holds, the others wait, one turn for each in this order."""
     turns = [Turn(locks[0])]
     await turns[0].runs.wait()
@@ -50,8 +50,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def locks(folder: Path) -> Locks:
-    return Locks(folder)
+def locks(folder: Path) -> FileLocks:
+    return FileLocks(folder)
 
 
 def left(folder: Path) -> list[str]:
@@ -59,7 +59,7 @@ def left(folder: Path) -> list[str]:
 
 
 async def test_two_may_look_at_once_whether_one_before_them_has_died(
-    locks: Locks, folder: Path
+    locks: FileLocks, folder: Path
 ) -> None:
     """Each of them would take the other for it, and wait."""
     turn = Turn(locks)
@@ -74,7 +74,7 @@ async def test_two_may_look_at_once_whether_one_before_them_has_died(
     await later.end()
 
 
-async def test_turns_that_arrive_together_hold_in_order(locks: Locks, folder: Path) -> None:
+async def test_turns_that_arrive_together_hold_in_order(locks: FileLocks, folder: Path) -> None:
     order = list[int]()
 
     async def turn(number: int) -> None:
@@ -90,12 +90,12 @@ async def test_turns_that_arrive_together_hold_in_order(locks: Locks, folder: Pa
 
 async def test_turns_of_two_proxies_hold_in_order(folder: Path) -> None:
     """Two `Locks` in one process know of each other by their files only."""
-    one, other = Locks(folder), Locks(folder)
+    one, other = FileLocks(folder), FileLocks(folder)
     await one_by_one(await queue(one, other, one, one, other, other, one))
     assert left(folder) == []
 
 
-async def test_other_names_do_not_wait(locks: Locks) -> None:
+async def test_other_names_do_not_wait(locks: FileLocks) -> None:
     turns = [Turn(locks, name) for name in ("a", "b", "a.0", "", "\ud800", "../a\0" * 99)]
     for turn in turns:
         await turn.runs.wait()
@@ -104,7 +104,7 @@ async def test_other_names_do_not_wait(locks: Locks) -> None:
         await turn.end()
 
 
-async def test_no_name_can_be_read_in_the_folder(locks: Locks, folder: Path) -> None:
+async def test_no_name_can_be_read_in_the_folder(locks: FileLocks, folder: Path) -> None:
     async with locks.hold("user-4711", lambda: None):
         (name,) = left(folder)
         assert re.fullmatch(r"[0-9a-f]{64}\.0", name)
@@ -114,11 +114,11 @@ async def test_no_name_can_be_read_in_the_folder(locks: Locks, folder: Path) -> 
 
 
 def test_a_folder_nobody_needs_is_not_made(folder: Path) -> None:
-    Locks(folder)
+    FileLocks(folder)
     assert not folder.parent.exists()
 
 
-async def test_one_that_is_refused_a_wait_is_not_in_line(locks: Locks, folder: Path) -> None:
+async def test_one_that_is_refused_a_wait_is_not_in_line(locks: FileLocks, folder: Path) -> None:
     class Full(Exception):
         pass
 
@@ -137,8 +137,8 @@ async def test_one_that_is_refused_a_wait_is_not_in_line(locks: Locks, folder: P
 
 @pytest.mark.parametrize("apart", [False, True], ids=["one proxy", "two proxies"])
 async def test_a_waiter_that_gives_up_stops_nobody(folder: Path, apart: bool) -> None:
-    locks = Locks(folder)
-    holder, gone, patient = await queue(locks, Locks(folder) if apart else locks, locks)
+    locks = FileLocks(folder)
+    holder, gone, patient = await queue(locks, FileLocks(folder) if apart else locks, locks)
     await gone.leave()
     assert len(left(folder)) == 2 and not patient.runs.is_set()
     await one_by_one([holder, patient])
@@ -146,7 +146,9 @@ async def test_a_waiter_that_gives_up_stops_nobody(folder: Path, apart: bool) ->
 
 
 @pytest.mark.parametrize("steps", range(12))
-async def test_a_waiter_that_is_woken_and_gives_up_stops_nobody(locks: Locks, steps: int) -> None:
+async def test_a_waiter_that_is_woken_and_gives_up_stops_nobody(
+    locks: FileLocks, steps: int
+) -> None:
     holder, gone, patient = await queue(locks, locks, locks)
     end = asyncio.create_task(holder.end())
     for _ in range(steps):
@@ -156,12 +158,12 @@ async def test_a_waiter_that_is_woken_and_gives_up_stops_nobody(locks: Locks, st
     await one_by_one([patient])
 
 
-def thread_has_begun_all(locks: Locks) -> None:
+def thread_has_begun_all(locks: FileLocks) -> None:
     while not locks._thread._work_queue.empty():
         time.sleep(0.001)
 
 
-async def test_what_a_cancelled_arrival_had_begun_is_undone(locks: Locks, folder: Path) -> None:
+async def test_what_a_cancelled_arrival_had_begun_is_undone(locks: FileLocks, folder: Path) -> None:
     """The guard keeps the thread in the middle of taking a ticket until after the cancellation;
     the arrivals behind it have not been begun with."""
     await one_by_one(await queue(locks))
@@ -183,14 +185,14 @@ async def test_what_a_cancelled_arrival_had_begun_is_undone(locks: Locks, folder
     assert left(folder) == []
 
 
-async def test_an_error_of_the_holder_is_its_own(locks: Locks, folder: Path) -> None:
+async def test_an_error_of_the_holder_is_its_own(locks: FileLocks, folder: Path) -> None:
     with pytest.raises(FileNotFoundError):
         async with locks.hold("a", lambda: None):
             raise FileNotFoundError
     assert left(folder) == []
 
 
-async def test_locks_nobody_uses_are_forgotten(locks: Locks, folder: Path) -> None:
+async def test_locks_nobody_uses_are_forgotten(locks: FileLocks, folder: Path) -> None:
     for number in range(20):
         async with locks.hold(str(number), lambda: None):
             pass
@@ -199,7 +201,7 @@ async def test_locks_nobody_uses_are_forgotten(locks: Locks, folder: Path) -> No
     assert left(folder) == []
 
 
-async def test_a_folder_that_is_removed_is_made_again(locks: Locks, folder: Path) -> None:
+async def test_a_folder_that_is_removed_is_made_again(locks: FileLocks, folder: Path) -> None:
     await one_by_one(await queue(locks))
     os.rmdir(folder)
     await one_by_one(await queue(locks))
@@ -213,5 +215,5 @@ def unusable(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
 
 async def test_a_folder_that_cannot_be_used_is_told(unusable: Path) -> None:
     with pytest.raises(StoreUnavailable, match=f"{unusable} cannot be used"):
-        async with Locks(unusable).hold("a", lambda: None):
+        async with FileLocks(unusable).hold("a", lambda: None):
             raise AssertionError

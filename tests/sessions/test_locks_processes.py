@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import FileLocks
 
 PROCESSES, TASKS, TURNS = 4, 5, 10
 
 QUEUE_UP = """
 import asyncio, sys
 from pathlib import Path
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import FileLocks
 
 async def turn(label):
     async with locks.hold("session", lambda: print(label, "waits", flush=True)):
@@ -35,7 +35,7 @@ async def main():
             turns.create_task(turn(label.strip()))
 
 folder, log = map(Path, sys.argv[1:])
-locks = Locks(folder)
+locks = FileLocks(folder)
 asyncio.run(main())
 """
 """A turn for each label it reads."""
@@ -43,7 +43,7 @@ asyncio.run(main())
 TAKE_TURNS = """
 import asyncio, os, sys
 from pathlib import Path
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import FileLocks
 
 async def take_turns():
     for _ in range(turns):
@@ -60,7 +60,7 @@ async def main():
 folder, counter = map(Path, sys.argv[1:3])
 tasks, turns = map(int, sys.argv[3:])
 inside = counter.with_name("inside")
-locks = Locks(folder)
+locks = FileLocks(folder)
 asyncio.run(main())
 """
 """Fails where it meets another inside."""
@@ -121,7 +121,7 @@ async def test_two_are_never_inside_together(folder: Path, tmp_path: Path) -> No
     counter.write_text("0")
     async with AsyncExitStack() as stack:
         # All are in line before the first is let in.
-        async with Locks(folder).hold("session", lambda: None):
+        async with FileLocks(folder).hold("session", lambda: None):
             arguments = (TAKE_TURNS, folder, counter, TASKS, TURNS)
             processes = [
                 await stack.enter_async_context(started(*arguments)) for _ in range(PROCESSES)
@@ -137,7 +137,7 @@ async def test_two_are_never_inside_together(folder: Path, tmp_path: Path) -> No
 async def test_turns_of_all_processes_hold_in_order(folder: Path, log: Path) -> None:
     async with started(QUEUE_UP, folder, log) as one, started(QUEUE_UP, folder, log) as other:
         arrivals = [one, other, one, one, other, other, one, other]
-        async with Locks(folder).hold("session", lambda: None):
+        async with FileLocks(folder).hold("session", lambda: None):
             for number, process in enumerate(arrivals):
                 await arrive(process, str(number))
         for process in (one, other):
@@ -159,7 +159,7 @@ async def test_a_holder_that_is_killed_holds_no_more(folder: Path, log: Path) ->
 
 async def test_a_waiter_that_is_killed_stops_nobody(folder: Path, log: Path) -> None:
     async with started(QUEUE_UP, folder, log) as gone, started(QUEUE_UP, folder, log) as patient:
-        async with Locks(folder).hold("session", lambda: None):
+        async with FileLocks(folder).hold("session", lambda: None):
             await arrive(gone, "first")
             await arrive(patient, "second")
             await arrive(gone, "third")
@@ -175,9 +175,9 @@ async def test_what_the_killed_leave_is_removed_by_the_next_proxy(folder: Path, 
     async with started(QUEUE_UP, folder, log) as holder:
         await arrive(holder, "stays", "holds")
         await arrive(holder, "behind")
-        async with Locks(folder).hold("another", lambda: None):
+        async with FileLocks(folder).hold("another", lambda: None):
             assert len(left(folder)) == 3  # while they are alive, they are left alone
         await kill(holder)
     assert len(left(folder)) == 2
-    async with Locks(folder).hold("another", lambda: None):
+    async with FileLocks(folder).hold("another", lambda: None):
         assert len(left(folder)) == 1

@@ -15,6 +15,7 @@ from sessionbridge.model import Attempt, Finished, History, Message, Plan, Sessi
 from sessionbridge.sessions.planning.lineage import chain
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import Answered, Continued, Fleeting, Remembered
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.bridge_fixtures import held
@@ -25,7 +26,7 @@ KEY = SessionKey("tests", "chat-1", "claude")
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[StoreThread]:
-    opened = StoreThread(tmp_path / "session_map.db")
+    opened = StoreThread(Home(tmp_path))
     yield opened
     opened.close()
 
@@ -174,7 +175,7 @@ async def test_continued_is_given_the_last_message_only() -> None:
 
 
 async def test_nothing_is_made_until_it_is_needed(tmp_path: Path) -> None:
-    store = StoreThread(tmp_path / "map.db")
+    store = StoreThread(Home(tmp_path))
     store.close()
     store.close()
     assert os.listdir(tmp_path) == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,13 @@ from typing import Any
 import pytest
 
 from sessionbridge.sessions.store.store import SessionStore
+from tests.support.stores import ENGINES, opened_store
 from tests.support.turn_records import KEY, turn
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SessionStore]:
-    with closing(SessionStore.open(tmp_path / "session_map.db")) as store:
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
+    with opened_store(request, tmp_path) as store:
         yield store
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store import store_thread
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.sessions.test_store_faults import held
@@ -24,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(path: Path) -> Iterator[StoreThread]:
-    opened = StoreThread(path)
+    opened = StoreThread(Home(path.parent))
     yield opened
     opened.close()
 

@@ -22,13 +22,15 @@ from sessionbridge.errors import ApiFailed, BridgeError, ClaudeFailed, StoreUnav
 from sessionbridge.model import Attempt, Block, Message, Plan, SessionKey, Spent, Usage
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.store.ledger import UnkeptTurn
-from sessionbridge.sessions.store.store import DATABASE_NAME, LedgerTurn, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import LedgerTurn, SessionStore
 from sessionbridge.turns.exchange import Exchange
 from tests.support.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, House, body, house
 from tests.support.claude_cli import USAGE, Stage, job
 from tests.support.dashboard_fixtures import Looking
 from tests.support.live_processes import price, stage
 from tests.support.scripted_dispatcher import numbered, words
+from tests.support.stores import ENGINES, opened_store
 from tests.support.turn_records import KEY, turn
 
 __all__ = ["house", "stage"]
@@ -53,9 +55,9 @@ MANNER = Manner("settings", "model")
 # -- the store: nothing that is looked up takes it for a turn to go on from ------------------------
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[SessionStore]:
-    with closing(SessionStore.open(tmp_path / DATABASE_NAME, clock=lambda: 3_000_000.0)) as opened:
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionStore]:
+    with opened_store(request, tmp_path, lambda: 3_000_000.0) as opened:
         yield opened
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,10 @@ import pytest
 
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store.ledger import PassedTurn
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
+from tests.support.stores import ENGINES, opened_store
 from tests.support.turn_records import KEY, turn
 
 OTHER = replace(KEY, external_id="other")
@@ -24,9 +25,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "session_map.db"
 
 
-@pytest.fixture
-def store(path: Path) -> Iterator[SessionStore]:
-    with closing(SessionStore.open(path)) as opened:
+@pytest.fixture(params=ENGINES)
+def store(request: pytest.FixtureRequest, path: Path) -> Iterator[SessionStore]:
+    with opened_store(request, path.parent) as opened:
         yield opened
 
 
@@ -113,7 +114,7 @@ def test_a_session_that_is_mapped_is_kept(store: SessionStore) -> None:
 
 
 async def test_the_bridge_asks_on_the_thread_of_the_store(path: Path) -> None:
-    store = StoreThread(path)
+    store = StoreThread(Home(path.parent))
     whole = {"plan": "import", "reason": "imported"}
     await store.commit(turn(internal_id="s1", **whole))
     second = await store.commit(turn(internal_id="s2", **whole))
@@ -188,8 +189,10 @@ def test_turns_are_read_back_as_they_were_committed(store: SessionStore) -> None
     assert {name: getattr(one, name) for name in names} == {n: getattr(record, n) for n in names}
 
 
-def test_a_keys_newest_turn_needs_no_walk_through_the_ledger(store: SessionStore) -> None:
+def test_a_keys_newest_turn_needs_no_walk_through_the_ledger(path: Path) -> None:
+    store = SessionStore.open(path)
     sql = "EXPLAIN QUERY PLAN SELECT max(id) FROM turns WHERE scope = :a AND external_id = :b "
     sql += "AND provider = :c AND id < 9"
     plan = store._engine.read(lambda db: list(db.query(sql, dict(a="a", b="b", c="c"))))
     assert "SEARCH turns USING COVERING INDEX" in str(plan)
+    store.close()

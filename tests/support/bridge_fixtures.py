@@ -14,7 +14,7 @@ import pytest
 
 from sessionbridge.config import PROVIDER, Settings, load
 from sessionbridge.model import Attempt, History, Origin
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations
@@ -112,7 +112,7 @@ def bridge(
     worker: Worker | None = None,
     conversations: KeptConversations | None = None,
 ) -> Bridge:
-    locks, admission = Locks(settings.locks), Admission(settings.concurrency, settings.queue)
+    locks, admission = Home(settings.home).locks(), Admission(settings.concurrency, settings.queue)
     stands = store, dispatcher, locks, admission, worker or Worker(), Background()
     return Bridge(settings, *stands, conversations)
 
@@ -128,7 +128,7 @@ class House:
         self.bridge = self._bridge()
 
     def _thread(self) -> StoreThread:
-        return StoreThread(self.settings.database, lambda: self.transcripts)
+        return StoreThread(Home(self.settings.home), lambda: self.transcripts)
 
     @property
     def transcripts(self) -> Path:
@@ -170,7 +170,7 @@ class House:
 
     def ledger(self) -> SessionStore:
         """A second view of the database, to be closed by the caller."""
-        return SessionStore.open(self.settings.database)
+        return SessionStore.open(Home(self.settings.home).database)
 
     def turns(self) -> int:
         store = self.ledger()

@@ -19,7 +19,8 @@ from sessionbridge.dashboard.state import LiveTurn, State
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message, Origin, SessionKey, Usage
 from sessionbridge.sessions.store.ledger import PassedTurn
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME, Home
+from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.bridge_fixtures import CLIENT_HELD, Answer, House, ask
 from tests.support.scripted_dispatcher import ScriptedDispatcher
@@ -62,7 +63,7 @@ class Watched:
         self.home = home
         self.state = IDLE
         self.errors = Errors()
-        self.thread = StoreThread(home / DATABASE_NAME)
+        self.thread = StoreThread(Home(home))
         self.dashboard = self._dashboard()
 
     def _dashboard(self) -> Dashboard:
@@ -70,7 +71,7 @@ class Watched:
 
     def restart(self) -> None:
         self.thread.close()
-        self.thread = StoreThread(self.home / DATABASE_NAME)
+        self.thread = StoreThread(Home(self.home))
         self.errors = Errors()
         self.dashboard = self._dashboard()
 
@@ -103,7 +104,7 @@ class Looking(House):
 
     def __init__(self, home: Path, dispatcher: ScriptedDispatcher | None = None) -> None:
         super().__init__(home, dispatcher)
-        self.reports = StoreThread(self.settings.database)
+        self.reports = StoreThread(Home(self.settings.home))
         self.reads = 0
         self.dashboard = Dashboard(self.reports, lambda: IDLE, self.said, Errors())
 

@@ -14,7 +14,8 @@ from mitmproxy import certs
 
 from sessionbridge.cli.main import cli
 from sessionbridge.cli.mitm import CA_NAME
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.claude_cli import isolated
 from tests.support.proxy import free_port
 from tests.support.turn_records import KEY

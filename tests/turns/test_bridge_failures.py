@@ -22,6 +22,7 @@ from sessionbridge.errors import (
     StoreUnavailable,
 )
 from sessionbridge.sessions.store.ledger import TurnRecord
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from tests.support.bridge_fixtures import CLIENT_HELD, SERVER_HELD, Answer, House, ask, body, house
 
@@ -107,7 +108,7 @@ async def test_no_closing_event_without_a_commit(
 
 async def test_a_commit_that_the_file_refuses(house: House) -> None:
     await house.ask("hi")
-    with closing(sqlite3.connect(house.settings.database)) as db:
+    with closing(sqlite3.connect(Home(house.settings.home).database)) as db:
         db.execute("ALTER TABLE turns RENAME TO elsewhere")
         db.commit()
     answer = await house.ask("again", stream=True)

@@ -13,6 +13,7 @@ from sessionbridge.errors import BadRequest
 from sessionbridge.model import Origin
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.naming import Named, named
 from sessionbridge.turns.runtime import Runtime
@@ -55,7 +56,7 @@ async def test_a_body_that_says_nothing(worker: Worker, body: bytes) -> None:
 
 async def test_ids_that_cannot_be_looked_up_are_nobody_s(tmp_path: Path) -> None:
     runtime = Runtime()
-    runtime.store = runtime.reports = StoreThread(tmp_path / "session_map.db")
+    runtime.store = runtime.reports = StoreThread(Home(tmp_path))
     try:
         for broken in ("\udcff", "msg_\ud83d", "caf\xe9"):
             assert not await runtime.is_our_child({"x-claude-code-session-id": broken})

@@ -9,6 +9,7 @@ import pytest
 
 from sessionbridge.errors import ItemNotFound
 from sessionbridge.model import Attempt
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.stored.responses import Responses
 from tests.support.bridge_fixtures import Answer, House, ask, house
 
@@ -36,7 +37,7 @@ async def test_one_is_deleted_once_the_turn_that_goes_on_from_it_has_ended(house
     going_on = asyncio.create_task(respond(house, "Two", first))
     await house.dispatcher.waiting.wait()
     deleting = asyncio.create_task(delete(house, first))
-    tickets = house.bridge._locks.folder
+    tickets = Home(house.settings.home).locks_folder
     while not deleting.done() and len(list(tickets.iterdir())) < 2:  # noqa: ASYNC110
         await asyncio.sleep(0)
     house.dispatcher.gate.set()

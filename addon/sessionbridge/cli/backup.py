@@ -18,8 +18,9 @@ from sessionbridge.cli import backup_file, housekeeping
 from sessionbridge.cli.tables import nothing_yet, opened_store, tracked
 from sessionbridge.disk import private_folder
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.sqlite import copies
-from sessionbridge.sessions.store.store import DATABASE_NAME, SessionStore
+from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.turn_files import TurnFiles
 
 _FILE = click.Path(dir_okay=False, path_type=Path)

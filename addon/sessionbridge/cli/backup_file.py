@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from sessionbridge.disk import private, private_folder
+from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.sqlite import copies
-from sessionbridge.sessions.store.store import DATABASE_NAME
 
 _TRANSCRIPT = re.compile(
     r"transcripts/([\w-]+\.(?:jsonl|instructions|responses|conversation))", re.ASCII

@@ -30,8 +30,8 @@ from sessionbridge.cli.checks.programs import (
 )
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
+from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.sqlite.health import examine
-from sessionbridge.sessions.store.store import DATABASE_NAME
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 

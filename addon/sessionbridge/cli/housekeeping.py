@@ -16,10 +16,9 @@ from typing import Any
 from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.claude.work_dirs import before, is_work_dir, root
-from sessionbridge.config import locks_folder
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSummary
 
 
@@ -87,7 +86,7 @@ async def _deleted_alone(
     store: SessionStore, home: Path, key: SessionKey, unused_for: float | None
 ) -> Holdings | None:
     names = [key_lock(key), *store.holdings(key).sessions]
-    async with Locks(locks_folder(home)).hold_all(names):
+    async with Home(home).locks().hold_all(names):
         return store.delete(key, unused_for)
 
 

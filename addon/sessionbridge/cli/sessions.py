@@ -32,8 +32,8 @@ from sessionbridge.cli.tables import (
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.ledger import key_document
+from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.store import (
-    DATABASE_NAME,
     Holdings,
     LedgerTurn,
     SessionStore,

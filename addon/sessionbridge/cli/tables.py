@@ -21,7 +21,8 @@ from rich.text import Text
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import money
-from sessionbridge.sessions.store.store import DATABASE_NAME, CostRow, SessionStore, SessionSummary
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import CostRow, SessionStore, SessionSummary
 
 
 @contextmanager

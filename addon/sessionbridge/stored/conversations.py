@@ -17,7 +17,7 @@ from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.planning.memory import key_lock
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations, new_items
 

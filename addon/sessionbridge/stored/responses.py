@@ -19,8 +19,8 @@ from sessionbridge.errors import ItemNotFound, SessionLost
 from sessionbridge.model import Message, Origin
 from sessionbridge.names import shown
 from sessionbridge.sessions.planning.chained import lock_of
+from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.queries import Response
-from sessionbridge.sessions.store.sqlite.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 

@@ -44,7 +44,7 @@ from sessionbridge.model import (
 )
 from sessionbridge.sessions.planning.memory import Answered, Memory
 from sessionbridge.sessions.planning.references import References
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.turns.admission import Admission, Ticket

@@ -16,7 +16,8 @@ from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
 from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import PROVIDER, Settings
-from sessionbridge.sessions.store.sqlite.locks import Locks
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.places import Place, place
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.conversations import Conversations
 from sessionbridge.stored.kept_conversations import KeptConversations
@@ -43,7 +44,8 @@ class Runtime:
         self._runs = False
         self._kept_conversations: KeptConversations | None = None
         self._home: Path | None = None
-        self._place: tuple[Path, Path] | None = None
+        self._kept_at: tuple[Path, str, Path, bool] | None = None
+        self._place: Place | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def bridge(self, settings: Settings) -> Bridge:
@@ -57,10 +59,9 @@ class Runtime:
         )
         self._open_store(settings, profile)
         self._open_dispatcher(settings, profile)
-        if self.locks is None or self.locks.folder != settings.locks:
-            self.locks = Locks(settings.locks)
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
+        assert self.locks is not None
         stands = self.store, self.dispatcher, self.locks, self.admission, self.worker
         return Bridge(settings, *stands, self.background, self._kept_conversations)
 
@@ -116,27 +117,33 @@ class Runtime:
         self._close_store()
 
     def _open_store(self, settings: Settings, profile: ClaudeProfile) -> None:
-        place = (settings.database, profile.config_dir) if settings.mapper else None
-        if self._place == place:
+        kept_at = settings.home, settings.store, profile.config_dir, settings.mapper
+        if self._kept_at != kept_at:
+            self._close_store()
+            self._kept_at = kept_at
+            self._place = place(settings.home, settings.store)
+            self.locks = self._place.locks()
+        assert self._place is not None
+        if not settings.mapper or self.store is not None:
             return
-        self._close_store()
-        self._place = place
-        if place is not None:
-            self.store = StoreThread(settings.database, lambda: profile.transcripts)
-            self.reports = StoreThread(settings.database)
-            self._kept_conversations = KeptConversations(
-                self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home)
-            )
+        self.store = StoreThread(self._place, lambda: profile.transcripts)
+        self.reports = StoreThread(self._place)
+        self._kept_conversations = KeptConversations(
+            self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home)
+        )
 
     def _close_store(self) -> None:
         for thread in (self.store, self.reports):
             if thread is not None:
                 thread.close()
-        self.store = self.reports = self._place = self._kept_conversations = None
+        if self._place is not None:
+            self._place.close()
+        self.store = self.reports = self._kept_at = self._place = self._kept_conversations = None
 
     def _open_dispatcher(self, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
-        before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep)
+        shared = self.store if self._place and self._place.is_shared else None
+        before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep, shared=shared)
         if self._runs:
             self.dispatcher.start()
         if before is not None:

@@ -51,6 +51,21 @@ _Way = Literal["live", "spare", "fed", "file"]
 """A process that is there already, or a new one and how it is given what was said before."""
 
 
+class SharedTranscripts(Protocol):
+    """Those that other nodes write, too, by session. All raise `StoreUnavailable`."""
+
+    async def are_here(self, name: str) -> bool:
+        """Whether this node has all that is kept."""
+
+    async def bring_in(self, name: str) -> None:
+        """Writes what is kept anew. No process may work with it."""
+
+    async def keep_files(self, name: str) -> None:
+        """As they are now."""
+
+    async def forget_files(self, name: str) -> None: ...
+
+
 class Dispatcher(Protocol):
     @property
     def location(self) -> dict[str, str]:
@@ -107,8 +122,10 @@ class ClaudeDispatcher:
         keep: Keep | None = None,
         room: Callable[[], bool] = has_room,
         web: WebContent | None = None,
+        shared: SharedTranscripts | None = None,
     ) -> None:
         self._profile = profile
+        self._shared = shared
         self._web = web or WebContent()
         self._keep = keep = keep or Keep()
         self._transcripts = Transcripts(profile)
@@ -170,32 +187,49 @@ class ClaudeDispatcher:
         self._pool.begins_ahead = cli.has_login
 
     async def prepare(self, job: Job) -> None:
+        if job.plan.base is not None:
+            await self._bring_in(job.plan.base.session_id)
         await self._pool.prepare(job)
 
     async def discard(self, session_id: str) -> None:
         await self._pool.leave(session_id)
         await self._transcripts.delete(session_id)
+        if self._shared is not None:
+            await self._shared.forget_files(session_id)
 
     async def said(self, session_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
+        await self._bring_in(session_id)
         return await self._transcripts.said(session_id, upto, after)
 
     async def instructions(self, session_id: str, entry: str) -> Instructions:
+        await self._bring_in(session_id)
         return await self._transcripts.instructions(session_id, entry)
 
     async def keep_instructions(self, session_id: str, entry: str, told: Instructions) -> None:
         await self._transcripts.keep_instructions(session_id, entry, told)
 
     async def response(self, session_id: str, id_: str) -> KeptResponse | None:
+        await self._bring_in(session_id)
         return await self._transcripts.response(session_id, id_)
 
     async def has_responses(self, session_id: str) -> bool:
+        await self._bring_in(session_id)
         return await self._transcripts.has_responses(session_id)
 
     async def keep_response(self, session_id: str, response: KeptResponse) -> None:
         await self._transcripts.keep_response(session_id, response)
 
     async def forget_response(self, session_id: str, id_: str) -> None:
+        await self._bring_in(session_id)
         await self._transcripts.forget_response(session_id, id_)
+        if self._shared is not None:
+            await self._shared.keep_files(session_id)
+
+    async def _bring_in(self, session_id: str) -> None:
+        """What another node has added. A process that waits in the session has not heard it."""
+        if self._shared is not None and not await self._shared.are_here(session_id):
+            await self._pool.leave(session_id)
+            await self._shared.bring_in(session_id)
 
     async def close(self) -> None:
         """Ends the processes that wait; turns under way come to their end, and so do theirs."""
@@ -208,6 +242,8 @@ class ClaudeDispatcher:
     async def run(self, job: Job) -> AsyncGenerator[Dispatched | Delta]:
         alone = job.memory == "none" and self._puts_notes_into(job.plan.ask)
         job = self._brought_in_whole(job)
+        if job.plan.base is not None:
+            await self._bring_in(job.plan.base.session_id)
         try:
             async with aclosing(self._run(job)) as deltas:
                 async for delta in deltas:

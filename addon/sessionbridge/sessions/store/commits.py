@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import uuid4
 
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.engine import Database, first, insert
@@ -58,8 +57,8 @@ def upsert(
     db.execute(_UPSERT_SQL, {**named(key), **row})
 
 
-def commit(db: Database, record: TurnRecord, now: float) -> KeptTurn:
-    """Map row, ledger row and points."""
+def commit(db: Database, record: TurnRecord, now: float, name: str) -> KeptTurn:
+    """Map row, ledger row and points. `name` is no other turn's."""
     db.alone(record.key)
     known = map_row(db, record.key)
     keeps = known is not None and keeps_its_session(db, known, record)
@@ -67,7 +66,6 @@ def commit(db: Database, record: TurnRecord, now: float) -> KeptTurn:
     # The database may have been lost since it was planned; its number could be anybody's by now.
     parent = own_turn(db, record.key, record.parent_id)
     record = replace(record, parent_id=parent[0] if parent else None)
-    name = uuid4().hex
     number = _insert(db, record, mapped, now, {"name": name})
     return KeptTurn(number, name, now, parent[1] if parent else None, mapped, record)
 

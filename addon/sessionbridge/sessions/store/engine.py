@@ -11,9 +11,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 
 Params = Mapping[str, Any]
+
+
+class CommitUnknown(StoreUnavailable):
+    """The database went away while a transaction was to be committed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any, Concatenate
+from uuid import uuid4
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
@@ -36,7 +37,7 @@ from sessionbridge.sessions.reports.sums import (
 )
 from sessionbridge.sessions.store import commits, queries, upkeep
 from sessionbridge.sessions.store.commits import Recovered
-from sessionbridge.sessions.store.engine import Database, Engine, insert
+from sessionbridge.sessions.store.engine import CommitUnknown, Database, Engine, insert
 from sessionbridge.sessions.store.ledger import (
     LedgerTurn,
     PassedTurn,
@@ -47,12 +48,12 @@ from sessionbridge.sessions.store.ledger import (
     unkept_row,
 )
 from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, named
+from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.sqlite.database import PATIENCE, SharedDatabase
 from sessionbridge.sessions.store.turn_files import KeptTurn, TurnFiles
-from sessionbridge.sessions.store.upkeep import Holdings
+from sessionbridge.sessions.store.upkeep import Holdings, conversation_of
 
 __all__ = [
-    "DATABASE_NAME",
     "By",
     "CostRow",
     "Holdings",
@@ -66,8 +67,6 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
-
-DATABASE_NAME = "session_map.db"
 
 
 def _reads[**P, T](
@@ -99,11 +98,17 @@ class SessionStore:
     """The session map, the lineage and the ledger. Open one with `open`, per process."""
 
     def __init__(
-        self, engine: Engine, clock: Callable[[], float], beside: TurnFiles | None = None
+        self,
+        engine: Engine,
+        clock: Callable[[], float],
+        beside: TurnFiles | None = None,
+        files: SharedFiles | None = None,
     ) -> None:
+        """Transcripts are kept together with the turns where there are `files`."""
         self._engine = engine
         self._clock = clock
         self._beside = beside
+        self._files = files
 
     @classmethod
     def open(
@@ -230,12 +235,29 @@ class SessionStore:
     def commit(self, record: TurnRecord, under: str | None = None) -> int:
         """All of a turn or nothing: map row, ledger row, points. Returns the turn's id. `under` is
         the lock that the turn holds."""
-        turn = self._engine.write(lambda db: commits.commit(db, record, self._clock()), under)
+        name = uuid4().hex
+        try:
+            turn = self._engine.write(lambda db: self._committed(db, record, name), under)
+        except CommitUnknown:
+            if (known := self._turn_named(name)) is None:
+                raise
+            return known
         if self._beside is not None:
             self._beside.add(turn)
             if self._engine.replaced:  # between the two: others may have made it without this
                 self._keep(turn)
         return turn.id
+
+    def _committed(self, db: Database, record: TurnRecord, name: str) -> KeptTurn:
+        turn = commits.commit(db, record, self._clock(), name)
+        if self._files is not None:
+            for file in (record.internal_id, *conversation_of(record.key)):
+                self._files.keep(db, file)
+        return turn
+
+    @_reads
+    def _turn_named(self, db: Database, name: str) -> int | None:
+        return queries.turn_named(db, name)
 
     @_writes
     def _keep(self, db: Database, turn: KeptTurn) -> None:
@@ -260,6 +282,31 @@ class SessionStore:
     def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
         """Keeps what a turn used that nothing goes on from, and no more of it. Returns its id."""
         return insert(db, "turns", unkept_row(key, turn))
+
+    # -- the files that nodes share ----------------------------------------------------------------
+
+    @_reads
+    def are_here(self, db: Database, name: str) -> bool:
+        """Whether this node's files of that name, a session's or a conversation's, have all that
+        nodes have kept of them."""
+        return self._files is None or self._files.are_here(db, name)
+
+    @_reads
+    def bring_in(self, db: Database, name: str) -> None:
+        """Writes them anew. No process may work with them."""
+        if self._files is not None:
+            self._files.bring_in(db, name)
+
+    @_writes
+    def keep_files(self, db: Database, name: str) -> None:
+        """As they are now, without a turn."""
+        if self._files is not None:
+            self._files.keep(db, name)
+
+    @_writes
+    def forget_files(self, db: Database, name: str) -> None:
+        if self._files is not None:
+            self._files.forget(db, name)
 
     # -- the keys ----------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Concatenate, Literal
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.places import Place
 from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import SessionStore
 
@@ -39,10 +40,10 @@ class StoreThread:
     `transcripts` are. Raises `StoreUnavailable` where the store does, and once it has been closed.
     """
 
-    def __init__(self, path: Path, transcripts: Callable[[], Path] | None = None) -> None:
-        self.path = path
-        self.reading = _Line(path, transcripts)
-        self.writing = _Line(path, transcripts)
+    def __init__(self, place: Place, transcripts: Callable[[], Path] | None = None) -> None:
+        self.place = place
+        self.reading = _Line(place, transcripts)
+        self.writing = _Line(place, transcripts)
 
     lineage = _asked(SessionStore.lineage, "reading")
     last_ended = _asked(SessionStore.last_ended, "reading")
@@ -59,6 +60,11 @@ class StoreThread:
     forget_response = _asked(SessionStore.forget_response, "writing", whole=True)
     replaced_import = _asked(SessionStore.replaced_import, "writing", whole=True)
 
+    are_here = _asked(SessionStore.are_here, "reading")
+    bring_in = _asked(SessionStore.bring_in, "reading", whole=True)
+    keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
+    forget_files = _asked(SessionStore.forget_files, "writing", whole=True)
+
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
         """Whatever else is to be read."""
         return await self.reading.ask(question)
@@ -74,8 +80,8 @@ class _Line:
     since it was asked, whatever part of that it has waited for those before it: so they do not add
     up."""
 
-    def __init__(self, path: Path, transcripts: Callable[[], Path] | None) -> None:
-        self._path = path
+    def __init__(self, place: Place, transcripts: Callable[[], Path] | None) -> None:
+        self._place = place
         self._transcripts = transcripts
         self._store: SessionStore | None = None
         self._closed = False
@@ -91,8 +97,8 @@ class _Line:
     async def ask[T](self, question: Callable[[SessionStore], T], *, whole: bool = False) -> T:
         if self._closed:
             raise StoreUnavailable(
-                f"The session database {self._path} has been closed, because the proxy stops or "
-                "its options were changed; try again.",
+                f"The session database {self._place.name} has been closed, because the proxy stops "
+                "or its options were changed; try again.",
                 retry_after=1,
             )
         asked = monotonic()
@@ -114,13 +120,12 @@ class _Line:
     def _opened(self, patience: float) -> SessionStore:
         if self._store is None:
             try:
-                beside = self._transcripts() if self._transcripts else None
+                self._store = self._place.store(self._transcripts, patience)
             except OSError as error:
                 raise StoreUnavailable(
                     f"The folder of transcripts cannot be found ({error.strerror}); see whether "
-                    f"{self._path.parent} can be read and written."
+                    "the home of the bridge and Claude's folder can be read and written."
                 ) from error
-            self._store = SessionStore.open(self._path, transcripts=beside, patience=patience)
         self._store.wait_at_most(patience)
         return self._store
 

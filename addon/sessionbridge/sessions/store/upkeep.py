@@ -61,8 +61,12 @@ class Holdings:
     def files(self) -> tuple[str, ...]:
         """What Claude's folder has is named after the sessions, and after a conversation that was
         created here."""
-        id_ = self.key.external_id
-        return (*self.sessions, id_) if is_conversation(id_) else self.sessions
+        return (*self.sessions, *conversation_of(self.key))
+
+
+def conversation_of(key: SessionKey) -> tuple[str, ...]:
+    """The conversation that was created here, if the key is that of one."""
+    return (key.external_id,) if is_conversation(key.external_id) else ()
 
 
 def find(db: Database, name: str) -> list[SessionKey]:
@@ -71,6 +75,7 @@ def find(db: Database, name: str) -> list[SessionKey]:
         sql = f"""
             {_KEYS} FROM session_map WHERE {reading}
             UNION {_KEYS} FROM turns WHERE ({reading}) AND {BRIDGED}
+            ORDER BY scope, external_id, provider
         """
         if found := keys(db, sql, {"name": name}):
             return found

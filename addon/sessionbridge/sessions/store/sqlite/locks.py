@@ -1,5 +1,4 @@
-"""One turn at a time per session, over all proxies of one home: two processes that resume one
-session silently fork it.
+"""One turn at a time per session, over all proxies of one home.
 
 Who arrives takes a ticket: the file `<hash of the name>.<number>`, locked (`flock`) for as long as
 its owner waits or holds. It is one's turn when every lower ticket is free. How this comes to be in
@@ -10,8 +9,8 @@ order of arrival, and to leave nothing behind:
 - Tickets are numbered, made and locked under `guard`, so none is ever seen before it is locked. The
   number is one more than the highest in line: none below one's own is given out again while one is
   in line, which is why a dead ticket may be removed by its name without a race.
-- Each `Locks` has one thread for its files, which does and answers things in the order they were
-  asked for. So tickets are taken, and their owners line up for the `asyncio.Lock`, in the order of
+- Each `FileLocks` has one thread for its files, which does and answers things in the order they
+  were asked for. So tickets are taken, and their owners line up for the `asyncio.Lock`, in order of
   arrival; and what a cancelled waiter had begun is undone after it.
 - Nothing can wait for another process's `flock` without blocking a thread, so it is polled, but
   only by the first in line of each process: the others are woken by the one before them.
@@ -24,14 +23,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from weakref import WeakValueDictionary
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.sqlite.quarantine import guard
 
 if sys.platform != "win32":
@@ -41,8 +41,8 @@ _POLL_SECONDS = 0.02
 _GUARD_SECONDS = 5.0
 
 
-class Locks:
-    """Locks by name. `folder` is made when it is first needed; no name can be read in it."""
+class FileLocks(Locks):
+    """`folder` is made when it is first needed; no name can be read in it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -56,8 +56,6 @@ class Locks:
 
     @asynccontextmanager
     async def hold(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
-        """`on_wait` is called once if others are before us; what it raises is raised here, and we
-        are no longer in line. Raises `StoreUnavailable` where the folder cannot be used."""
         ticket = _Ticket(self.folder, name)
         lock = self._locks.setdefault(name, asyncio.Lock())
         try:
@@ -71,14 +69,6 @@ class Locks:
         finally:
             # Shielded: cancelled once more before the thread comes to it, it would never be done.
             await asyncio.shield(self._in_thread(ticket.leave))
-
-    @asynccontextmanager
-    async def hold_all(self, names: Iterable[str]) -> AsyncIterator[None]:
-        """One after another; a turn waits for one alone, so none waits for another in a circle."""
-        async with AsyncExitStack() as held:
-            for name in names:
-                await held.enter_async_context(self.hold(name, lambda: None))
-            yield
 
     async def _come_first(self, ticket: _Ticket) -> None:
         while not await self._answer(ticket.is_first):  # noqa: ASYNC110 (no event comes from others)
@@ -98,7 +88,7 @@ class Locks:
 
 
 class _Ticket:
-    """A place in line for `name`; its methods run on the thread of `Locks`."""
+    """A place in line for `name`; its methods run on the thread of `FileLocks`."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder

@@ -1,0 +1,71 @@
+"""Where the sessions are kept: in a file of the home, or in a database of several nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.locks import FileLocks
+from sessionbridge.sessions.store.store import SessionStore
+
+DATABASE_NAME = "session_map.db"
+
+
+class Place(Protocol):
+    @property
+    def name(self) -> str:
+        """For people; without a password."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other nodes have it, too, which do not see this one's files."""
+
+    def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
+        """Raises `StoreUnavailable` where it cannot be used for so long, and OSError of the folder
+        of the transcripts. Made where there is none."""
+
+    def locks(self) -> Locks: ...
+
+    def close(self) -> None: ...
+
+
+class Home:
+    """A SQLite file, and file locks beside it."""
+
+    is_shared = False
+
+    def __init__(self, home: Path) -> None:
+        self.database = home / DATABASE_NAME
+        self.locks_folder = home / "locks"
+
+    @property
+    def name(self) -> str:
+        return str(self.database)
+
+    def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
+        folder = transcripts() if transcripts else None
+        return SessionStore.open(self.database, transcripts=folder, patience=patience)
+
+    def locks(self) -> FileLocks:
+        return FileLocks(self.locks_folder)
+
+    def close(self) -> None:
+        """Whoever has opened the store closes it."""
+
+
+def place(home: Path, url: str) -> Place:
+    """`url` is that of a database on PostgreSQL; without one it is the home. Raises
+    `StoreUnavailable` where what that needs is not installed."""
+    if not url:
+        return Home(home)
+    try:
+        from sessionbridge.sessions.store.postgres.place import Postgres
+    except ImportError as error:
+        raise StoreUnavailable(
+            f"sessionbridge_store needs {error.name}, which is not installed: "
+            "pip install 'mitmproxy-sessionbridge[postgres]'."
+        ) from error
+    return Postgres(url)

@@ -1,0 +1,143 @@
+"""The engine of the store on PostgreSQL."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from functools import lru_cache
+from typing import Any
+
+import psycopg
+from psycopg import Connection, errors
+from psycopg.rows import DictRow
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.engine import CommitUnknown, Database, Dialect, Params
+from sessionbridge.sessions.store.postgres import problems
+from sessionbridge.sessions.store.postgres.server import PATIENCE, SILENCE, Server, begin
+
+_PARAMETER = re.compile(r":([a-z_][a-z_0-9]*)")
+
+_ATTEMPTS = 3
+"""At a transaction that others were in the way of, or whose connection was lost."""
+
+_IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected)
+
+
+class PostgresDatabase:
+    """For one thread at a time; the `server` is shared."""
+
+    def __init__(self, server: Server, patience: float = PATIENCE) -> None:
+        self._server = server
+        self._patience = patience
+
+    @property
+    def replaced(self) -> bool:
+        return False
+
+    def wait_at_most(self, seconds: float) -> None:
+        self._patience = seconds
+
+    def close(self) -> None:
+        """The connections are the server's."""
+
+    def read[T](self, work: Callable[[Database], T]) -> T:
+        return self._question(work, reading=True)
+
+    def write[T](self, work: Callable[[Database], T], under: str | None = None) -> T:
+        return self._question(work) if under is None else self._under(under, work)
+
+    def _question[T](self, work: Callable[[Database], T], *, reading: bool = False) -> T:
+        for attempt in range(_ATTEMPTS):
+            last = attempt == _ATTEMPTS - 1
+            with self._server.question(self._patience) as connection:
+                try:
+                    begin(connection, self._patience, reading=reading)
+                    return self._committed(connection, work)
+                except psycopg.Error as error:
+                    _roll_back(connection)
+                    again = problems.is_loss(error) or isinstance(error, _IN_THE_WAY)
+                    if last or not again:
+                        raise problems.unavailable(self._server.name, error) from error
+                except BaseException:
+                    _roll_back(connection)
+                    raise
+        raise AssertionError("unreachable")
+
+    def _under[T](self, lock: str, work: Callable[[Database], T]) -> T:
+        """In the transaction that holds the lock, which ends with it."""
+        connection = self._server.held.pop(lock, None)
+        if connection is None:
+            raise self._lost()
+        try:
+            connection.execute(f"SET LOCAL statement_timeout = {round(self._patience * 1000)}")
+            return self._committed(connection, work)
+        except psycopg.Error as error:
+            _roll_back(connection)
+            if problems.is_loss(error):
+                raise self._lost() from error
+            raise problems.unavailable(self._server.name, error) from error
+        except BaseException:
+            _roll_back(connection)
+            raise
+
+    def _committed[T](self, connection: Connection[DictRow], work: Callable[[Database], T]) -> T:
+        result = work(_Transaction(connection, self._server.dialect))
+        try:
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            if problems.is_loss(error):
+                raise CommitUnknown(
+                    f"The session database {self._server.name} went away while it was told to keep "
+                    "something, which may be there or not; see whether PostgreSQL runs."
+                ) from error
+            raise
+        return result
+
+    def _lost(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The session database {self._server.name} has let go of this conversation, because it "
+            f"was restarted or this node said nothing for {SILENCE} seconds; others may have gone "
+            "on with it. This turn was not kept; send it again."
+        )
+
+
+class _Transaction:
+    """Texts cannot hold NUL, which may come in names that clients choose."""
+
+    def __init__(self, connection: Connection[DictRow], dialect: Dialect) -> None:
+        self._connection = connection
+        self.dialect = dialect
+
+    def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
+        return self._connection.execute(_translated(sql), _without_nul(params))
+
+    def execute(self, sql: str, params: Params) -> int:
+        return self._connection.execute(_translated(sql), _without_nul(params)).rowcount
+
+    def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
+        self._connection.cursor().executemany(_translated(sql), [_without_nul(row) for row in rows])
+
+    def alone(self, key: SessionKey) -> None:
+        sql = "SELECT pg_advisory_xact_lock(hashtext(:scope), hashtext(:name))"
+        name = f"{key.external_id}\n{key.provider}"
+        self.execute(sql, {"scope": key.scope, "name": name})
+
+
+def _roll_back(connection: Connection[DictRow]) -> None:
+    with suppress(psycopg.Error):
+        connection.rollback()
+
+
+@lru_cache(maxsize=256)
+def _translated(sql: str) -> str:
+    return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))
+
+
+def _without_nul(params: Params) -> dict[str, Any]:
+    return {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+        for name, value in params.items()
+    }

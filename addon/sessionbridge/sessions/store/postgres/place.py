@@ -1,0 +1,35 @@
+"""A database on PostgreSQL that several nodes share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from sessionbridge.sessions.store.postgres.database import PostgresDatabase
+from sessionbridge.sessions.store.postgres.locks import PostgresLocks
+from sessionbridge.sessions.store.postgres.server import Server
+from sessionbridge.sessions.store.shared_files import SharedFiles
+from sessionbridge.sessions.store.store import SessionStore
+
+
+class Postgres:
+    is_shared = True
+
+    def __init__(self, url: str) -> None:
+        self._server = Server(url)
+
+    @property
+    def name(self) -> str:
+        return self._server.name
+
+    def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
+        files = SharedFiles(transcripts()) if transcripts else None
+        self._server.open(patience)
+        engine = PostgresDatabase(self._server, patience)
+        return SessionStore(engine, self._server.clock, files=files)
+
+    def locks(self) -> PostgresLocks:
+        return PostgresLocks(self._server)
+
+    def close(self) -> None:
+        self._server.close()

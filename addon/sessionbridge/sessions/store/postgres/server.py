@@ -1,0 +1,200 @@
+"""The connections of this node to PostgreSQL: one pool for questions, one for the locks of turns.
+
+Whatever the session of a connection would hold is set within each transaction, so that a PgBouncer
+may pool these; one that pools statements cannot be used. PostgreSQL 14 or later.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from threading import Lock
+from typing import Any
+
+import psycopg
+import tzlocal
+from psycopg import Connection
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import ConnectionPool, PoolTimeout
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.engine import Dialect
+from sessionbridge.sessions.store.postgres import migrations, problems
+
+PATIENCE = 30.0
+"""Seconds that are waited for a server, and for an answer of it."""
+
+SILENCE = 30
+"""Seconds after which the server ends a transaction of a node that says nothing: it is frozen, or
+its machine is gone."""
+
+_QUESTIONS = 4
+_LOCKS = 100
+"""Connections at most. Each turn that runs or waits in a conversation has one of the latter."""
+
+_OLDEST = 140_000
+
+_ALIVE: dict[str, Any] = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+
+class Server:
+    """Opened with the first question. `held` are the connections that hold the locks of turns, by
+    the names of these."""
+
+    def __init__(self, url: str) -> None:
+        self.name = problems.shown(url)
+        self.held: dict[str, Connection[DictRow]] = {}
+        self._url = url
+        self._zone = tzlocal.reload_localzone()
+        self._opening = Lock()
+        self._pools: dict[int, ConnectionPool[Connection[DictRow]]] = {}
+        self._threshold: int | None = None
+        self._ahead = 0.0
+        self._closed = False
+
+    @property
+    def dialect(self) -> Dialect:
+        local = f"to_timestamp(started_at) AT TIME ZONE '{self._zone}'"
+        began = f"date_trunc('day', {local}) AT TIME ZONE '{self._zone}'"
+        return Dialect(
+            day=f"to_char({local}, 'YYYY-MM-DD')",
+            utc_day="to_char(to_timestamp(started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
+            begin_of_hour="CAST(floor(started_at / 3600) AS bigint) * 3600",
+            begin_of_day=f"CAST(extract(epoch FROM {began}) AS bigint)",
+            listed="(SELECT json_array_elements_text(CAST(:listed AS json)) AS value)",
+        )
+
+    def clock(self) -> float:
+        """Epoch seconds by the server's clock, which is the same for all nodes."""
+        return time.time() + self._ahead
+
+    def close(self) -> None:
+        self._closed = True
+        for pool in self._pools.values():
+            pool.close()
+
+    def open(self, patience: float = PATIENCE) -> None:
+        """Waits for a server that cannot be reached. Raises `StoreUnavailable`."""
+        with self._opening:
+            if self._closed:
+                raise StoreUnavailable(f"The session database {self.name} has been closed.")
+            if not self._pools:
+                self._prepare(time.monotonic() + patience)
+                self._pools = {most: self._pool(most) for most in (_QUESTIONS, _LOCKS)}
+
+    def _prepare(self, deadline: float) -> None:
+        while True:
+            try:
+                with self._connected() as connection:
+                    self._look_at(connection)
+                    with connection.transaction():
+                        connection.execute(f"SET LOCAL search_path = {migrations.SCHEMA}")
+                        migrations.migrate(connection, self.name)
+                return
+            except psycopg.Error as error:
+                if not problems.is_loss(error) or time.monotonic() >= deadline:
+                    raise problems.unavailable(self.name, error) from error
+                time.sleep(0.2)
+
+    def _look_at(self, connection: Connection[DictRow]) -> None:
+        if connection.info.server_version < _OLDEST:
+            raise StoreUnavailable(
+                f"The session database {self.name} is on PostgreSQL "
+                f"{connection.info.server_version // 10_000}; 14 is the oldest that can be used."
+            )
+        found = connection.execute(
+            "SELECT pg_backend_pid() AS pid, current_setting('server_encoding') AS encoding"
+        ).fetchone()
+        assert found is not None
+        if found["encoding"] != "UTF8":
+            raise StoreUnavailable(
+                f"The session database {self.name} has the encoding {found['encoding']}; create "
+                "one with UTF8."
+            )
+        # A PgBouncer tells another number than the server behind it, and one before 1.21 cannot
+        # have statements prepared.
+        self._threshold = 5 if found["pid"] == connection.info.backend_pid else None
+
+    def _connected(self) -> Connection[DictRow]:
+        return psycopg.connect(self._url, autocommit=True, row_factory=dict_row, **_ALIVE)
+
+    def _pool(self, most: int) -> ConnectionPool[Connection[DictRow]]:
+        return ConnectionPool(
+            self._url,
+            kwargs={"autocommit": True, "row_factory": dict_row, **_ALIVE},
+            min_size=1,
+            max_size=most,
+            max_idle=60,
+            configure=self._configure,
+            # After a restart of the server the first question on each would fail.
+            check=ConnectionPool.check_connection,
+            name=f"sessionbridge-{most}",
+            open=True,
+        )
+
+    def _configure(self, connection: Connection[DictRow]) -> None:
+        connection.prepare_threshold = self._threshold
+        told = connection.execute(
+            "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now"
+        ).fetchone()
+        assert told is not None
+        self._ahead = told["now"] - time.time()
+
+    @contextmanager
+    def question(self, patience: float) -> Iterator[Connection[DictRow]]:
+        with self._taken(_QUESTIONS, patience) as connection:
+            yield connection
+
+    def take_for_lock(self) -> Connection[DictRow]:
+        """To be given back with `give_back`. Raises `StoreUnavailable`."""
+        self.open()
+        try:
+            return self._pools[_LOCKS].getconn(timeout=PATIENCE)
+        except psycopg.Error as error:
+            raise self._why(error) from error
+
+    def give_back(self, connection: Connection[DictRow]) -> None:
+        """Ends its transaction, if it has one."""
+        with suppress(psycopg.Error):
+            connection.rollback()
+        self._pools[_LOCKS].putconn(connection)
+
+    @contextmanager
+    def _taken(self, most: int, patience: float) -> Iterator[Connection[DictRow]]:
+        self.open(patience)
+        pool = self._pools[most]
+        try:
+            connection = pool.getconn(timeout=patience)
+        except psycopg.Error as error:
+            raise self._why(error) from error
+        try:
+            yield connection
+        finally:
+            pool.putconn(connection)
+
+    def _why(self, error: psycopg.Error) -> StoreUnavailable:
+        """A pool does not tell why it has no connection."""
+        if isinstance(error, PoolTimeout):
+            try:
+                self._connected().close()
+            except psycopg.Error as reason:
+                return problems.unavailable(self.name, reason)
+        return problems.unavailable(self.name, error)
+
+
+def begin(connection: Connection[Any], patience: float | None, *, reading: bool = False) -> None:
+    """In one message: each would take as long as a question. None waits for ever."""
+    timeout = 0 if patience is None else max(1, round(patience * 1000))
+    mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else ""
+    connection.execute(
+        f"BEGIN{mode}; SET LOCAL search_path = {migrations.SCHEMA};"
+        f" SET LOCAL statement_timeout = {timeout};"
+        f" SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}s'"
+    )

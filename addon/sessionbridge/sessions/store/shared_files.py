@@ -1,0 +1,127 @@
+"""The transcripts, and the files beside them, as a database keeps them that several nodes share.
+
+Each file is kept in compressed pieces, one for what came to it since the last. They are kept in the
+transaction of the turn that wrote them, so that a turn is there exactly when its transcript is. A
+node that finds its own file to be another, or to lack something, writes it anew from them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from sessionbridge.disk import private_folder, write_whole
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.engine import Database
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
+SUFFIXES = (".jsonl", ".instructions", ".responses", ".conversation")
+"""What there may be of one name: that of a session, or of a conversation a client has created."""
+
+_ABSENT = (FileNotFoundError, NotADirectoryError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Head:
+    """How long the file is that is kept (bytes), its digest, and of how many pieces it is."""
+
+    length: int
+    digest: bytes
+    pieces: int
+
+    def begins(self, content: bytes) -> bool:
+        """Whether it is a beginning of this content."""
+        return len(content) >= self.length and _digest(content[: self.length]) == self.digest
+
+
+class SharedFiles:
+    """Those in the `folder` of the transcripts. All raise OSError where they cannot be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def keep(self, db: Database, name: str) -> None:
+        """What has come to the files of this name; the last line where it is whole."""
+        heads = _heads(db, name)
+        for file in _files(name):
+            content = self._read(file)
+            whole = content[: content.rfind(b"\n") + 1]
+            head = heads.get(file)
+            if head is not None and not head.begins(content):
+                _forget(db, file)
+                head = None
+            known = head or _Head(0, b"", 0)
+            if len(whole) > known.length:
+                _add(db, file, known, whole)
+
+    def are_here(self, db: Database, name: str) -> bool:
+        """Whether this node's files have all that is kept of them."""
+        return all(head.begins(self._read(file)) for file, head in _heads(db, name).items())
+
+    def bring_in(self, db: Database, name: str) -> None:
+        """Writes those that have not. No process may work with them."""
+        for file, head in _heads(db, name).items():
+            if not head.begins(self._read(file)):
+                content = _content(db, file)
+                if _digest(content) != head.digest:
+                    raise StoreUnavailable(
+                        f"{file} is damaged in the session database: its pieces do not make the "
+                        "file that was kept. Restore the database from a backup."
+                    )
+                private_folder(self._folder)
+                write_whole(self._folder / file, content)
+
+    def forget(self, db: Database, name: str) -> None:
+        for file in _files(name):
+            _forget(db, file)
+
+    def _read(self, file: str) -> bytes:
+        try:
+            return (self._folder / file).read_bytes()
+        except _ABSENT:
+            return b""
+
+
+def _files(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}{suffix}" for suffix in SUFFIXES)
+
+
+def _heads(db: Database, name: str) -> Mapping[str, _Head]:
+    names = {f"file_{number}": file for number, file in enumerate(_files(name))}
+    listed = ", ".join(f":{name}" for name in names)
+    rows = db.query(f"SELECT * FROM files WHERE name IN ({listed})", names)
+    return {row["name"]: _Head(row["length"], row["digest"], row["pieces"]) for row in rows}
+
+
+def _add(db: Database, file: str, head: _Head, content: bytes) -> None:
+    piece = {"name": file, "number": head.pieces, "data": zstd.compress(content[head.length :])}
+    db.execute("INSERT INTO pieces (name, number, data) VALUES (:name, :number, :data)", piece)
+    sql = """
+        INSERT INTO files (name, length, digest, pieces)
+        VALUES (:name, :length, :digest, :pieces)
+        ON CONFLICT (name) DO UPDATE SET
+            length = excluded.length, digest = excluded.digest, pieces = excluded.pieces
+    """
+    whole = {"length": len(content), "digest": _digest(content), "pieces": head.pieces + 1}
+    db.execute(sql, {"name": file, **whole})
+
+
+def _content(db: Database, file: str) -> bytes:
+    sql = "SELECT data FROM pieces WHERE name = :name ORDER BY number"
+    return b"".join(zstd.decompress(row["data"]) for row in db.query(sql, {"name": file}))
+
+
+def _forget(db: Database, file: str) -> None:
+    db.execute("DELETE FROM pieces WHERE name = :name", {"name": file})
+    db.execute("DELETE FROM files WHERE name = :name", {"name": file})
+
+
+def _digest(content: bytes) -> bytes:
+    return sha256(content).digest()
