@@ -136,7 +136,7 @@ class House:
 
     @property
     def conversations(self) -> KeptConversations:
-        seals = Seals(self.settings.home)
+        seals = Seals(self.settings.home, self.thread)
         return KeptConversations(self.thread, lambda: self.transcripts, PROVIDER, seals)
 
     def _bridge(self) -> Bridge:

@@ -31,7 +31,7 @@ DECISION = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "a
 
 
 async def sealed(house: House, text: str = SUMMARY) -> dict[str, Any]:
-    key = await Seals(house.settings.home).key()
+    key = await Seals(house.settings.home, house.thread).key()
     return {"type": "compaction", "id": "cmp_1", "encrypted_content": seal(text, key)}
 
 

@@ -71,6 +71,7 @@ class KeptConversations:
     ) -> Conversation:
         found = None
         if is_conversation(id_):
+            await self._store.fetch(id_)
             with problems.told("The conversation", "read"):
                 found = await on_thread(lambda: read(self._place(id_)))
         if found is None or found.caller != caller:
@@ -87,10 +88,13 @@ class KeptConversations:
     async def add(self, id_: str, added: Added) -> None:
         with problems.told("The conversation", "written"):
             await on_thread(lambda: files.add(self._place(id_), added))
+        if added.entry is None:  # those of a turn are kept with it
+            await self._store.keep_files(id_)
 
     async def replace(self, id_: str, conversation: Conversation) -> None:
         with problems.told("The conversation", "written"):
             await on_thread(lambda: files.write(self._place(id_), conversation))
+        await self._store.keep_files(id_)
 
     def _place(self, id_: str) -> Path:
         return files.place(self._folder(), id_)

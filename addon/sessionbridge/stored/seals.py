@@ -1,5 +1,6 @@
 """The summaries that a client cannot read, and the key for them: in a file of the home, for its
-owner alone. Proxies of one home open each other's.
+owner alone, or in the database that nodes share. Proxies of one home, or of one database, open each
+other's.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from sessionbridge.apis.common.summary import opened, shown
 from sessionbridge.disk import make_once
 from sessionbridge.errors import BadRequest, StoreUnavailable
 from sessionbridge.model import Block, Message
+from sessionbridge.sessions.store.store_thread import StoreThread
 
 _NAME = "summary-key"
 
@@ -23,11 +25,16 @@ def is_sealed(message: Message) -> bool:
 
 
 class Seals:
-    def __init__(self, home: Path) -> None:
+    """`store` is None when the session map is switched off."""
+
+    def __init__(self, home: Path, store: StoreThread | None) -> None:
         self._file = home / _NAME
+        self._shared = store if store is not None and store.place.is_shared else None
 
     async def key(self) -> bytes:
         """Made with the first summary. Raises `StoreUnavailable`."""
+        if self._shared is not None:
+            return await self._shared.shared_secret(_NAME, Fernet.generate_key())
         return await asyncio.to_thread(self._key)
 
     async def opened(self, messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -47,6 +47,7 @@ from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations
+from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, followed
 from sessionbridge.turns.beside import Beside
@@ -85,8 +86,9 @@ class Bridge:
         self._memories = Memories(settings, store, dispatcher, conversations)
         self._instructions = KeptInstructions(dispatcher)
         self._beside = Beside(dispatcher, self._instructions, conversations)
+        seals = Seals(settings.home, store)
         references = References(store, dispatcher.said)
-        self._reader = Reader(settings, references, self._instructions, worker, background)
+        self._reader = Reader(settings, seals, references, self._instructions, worker, background)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
     async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:

@@ -39,13 +39,14 @@ class Reader:
     def __init__(
         self,
         settings: Settings,
+        seals: Seals,
         references: References,
         instructions: KeptInstructions,
         worker: Worker,
         background: Background,
     ) -> None:
         self._settings = settings
-        self._seals = Seals(settings.home)
+        self._seals = seals
         self._references = references
         self._instructions = instructions
         self._worker = worker

@@ -128,8 +128,9 @@ class Runtime:
             return
         self.store = StoreThread(self._place, lambda: profile.transcripts)
         self.reports = StoreThread(self._place)
+        seals = Seals(settings.home, self.store)
         self._kept_conversations = KeptConversations(
-            self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home)
+            self.store, lambda: profile.transcripts, PROVIDER, seals
         )
 
     def _close_store(self) -> None:

@@ -351,7 +351,8 @@ class Remembered:
                     _TRYING: None,
                     **answered.location,
                 },
-            )
+            ),
+            self.lock,
         )
 
     async def count(self, turn: UnkeptTurn) -> int | None:

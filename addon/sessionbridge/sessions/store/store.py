@@ -308,6 +308,17 @@ class SessionStore:
         if self._files is not None:
             self._files.forget(db, name)
 
+    @_writes
+    def shared_secret(self, db: Database, name: str, made: bytes) -> bytes:
+        """The one that all nodes have: this one, where there was none yet."""
+        params = {"name": name, "value": made}
+        db.execute(
+            "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
+            params,
+        )
+        (row,) = db.query("SELECT value FROM secrets WHERE name = :name", params)
+        return bytes(row["value"])
+
     # -- the keys ----------------------------------------------------------------------------------
 
     @_reads

@@ -65,6 +65,13 @@ class StoreThread:
     keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
     forget_files = _asked(SessionStore.forget_files, "writing", whole=True)
 
+    shared_secret = _asked(SessionStore.shared_secret, "writing")
+
+    async def fetch(self, name: str) -> None:
+        """What other nodes have added to the files of that name, which no process works with."""
+        if self.place.is_shared and not await self.are_here(name):
+            await self.bring_in(name)
+
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
         """Whatever else is to be read."""
         return await self.reading.ask(question)

@@ -83,6 +83,7 @@ _TABLES = """
         data bytea NOT NULL,
         PRIMARY KEY (name, number)
     );
+    CREATE TABLE secrets (name text PRIMARY KEY, value bytea NOT NULL);
     ALTER TABLE pieces ALTER COLUMN data SET STORAGE EXTERNAL;
 """
 
