@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sessionbridge.claude.work_dirs import KEPT, before, chosen, root, work_dir
+from sessionbridge.claude.work_dirs import KEPT, before, chosen, root, taken_over, work_dir
 from sessionbridge.disk import private_folder
 from sessionbridge.model import MemoryKind
 
@@ -63,13 +63,15 @@ def _move(there: Path, here: Path) -> None:
 @dataclass(frozen=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is whose working directories it has."""
+    environment; `home` is whose working directories it has. Where others have them, too, `common`
+    tells which of two theirs are."""
 
     home: Path
     cli: Path | None
     extra: Mapping[str, str]
     retries: int
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    common: Callable[[str], str] | None = None
 
     @property
     def bare(self) -> bool:
@@ -85,6 +87,8 @@ class ClaudeProfile:
     def _root(self) -> Path:
         """With the transcripts of before it was chosen. Raises OSError."""
         found = chosen(self.home)
+        if self.common is not None:
+            found = taken_over(self.home, Path(self.common(str(found))))
         bring_in_transcripts(self.config_dir, self.home)
         return found
 

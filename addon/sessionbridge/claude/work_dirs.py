@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
 
-from sessionbridge.disk import private, private_folder
+from sessionbridge.disk import private, private_folder, write_whole
 from sessionbridge.errors import ClaudeFailed
 from sessionbridge.model import MemoryKind
 
@@ -52,6 +52,20 @@ def chosen(home: Path) -> Path:
         if not _note(home, folder or before(home)) and folder:
             _remove(folder)  # another proxy was faster
     return root(home)
+
+
+def taken_over(home: Path, common: Path) -> Path:
+    """The one that another home has chosen, from now on: a CLI that goes on with a conversation
+    tells the model where the working directory was another (measured with 2.1.332). One that this
+    machine cannot have stays the other's. Raises OSError."""
+    there = root(home)
+    if common == there or common.parent != _BESIDE or not common.name.startswith(_PREFIX):
+        return there
+    write_whole(home / _CHOSEN, str(common).encode())
+    if there.parent == _BESIDE and not any(work_dir(there, memory).exists() for memory in KEPT):
+        with suppress(OSError):
+            _remove(there)  # nobody has worked there yet
+    return common
 
 
 def work_dir(root: Path, memory: MemoryKind) -> Path:

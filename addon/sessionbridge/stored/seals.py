@@ -34,7 +34,7 @@ class Seals:
     async def key(self) -> bytes:
         """Made with the first summary. Raises `StoreUnavailable`."""
         if self._shared is not None:
-            return await self._shared.shared_secret(_NAME, Fernet.generate_key())
+            return await self._shared.common(_NAME, Fernet.generate_key())
         return await asyncio.to_thread(self._key)
 
     async def opened(self, messages: Sequence[Message]) -> tuple[Message, ...]:

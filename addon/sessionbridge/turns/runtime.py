@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sessionbridge.claude.catalog import Model
@@ -17,7 +18,7 @@ from sessionbridge.claude.pool.pool import Keep
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.sessions.store.locks import Locks
-from sessionbridge.sessions.store.places import Place, place
+from sessionbridge.sessions.store.places import Place, place_of
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.conversations import Conversations
 from sessionbridge.stored.kept_conversations import KeptConversations
@@ -44,21 +45,24 @@ class Runtime:
         self._runs = False
         self._kept_conversations: KeptConversations | None = None
         self._home: Path | None = None
-        self._kept_at: tuple[Path, str, Path, bool] | None = None
+        self._where: tuple[Path, str] | None = None
         self._place: Place | None = None
+        self._beside: Path | None = None
         self._ending: set[asyncio.Task[None]] = set()
 
     def bridge(self, settings: Settings) -> Bridge:
         """The bridge under these settings."""
         self._home = settings.home
+        place = self._found(settings)
         profile = ClaudeProfile(
             home=settings.home,
             cli=settings.claude,
             extra=settings.claude_env,
             retries=settings.retries,
+            common=partial(place.common, "work-dir") if place.is_shared else None,
         )
-        self._open_store(settings, profile)
-        self._open_dispatcher(settings, profile)
+        self._open_store(place, settings, profile)
+        self._open_dispatcher(place, settings, profile)
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
         assert self.locks is not None
@@ -115,35 +119,42 @@ class Runtime:
             self.dispatcher.kill()
             self.dispatcher = None
         self._close_store()
+        if self._place is not None:
+            self._place.close()
+            self._place = None
 
-    def _open_store(self, settings: Settings, profile: ClaudeProfile) -> None:
-        kept_at = settings.home, settings.store, profile.config_dir, settings.mapper
-        if self._kept_at != kept_at:
+    def _found(self, settings: Settings) -> Place:
+        where = settings.home, settings.store
+        if self._place is None or self._where != where:
             self._close_store()
-            self._kept_at = kept_at
-            self._place = place(settings.home, settings.store)
+            if self._place is not None:
+                self._place.close()
+            self._where, self._place = where, place_of(*where)
             self.locks = self._place.locks()
-        assert self._place is not None
-        if not settings.mapper or self.store is not None:
+        return self._place
+
+    def _open_store(self, place: Place, settings: Settings, profile: ClaudeProfile) -> None:
+        beside = profile.config_dir if settings.mapper else None
+        if self._beside == beside:
             return
-        self.store = StoreThread(self._place, lambda: profile.transcripts)
-        self.reports = StoreThread(self._place)
-        seals = Seals(settings.home, self.store)
-        self._kept_conversations = KeptConversations(
-            self.store, lambda: profile.transcripts, PROVIDER, seals
-        )
+        self._close_store()
+        self._beside = beside
+        if beside is not None:
+            self.store = StoreThread(place, lambda: profile.transcripts)
+            self.reports = StoreThread(place)
+            self._kept_conversations = KeptConversations(
+                self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home, self.store)
+            )
 
     def _close_store(self) -> None:
         for thread in (self.store, self.reports):
             if thread is not None:
                 thread.close()
-        if self._place is not None:
-            self._place.close()
-        self.store = self.reports = self._kept_at = self._place = self._kept_conversations = None
+        self.store = self.reports = self._kept_conversations = self._beside = None
 
-    def _open_dispatcher(self, settings: Settings, profile: ClaudeProfile) -> None:
+    def _open_dispatcher(self, place: Place, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
-        shared = self.store if self._place and self._place.is_shared else None
+        shared = self.store if place.is_shared else None
         before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep, shared=shared)
         if self._runs:
             self.dispatcher.start()

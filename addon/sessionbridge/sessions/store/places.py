@@ -29,6 +29,10 @@ class Place(Protocol):
 
     def locks(self) -> Locks: ...
 
+    def common(self, name: str, value: str) -> str:
+        """What all nodes have under this name: this value, where there was none yet. Raises
+        `StoreUnavailable`."""
+
     def close(self) -> None: ...
 
 
@@ -52,11 +56,14 @@ class Home:
     def locks(self) -> FileLocks:
         return FileLocks(self.locks_folder)
 
+    def common(self, name: str, value: str) -> str:
+        return value
+
     def close(self) -> None:
         """Whoever has opened the store closes it."""
 
 
-def place(home: Path, url: str) -> Place:
+def place_of(home: Path, url: str) -> Place:
     """`url` is that of a database on PostgreSQL; without one it is the home. Raises
     `StoreUnavailable` where what that needs is not installed."""
     if not url:

@@ -309,14 +309,14 @@ class SessionStore:
             self._files.forget(db, name)
 
     @_writes
-    def shared_secret(self, db: Database, name: str, made: bytes) -> bytes:
-        """The one that all nodes have: this one, where there was none yet."""
+    def common(self, db: Database, name: str, made: bytes) -> bytes:
+        """What all nodes have under this name: this, where there was nothing yet."""
         params = {"name": name, "value": made}
         db.execute(
-            "INSERT INTO secrets (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
+            "INSERT INTO common (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
             params,
         )
-        (row,) = db.query("SELECT value FROM secrets WHERE name = :name", params)
+        (row,) = db.query("SELECT value FROM common WHERE name = :name", params)
         return bytes(row["value"])
 
     # -- the keys ----------------------------------------------------------------------------------

@@ -65,7 +65,7 @@ class StoreThread:
     keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
     forget_files = _asked(SessionStore.forget_files, "writing", whole=True)
 
-    shared_secret = _asked(SessionStore.shared_secret, "writing")
+    common = _asked(SessionStore.common, "writing")
 
     async def fetch(self, name: str) -> None:
         """What other nodes have added to the files of that name, which no process works with."""

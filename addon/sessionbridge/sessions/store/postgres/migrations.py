@@ -83,7 +83,7 @@ _TABLES = """
         data bytea NOT NULL,
         PRIMARY KEY (name, number)
     );
-    CREATE TABLE secrets (name text PRIMARY KEY, value bytea NOT NULL);
+    CREATE TABLE common (name text PRIMARY KEY, value bytea NOT NULL);
     ALTER TABLE pieces ALTER COLUMN data SET STORAGE EXTERNAL;
 """
 

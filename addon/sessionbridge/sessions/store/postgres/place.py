@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.locks import PostgresLocks
-from sessionbridge.sessions.store.postgres.server import Server
+from sessionbridge.sessions.store.postgres.server import PATIENCE, Server
 from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.store import SessionStore
 
@@ -30,6 +30,10 @@ class Postgres:
 
     def locks(self) -> PostgresLocks:
         return PostgresLocks(self._server)
+
+    def common(self, name: str, value: str) -> str:
+        store = self.store(None, PATIENCE)
+        return store.common(name, value.encode()).decode()
 
     def close(self) -> None:
         self._server.close()
