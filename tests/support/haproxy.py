@@ -41,10 +41,10 @@ class HAProxy:
             connection.sendall(f"{words}\n".encode())
             return b"".join(iter(lambda: connection.recv(65536), b"")).decode()
 
-    def only(self, name: str) -> None:
-        """Turns go to this node alone from here on."""
+    def only(self, *names: str) -> None:
+        """Turns go to these nodes alone from here on."""
         for node in self.states():
-            self.command(f"set server nodes/{node} state {'ready' if node == name else 'drain'}")
+            self.command(f"set server nodes/{node} state {'ready' if node in names else 'drain'}")
 
     def states(self) -> dict[str, str]:
         """Those of the nodes by name: `UP`, `DOWN`, `DRAIN` and some in between."""

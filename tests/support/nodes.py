@@ -16,7 +16,7 @@ class Node:
     """Its port and home stay over its starts. Clients talk to it by `url`, as to the API itself."""
 
     def __init__(self, home: Path, api_url: str, store: str, options: Mapping[str, str]) -> None:
-        self._home = home
+        self.home = home
         self._api_url = api_url
         self._options = {"upstream": "false", **options}
         self._env: dict[str, str] = {}
@@ -37,7 +37,7 @@ class Node:
         mode = f"reverse:http://127.0.0.1:9@{self.port}"  # never connected to
         self.proxy: Proxy = self._running.enter_context(
             running_proxy(
-                self._home,
+                self.home,
                 self._api_url,
                 "--mode",
                 mode,
