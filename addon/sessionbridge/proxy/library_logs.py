@@ -11,13 +11,14 @@ import traceback
 
 logger = logging.getLogger(__name__)
 
-_LIBRARIES = ("asyncio", "claude_agent_sdk", "httpcore2", "mcp", "tornado")
+_LIBRARIES = ("asyncio", "claude_agent_sdk", "httpcore2", "mcp", "psycopg", "tornado")
 
 _MITMPROXY = "mitmproxy.master"
 """Tells what nobody has asked a task for, and that may be one of ours or a library's."""
 
-_TOLD_OTHERWISE = ("claude_agent_sdk._internal.query", "mcp.server.runner")
-"""What fails there reaches us: as an exception, and as a tool that the CLI does not list."""
+_TOLD_OTHERWISE = ("claude_agent_sdk._internal.query", "mcp.server.runner", "psycopg.pool")
+"""What fails there reaches us: as an exception, as a tool that the CLI does not list, and as a
+database that cannot be reached."""
 
 
 class _WithoutWords(logging.Handler):

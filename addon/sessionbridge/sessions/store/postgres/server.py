@@ -33,6 +33,10 @@ _QUESTIONS = 4
 _LOCKS = 100
 """Connections at most. Each turn that runs or waits in a conversation has one of the latter."""
 
+_RETRY = 2.0
+"""Seconds for which a pool tries to connect. It waits longer and longer between its tries, so that
+it would be late for a server that is back: a question tries again and again itself."""
+
 _OLDEST = 140_000
 
 _ALIVE: dict[str, Any] = {
@@ -82,12 +86,20 @@ class Server:
 
     def open(self, patience: float = PATIENCE) -> None:
         """Waits for a server that cannot be reached. Raises `StoreUnavailable`."""
-        with self._opening:
+        if not self._opening.acquire(timeout=patience):
+            raise StoreUnavailable(
+                f"The session database {self.name} is being waited for; see whether PostgreSQL "
+                "runs there.",
+                retry_after=5,
+            )
+        try:
             if self._closed:
                 raise StoreUnavailable(f"The session database {self.name} has been closed.")
             if not self._pools:
                 self._prepare(time.monotonic() + patience)
                 self._pools = {most: self._pool(most) for most in (_QUESTIONS, _LOCKS)}
+        finally:
+            self._opening.release()
 
     def _prepare(self, deadline: float) -> None:
         while True:
@@ -132,6 +144,7 @@ class Server:
             min_size=1,
             max_size=most,
             max_idle=60,
+            reconnect_timeout=_RETRY,
             configure=self._configure,
             # After a restart of the server the first question on each would fail.
             check=ConnectionPool.check_connection,
@@ -149,16 +162,15 @@ class Server:
 
     @contextmanager
     def question(self, patience: float) -> Iterator[Connection[DictRow]]:
-        with self._taken(_QUESTIONS, patience) as connection:
+        connection = self._connection(_QUESTIONS, patience)
+        try:
             yield connection
+        finally:
+            self._pools[_QUESTIONS].putconn(connection)
 
     def take_for_lock(self) -> Connection[DictRow]:
         """To be given back with `give_back`. Raises `StoreUnavailable`."""
-        self.open()
-        try:
-            return self._pools[_LOCKS].getconn(timeout=PATIENCE)
-        except psycopg.Error as error:
-            raise self._why(error) from error
+        return self._connection(_LOCKS, PATIENCE)
 
     def give_back(self, connection: Connection[DictRow]) -> None:
         """Ends its transaction, if it has one."""
@@ -166,18 +178,16 @@ class Server:
             connection.rollback()
         self._pools[_LOCKS].putconn(connection)
 
-    @contextmanager
-    def _taken(self, most: int, patience: float) -> Iterator[Connection[DictRow]]:
+    def _connection(self, most: int, patience: float) -> Connection[DictRow]:
         self.open(patience)
-        pool = self._pools[most]
-        try:
-            connection = pool.getconn(timeout=patience)
-        except psycopg.Error as error:
-            raise self._why(error) from error
-        try:
-            yield connection
-        finally:
-            pool.putconn(connection)
+        deadline = time.monotonic() + patience
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return self._pools[most].getconn(timeout=max(0.0, min(left, _RETRY)))
+            except psycopg.Error as error:
+                if left <= _RETRY or not isinstance(error, PoolTimeout):
+                    raise self._why(error) from error
 
     def _why(self, error: psycopg.Error) -> StoreUnavailable:
         """A pool does not tell why it has no connection."""
