@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import traceback
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,16 @@ def test_a_spoiled_file_is_read_or_refused_in_one_sentence(
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be read"):
         loaded(sessionbridge_config=str(tmp_path))
+
+
+def test_a_database_that_nodes_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://bridge:secret@db.lan/bridge"
+    assert loaded().store == ""
+    assert loaded({"SESSIONBRIDGE_STORE": url}).store == url
+    assert loaded({"SESSIONBRIDGE_STORE": "x"}, sessionbridge_store=url).store == url
+    with pytest.raises(ValueError, match="begins with postgresql://") as refused:
+        loaded(sessionbridge_store="mysql://bridge:secret@db.lan/bridge")
+    assert "secret" not in str(refused.value)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(ValueError, match=r"needs psycopg: install mitmproxy-sessionbridge\[postg"):
+        loaded(sessionbridge_store=url)

@@ -31,6 +31,7 @@ from sessionbridge.claude.pool import machine
 from sessionbridge.endpoints import Endpoint, listed
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
+from sessionbridge.sessions.store.places import unusable
 
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 WhenLost = Literal["fresh", "error"]
@@ -68,11 +69,8 @@ def _home(named: str, info: ValidationInfo) -> Path:
 def _store(named: str, info: ValidationInfo) -> str:
     """The option, else `SESSIONBRIDGE_STORE`, else nothing, which is the file of the home."""
     url = named or _environment(info).get("SESSIONBRIDGE_STORE", "")
-    if url and not url.startswith(("postgresql://", "postgres://")):
-        raise ValueError(
-            f"{PREFIX}{info.field_name} is not the address of a database: it begins with "
-            "postgresql://, or is left out."
-        )
+    if url and (why := unusable(url)):
+        raise ValueError(why)
     return url
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
 
@@ -63,16 +64,27 @@ class Home:
         """Whoever has opened the store closes it."""
 
 
+def unusable(url: str) -> str | None:
+    """Why no sessions can be kept at this address, in a sentence; None where they can."""
+    if not url.startswith(("postgresql://", "postgres://")):
+        return "sessionbridge_store is not the address of a database: it begins with postgresql://."
+    missing = [name for name in ("psycopg", "psycopg_pool", "tzlocal") if not find_spec(name)]
+    if missing:
+        return (
+            f"sessionbridge_store needs {', '.join(missing)}: install "
+            "mitmproxy-sessionbridge[postgres]."
+        )
+    return None
+
+
 def place_of(home: Path, url: str) -> Place:
     """`url` is that of a database on PostgreSQL; without one it is the home. Raises
-    `StoreUnavailable` where what that needs is not installed."""
+    `StoreUnavailable` for one that is unusable."""
     if not url:
         return Home(home)
-    try:
-        from sessionbridge.sessions.store.postgres.place import Postgres
-    except ImportError as error:
-        raise StoreUnavailable(
-            f"sessionbridge_store needs {error.name}, which is not installed: "
-            "pip install 'mitmproxy-sessionbridge[postgres]'."
-        ) from error
+    if why := unusable(url):
+        raise StoreUnavailable(why)
+    # Imported late: only an extra brings what it needs.
+    from sessionbridge.sessions.store.postgres.place import Postgres
+
     return Postgres(url)
