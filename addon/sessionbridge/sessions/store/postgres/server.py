@@ -13,14 +13,13 @@ from threading import Lock
 from typing import Any
 
 import psycopg
-import tzlocal
 from psycopg import Connection
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.engine import Dialect
 from sessionbridge.sessions.store.postgres import migrations, problems
+from sessionbridge.sessions.store.postgres.dialect import dialect
 
 PATIENCE = 30.0
 """Seconds that are waited for a server, and for an answer of it."""
@@ -56,24 +55,12 @@ class Server:
         self.name = problems.shown(url)
         self.held: dict[str, Connection[DictRow]] = {}
         self._url = url
-        self._zone = tzlocal.reload_localzone()
+        self.dialect = dialect()
         self._opening = Lock()
         self._pools: dict[int, ConnectionPool[Connection[DictRow]]] = {}
         self._threshold: int | None = None
         self._ahead = 0.0
         self._closed = False
-
-    @property
-    def dialect(self) -> Dialect:
-        local = f"to_timestamp(started_at) AT TIME ZONE '{self._zone}'"
-        began = f"date_trunc('day', {local}) AT TIME ZONE '{self._zone}'"
-        return Dialect(
-            day=f"to_char({local}, 'YYYY-MM-DD')",
-            utc_day="to_char(to_timestamp(started_at) AT TIME ZONE 'UTC', 'YYYY-MM-DD')",
-            begin_of_hour="CAST(floor(started_at / 3600) AS bigint) * 3600",
-            begin_of_day=f"CAST(extract(epoch FROM {began}) AS bigint)",
-            listed="(SELECT json_array_elements_text(CAST(:listed AS json)) AS value)",
-        )
 
     def clock(self) -> float:
         """Epoch seconds by the server's clock, which is the same for all nodes."""
