@@ -20,7 +20,7 @@ class Clients(Protocol):
 
 
 class ServerClients:
-    """Whatever host they mean, they ask the server. `open` is what closes them."""
+    """Whatever host they mean, they ask the server. `open_` is what closes them."""
 
     def __init__(self, url: str, open_: ExitStack) -> None:
         self._url = httpx.URL(url)
@@ -28,12 +28,15 @@ class ServerClients:
 
     def http(self, **options: Any) -> httpx.Client:
         def lead_here(request: httpx.Request) -> None:
-            port = self._url.port
-            request.url = request.url.copy_with(scheme="http", host=self._url.host, port=port)
+            there = self._address()
+            request.url = request.url.copy_with(scheme="http", host=there.host, port=there.port)
 
         hooks: Any = {"request": [lead_here]}
         client = httpx.Client(timeout=30, trust_env=False, event_hooks=hooks, **options)
         return self._open.enter_context(client)
+
+    def _address(self) -> httpx.URL:
+        return self._url
 
     def anthropic(self, headers: Mapping[str, str]) -> anthropic.Anthropic:
         client = anthropic.Anthropic(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import cycle
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
+
+from tests.support.clients import ServerClients
 from tests.support.proxy import Proxy, free_port, running_proxy
 
 
@@ -71,6 +75,17 @@ class Node:
     def _signal(self, number: signal.Signals) -> None:
         if self.proxy.process.poll() is None:
             os.kill(self.proxy.process.pid, number)
+
+
+class InTurn(ServerClients):
+    """One request after another goes to the next node."""
+
+    def __init__(self, nodes: Sequence[Node], open_: ExitStack) -> None:
+        super().__init__(nodes[0].url, open_)
+        self._turns = cycle(nodes)
+
+    def _address(self) -> httpx.URL:
+        return httpx.URL(next(self._turns).url)
 
 
 @contextmanager
