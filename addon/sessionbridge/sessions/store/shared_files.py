@@ -7,6 +7,7 @@ node that finds its own file to be another, or to lack something, writes it anew
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ class SharedFiles:
         heads = _heads(db, name)
         for file in _files(name):
             content = self._read(file)
-            whole = content[: content.rfind(b"\n") + 1]
+            whole = _whole_lines(content)
             head = heads.get(file)
             if head is not None and not head.begins(content):
                 _forget(db, file)
@@ -87,6 +88,16 @@ class SharedFiles:
             return (self._folder / file).read_bytes()
         except _ABSENT:
             return b""
+
+
+def _whole_lines(content: bytes) -> bytes:
+    """Who writes it may be in the middle of a line."""
+    end = content.rfind(b"\n") + 1
+    try:
+        json.loads(content[end:])
+    except ValueError:
+        return content[:end]
+    return content  # all but its end
 
 
 def _files(name: str) -> tuple[str, ...]:
