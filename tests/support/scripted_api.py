@@ -38,11 +38,12 @@ from sessionbridge.cli.demo.scripted_api import (
     Reply,
     ScriptedApi,
     remembers_names,
+    spoken,
     text_of,
 )
 from sessionbridge.cli.demo.scripted_events import Pieces
 from tests.support.scripted_commands import Prompt, obeyed, prompt
-from tests.support.whole_requests import check, conversation, messages
+from tests.support.whole_requests import Told, check, messages
 
 _TYPES = {
     400: "invalid_request_error",
@@ -70,6 +71,7 @@ class ScriptedServer:
         self._held: dict[str, threading.Event] = {}
         self._ids = count(1)
         self._checked = 0
+        self._shown: dict[int, Told] = {}
         self._forgetful = False
         self.said: set[str] = set()
 
@@ -91,16 +93,16 @@ class ScriptedServer:
 
     def seen(self, text: str) -> list[list[tuple[str, str]]]:
         """The conversations shown to the model whose last message holds `text`, oldest first."""
-        shown = [conversation(call) for call in self.calls]
-        return [spoken for spoken in shown if text in spoken[-1][1]]
+        shown = [spoken(told) for _, told in self._told()]
+        return [said for said in shown if text in said[-1][1]]
 
     def heard(self, text: str) -> list[Call]:
         """The calls for conversations in which a user says `text` anywhere, oldest first: those of
         all rounds of a turn, when it is in what began it."""
         return [
             call
-            for call in self.calls
-            for said in ["\n".join(text_of(b) for role, b in messages(call) if role == "user")]
+            for call, told in self._told()
+            for said in ["\n".join(text_of(b) for role, b in told if role == "user")]
             if text in said
         ]
 
@@ -108,9 +110,16 @@ class ScriptedServer:
         """The token counts reported for prompts that hold `text`."""
         return [
             call.reply.usage.told
-            for call in self.calls
-            if isinstance(call.reply, Reply) and text in conversation(call)[-1][1]
+            for call, told in self._told()
+            if isinstance(call.reply, Reply) and text in spoken(told)[-1][1]
         ]
+
+    def _told(self) -> Iterator[tuple[Call, Told]]:
+        """Each call with what it shows, which is read once: all tests' calls are among them."""
+        for number, call in enumerate(self.calls):
+            if number not in self._shown:
+                self._shown[number] = messages(call)
+            yield call, self._shown[number]
 
     def check(self) -> None:
         """Every request since the last time is accounted for, to the last character."""
