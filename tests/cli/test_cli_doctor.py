@@ -27,6 +27,11 @@ CHECKS = (
 )
 
 
+@pytest.fixture(autouse=True)
+def real_addon(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH")
+
+
 def test_all_in_order_ends_with_0_and_leaves_nothing(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
