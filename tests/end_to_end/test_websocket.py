@@ -158,16 +158,16 @@ def test_frames_of_one_lane_are_answered_in_order_and_lanes_side_by_side(
         first = {"stream_id": "a", "prompt_cache_key": "lane-a"}
         socket.send(create("One. [gate lanes]", **first))
         api.wait_until_held("lanes")
-        socket.send(create("Two.", **first))
+        socket.send(create("Two. (lanes)", **first))
         socket.send(create("Three.", stream_id="b", prompt_cache_key="lane-b"))
         events: list[Any] = []
         while not events or events[-1]["type"] != "response.completed":
             events.append(json.loads(socket.recv(timeout=30)))
-        assert events[-1]["stream_id"] == "b" and api.heard("Two.") == []
+        assert events[-1]["stream_id"] == "b" and api.heard("Two. (lanes)") == []
         api.open_gate("lanes")
         ended = [heard(socket)[-1], heard(socket)[-1]]
     assert [end["stream_id"] for end in ended] == ["a", "a"]
-    assert len(api.heard("Two.")) == 1
+    assert len(api.heard("Two. (lanes)")) == 1
 
 
 def test_what_runs_can_be_cancelled(proxy: Proxy, api: ScriptedServer) -> None:
@@ -200,7 +200,7 @@ def test_a_client_that_leaves_stops_its_turn(proxy: Proxy, api: ScriptedServer) 
 
 def test_a_turn_that_is_only_announced_asks_no_model(proxy: Proxy, api: ScriptedServer) -> None:
     ahead = [
-        {"role": "user", "content": "My name is Kim."},
+        {"role": "user", "content": "My name is Kim. (ahead)"},
         {"role": "assistant", "content": "Hello."},
     ]
     before = set(proxy.children())
@@ -214,7 +214,7 @@ def test_a_turn_that_is_only_announced_asks_no_model(proxy: Proxy, api: Scripted
         ]
         end = events[-1]["response"]
         assert (end["output"], end["usage"]["total_tokens"]) == ([], 0)
-        assert api.heard("My name is Kim.") == []
+        assert api.heard("(ahead)") == []
         socket.send(create("What is my name?", previous_response_id=end["id"]))
         end = heard(socket)[-1]["response"]
         assert said(end) == "Your name is Kim."
