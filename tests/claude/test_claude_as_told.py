@@ -50,13 +50,18 @@ async def next_turn(stage: Stage, **changes: Any) -> list[tuple[str, dict[str, A
 
 
 @pytest.mark.parametrize(
-    "blocks",
-    [(WORDS, CUT), (WORDS, use("toolu_1")), (THOUGHT, WORDS, CUT)],
-    ids=["cut", "whole", "thought"],
+    "reason, blocks",
+    [
+        ("max_tokens", (WORDS, CUT)),
+        ("max_tokens", (WORDS, use("toolu_1"))),
+        ("max_tokens", (THOUGHT, WORDS, CUT)),
+        ("refusal", (WORDS, CUT)),
+        ("model_context_window_exceeded", (WORDS, use("toolu_1"))),
+    ],
+    ids=["cut", "whole", "thought", "refused", "a full window"],
 )
-@pytest.mark.parametrize("reason", ["max_tokens", "refusal", "model_context_window_exceeded"])
 async def test_what_was_said_before_a_call_that_nobody_makes_is_kept(
-    stage: Stage, blocks: tuple[Block, ...], reason: str
+    stage: Stage, reason: str, blocks: tuple[Block, ...]
 ) -> None:
     stage.replies = [ending(reason, *blocks)]
     seen = await next_turn(stage)

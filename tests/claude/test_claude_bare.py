@@ -99,8 +99,13 @@ TALK = (say("My name is Ann."), say("Well.", "assistant"))
 CALL = Message("assistant", (text("I look."), use("toolu_1", at="it")))
 
 
-@pytest.mark.parametrize("long", [0, 100], ids=["by file", "fed"])
-@every_model
+BY_FILE, FED = 0, 100
+
+
+@pytest.mark.parametrize(
+    "model, long",
+    [*zip(MODELS, (BY_FILE, FED, BY_FILE, FED, BY_FILE), strict=True), ("sonnet", BY_FILE)],
+)
 async def test_an_import(stage: Stage, model: str, long: int) -> None:
     stage.keep = Keep(long=long)
     await stage.answer(job("Who am I?", "import", feed=TALK, model=model))
@@ -176,7 +181,7 @@ async def test_a_structured_answer(stage: Stage) -> None:
     assert_whole(stage.api.calls[0], say("Who?"), tools=(told(tool),))
 
 
-@every_model
+@pytest.mark.parametrize("model", ["claude-sonnet-4-5", "sonnet"])
 async def test_an_image(stage: Stage, model: str) -> None:
     ask = Message("user", (IMAGE, text("What is it?")))
     one = await stage.answer(job(ask, model=model))

@@ -48,10 +48,17 @@ def _texts(content: Any) -> list[str]:
     return [content] if isinstance(content, str) else [block["text"] for block in content]
 
 
-@pytest.mark.parametrize("feed", [SHORT, LONG], ids=["short", "long"])
 @pytest.mark.parametrize(
-    "model",
-    ["default", "sonnet", "haiku", "claude-sonnet-4-5", "claude-haiku-4-5", "claude-opus-4-6"],
+    "model, feed",
+    [
+        ("default", SHORT),
+        ("sonnet", LONG),
+        ("haiku", SHORT),
+        ("claude-sonnet-4-5", LONG),
+        ("claude-haiku-4-5", LONG),
+        ("claude-opus-4-6", SHORT),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "long" if value is LONG else "short",
 )
 async def test_results_that_are_brought_in_are_the_clients_alone(
     stage: Stage, model: str, feed: tuple[Message, ...]

@@ -85,8 +85,11 @@ async def test_the_turn_ends_where_the_answer_does(
     assert children() == []
 
 
-@pytest.mark.parametrize("category", _categories())
-@pytest.mark.parametrize("content", [(), (TEXT,)], ids=["nothing", "a text"])
+@pytest.mark.parametrize(
+    "category, content",
+    [(category, (TEXT,) * (n % 2)) for n, category in enumerate(_categories())],
+    ids=_categories(),
+)
 async def test_a_refusal_is_not_asked_of_another_model(
     stage: Stage, category: str, content: tuple[Block, ...]
 ) -> None:

@@ -48,7 +48,10 @@ FEED = (
 OPEN = (say("Once more"), Message("assistant", (thought("Well."), use(3))))
 
 
-@pytest.fixture(params=[0, 100], ids=["file", "fed"])
+BY_FILE, FED = 0, 100
+
+
+@pytest.fixture(params=[BY_FILE, FED], ids=["file", "fed"])
 async def stage(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
@@ -66,7 +69,17 @@ async def stage(
         yield stage
 
 
-@pytest.mark.parametrize("model", ["default", "sonnet", "claude-sonnet-4-5", "claude-opus-4-6"])
+@pytest.mark.parametrize(
+    "stage, model",
+    [
+        (BY_FILE, "default"),
+        (FED, "sonnet"),
+        (BY_FILE, "sonnet"),
+        (FED, "claude-sonnet-4-5"),
+        (BY_FILE, "claude-opus-4-6"),
+    ],
+    indirect=["stage"],
+)
 async def test_what_was_thought_reaches_the_model(stage: Stage, model: str) -> None:
     asked = say("And?")
     first = await stage.answer(job(asked, "import", feed=FEED, parameters=ON, model=model))

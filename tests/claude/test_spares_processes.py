@@ -179,8 +179,16 @@ async def test_a_spare_that_was_killed_is_not_used(fake: ClaudeProfile) -> None:
         assert (kind(asked_at_once), asked_at_once.text) == ("new", "Hello there")
 
 
-@pytest.mark.parametrize("moment", ["before it begins", "as it begins", "while it is told more"])
-@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize(
+    "begun, moment",
+    [
+        (False, "before it begins"),
+        (False, "as it begins"),
+        (False, "while it is told more"),
+        (True, "before it begins"),
+        (True, "while it is told more"),
+    ],
+)
 async def test_a_spare_may_die_at_any_moment(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, begun: bool, moment: str
 ) -> None:
