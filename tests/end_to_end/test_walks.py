@@ -20,7 +20,7 @@ def raise_first(failures: list[BaseException | None]) -> None:
 
 @pytest.mark.acceptance(22)
 def test_the_law_on_walks_through_one_proxy(proxy: Proxy, api: ScriptedServer) -> None:
-    walks = [Walk(seed, api, "test-walk") for seed in range(3)]
+    walks = [Walk(seed, api, "test-walk") for seed in range(2)]
     raise_first(take_walks(walks, proxy, STEPS))
     assert {plan.split()[0] for walk in walks for plan in walk.plans} >= {
         "fresh",

@@ -45,6 +45,22 @@ def reversing(
             yield proxy, upstream
 
 
+@pytest.fixture(scope="module")
+def plain(
+    tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer
+) -> Iterator[tuple[Proxy, RawUpstream]]:
+    with reversing(tmp_path_factory.mktemp("plain"), api) as running:
+        yield running
+
+
+@pytest.fixture
+def reverse(plain: tuple[Proxy, RawUpstream]) -> tuple[Proxy, RawUpstream]:
+    """The target has received nothing yet."""
+    _, upstream = plain
+    upstream.received.clear()
+    return plain
+
+
 def request(host: str, line: str, body: str, *headers: str) -> bytes:
     lines = [f"{line} HTTP/1.1", f"Host: {host}", *headers, f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "", body]).encode()
@@ -66,23 +82,29 @@ def answers(proxy: Proxy, *sent: bytes) -> list[int]:
     return statuses
 
 
-@pytest.mark.parametrize("large", [False, True], ids=["", "where large bodies are streamed"])
-def test_by_another_name_nothing_is_read(tmp_path: Path, api: ScriptedServer, large: bool) -> None:
-    more = ("--set", "stream_large_bodies=1k") if large else ()
-    with reversing(tmp_path, api, *more) as (proxy, upstream):
-        for what, asked in ASKED.items():
-            assert answers(proxy, request("evil.example:8080", *asked)) == [403], what
-        assert upstream.received == []
-        assert not proxy.database.exists()
+def test_by_another_name_nothing_is_read(reverse: tuple[Proxy, RawUpstream]) -> None:
+    assert_nothing_is_read(*reverse)
 
 
-def test_by_its_own_it_is_and_the_target_sees_its_own(tmp_path: Path, api: ScriptedServer) -> None:
-    with reversing(tmp_path, api) as (proxy, upstream):
-        for host in ("127.0.0.1:8080", "localhost", "[::1]:8080", "a.localhost"):
-            assert answers(proxy, request(host, *ASKED["the metrics"])) == [200], host
-        assert answers(proxy, request("localhost", *ASKED["what passes through"])) == [200]
-        (received,) = upstream.received
-        assert f"Host: 127.0.0.1:{upstream.port}".encode() in received
+def test_so_it_is_where_large_bodies_are_streamed(tmp_path: Path, api: ScriptedServer) -> None:
+    with reversing(tmp_path, api, "--set", "stream_large_bodies=1k") as running:
+        assert_nothing_is_read(*running)
+
+
+def assert_nothing_is_read(proxy: Proxy, upstream: RawUpstream) -> None:
+    for what, asked in ASKED.items():
+        assert answers(proxy, request("evil.example:8080", *asked)) == [403], what
+    assert upstream.received == []
+    assert not proxy.database.exists()
+
+
+def test_by_its_own_it_is_and_the_target_sees_its_own(reverse: tuple[Proxy, RawUpstream]) -> None:
+    proxy, upstream = reverse
+    for host in ("127.0.0.1:8080", "localhost", "[::1]:8080", "a.localhost"):
+        assert answers(proxy, request(host, *ASKED["the metrics"])) == [200], host
+    assert answers(proxy, request("localhost", *ASKED["what passes through"])) == [200]
+    (received,) = upstream.received
+    assert f"Host: 127.0.0.1:{upstream.port}".encode() in received
 
 
 def test_an_address_and_what_is_listed_are_no_names_of_others(
@@ -96,16 +118,14 @@ def test_an_address_and_what_is_listed_are_no_names_of_others(
             assert answers(proxy, request(host, *ASKED["what passes through"])) == [403], host
 
 
-def test_a_method_in_small_letters_is_the_same(tmp_path: Path, api: ScriptedServer) -> None:
+def test_a_method_in_small_letters_is_the_same(reverse: tuple[Proxy, RawUpstream]) -> None:
     asked = ("post /v1/messages", BODY, "X-OpenClaw-Session: a")
-    with reversing(tmp_path, api) as (proxy, _):
-        assert answers(proxy, request("localhost", *asked)) == [400]  # it has no messages
+    assert answers(reverse[0], request("localhost", *asked)) == [400]  # it has no messages
 
 
-def test_each_request_of_a_connection_is_looked_at(tmp_path: Path, api: ScriptedServer) -> None:
-    with reversing(tmp_path, api) as (proxy, _):
-        own, other = (request(h, *ASKED["the metrics"]) for h in ("localhost", "evil.example"))
-        assert answers(proxy, own, other, own) == [200, 403, 200]
+def test_each_request_of_a_connection_is_looked_at(reverse: tuple[Proxy, RawUpstream]) -> None:
+    own, other = (request(h, *ASKED["the metrics"]) for h in ("localhost", "evil.example"))
+    assert answers(reverse[0], own, other, own) == [200, 403, 200]
 
 
 def test_over_tls_too(tmp_path: Path, api: ScriptedServer) -> None:
