@@ -58,6 +58,12 @@ def ways(of: Mapping[str, Any]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize(("stage", "asked_of"), found, indirect=["stage"])
 
 
+by_login = pytest.mark.parametrize(
+    "stage", [*BY.values()] if WHOLE else [LOGIN], ids=[*BY] if WHOLE else ["login"], indirect=True
+)
+"""Where nothing hangs on it."""
+
+
 BOTH = Parameters(tools=(LOOK, OTHER), max_tokens=500)
 SCHEMA = {"type": "object", "properties": {"name": {"type": "string"}}}
 CHANGED: dict[str, dict[str, Any]] = {
@@ -206,6 +212,7 @@ async def test_a_spare_asks_the_model_as_one_that_was_started_so(
     assert spares == new
 
 
+@by_login
 async def test_what_the_operator_has_set_is_not_the_clients_to_change(stage: Stage) -> None:
     """As where a process is started with it."""
     own = {**stage.profile.extra, "CLAUDE_CODE_MAX_OUTPUT_TOKENS": "1234"}
@@ -236,6 +243,7 @@ async def test_each_turn_may_have_others(stage: Stage) -> None:
     assert (len(stage.seen), len(stage.api.calls)) == (2 * turns - 1, turns)
 
 
+@by_login
 async def test_the_tools_of_the_turn_are_those_that_are_called(stage: Stage) -> None:
     async with serving(stage.profile, live=1) as dispatcher:
         first = await answer(dispatcher, job("Hi", parameters=Parameters(tools=(OTHER,))))
@@ -247,6 +255,7 @@ async def test_the_tools_of_the_turn_are_those_that_are_called(stage: Stage) -> 
         assert kind(took) == "live"
 
 
+@by_login
 async def test_results_with_others_are_brought_in(stage: Stage) -> None:
     """In the middle of a turn the CLI keeps those it has."""
     async with serving(stage.profile, live=1) as dispatcher:
@@ -284,6 +293,7 @@ async def test_a_system_prompt_is_not_taken_away_from_a_process(stage: Stage) ->
     assert len(stage.api.calls[-1].body["system"]) == (1 if stage.credentials == KEY else 2)
 
 
+@by_login
 async def test_a_cli_that_takes_none_is_started_anew(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -305,6 +315,7 @@ async def test_a_cli_that_takes_none_is_started_anew(
     assert len([line for line in caplog.messages if "dispatch by live failed" in line]) == 1
 
 
+@by_login
 async def test_a_cli_that_only_takes_too_long_is_told_again(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
