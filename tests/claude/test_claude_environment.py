@@ -47,7 +47,9 @@ def test_what_decides_where_and_as_whom_it_calls_is_blanked(name: str) -> None:
     assert child({name: "value"})[name] == ""
 
 
-@pytest.mark.parametrize("name", ["PATH", "HOME", "CLAUDE_CONFIG_DIR", "TMPDIR", "LC_ALL", "Path"])
+@pytest.mark.parametrize(
+    "name", ["PATH", "HOME", "CLAUDE_CONFIG_DIR", "TMPDIR", "LC_ALL", "Path", "BUN_JSC_useJIT"]
+)
 def test_what_it_needs_to_run_and_to_log_in_is_kept(name: str) -> None:
     assert child({name: "value"})[name] == "value"
 

@@ -64,7 +64,9 @@ def child_environment(
 
 
 def is_allowed(name: str) -> bool:
-    return name.upper() in ALLOWED or name.startswith("LC_")
+    """Those of the CLI's engine, too: it does not start where one of them is empty (measured with
+    2.1.332)."""
+    return name.upper() in ALLOWED or name.startswith(("LC_", "BUN_JSC_"))
 
 
 def sets_a_secret(entry: str) -> bool:
