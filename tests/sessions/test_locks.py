@@ -1,80 +1,56 @@
-"""One at a time per name, in order of arrival, and nothing left behind: within one process."""
+"""One at a time per name, in order of arrival, and nothing left behind: within one process, on each
+kind of locks."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import gc
-import os
-import re
-import stat
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.sqlite.locks import FileLocks
-from sessionbridge.sessions.store.sqlite.quarantine import guard
-from tests.support.turn_tasks import TurnTask
+from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.postgres.server import Server
+from tests.support.lock_places import (
+    Database,
+    Folder,
+    LockPlace,
+    Turn,
+    one_by_one,
+    queue,
+    two_servers,
+)
+from tests.support.postgres import Postgres
+from tests.support.proxy import wait_for
 
 
-class Turn(TurnTask):
-    """Runs while it holds the lock."""
-
-    def __init__(self, locks: FileLocks, name: str = "a") -> None:
-        self.waits = asyncio.Event()
-        super().__init__(locks.hold(name, self.waits.set))
+@dataclass(frozen=True, slots=True)
+class Shared:
+    url: str
+    servers: tuple[Server, Server]
 
 
-async def queue(*locks: FileLocks) -> list[Turn]:
-    """The first holds, the others wait, one turn for each in this order."""
-    turns = [Turn(locks[0])]
-    await turns[0].runs.wait()
-    for each in locks[1:]:
-        turns.append(Turn(each))
-        await turns[-1].waits.wait()
-    return turns
+@pytest.fixture(scope="module")
+def shared(postgres: Postgres) -> Iterator[Shared]:
+    with postgres.database() as url, two_servers(url) as servers:
+        yield Shared(url, servers)
 
 
-async def one_by_one(turns: list[Turn]) -> None:
-    for number, turn in enumerate(turns):
-        await turn.runs.wait()
-        assert [other.runs.is_set() for other in turns[number + 1 :]].count(True) == 0
-        await turn.end()
+@pytest.fixture(params=["files", "postgres"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> LockPlace:
+    if request.param == "files":
+        return Folder(tmp_path / "home" / "locks")
+    shared: Shared = request.getfixturevalue("shared")
+    return Database(request.getfixturevalue("postgres"), shared.url, *shared.servers)
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "home" / "locks"
+def locks(place: LockPlace) -> Locks:
+    return place.nodes[0]
 
 
-@pytest.fixture
-def locks(folder: Path) -> FileLocks:
-    return FileLocks(folder)
-
-
-def left(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
-
-
-async def test_two_may_look_at_once_whether_one_before_them_has_died(
-    locks: FileLocks, folder: Path
-) -> None:
-    """Each of them would take the other for it, and wait."""
-    turn = Turn(locks)
-    await turn.runs.wait()
-    [ticket] = left(folder)
-    await turn.end()
-    with (folder / ticket).open("w") as dead:
-        fcntl.flock(dead, fcntl.LOCK_SH)
-        later = Turn(locks)
-        await later.runs.wait()
-    assert not later.waits.is_set()
-    await later.end()
-
-
-async def test_turns_that_arrive_together_hold_in_order(locks: FileLocks, folder: Path) -> None:
+async def test_turns_that_arrive_together_hold_in_order(place: LockPlace, locks: Locks) -> None:
     order = list[int]()
 
     async def turn(number: int) -> None:
@@ -85,17 +61,17 @@ async def test_turns_that_arrive_together_hold_in_order(locks: FileLocks, folder
 
     await asyncio.gather(*(turn(number) for number in range(30)))
     assert order == [number // 2 for number in range(60)]
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-async def test_turns_of_two_proxies_hold_in_order(folder: Path) -> None:
-    """Two `Locks` in one process know of each other by their files only."""
-    one, other = FileLocks(folder), FileLocks(folder)
+async def test_turns_of_two_nodes_hold_in_order(place: LockPlace) -> None:
+    """They know of each other by what they share only."""
+    one, other = place.nodes
     await one_by_one(await queue(one, other, one, one, other, other, one))
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-async def test_other_names_do_not_wait(locks: FileLocks) -> None:
+async def test_other_names_do_not_wait(locks: Locks) -> None:
     turns = [Turn(locks, name) for name in ("a", "b", "a.0", "", "\ud800", "../a\0" * 99)]
     for turn in turns:
         await turn.runs.wait()
@@ -104,21 +80,7 @@ async def test_other_names_do_not_wait(locks: FileLocks) -> None:
         await turn.end()
 
 
-async def test_no_name_can_be_read_in_the_folder(locks: FileLocks, folder: Path) -> None:
-    async with locks.hold("user-4711", lambda: None):
-        (name,) = left(folder)
-        assert re.fullmatch(r"[0-9a-f]{64}\.0", name)
-        assert (folder / name).read_bytes() == b""
-        modes = [stat.S_IMODE(path.stat().st_mode) for path in (folder, folder / name)]
-        assert modes == [0o700, 0o600]
-
-
-def test_a_folder_nobody_needs_is_not_made(folder: Path) -> None:
-    FileLocks(folder)
-    assert not folder.parent.exists()
-
-
-async def test_one_that_is_refused_a_wait_is_not_in_line(locks: FileLocks, folder: Path) -> None:
+async def test_one_that_is_refused_a_wait_is_not_in_line(place: LockPlace, locks: Locks) -> None:
     class Full(Exception):
         pass
 
@@ -129,25 +91,25 @@ async def test_one_that_is_refused_a_wait_is_not_in_line(locks: FileLocks, folde
     with pytest.raises(Full):
         async with locks.hold("a", refuse):
             pass
-    assert len(left(folder)) == 1
+    assert place.in_line == 1
     await holder.end()
     async with locks.hold("a", refuse):
         pass
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["one proxy", "two proxies"])
-async def test_a_waiter_that_gives_up_stops_nobody(folder: Path, apart: bool) -> None:
-    locks = FileLocks(folder)
-    holder, gone, patient = await queue(locks, FileLocks(folder) if apart else locks, locks)
+@pytest.mark.parametrize("apart", [False, True], ids=["one node", "two nodes"])
+async def test_a_waiter_that_gives_up_stops_nobody(place: LockPlace, apart: bool) -> None:
+    one, other = place.nodes
+    holder, gone, patient = await queue(one, other if apart else one, one)
     await gone.leave()
-    assert len(left(folder)) == 2 and not patient.runs.is_set()
+    assert place.in_line == 2 and not patient.runs.is_set()
     await one_by_one([holder, patient])
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-@pytest.mark.parametrize("steps", range(12))
+@pytest.mark.parametrize("steps", [*range(8), *(2**power for power in range(3, 13))])
 async def test_a_waiter_that_is_woken_and_gives_up_stops_nobody(
-    locks: FileLocks, steps: int
+    place: LockPlace, locks: Locks, steps: int
 ) -> None:
     holder, gone, patient = await queue(locks, locks, locks)
     end = asyncio.create_task(holder.end())
@@ -156,64 +118,28 @@ async def test_a_waiter_that_is_woken_and_gives_up_stops_nobody(
     await gone.leave()
     await end
     await one_by_one([patient])
+    assert place.in_line == 0
 
 
-def thread_has_begun_all(locks: FileLocks) -> None:
-    while not locks._thread._work_queue.empty():
-        time.sleep(0.001)
-
-
-async def test_what_a_cancelled_arrival_had_begun_is_undone(locks: FileLocks, folder: Path) -> None:
-    """The guard keeps the thread in the middle of taking a ticket until after the cancellation;
-    the arrivals behind it have not been begun with."""
+@pytest.mark.parametrize("steps", [2**power for power in range(13)])
+async def test_one_that_gives_up_on_arrival_leaves_nothing(
+    place: LockPlace, locks: Locks, steps: int
+) -> None:
+    (holder,) = await queue(locks)
+    gone = Turn(locks)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    gone.task.cancel()
+    await asyncio.sleep(0)
+    gone.task.cancel()  # once more, while it leaves
+    await asyncio.wait([gone.task])
+    await one_by_one([holder])
     await one_by_one(await queue(locks))
-    with guard(folder, timeout=1):
-        begun = Turn(locks)
-        await asyncio.sleep(0)
-        thread_has_begun_all(locks)
-        turns = [begun, Turn(locks), Turn(locks)]
-        await asyncio.sleep(0)
-        assert left(folder) == []
-        for turn in turns:
-            turn.task.cancel()
-        await asyncio.sleep(0)
-        begun.task.cancel()  # once more, while it leaves
-        await asyncio.sleep(0)
-    await asyncio.wait([turn.task for turn in turns])
-    assert all(turn.task.cancelled() for turn in turns)
-    await one_by_one(await queue(locks))
-    assert left(folder) == []
+    await asyncio.to_thread(wait_for, lambda: not place.in_line, "it to have left")
 
 
-async def test_an_error_of_the_holder_is_its_own(locks: FileLocks, folder: Path) -> None:
+async def test_an_error_of_the_holder_is_its_own(place: LockPlace, locks: Locks) -> None:
     with pytest.raises(FileNotFoundError):
         async with locks.hold("a", lambda: None):
             raise FileNotFoundError
-    assert left(folder) == []
-
-
-async def test_locks_nobody_uses_are_forgotten(locks: FileLocks, folder: Path) -> None:
-    for number in range(20):
-        async with locks.hold(str(number), lambda: None):
-            pass
-    gc.collect()
-    assert len(locks._locks) == 0
-    assert left(folder) == []
-
-
-async def test_a_folder_that_is_removed_is_made_again(locks: FileLocks, folder: Path) -> None:
-    await one_by_one(await queue(locks))
-    os.rmdir(folder)
-    await one_by_one(await queue(locks))
-
-
-@pytest.fixture(params=[".", "locks"])
-def unusable(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    (tmp_path / "file").write_bytes(b"")
-    return tmp_path / "file" / str(request.param)
-
-
-async def test_a_folder_that_cannot_be_used_is_told(unusable: Path) -> None:
-    with pytest.raises(StoreUnavailable, match=f"{unusable} cannot be used"):
-        async with FileLocks(unusable).hold("a", lambda: None):
-            raise AssertionError
+    assert place.in_line == 0

@@ -1,4 +1,4 @@
-"""Locks over several real processes, some of which are killed."""
+"""Locks of each kind over several real processes, some of which are killed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.sessions.store.sqlite.locks import FileLocks
+from sessionbridge.sessions.store.locks import Locks
+from tests.support.lock_places import Database, Folder, LockPlace, two_servers
+from tests.support.postgres import Postgres
 
 PROCESSES, TASKS, TURNS = 4, 5, 10
 
 QUEUE_UP = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
-from sessionbridge.sessions.store.sqlite.locks import FileLocks
+from sessionbridge.sessions.store.places import place_of
 
 async def turn(label):
     async with locks.hold("session", lambda: print(label, "waits", flush=True)):
@@ -34,16 +36,18 @@ async def main():
         while label := await asyncio.to_thread(sys.stdin.readline):
             turns.create_task(turn(label.strip()))
 
-folder, log = map(Path, sys.argv[1:])
-locks = FileLocks(folder)
+log = Path(sys.argv[1])
+kept = place_of(Path(os.environ["HOME_OF_LOCKS"]), os.environ["STORE"])
+locks = kept.locks()
 asyncio.run(main())
+kept.close()
 """
 """A turn for each label it reads."""
 
 TAKE_TURNS = """
 import asyncio, os, sys
 from pathlib import Path
-from sessionbridge.sessions.store.sqlite.locks import FileLocks
+from sessionbridge.sessions.store.places import place_of
 
 async def take_turns():
     for _ in range(turns):
@@ -57,18 +61,20 @@ async def take_turns():
 async def main():
     await asyncio.gather(*(take_turns() for _ in range(tasks)))
 
-folder, counter = map(Path, sys.argv[1:3])
-tasks, turns = map(int, sys.argv[3:])
+counter = Path(sys.argv[1])
+tasks, turns = map(int, sys.argv[2:])
 inside = counter.with_name("inside")
-locks = FileLocks(folder)
+kept = place_of(Path(os.environ["HOME_OF_LOCKS"]), os.environ["STORE"])
+locks = kept.locks()
 asyncio.run(main())
+kept.close()
 """
 """Fails where it meets another inside."""
 
 
 @asynccontextmanager
-async def started(script: str, *arguments: object) -> AsyncIterator[Process]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+async def started(script: str, place: LockPlace, *arguments: object) -> AsyncIterator[Process]:
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), **place.environment}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", script, *map(str, arguments)),
         stdin=PIPE,
@@ -98,9 +104,19 @@ async def said(process: Process) -> str:
     return (await process.stdout.readline()).decode().rstrip()
 
 
+@pytest.fixture(params=["files", "postgres"])
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[LockPlace]:
+    if request.param == "files":
+        yield Folder(tmp_path / "home" / "locks")
+        return
+    postgres: Postgres = request.getfixturevalue("postgres")
+    with postgres.database() as url, two_servers(url) as servers:
+        yield Database(postgres, url, *servers)
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return tmp_path / "home" / "locks"
+def locks(place: LockPlace) -> Locks:
+    return place.nodes[0]
 
 
 @pytest.fixture
@@ -112,17 +128,15 @@ def logged(log: Path) -> list[str]:
     return log.read_text().split()
 
 
-def left(folder: Path) -> list[str]:
-    return [path.name for path in folder.iterdir()]
-
-
-async def test_two_are_never_inside_together(folder: Path, tmp_path: Path) -> None:
+async def test_two_are_never_inside_together(
+    place: LockPlace, locks: Locks, tmp_path: Path
+) -> None:
     counter = tmp_path / "counter"
     counter.write_text("0")
     async with AsyncExitStack() as stack:
         # All are in line before the first is let in.
-        async with FileLocks(folder).hold("session", lambda: None):
-            arguments = (TAKE_TURNS, folder, counter, TASKS, TURNS)
+        async with locks.hold("session", lambda: None):
+            arguments = (TAKE_TURNS, place, counter, TASKS, TURNS)
             processes = [
                 await stack.enter_async_context(started(*arguments)) for _ in range(PROCESSES)
             ]
@@ -131,35 +145,41 @@ async def test_two_are_never_inside_together(folder: Path, tmp_path: Path) -> No
         await asyncio.gather(*(process.communicate() for process in processes))
         assert [process.returncode for process in processes] == [0] * PROCESSES
     assert counter.read_text() == str(PROCESSES * TASKS * TURNS)
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-async def test_turns_of_all_processes_hold_in_order(folder: Path, log: Path) -> None:
-    async with started(QUEUE_UP, folder, log) as one, started(QUEUE_UP, folder, log) as other:
+async def test_turns_of_all_processes_hold_in_order(
+    place: LockPlace, locks: Locks, log: Path
+) -> None:
+    async with started(QUEUE_UP, place, log) as one, started(QUEUE_UP, place, log) as other:
         arrivals = [one, other, one, one, other, other, one, other]
-        async with FileLocks(folder).hold("session", lambda: None):
+        async with locks.hold("session", lambda: None):
             for number, process in enumerate(arrivals):
                 await arrive(process, str(number))
         for process in (one, other):
             await process.communicate()
             assert process.returncode == 0
     assert logged(log) == [str(number) for number in range(len(arrivals))]
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-async def test_a_holder_that_is_killed_holds_no_more(folder: Path, log: Path) -> None:
-    async with started(QUEUE_UP, folder, log) as holder, started(QUEUE_UP, folder, log) as next_:
+async def test_a_holder_that_is_killed_holds_no_more(
+    place: LockPlace, locks: Locks, log: Path
+) -> None:
+    async with started(QUEUE_UP, place, log) as holder, started(QUEUE_UP, place, log) as next_:
         await arrive(holder, "stays", "holds")
         await arrive(next_, "waits")
         await kill(holder)
         assert await said(next_) == "waits holds"
         await next_.communicate()
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-async def test_a_waiter_that_is_killed_stops_nobody(folder: Path, log: Path) -> None:
-    async with started(QUEUE_UP, folder, log) as gone, started(QUEUE_UP, folder, log) as patient:
-        async with FileLocks(folder).hold("session", lambda: None):
+async def test_a_waiter_that_is_killed_stops_nobody(
+    place: LockPlace, locks: Locks, log: Path
+) -> None:
+    async with started(QUEUE_UP, place, log) as gone, started(QUEUE_UP, place, log) as patient:
+        async with locks.hold("session", lambda: None):
             await arrive(gone, "first")
             await arrive(patient, "second")
             await arrive(gone, "third")
@@ -168,16 +188,19 @@ async def test_a_waiter_that_is_killed_stops_nobody(folder: Path, log: Path) -> 
         await patient.communicate()
         assert patient.returncode == 0
     assert logged(log) == ["second", "fourth"]
-    assert left(folder) == []
+    assert place.in_line == 0
 
 
-async def test_what_the_killed_leave_is_removed_by_the_next_proxy(folder: Path, log: Path) -> None:
-    async with started(QUEUE_UP, folder, log) as holder:
+async def test_what_the_killed_leave_is_removed_by_the_next_proxy(
+    tmp_path: Path, log: Path
+) -> None:
+    place = Folder(tmp_path / "home" / "locks")
+    async with started(QUEUE_UP, place, log) as holder:
         await arrive(holder, "stays", "holds")
         await arrive(holder, "behind")
-        async with FileLocks(folder).hold("another", lambda: None):
-            assert len(left(folder)) == 3  # while they are alive, they are left alone
+        async with place.nodes[0].hold("another", lambda: None):
+            assert place.in_line == 3  # while they are alive, they are left alone
         await kill(holder)
-    assert len(left(folder)) == 2
-    async with FileLocks(folder).hold("another", lambda: None):
-        assert len(left(folder)) == 1
+    assert place.in_line == 2
+    async with place.nodes[1].hold("another", lambda: None):
+        assert place.in_line == 1

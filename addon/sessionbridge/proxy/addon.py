@@ -21,6 +21,7 @@ from sessionbridge.proxy.event_streams import EventStreams
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.flow_notes import annotate
 from sessionbridge.proxy.guard import Guard
+from sessionbridge.proxy.health import Health
 from sessionbridge.proxy.joined_hooks import join
 from sessionbridge.proxy.library_logs import leave_words_out
 from sessionbridge.proxy.lifecycle import Lifecycle
@@ -82,6 +83,7 @@ class SessionBridge:
             self.totals,
             self.flow_list,
             self.client_host,
+            Health(self.options, self.runtime, guard, self.shutdown),
         )
         local = LocalServer(self.options, self.runtime, guard)
         self.decision = Decision(

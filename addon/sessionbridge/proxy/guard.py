@@ -54,6 +54,12 @@ class Guard:
         """Raises the `BridgeError` that says why not."""
         if self._shutdown.begun:
             raise ShuttingDown("The proxy is shutting down; try again.")
+        self.check_machine(flow, settings)
+        if cors.refuses(flow.request.headers, settings.allow_origins, own_names(flow)):
+            raise page_refused()
+
+    def check_machine(self, flow: http.HTTPFlow, settings: Settings) -> None:
+        """Raises `Refused` where only this machine may use the bridge, and another one asks."""
         if not settings.allow_remote and is_remote(flow.client_conn):
             address, mode = flow.client_conn.peername[0], flow.client_conn.proxy_mode
             raise Refused(
@@ -61,8 +67,6 @@ class Guard:
                 "bridged; set sessionbridge_allow_remote to let other machines use this machine's "
                 "Claude."
             )
-        if cors.refuses(flow.request.headers, settings.allow_origins, own_names(flow)):
-            raise page_refused()
 
 
 def is_remote(client: connection.Client) -> bool:

@@ -1,10 +1,10 @@
 """Where the operator's pages are found: at a host of their own through the proxy, under a reserved
 path in reverse mode.
 
-They show what was said, so they are for this machine only. A web page that has brought a name of
-its own to resolve to this machine is told apart by that name, the Host of all its requests, and by
-the Origin header that browsers send with every POST (Fetch standard, 3.2): what holds data of
-conversations is asked by POST.
+They show what was said, so they are for this machine only, all but the node's health. A web page
+that has brought a name of its own to resolve to this machine is told apart by that name, the Host
+of all its requests, and by the Origin header that browsers send with every POST (Fetch standard,
+3.2): what holds data of conversations is asked by POST.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from sessionbridge.proxy.client_host import ClientHost
 from sessionbridge.proxy.direct_responses import answer
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.guard import is_remote
+from sessionbridge.proxy.health import PATH as HEALTH
+from sessionbridge.proxy.health import Health
 from sessionbridge.proxy.options import LED_HERE, Options
 from sessionbridge.proxy.own_names import is_reached_as, own_names
 from sessionbridge.proxy.routing import foreign_page
@@ -74,6 +76,7 @@ class OperatorPages:
         totals: RunTotals,
         flow_list: FlowList,
         client_host: ClientHost,
+        health: Health,
     ) -> None:
         self._options = options
         self._runtime = runtime
@@ -82,6 +85,7 @@ class OperatorPages:
         self._totals = totals
         self._list = flow_list
         self._client_host = client_host
+        self._health = health
 
     async def serve(self, flow: http.HTTPFlow, path: str) -> None:
         """Answers the flow, whatever happens: there is nobody else who could."""
@@ -93,7 +97,9 @@ class OperatorPages:
         self._list.page(flow, ctx.master.addons.get("view"))
 
     async def _answer(self, flow: http.HTTPFlow, path: str) -> None:
-        if refusal := _refusal(flow, self._client_host.named(flow)):
+        if path == HEALTH:
+            await self._health.serve(flow)
+        elif refusal := _refusal(flow, self._client_host.named(flow)):
             _text(flow, 403, refusal)
         elif flow.request.method != ("POST" if path.startswith(_API) else "GET"):
             _text(flow, 405, f"{flow.request.method} is not for this page.")

@@ -19,6 +19,7 @@ from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.places import Place, place_of
+from sessionbridge.sessions.store.reachability import Reachability
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.conversations import Conversations
 from sessionbridge.stored.kept_conversations import KeptConversations
@@ -39,6 +40,7 @@ class Runtime:
         self.background = Background()
         self.store: StoreThread | None = None
         self.reports: StoreThread | None = None
+        self.reachability: Reachability | None = None
         self.dispatcher: ClaudeDispatcher | None = None
         self.admission: Admission | None = None
         self.locks: Locks | None = None
@@ -142,6 +144,7 @@ class Runtime:
         if beside is not None:
             self.store = StoreThread(place, lambda: profile.transcripts)
             self.reports = StoreThread(place)
+            self.reachability = Reachability(place)
             self._kept_conversations = KeptConversations(
                 self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home, self.store)
             )
@@ -150,7 +153,10 @@ class Runtime:
         for thread in (self.store, self.reports):
             if thread is not None:
                 thread.close()
-        self.store = self.reports = self._kept_conversations = self._beside = None
+        if self.reachability is not None:
+            self.reachability.close()
+        self.store = self.reports = self.reachability = None
+        self._kept_conversations = self._beside = None
 
     def _open_dispatcher(self, place: Place, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.sqlite.database import check
 from sessionbridge.sessions.store.sqlite.locks import FileLocks
 from sessionbridge.sessions.store.store import SessionStore
 
@@ -27,6 +28,10 @@ class Place(Protocol):
     def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
         """Raises `StoreUnavailable` where it cannot be used for so long, and OSError of the folder
         of the transcripts. Made where there is none."""
+
+    def check(self, patience: float) -> None:
+        """Raises `StoreUnavailable` where no turn could be kept now, as far as that can be told
+        without writing; about as soon as so many seconds are over."""
 
     def locks(self) -> Locks: ...
 
@@ -53,6 +58,10 @@ class Home:
     def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
         folder = transcripts() if transcripts else None
         return SessionStore.open(self.database, transcripts=folder, patience=patience)
+
+    def check(self, patience: float) -> None:
+        """One that is not there yet is made with the first turn."""
+        check(self.database, patience)
 
     def locks(self) -> FileLocks:
         return FileLocks(self.locks_folder)

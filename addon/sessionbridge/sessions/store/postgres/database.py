@@ -9,21 +9,19 @@ from functools import lru_cache
 from typing import Any
 
 import psycopg
-from psycopg import Connection, errors
+from psycopg import Connection
 from psycopg.rows import DictRow
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.engine import CommitUnknown, Database, Dialect, Params
 from sessionbridge.sessions.store.postgres import problems
-from sessionbridge.sessions.store.postgres.server import PATIENCE, SILENCE, Server, begin
+from sessionbridge.sessions.store.postgres.server import PATIENCE, Server, milliseconds
 
 _PARAMETER = re.compile(r":([a-z_][a-z_0-9]*)")
 
 _ATTEMPTS = 3
 """At a transaction that others were in the way of, or whose connection was lost."""
-
-_IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected)
 
 
 class PostgresDatabase:
@@ -54,11 +52,11 @@ class PostgresDatabase:
             last = attempt == _ATTEMPTS - 1
             with self._server.question(self._patience) as connection:
                 try:
-                    begin(connection, self._patience, reading=reading)
-                    return self._committed(connection, work)
+                    self._server.begin(connection, self._patience, reading=reading)
+                    return self._committed(connection, work, reading=reading)
                 except psycopg.Error as error:
                     _roll_back(connection)
-                    again = problems.is_loss(error) or isinstance(error, _IN_THE_WAY)
+                    again = problems.is_loss(error) or isinstance(error, problems.IN_THE_WAY)
                     if last or not again:
                         raise problems.unavailable(self._server.name, error) from error
                 except BaseException:
@@ -72,7 +70,7 @@ class PostgresDatabase:
         if connection is None:
             raise self._lost()
         try:
-            connection.execute(f"SET LOCAL statement_timeout = {round(self._patience * 1000)}")
+            connection.execute(f"SET LOCAL statement_timeout = {milliseconds(self._patience)}")
             return self._committed(connection, work)
         except psycopg.Error as error:
             _roll_back(connection)
@@ -83,11 +81,19 @@ class PostgresDatabase:
             _roll_back(connection)
             raise
 
-    def _committed[T](self, connection: Connection[DictRow], work: Callable[[Database], T]) -> T:
+    def _committed[T](
+        self,
+        connection: Connection[DictRow],
+        work: Callable[[Database], T],
+        *,
+        reading: bool = False,
+    ) -> T:
         result = work(_Transaction(connection, self._server.dialect))
         try:
             connection.execute("COMMIT")
         except psycopg.Error as error:
+            if reading:
+                return result
             if problems.is_loss(error):
                 raise CommitUnknown(
                     f"The session database {self._server.name} went away while it was told to keep "
@@ -99,8 +105,8 @@ class PostgresDatabase:
     def _lost(self) -> StoreUnavailable:
         return StoreUnavailable(
             f"The session database {self._server.name} has let go of this conversation, because it "
-            f"was restarted or this node said nothing for {SILENCE} seconds; others may have gone "
-            "on with it. This turn was not kept; send it again."
+            f"was restarted or this node said nothing for {self._server.silence:g} seconds; others "
+            "may have gone on with it. This turn was not kept; send it again."
         )
 
 

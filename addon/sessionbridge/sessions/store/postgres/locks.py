@@ -2,85 +2,93 @@
 
 A lock is PostgreSQL's own, held by a transaction that is open for as long as the turn runs, and in
 which the turn is committed. So its end and the commit are one; who is killed, or says nothing for
-`SILENCE` seconds, has lost both; and they are had in the order in which they were asked for.
+`Server.silence` seconds, has lost both; and they are had in the order in which they were asked for.
+
+A turn that has lost its lock goes on until its commit fails. Those of the same node wait for that:
+the lock that they have by then is not to be taken for its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
+from weakref import WeakValueDictionary
 
 import psycopg
 from psycopg import Connection
+from psycopg.errors import Diagnostic
 from psycopg.rows import DictRow
 
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.postgres import problems
-from sessionbridge.sessions.store.postgres.server import SILENCE, Server, begin
+from sessionbridge.sessions.store.postgres.server import Server
 
-_THREADS = 100
-"""Each that waits for a lock has one."""
+_WAITING = 100
+"""Threads, of which each that waits for a lock has one."""
 
-_BEAT_SECONDS = SILENCE / 3
+_BRIEF = 8
+"""Threads for the rest: who holds a lock must never wait for those who want it."""
+
+_CANCEL_SECONDS = 0.1
+
+_WAITS = "sessionbridge waits"
+
+_LOCK_SQL = """
+    SET LOCAL client_min_messages = notice;
+    DO $$ BEGIN
+        IF NOT pg_try_advisory_xact_lock({number}) THEN
+            -- sent at once, by one who is in line the moment after
+            RAISE NOTICE '{waits}';
+            PERFORM pg_advisory_xact_lock({number});
+        END IF;
+    END $$
+"""
 
 
 class PostgresLocks(Locks):
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="sessionbridge-locks")
+        self._lines: WeakValueDictionary[str, _Line] = WeakValueDictionary()
+        self._waiting = ThreadPoolExecutor(_WAITING, thread_name_prefix="sessionbridge-locks")
+        self._brief = ThreadPoolExecutor(_BRIEF, thread_name_prefix="sessionbridge-held")
 
     @asynccontextmanager
     async def hold(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
-        number = _number(name)
-        connection = await self._taken()
+        line = self._lines.setdefault(name, _Line())
+        asked = None
         try:
-            if not await self._asked(connection, "pg_try_advisory_xact_lock", number):
+            async with line.arrival:
+                asked = _Asked(self._server, name, self._waiting)
+                await asked.in_line.wait()
+            if asked.waits or line.turn.locked():
                 on_wait()
-                await self._asked(connection, "pg_advisory_xact_lock", number)
-            self._server.held[name] = connection
+            connection = await asked.had()
             beating = asyncio.create_task(self._beat(connection))
             try:
-                yield
+                async with line.turn:
+                    self._server.held[name] = connection
+                    try:
+                        yield
+                    finally:
+                        self._server.held.pop(name, None)
             finally:
                 beating.cancel()
-                if self._server.held.get(name) is connection:
-                    del self._server.held[name]
         finally:
-            await asyncio.shield(self._in_thread(lambda: self._server.give_back(connection)))
+            if asked is not None:
+                # Shielded: cancelled once more, it would stay in line, or never be given back.
+                await asyncio.shield(self._leave(asked))
 
-    async def _taken(self) -> Connection[DictRow]:
-        """Given back also where nobody waits for it any more."""
-        taking = self._in_thread(self._server.take_for_lock)
-        try:
-            return await asyncio.shield(taking)
-        except asyncio.CancelledError:
-            await asyncio.wait([taking])
-            if taking.exception() is None:
-                await self._in_thread(lambda: self._server.give_back(taking.result()))
-            raise
-
-    async def _asked(self, connection: Connection[DictRow], function: str, number: int) -> bool:
-        def ask() -> bool:
-            try:
-                if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
-                    begin(connection, None)
-                told = connection.execute(f"SELECT {function}(%s) AS had", [number]).fetchone()
-            except psycopg.Error as error:
-                raise problems.unavailable(self._server.name, error) from error
-            return told is not None and told["had"] is not False
-
-        asking = self._in_thread(ask)
-        try:
-            return await asyncio.shield(asking)
-        except asyncio.CancelledError:
-            with suppress(psycopg.Error):
-                await self._in_thread(lambda: connection.cancel_safe(timeout=5))
-            await asyncio.wait([asking])
-            asking.exception()
-            raise
+    async def _leave(self, asked: _Asked) -> None:
+        """Also where it still waits. What a server has not begun with cannot be cancelled yet."""
+        while not asked.answer.done():
+            await self._briefly(asked.cancel)
+            await asyncio.wait([asked.answer], timeout=_CANCEL_SECONDS)
+        if not asked.answer.cancelled():
+            asked.answer.exception()  # told to whoever still waits
+        await self._briefly(asked.give_back)
 
     async def _beat(self, connection: Connection[DictRow]) -> None:
         """Until it is lost, which the commit finds out."""
@@ -90,11 +98,75 @@ class PostgresLocks(Locks):
 
         with suppress(psycopg.Error):
             while True:
-                await asyncio.sleep(_BEAT_SECONDS)
-                await self._in_thread(beat)
+                await asyncio.sleep(self._server.silence / 3)
+                await self._briefly(beat)
 
-    def _in_thread[T](self, work: Callable[[], T]) -> asyncio.Future[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, work)
+    def _briefly(self, work: Callable[[], None]) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().run_in_executor(self._brief, work)
+
+
+class _Line:
+    """Those of this node that want the same lock: one at a time gets in line for it, so that they
+    have it in the order in which they came, and one has it."""
+
+    def __init__(self) -> None:
+        self.arrival = asyncio.Lock()
+        self.turn = asyncio.Lock()
+
+
+class _Asked:
+    """For one lock, on a thread and a connection of its own. `waits` says whether
+    others are before it, once it is `in_line`; `answer` is done when it is had, or will not be."""
+
+    def __init__(self, server: Server, name: str, threads: ThreadPoolExecutor) -> None:
+        self._server = server
+        self._number = _number(name)
+        self._loop = asyncio.get_running_loop()
+        self._connection: Connection[DictRow] | None = None
+        self._is_unwanted = False
+        self.waits = False
+        self.in_line = asyncio.Event()
+        self._work: Future[None] = threads.submit(self._ask)
+        self.answer = asyncio.wrap_future(self._work)
+        self.answer.add_done_callback(lambda _: self.in_line.set())
+
+    async def had(self) -> Connection[DictRow]:
+        """Raises `StoreUnavailable`."""
+        await asyncio.shield(self.answer)
+        assert self._connection is not None
+        return self._connection
+
+    def _ask(self) -> None:
+        connection = self._connection = self._server.take_for_lock()
+        if self._is_unwanted:
+            return
+        connection.add_notice_handler(self._heard)
+        try:
+            sql = _LOCK_SQL.format(number=self._number, waits=_WAITS)
+            self._server.begin(connection, None, then=sql)
+        except psycopg.Error as error:
+            raise problems.unavailable(self._server.name, error) from error
+        finally:
+            connection.remove_notice_handler(self._heard)
+
+    def _heard(self, notice: Diagnostic) -> None:
+        if notice.message_primary == _WAITS:
+            self._loop.call_soon_threadsafe(self._has_to_wait)
+
+    def _has_to_wait(self) -> None:
+        self.waits = True
+        self.in_line.set()
+
+    def cancel(self) -> None:
+        """To be tried again until there is an answer."""
+        self._is_unwanted = True
+        if not self._work.cancel() and self._connection is not None:
+            with suppress(psycopg.Error):
+                self._connection.cancel_safe(timeout=5)
+
+    def give_back(self) -> None:
+        if self._connection is not None:
+            self._server.give_back(self._connection)
 
 
 def _number(name: str) -> int:

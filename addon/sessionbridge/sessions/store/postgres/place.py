@@ -28,6 +28,9 @@ class Postgres:
         engine = PostgresDatabase(self._server, patience)
         return SessionStore(engine, self._server.clock, files=files)
 
+    def check(self, patience: float) -> None:
+        self._server.check(patience)
+
     def locks(self) -> PostgresLocks:
         return PostgresLocks(self._server)
 

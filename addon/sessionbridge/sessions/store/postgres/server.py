@@ -6,14 +6,16 @@ may pool these; one that pools statements cannot be used. PostgreSQL 14 or later
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR, socket
 from threading import Lock
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -24,7 +26,7 @@ from sessionbridge.sessions.store.postgres.dialect import dialect
 PATIENCE = 30.0
 """Seconds that are waited for a server, and for an answer of it."""
 
-SILENCE = 30
+SILENCE = 30.0
 """Seconds after which the server ends a transaction of a node that says nothing: it is frozen, or
 its machine is gone."""
 
@@ -32,9 +34,8 @@ _QUESTIONS = 4
 _LOCKS = 100
 """Connections at most. Each turn that runs or waits in a conversation has one of the latter."""
 
-_RETRY = 2.0
-"""Seconds for which a pool tries to connect. It waits longer and longer between its tries, so that
-it would be late for a server that is back: a question tries again and again itself."""
+_RETRY_SECONDS = 1.0
+"""After which a server that was away is looked for again; a pool's own patience doubles."""
 
 _OLDEST = 140_000
 
@@ -51,42 +52,65 @@ class Server:
     """Opened with the first question. `held` are the connections that hold the locks of turns, by
     the names of these."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, silence: float = SILENCE) -> None:
         self.name = problems.shown(url)
+        self.silence = silence
         self.held: dict[str, Connection[DictRow]] = {}
         self._url = url
         self.dialect = dialect()
         self._opening = Lock()
         self._pools: dict[int, ConnectionPool[Connection[DictRow]]] = {}
         self._threshold: int | None = None
-        self._ahead = 0.0
+        self._began = 0.0
+        self._lent: set[Connection[DictRow]] = set()
         self._closed = False
 
     def clock(self) -> float:
-        """Epoch seconds by the server's clock, which is the same for all nodes."""
-        return time.time() + self._ahead
+        """Epoch seconds by the server's clock, which is the same for all nodes, however this one's
+        is set meanwhile."""
+        return self._began + time.monotonic()
 
     def close(self) -> None:
+        """Who waits for a lock is told, also by a server that says nothing more."""
         self._closed = True
         for pool in self._pools.values():
             pool.close()
+        for connection in list(self._lent):
+            if connection.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
+                with (
+                    suppress(OSError, psycopg.Error),
+                    socket(fileno=os.dup(connection.fileno())) as end,
+                ):
+                    end.shutdown(SHUT_RDWR)
 
     def open(self, patience: float = PATIENCE) -> None:
         """Waits for a server that cannot be reached. Raises `StoreUnavailable`."""
-        if not self._opening.acquire(timeout=patience):
+        deadline = time.monotonic() + patience
+        if self._closed:
+            raise StoreUnavailable(f"The session database {self.name} has been closed.")
+        if self._pools:
+            return
+        if not self._opening.acquire(timeout=max(0.0, patience)):
             raise StoreUnavailable(
-                f"The session database {self.name} is being waited for; see whether PostgreSQL "
-                "runs there.",
+                f"The session database {self.name} is still being waited for; try again.",
                 retry_after=5,
             )
         try:
-            if self._closed:
-                raise StoreUnavailable(f"The session database {self.name} has been closed.")
             if not self._pools:
-                self._prepare(time.monotonic() + patience)
+                self._prepare(deadline)
                 self._pools = {most: self._pool(most) for most in (_QUESTIONS, _LOCKS)}
         finally:
             self._opening.release()
+
+    def check(self, patience: float) -> None:
+        """Raises `StoreUnavailable` where nothing could be written now."""
+        with self.question(patience) as connection:
+            try:
+                told = connection.execute("SHOW transaction_read_only").fetchone()
+                if told is not None and told["transaction_read_only"] == "on":
+                    raise errors.ReadOnlySqlTransaction("transaction_read_only is on")
+            except psycopg.Error as error:
+                raise problems.unavailable(self.name, error) from error
 
     def _prepare(self, deadline: float) -> None:
         while True:
@@ -98,7 +122,8 @@ class Server:
                         migrations.migrate(connection, self.name)
                 return
             except psycopg.Error as error:
-                if not problems.is_loss(error) or time.monotonic() >= deadline:
+                hopeless = problems.is_refused(error) or not problems.is_loss(error)
+                if hopeless or time.monotonic() >= deadline:
                     raise problems.unavailable(self.name, error) from error
                 time.sleep(0.2)
 
@@ -131,10 +156,9 @@ class Server:
             min_size=1,
             max_size=most,
             max_idle=60,
-            reconnect_timeout=_RETRY,
             configure=self._configure,
-            # After a restart of the server the first question on each would fail.
-            check=ConnectionPool.check_connection,
+            check=self._check,
+            reconnect_timeout=_RETRY_SECONDS,
             name=f"sessionbridge-{most}",
             open=True,
         )
@@ -145,11 +169,21 @@ class Server:
             "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now"
         ).fetchone()
         assert told is not None
-        self._ahead = told["now"] - time.time()
+        self._began = told["now"] - time.monotonic()
+
+    def _check(self, connection: Connection[DictRow]) -> None:
+        """After a restart of the server none is of use; one by one, a pool finds that out in a
+        second for each."""
+        try:
+            ConnectionPool.check_connection(connection)
+        except psycopg.Error:
+            for pool in self._pools.values():
+                pool.drain()
+            raise
 
     @contextmanager
     def question(self, patience: float) -> Iterator[Connection[DictRow]]:
-        connection = self._connection(_QUESTIONS, patience)
+        connection = self._taken(_QUESTIONS, patience)
         try:
             yield connection
         finally:
@@ -157,24 +191,45 @@ class Server:
 
     def take_for_lock(self) -> Connection[DictRow]:
         """To be given back with `give_back`. Raises `StoreUnavailable`."""
-        return self._connection(_LOCKS, PATIENCE)
+        connection = self._taken(_LOCKS, PATIENCE)
+        self._lent.add(connection)
+        return connection
 
     def give_back(self, connection: Connection[DictRow]) -> None:
         """Ends its transaction, if it has one."""
+        self._lent.discard(connection)
         with suppress(psycopg.Error):
             connection.rollback()
         self._pools[_LOCKS].putconn(connection)
 
-    def _connection(self, most: int, patience: float) -> Connection[DictRow]:
-        self.open(patience)
+    def _taken(self, most: int, patience: float) -> Connection[DictRow]:
         deadline = time.monotonic() + patience
+        self.open(patience)
         while True:
             left = deadline - time.monotonic()
             try:
-                return self._pools[most].getconn(timeout=max(0.0, min(left, _RETRY)))
+                return self._pools[most].getconn(timeout=min(max(left, 0.1), _RETRY_SECONDS))
             except psycopg.Error as error:
-                if left <= _RETRY or not isinstance(error, PoolTimeout):
+                if not isinstance(error, PoolTimeout) or left <= _RETRY_SECONDS:
                     raise self._why(error) from error
+
+    def begin(
+        self,
+        connection: Connection[Any],
+        patience: float | None,
+        *,
+        reading: bool = False,
+        then: str = "",
+    ) -> None:
+        """In one message: each would take as long as a question. Waits for ever without
+        `patience` (seconds). `then` is SQL that has no parameters."""
+        timeout = 0 if patience is None else milliseconds(patience)
+        mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else ""
+        connection.execute(
+            f"BEGIN{mode}; SET LOCAL search_path = {migrations.SCHEMA};"
+            f" SET LOCAL statement_timeout = {timeout};"
+            f" SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.silence)};{then}"
+        )
 
     def _why(self, error: psycopg.Error) -> StoreUnavailable:
         """A pool does not tell why it has no connection."""
@@ -186,12 +241,6 @@ class Server:
         return problems.unavailable(self.name, error)
 
 
-def begin(connection: Connection[Any], patience: float | None, *, reading: bool = False) -> None:
-    """In one message: each would take as long as a question. None waits for ever."""
-    timeout = 0 if patience is None else max(1, round(patience * 1000))
-    mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else ""
-    connection.execute(
-        f"BEGIN{mode}; SET LOCAL search_path = {migrations.SCHEMA};"
-        f" SET LOCAL statement_timeout = {timeout};"
-        f" SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}s'"
-    )
+def milliseconds(seconds: float) -> int:
+    """As a timeout, where 0 is none."""
+    return max(1, round(seconds * 1000))

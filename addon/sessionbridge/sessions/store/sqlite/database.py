@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -213,6 +214,22 @@ def opened(path: Path, mode: Literal["ro", "rw"], patience: float) -> sqlite3.Co
     )
 
 
+def check(path: Path, patience: float) -> None:
+    """Raises `StoreUnavailable` where nothing could be written to the file that is there. One that
+    is corrupt is none: it is moved aside when it is needed."""
+    if closed(path):
+        raise _unavailable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    if not path.exists():
+        return
+    try:
+        # Whoever opens the file holds it, or it could be renamed under its own log meanwhile.
+        with guard(path, patience), closing(opened(path, "ro", patience)) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except (sqlite3.Error, OSError) as error:
+        if not _proves_corruption(error):
+            raise _unavailable(path, error) from error
+
+
 def _connect(path: Path, patience: float) -> Database:
     """Open, switch to WAL, migrate. Needs `guard`: none of the three can be done by two at once.
     Raises `StoreUnavailable` for a database of a later version."""
@@ -259,7 +276,7 @@ def writing(db: Database) -> Iterator[None]:
         raise
 
 
-def _proves_corruption(error: sqlite3.Error) -> bool:
+def _proves_corruption(error: Exception) -> bool:
     return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
