@@ -86,9 +86,7 @@ class Server:
     def open(self, patience: float = PATIENCE) -> None:
         """Waits for a server that cannot be reached. Raises `StoreUnavailable`."""
         deadline = time.monotonic() + patience
-        if self._closed:
-            raise StoreUnavailable(f"The session database {self.name} has been closed.")
-        if self._pools:
+        if self._pools and not self._closed:
             return
         if not self._opening.acquire(timeout=max(0.0, patience)):
             raise StoreUnavailable(
@@ -96,6 +94,8 @@ class Server:
                 retry_after=5,
             )
         try:
+            if self._closed:
+                raise StoreUnavailable(f"The session database {self.name} has been closed.")
             if not self._pools:
                 self._prepare(deadline)
                 self._pools = {most: self._pool(most) for most in (_QUESTIONS, _LOCKS)}
