@@ -12,7 +12,7 @@ from tests.support.daemons import folder_of_its_own, given_away, needed, started
 from tests.support.postgres import PASSWORD, ROLE, Postgres
 from tests.support.proxy import free_port, stop
 
-PoolMode = Literal["session", "transaction"]
+PoolMode = Literal["session", "transaction", "statement"]
 
 _CONFIGURATION = """
 [databases]

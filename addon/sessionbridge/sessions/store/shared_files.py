@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -43,16 +44,20 @@ class _Head:
 
 
 class SharedFiles:
-    """Those in the `folder` of the transcripts. All raise OSError where they cannot be used."""
+    """Those in the `folder` of the transcripts. All raise `StoreUnavailable` where they cannot be
+    read or written."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def keep(self, db: Database, name: str) -> None:
-        """What has come to the files of this name; the last line where it is whole."""
+        """What has come to the files of this name; the last line where it is whole. What is kept of
+        one that this node does not have stays."""
         heads = _heads(db, name)
         for file in _files(name):
             content = self._read(file)
+            if content is None:
+                continue
             whole = _whole_lines(content)
             head = heads.get(file)
             if head is not None and not head.begins(content):
@@ -64,30 +69,43 @@ class SharedFiles:
 
     def are_here(self, db: Database, name: str) -> bool:
         """Whether this node's files have all that is kept of them."""
-        return all(head.begins(self._read(file)) for file, head in _heads(db, name).items())
+        return all(head.begins(self._read(file) or b"") for file, head in _heads(db, name).items())
 
     def bring_in(self, db: Database, name: str) -> None:
         """Writes those that have not. No process may work with them."""
         for file, head in _heads(db, name).items():
-            if not head.begins(self._read(file)):
+            if not head.begins(self._read(file) or b""):
                 content = _content(db, file)
-                if _digest(content) != head.digest:
+                if content is None or _digest(content) != head.digest:
                     raise StoreUnavailable(
                         f"{file} is damaged in the session database: its pieces do not make the "
                         "file that was kept. Restore the database from a backup."
                     )
-                private_folder(self._folder)
-                write_whole(self._folder / file, content)
+                with self._told("written"):
+                    private_folder(self._folder)
+                    write_whole(self._folder / file, content)
 
     def forget(self, db: Database, name: str) -> None:
         for file in _files(name):
             _forget(db, file)
 
-    def _read(self, file: str) -> bytes:
+    def _read(self, file: str) -> bytes | None:
+        """None where this node has no such file."""
+        with self._told("read"):
+            try:
+                return (self._folder / file).read_bytes()
+            except _ABSENT:
+                return None
+
+    @contextmanager
+    def _told(self, done: str) -> Iterator[None]:
         try:
-            return (self._folder / file).read_bytes()
-        except _ABSENT:
-            return b""
+            yield
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The transcripts in {self._folder} cannot be {done} ({error.strerror}); see "
+                "whether the disk is full, and the folder can be read and written."
+            ) from error
 
 
 def _whole_lines(content: bytes) -> bytes:
@@ -124,9 +142,13 @@ def _add(db: Database, file: str, head: _Head, content: bytes) -> None:
     db.execute(sql, {"name": file, **whole})
 
 
-def _content(db: Database, file: str) -> bytes:
+def _content(db: Database, file: str) -> bytes | None:
+    """None where a piece is damaged."""
     sql = "SELECT data FROM pieces WHERE name = :name ORDER BY number"
-    return b"".join(zstd.decompress(row["data"]) for row in db.query(sql, {"name": file}))
+    try:
+        return b"".join(zstd.decompress(row["data"]) for row in db.query(sql, {"name": file}))
+    except zstd.ZstdError:
+        return None
 
 
 def _forget(db: Database, file: str) -> None:

@@ -6,7 +6,7 @@ with open connections while the first node of a new one has already done its ste
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg import Connection
 
@@ -101,7 +101,7 @@ def migrate(connection: Connection[Any], name: str) -> None:
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     done = _done(connection, name)
     if not done:
-        connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        _make_schema(connection)
         connection.execute(
             f"CREATE TABLE IF NOT EXISTS {SCHEMA}.steps (name text PRIMARY KEY,"
             " done_at timestamptz NOT NULL DEFAULT now())"
@@ -112,9 +112,22 @@ def migrate(connection: Connection[Any], name: str) -> None:
             connection.execute(f"INSERT INTO {SCHEMA}.steps (name) VALUES (%s)", [step])
 
 
+def _make_schema(connection: Connection[Any]) -> None:
+    """Where there is none: only then it needs the right to make one."""
+    if not _is_there(connection, "SELECT 1 FROM pg_namespace WHERE nspname = %s"):
+        connection.execute(f"CREATE SCHEMA {SCHEMA}")
+
+
+def _is_there(connection: Connection[Any], sql: LiteralString) -> bool:
+    """In the catalogue. to_regclass and its like answer from what the connection remembers, which
+    an advisory lock does not refresh: they do not see what others made meanwhile (measured with
+    PostgreSQL 15)."""
+    return connection.execute(sql, [SCHEMA]).fetchone() is not None
+
+
 def _done(connection: Connection[Any], database: str) -> set[str]:
-    there = connection.execute("SELECT to_regclass(%s)", [f"{SCHEMA}.steps"]).fetchone()
-    if there is None or there["to_regclass"] is None:
+    steps = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'steps'"
+    if not _is_there(connection, steps):
         return set()
     done = {row["name"] for row in connection.execute(f"SELECT name FROM {SCHEMA}.steps")}
     if later := sorted(done - set(_STEPS)):

@@ -4,6 +4,10 @@ is refused before libpq can quote a part of it."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
@@ -26,21 +30,26 @@ IN_THE_WAY = (errors.SerializationFailure, errors.DeadlockDetected)
 
 def shown(url: str) -> str:
     """Host, port and database. Raises `StoreUnavailable` for what is no address."""
-    user, at, place = url.partition("://")[2].partition("@")
-    odd = at and ("@" in place.partition("?")[0] or ("/" in user and "?" not in user))
-    try:
-        parts = {} if odd else conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        odd = True
-    port = str(parts.get("port", ""))
-    if odd or not port.replace(",", "").isdigit() and port:
+    parts = _parts(url)
+    if parts is None:
         raise StoreUnavailable(
             "sessionbridge_store is no address that PostgreSQL understands. In a password @ is "
             "written as %40, / as %2F, : as %3A and % as %25; or leave it out of the address, and "
             "set PGPASSWORD."
-        ) from None
-    host, database = parts.get("host", ""), parts.get("dbname", "")
+        )
+    host, port, database = (str(parts.get(name, "")) for name in ("host", "port", "dbname"))
     return f"postgresql://{host}{port and f':{port}'}/{database}"
+
+
+def _parts(url: str) -> Mapping[str, Any] | None:
+    user, at, place = url.partition("://")[2].partition("@")
+    if at and ("@" in place.partition("?")[0] or ("/" in user and "?" not in user)):
+        return None
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        return None
+    return parts if re.fullmatch("[0-9,]*", str(parts.get("port", ""))) else None
 
 
 def is_loss(error: BaseException) -> bool:

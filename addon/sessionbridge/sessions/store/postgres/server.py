@@ -189,9 +189,9 @@ class Server:
         finally:
             self._pools[_QUESTIONS].putconn(connection)
 
-    def take_for_lock(self) -> Connection[DictRow]:
+    def take_for_lock(self, patience: float = PATIENCE) -> Connection[DictRow]:
         """To be given back with `give_back`. Raises `StoreUnavailable`."""
-        connection = self._taken(_LOCKS, PATIENCE)
+        connection = self._taken(_LOCKS, patience)
         self._lent.add(connection)
         return connection
 

@@ -1,0 +1,117 @@
+"""Stores of nodes that share a PostgreSQL, and what stands between them and it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+import psycopg
+
+from sessionbridge.sessions.store.postgres.database import PostgresDatabase
+from sessionbridge.sessions.store.postgres.locks import PostgresLocks
+from sessionbridge.sessions.store.postgres.server import SILENCE, Server
+from sessionbridge.sessions.store.shared_files import SharedFiles
+from sessionbridge.sessions.store.store import SessionStore
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStore:
+    server: Server
+    engine: PostgresDatabase
+    store: SessionStore
+    locks: PostgresLocks
+
+
+@contextmanager
+def node_store(
+    url: str, *, silence: float = SILENCE, folder: Path | None = None
+) -> Iterator[NodeStore]:
+    server = Server(url, silence)
+    try:
+        server.open()
+        engine = PostgresDatabase(server)
+        files = SharedFiles(folder) if folder else None
+        store = SessionStore(engine, server.clock, files=files)
+        yield NodeStore(server, engine, store, PostgresLocks(server))
+    finally:
+        server.close()
+
+
+def asked(url: str, sql: Any, *params: Any) -> list[Any]:
+    """By somebody else, in a transaction of its own."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(sql, params)
+        return cursor.fetchall() if cursor.description else []
+
+
+Moment = Literal["sent", "done"]
+
+
+class Relay:
+    """Between a node and PostgreSQL. Once it is told to, it cuts the connection on which the next
+    COMMIT comes: before PostgreSQL has it, or when it is done and its answer on the way."""
+
+    def __init__(self, url: str) -> None:
+        address = urlsplit(url)
+        self._server = address.hostname or "", address.port or 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        port = self._listener.getsockname()[1]
+        netloc = f"{address.username}:{address.password}@127.0.0.1:{port}"
+        self.url = address._replace(netloc=netloc).geturl()
+        self.cut: Moment | None = None
+        self._ends: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        for end in (self._listener, *self._ends):
+            _shut(end)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                server = socket.create_connection(self._server)
+                self._ends += [client, server]
+                for work in (self._asks, self._answers):
+                    threading.Thread(target=work, args=(client, server), daemon=True).start()
+
+    def _asks(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                if self.cut and b"COMMIT" in data:
+                    if self.cut == "done":
+                        client.shutdown(socket.SHUT_WR)  # it hears nothing more
+                        server.sendall(data)
+                        continue
+                    break
+                server.sendall(data)
+        _shut(client)
+        _shut(server)
+
+    def _answers(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                client.sendall(data)
+        _shut(client)
+        _shut(server)
+
+
+def _shut(end: socket.socket) -> None:
+    with suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+@contextmanager
+def relay(url: str) -> Iterator[Relay]:
+    made = Relay(url)
+    try:
+        yield made
+    finally:
+        made.close()
