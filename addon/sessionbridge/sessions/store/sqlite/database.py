@@ -217,7 +217,10 @@ def opened(path: Path, mode: Literal["ro", "rw"], patience: float) -> sqlite3.Co
 def check(path: Path, patience: float) -> None:
     """Raises `StoreUnavailable` where nothing could be written to the file that is there. One that
     is corrupt is none: it is moved aside when it is needed."""
-    if closed(path):
+    there = next(folder for folder in path.parents if folder.exists())
+    if not there.is_dir():
+        raise _unavailable(path, NotADirectoryError(errno.ENOTDIR, f"{there} is no folder"))
+    if closed(path) or not os.access(there, os.W_OK | os.X_OK):
         raise _unavailable(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
     if not path.exists():
         return
