@@ -128,10 +128,10 @@ def _file(name: str, info: ValidationInfo) -> ConfigFile:
         raise ValueError(f"{option}: {error}.") from error
 
 
-def _option(default: _Default, help: str, *, least: int | None = None) -> Any:
+def _option(default: _Default, help: str, *, least: int | None = None, secret: bool = False) -> Any:
     """The field of an option. mitmproxy holds `default`, or a value of its type; what the field is
-    made of it is for the field's type to say."""
-    return Field(default, validate_default=True, description=help, ge=least)
+    made of it is for the field's type to say. What is `secret` is not shown with the others."""
+    return Field(default, validate_default=True, description=help, ge=least, repr=not secret)
 
 
 class Settings(BaseModel):
@@ -150,6 +150,7 @@ class Settings(BaseModel):
         "",
         "Where the sessions are kept: the postgresql:// address of a database that several nodes "
         "share (default: $SESSIONBRIDGE_STORE, or a SQLite file in the home).",
+        secret=True,
     )
     config: Annotated[ConfigFile, BeforeValidator(_file)] = _option(
         "",

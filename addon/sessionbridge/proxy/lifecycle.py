@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mitmproxy.addonmanager import Loader
 
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.proxy.options import Options, concern_us
 from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.runtime import Runtime
@@ -25,7 +26,11 @@ class Lifecycle:
 
     def configure(self, updated: set[str]) -> None:
         if concern_us(updated):
-            self._loopback.walk = self._runtime.bridge(self._options.usable())
+            settings = self._options.usable()
+            try:
+                self._loopback.walk = self._runtime.bridge(settings)
+            except StoreUnavailable as error:  # the address of a database, or what it needs
+                self._options.refuse(error)
 
     def running(self) -> None:
         self._shutdown.listen()

@@ -7,7 +7,7 @@ from __future__ import annotations
 # the whole addon as soon as a value is given on the command line.
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mitmproxy import ctx, exceptions
 from mitmproxy.addonmanager import Loader
@@ -64,9 +64,12 @@ class Options:
         try:
             self._read()
         except ValueError as error:
-            # A script whose options are wrong stays loaded: from now on it refuses to bridge.
-            self.settings, self._problem = None, str(error)
-            raise exceptions.OptionsError(str(error)) from error
+            self.refuse(error)
+
+    def refuse(self, error: Exception) -> NoReturn:
+        """A script whose options are wrong stays loaded: from now on it refuses to bridge."""
+        self.settings, self._problem = None, str(error)
+        raise exceptions.OptionsError(str(error)) from error
 
     def usable(self) -> config.Settings:
         """Raises `BridgeError` while the options are wrong."""
