@@ -14,6 +14,7 @@ import pytest
 
 from sessionbridge.config import PROVIDER, Settings, load
 from sessionbridge.model import Attempt, History, Origin
+from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -111,8 +112,10 @@ def bridge(
     dispatcher: ScriptedDispatcher,
     worker: Worker | None = None,
     conversations: KeptConversations | None = None,
+    locks: Locks | None = None,
 ) -> Bridge:
-    locks, admission = Home(settings.home).locks(), Admission(settings.concurrency, settings.queue)
+    locks = locks or Home(settings.home).locks()
+    admission = Admission(settings.concurrency, settings.queue)
     stands = store, dispatcher, locks, admission, worker or Worker(), Background()
     return Bridge(settings, *stands, conversations)
 

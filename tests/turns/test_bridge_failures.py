@@ -88,7 +88,7 @@ async def test_what_is_no_request(house: House, request_body: bytes) -> None:
 
 def break_commits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    async def commit(record: TurnRecord) -> int:
+    async def commit(record: TurnRecord, under: str | None) -> int:
         raise StoreUnavailable("No room for the session database; free some disk space.")
 
     monkeypatch.setattr(house.thread, "commit", commit)
@@ -208,9 +208,9 @@ async def test_a_client_that_leaves_during_the_commit_has_it_all_the_same(
 ) -> None:
     commit, begun = house.thread.commit, asyncio.Event()
 
-    async def slow(record: TurnRecord) -> int:
+    async def slow(record: TurnRecord, under: str | None) -> int:
         begun.set()
-        return await commit(record)
+        return await commit(record, under)
 
     monkeypatch.setattr(house.thread, "commit", slow)
     task = asyncio.create_task(house.ask("hi", origin=SERVER_HELD))

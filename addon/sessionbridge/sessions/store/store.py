@@ -242,6 +242,10 @@ class SessionStore:
             if (known := self._turn_named(name)) is None:
                 raise
             return known
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"{error.message} This turn was not kept.", retry_after=error.retry_after
+            ) from error
         if self._beside is not None:
             self._beside.add(turn)
             if self._engine.replaced:  # between the two: others may have made it without this

@@ -106,7 +106,7 @@ class PostgresDatabase:
         return StoreUnavailable(
             f"The session database {self._server.name} has let go of this conversation, because it "
             f"was restarted or this node said nothing for {self._server.silence:g} seconds; others "
-            "may have gone on with it. This turn was not kept; send it again."
+            "may have gone on with it. Send the turn again."
         )
 
 
