@@ -40,6 +40,7 @@ _RETRY_SECONDS = 1.0
 _OLDEST = 140_000
 
 _ALIVE: dict[str, Any] = {
+    "fallback_application_name": "sessionbridge",
     "connect_timeout": 5,
     "keepalives_idle": 10,
     "keepalives_interval": 5,
