@@ -31,7 +31,7 @@ from sessionbridge.claude.pool import machine
 from sessionbridge.endpoints import Endpoint, listed
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
-from sessionbridge.sessions.store.places import unusable
+from sessionbridge.sessions.store.places import VARIABLE, unusable
 
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 WhenLost = Literal["fresh", "error"]
@@ -68,7 +68,7 @@ def _home(named: str, info: ValidationInfo) -> Path:
 
 def _store(named: str, info: ValidationInfo) -> str:
     """The option, else `SESSIONBRIDGE_STORE`, else nothing, which is the file of the home."""
-    url = named or _environment(info).get("SESSIONBRIDGE_STORE", "")
+    url = named or _environment(info).get(VARIABLE, "")
     if url and (why := unusable(url)):
         raise ValueError(why)
     return url

@@ -215,7 +215,7 @@ def test_without_turns_there_is_a_header_and_no_home_is_made(home: Path) -> None
     (header,) = run(home, "--csv").stdout.splitlines()
     assert header.startswith("platform,turns,")
     assert documents(home) == []
-    assert "does not exist" in run(home).stdout
+    assert "Nothing here yet" in run(home).stdout
     assert not home.exists()
 
 

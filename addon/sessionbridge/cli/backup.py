@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import click
 
-from sessionbridge.claude.profile import config_dir, transcripts_folder
-from sessionbridge.claude.work_dirs import root, work_dir
 from sessionbridge.cli import backup_file, housekeeping
-from sessionbridge.cli.tables import nothing_yet, opened_store, tracked
+from sessionbridge.cli.tables import chosen_place, nothing_yet, opened_store, tracked
+from sessionbridge.cli.transcripts import config_dir_option, transcripts_of
 from sessionbridge.disk import private_folder
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.places import DATABASE_NAME, Place
 from sessionbridge.sessions.store.sqlite import copies
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.turn_files import TurnFiles
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-
-
-def config_dir_option[F: Callable[..., Any]](command: F) -> F:
-    option = click.option(
-        "--config-dir",
-        type=click.Path(file_okay=False, path_type=Path),
-        metavar="DIR",
-        help="Claude's folder, where the proxy gives its CLI another (default: CLAUDE_CONFIG_DIR, "
-        "or ~/.claude).",
-    )
-    return option(command)
-
-
-def transcripts_of(home: Path, config: Path | None) -> tuple[Path, Path]:
-    """The working directory of sessions, and the folder of their transcripts. Raises OSError."""
-    cwd = work_dir(root(home.absolute()), "session")
-    return cwd, transcripts_folder((config or config_dir(os.environ)).absolute(), cwd)
 
 
 @click.command(epilog="Example: sessionbridge backup sessions.tar.gz")
@@ -51,9 +31,11 @@ def backup(home: Path, file: Path) -> None:
 
     That is the database as of one moment and the transcripts, whole and readable: FILE is for you
     alone. Safe while the proxy runs. A FILE that is there is replaced once the new one is whole."""
-    with opened_store(home) as store:
+    place = chosen_place(home)
+    refuse_shared(place, "back it up with  pg_dump --schema=sessionbridge")
+    with opened_store(place) as store:
         if store is None:
-            click.echo(nothing_yet(home))
+            click.echo(nothing_yet(place))
             return
         folders = housekeeping.folders(home, store.sessions())
     with _problems():
@@ -74,6 +56,7 @@ def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
     Stop the proxy first. The database that is there is moved aside. Transcripts that have gone on
     since then stay as they are: the database knows where its turns end in them. FILE may come from
     another machine, or another home."""
+    refuse_shared(chosen_place(home), "bring a dump of it back with  pg_restore")
     path = home / DATABASE_NAME
     with _problems(), backup_file.opened(file) as archive:
         cwd, folder = transcripts_of(home, config_dir)
@@ -95,6 +78,15 @@ def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
     click.echo(f"The database and {len(members)} files of transcripts are back.")
     if aside:
         click.echo(f"The database before is {aside}.")
+
+
+def refuse_shared(place: Place, instead: str) -> None:
+    """A database that nodes share is its server's to keep."""
+    if place.is_shared:
+        raise click.ClickException(
+            f"The conversations are in {place.name}, with their transcripts; {instead} (see "
+            "docs/nodes.md)."
+        )
 
 
 @contextmanager

@@ -8,8 +8,17 @@ from typing import Any
 import click
 
 from sessionbridge.cli.report_options import Form, chosen_form, print_documents, report_options
-from sessionbridge.cli.tables import SUM_HEADINGS, iso, print_table, read_store, sum_cells, sums
+from sessionbridge.cli.tables import (
+    SUM_HEADINGS,
+    chosen_place,
+    iso,
+    print_table,
+    read_store,
+    sum_cells,
+    sums,
+)
 from sessionbridge.sessions.reports.sums import total_cost
+from sessionbridge.sessions.store.places import Place
 from sessionbridge.sessions.store.store import By, CostRow
 
 
@@ -23,13 +32,14 @@ def cost(home: Path, by: By, since: float | None, as_json: bool, as_csv: bool) -
     CLI's own figure, in US dollars at list prices; for traffic that passes through it is the list
     price. A turn whose cost nobody told is in no sum: it shows as "?", and is counted in
     unpriced_turns."""
-    show_costs(home, by, since, chosen_form(as_json=as_json, as_csv=as_csv))
+    form = chosen_form(as_json=as_json, as_csv=as_csv)
+    show_costs(chosen_place(home), by, since, form)
 
 
 def show_costs(
-    home: Path, by: By = "platform", since: float | None = None, form: Form = "table"
+    place: Place, by: By = "platform", since: float | None = None, form: Form = "table"
 ) -> None:
-    rows = read_store(home, lambda store: store.costs(by, since), quiet=form != "table")
+    rows = read_store(place, lambda store: store.costs(by, since), quiet=form != "table")
     total = total_cost(by, rows)
     if form != "table":
         print_documents(form, [_document(row) for row in rows], list(_document(total)))

@@ -8,39 +8,59 @@ that the map or the ledger names, and that session ran in a working directory of
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sessionbridge.claude.profile import transcripts_folder
+from sessionbridge.claude.profile import config_dir, transcripts_folder
 from sessionbridge.claude.transcript.files import delete
-from sessionbridge.claude.work_dirs import before, is_work_dir, root
+from sessionbridge.claude.work_dirs import before, is_work_dir, root, work_dir
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
-from sessionbridge.sessions.store.places import Home
+from sessionbridge.sessions.store.places import Place
 from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSummary
 
 
 @dataclass(frozen=True, slots=True)
+class House:
+    """What there is to be kept in order: the store, where that is, and the home of this machine."""
+
+    home: Path
+    place: Place
+    store: SessionStore
+
+
+@dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A key that was forgotten. `failed` are the transcripts that could not be deleted."""
+    """A key that was forgotten. `failed` are the transcripts that could not be deleted, `shared`
+    those that nodes had kept in their database, by name."""
 
     held: Holdings
     transcripts: tuple[Path, ...]
     failed: tuple[Path, ...] = ()
+    shared: tuple[str, ...] = ()
+
+    @property
+    def deleted(self) -> int:
+        """How many transcripts, wherever they were."""
+        return len({path.stem for path in self.transcripts} | set(self.shared))
 
 
-def transcripts(home: Path, held: Holdings) -> dict[str, Path]:
+def transcripts(house: House, held: Holdings) -> dict[str, Path]:
     """The files there are of the key's sessions, by session."""
-    found = [path for path in _places(home, held) if path.is_file()]
+    found = [path for path in _places(house, held) if path.is_file()]
     return {path.stem: path for path in reversed(found)}  # those in use come first, and so count
 
 
-def _places(home: Path, held: Holdings) -> list[Path]:
+def _places(house: House, held: Holdings) -> list[Path]:
     """Where the transcripts of the key's sessions may be. That is in the map row, so of a key
     without one nothing is known."""
-    found = _folders(home, held.row.metadata) if held.row else []
+    if house.place.is_shared:
+        found = _own_folders(house.home, held.row.metadata if held.row else {})
+    else:
+        found = _folders(house.home, held.row.metadata) if held.row else []
     names = [f"{name}.jsonl" for name in held.files if _plain(name)]
     return [folder / name for name in names for folder in found]
 
@@ -51,8 +71,22 @@ def _folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
     config, cwd = (Path(str(metadata.get(name, ""))) for name in ("config_dir", "cwd"))
     if not config.is_absolute() or not is_work_dir(home, cwd):
         return []
-    roots = dict.fromkeys((root(home), before(home)))
-    return [transcripts_folder(config, one / cwd.name) for one in roots]
+    return [transcripts_folder(config, one / cwd.name) for one in _roots(home)]
+
+
+def _own_folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
+    """Those of this node. What the map row says may be so on another."""
+    configs = (Path(str(metadata.get("config_dir", ""))), config_dir(os.environ).absolute())
+    return [
+        transcripts_folder(config, work_dir(one, "session"))
+        for config in dict.fromkeys(configs)
+        if config.is_absolute()
+        for one in _roots(home)
+    ]
+
+
+def _roots(home: Path) -> Iterable[Path]:
+    return dict.fromkeys((root(home), before(home)))
 
 
 def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:
@@ -60,46 +94,79 @@ def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:
     return {folder for session in sessions for folder in _folders(home, session.metadata)}
 
 
-def forget(
-    store: SessionStore, home: Path, key: SessionKey, unused_for: float | None = None
-) -> Forgotten | None:
+def brought_in(house: House, held: Holdings) -> dict[str, Path]:
+    """As `transcripts`, with what other nodes have added to them. Waits for turns under way in one
+    that is to be written."""
+    if not all(house.store.are_here(name) for name in held.files):
+        asyncio.run(_bring_in(house, held))
+    return transcripts(house, held)
+
+
+async def _bring_in(house: House, held: Holdings) -> None:
+    async with house.place.locks().hold_all([key_lock(held.key), *held.sessions]):
+        for name in held.files:
+            house.store.bring_in(name)
+
+
+def forget(house: House, key: SessionKey, unused_for: float | None = None) -> Forgotten | None:
     """None where there was nothing to forget, or it has been used meanwhile.
 
     Waits for turns under way: their commit would bring back what is forgotten. The map comes first:
     should this be interrupted, a file is left over, and not a conversation that has lost its
     memory."""
-    held = asyncio.run(_deleted_alone(store, home, key, unused_for))
-    if held is None:
+    found = asyncio.run(_deleted_alone(house, key, unused_for))
+    if found is None:
         return None
+    held, shared = found
     gone: list[Path] = []
     failed: list[Path] = []
-    for path in _places(home, held):  # what is beside a transcript may outlive it
+    for path in _places(house, held):  # what is beside a transcript may outlive it
         there = path.is_file()
         if not _deleted(path):
             failed.append(path)
         elif there:
             gone.append(path)
-    return Forgotten(held, tuple(gone), tuple(failed))
+    return Forgotten(held, tuple(gone), tuple(failed), shared)
 
 
 async def _deleted_alone(
-    store: SessionStore, home: Path, key: SessionKey, unused_for: float | None
-) -> Holdings | None:
-    names = [key_lock(key), *store.holdings(key).sessions]
-    async with Home(home).locks().hold_all(names):
-        return store.delete(key, unused_for)
+    house: House, key: SessionKey, unused_for: float | None
+) -> tuple[Holdings, tuple[str, ...]] | None:
+    """And which of its files nodes had kept."""
+    store, known = house.store, house.store.holdings(key)
+    async with house.place.locks().hold_all([key_lock(key), *known.sessions]):
+        held = store.delete(key, unused_for)
+        if held is None and house.place.is_shared and unused_for is None:
+            # Forgotten on another node, it still has files on this one.
+            held = known
+        if held is None:
+            return None
+        return held, _forget_shared(store, held)
+
+
+def _forget_shared(store: SessionStore, held: Holdings) -> tuple[str, ...]:
+    shared = _shared(store, held)
+    for name in shared:
+        store.forget_files(name)
+    return shared
+
+
+def _shared(store: SessionStore, held: Holdings) -> tuple[str, ...]:
+    return tuple(name for name in held.files if store.has_files(name))
 
 
 def prune(
-    store: SessionStore, home: Path, keys: list[SessionKey], unused_for: float, *, dry_run: bool
+    house: House, keys: list[SessionKey], unused_for: float, *, dry_run: bool
 ) -> Iterator[Forgotten | None]:
     """One key after another, so that stopping in between leaves no key half forgotten."""
     for key in keys:
-        if dry_run:
-            held = store.holdings(key)
-            yield Forgotten(held, tuple(transcripts(home, held).values()))
-        else:
-            yield forget(store, home, key, unused_for)
+        yield would_forget(house, key) if dry_run else forget(house, key, unused_for)
+
+
+def would_forget(house: House, key: SessionKey) -> Forgotten:
+    held = house.store.holdings(key)
+    found = tuple(transcripts(house, held).values())
+    return Forgotten(held, found, shared=_shared(house.store, held))
 
 
 def _plain(internal_id: str) -> bool:

@@ -9,7 +9,7 @@ import click
 
 from sessionbridge.claude.prices import cache_rates
 from sessionbridge.cli.report_options import chosen_form, print_documents, report_options
-from sessionbridge.cli.tables import iso, print_table, read_store
+from sessionbridge.cli.tables import chosen_place, iso, print_table, read_store
 from sessionbridge.sessions.reports.savings import total_savings
 from sessionbridge.sessions.reports.sums import money
 from sessionbridge.sessions.store.store import By, SavingsRow
@@ -38,8 +38,9 @@ def savings(home: Path, by: By, since: float | None, as_json: bool, as_csv: bool
     A start is avoided where a live process or a spare answered. Traffic that only passes through
     counts for the cache, not for starts; "?" are turns that do not say what answered."""
     wanted = chosen_form(as_json=as_json, as_csv=as_csv)
+    place = chosen_place(home)
     rows = read_store(
-        home, lambda store: store.savings(by, since, cache_rates), quiet=wanted != "table"
+        place, lambda store: store.savings(by, since, cache_rates), quiet=wanted != "table"
     )
     total = total_savings(by, rows)
     if wanted != "table":

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import click
 
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.ages import age
-from sessionbridge.cli.backup import config_dir_option, transcripts_of
-from sessionbridge.cli.housekeeping import Forgotten
+from sessionbridge.cli.backup import refuse_shared
+from sessionbridge.cli.housekeeping import Forgotten, House
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.session_views import document, title, tree
 from sessionbridge.cli.tables import (
     SUM_HEADINGS,
+    chosen_place,
     console,
     iso,
     local,
@@ -29,16 +30,12 @@ from sessionbridge.cli.tables import (
     sums,
     tracked,
 )
+from sessionbridge.cli.transcripts import config_dir_option, transcripts_of
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.ledger import key_document
 from sessionbridge.sessions.store.places import DATABASE_NAME
-from sessionbridge.sessions.store.store import (
-    Holdings,
-    LedgerTurn,
-    SessionStore,
-    SessionSummary,
-)
+from sessionbridge.sessions.store.store import SessionStore, SessionSummary
 from sessionbridge.sessions.store.turn_files import TurnFiles
 
 
@@ -66,7 +63,7 @@ def list_(home: Path, as_json: bool) -> None:
     """List the sessions, with what each has cost.
 
     The one used last comes first."""
-    rows = read_store(home, SessionStore.sessions, quiet=as_json)
+    rows = read_store(chosen_place(home), SessionStore.sessions, quiet=as_json)
     if as_json:
         print_json([_document(row) for row in rows])
     elif rows:
@@ -92,11 +89,13 @@ def show(home: Path, key: str, as_json: bool) -> None:
     """Draw the turns of a conversation.
 
     Branch by branch, with what each turn used and cost."""
-    held, turns = _read(home, key)
-    if as_json:
-        print_json(document(held, turns, housekeeping.transcripts(home, held)))
-    else:
-        console().print(tree(held, turns))
+    with _house(home) as house:
+        house, found = _find(house, key)
+        held, turns = house.store.holdings(found), house.store.turns(found)
+        if as_json:
+            print_json(document(held, turns, housekeeping.brought_in(house, held)))
+        else:
+            console().print(tree(held, turns))
 
 
 @sessions.command(epilog="Example: sessionbridge sessions export my-first-chat > chat.json")
@@ -106,8 +105,10 @@ def export(home: Path, key: str) -> None:
     """Print all that is kept of one as JSON.
 
     That is no text: what was said is in the transcripts it names."""
-    held, turns = _read(home, key)
-    print_json(document(held, turns, housekeeping.transcripts(home, held)))
+    with _house(home) as house:
+        house, found = _find(house, key)
+        held, turns = house.store.holdings(found), house.store.turns(found)
+        print_json(document(held, turns, housekeeping.brought_in(house, held)))
 
 
 @sessions.command(epilog="Example: sessionbridge sessions forget my-first-chat --yes")
@@ -119,13 +120,12 @@ def forget(home: Path, key: str, yes: bool, as_json: bool) -> None:
     """Forget one and delete its transcripts.
 
     Its turns stay in the ledger. Should it go on, it begins anew."""
-    with opened_store(home) as store:
-        store, found = _find(store, key)
-        held = store.holdings(found)
+    with _house(home) as house:
+        house, found = _find(house, key)
         if not yes:
-            files = _count(len(housekeeping.transcripts(home, held)), "transcript")
+            files = _count(housekeeping.would_forget(house, found).deleted, "transcript")
             click.confirm(f"Forget {title(found)} and delete {files}?", abort=True, err=True)
-        forgotten = housekeeping.forget(store, home, found)
+        forgotten = housekeeping.forget(house, found)
     _report([forgotten] if forgotten else [], as_json=as_json)
 
 
@@ -141,13 +141,13 @@ def prune(home: Path, older_than: int, dry_run: bool, as_json: bool) -> None:
 
     Does to each what `forget` does to one; stopping it in between leaves none half forgotten."""
     gone: list[Forgotten] = []
-    with opened_store(home) as store:
-        if store is None and not as_json:
-            click.echo(nothing_yet(home))
+    with _house(home) as house:
+        if house is None and not as_json:
+            click.echo(nothing_yet(chosen_place(home)))
             return
-        if store is not None:
-            keys = store.stale(older_than)
-            steps = housekeeping.prune(store, home, keys, older_than, dry_run=dry_run)
+        if house is not None:
+            keys = house.store.stale(older_than)
+            steps = housekeeping.prune(house, keys, older_than, dry_run=dry_run)
             for done in tracked("Forgetting", steps, len(keys)):
                 if done is not None:
                     gone.append(done)
@@ -163,6 +163,7 @@ def recover(home: Path, config_dir: Path | None) -> None:
     The proxy does so by itself where the database is gone or corrupt. This adds what a database
     lacks that has begun anew: the conversations that are noted beside transcripts. Those that have
     gone on since then stay as they are."""
+    refuse_shared(chosen_place(home), "what it has lost is in a dump of it alone")
     try:
         _, folder = transcripts_of(home, config_dir)
         turns = TurnFiles(folder).read()
@@ -197,26 +198,30 @@ def _document(row: SessionSummary) -> dict[str, Any]:
     }
 
 
-def _read(home: Path, name: str) -> tuple[Holdings, list[LedgerTurn]]:
-    with opened_store(home) as store:
-        store, key = _find(store, name)
-        return store.holdings(key), store.turns(key)
+@contextmanager
+def _house(home: Path) -> Iterator[House | None]:
+    """None without a database."""
+    place = chosen_place(home)
+    # On SQLite a store with transcripts would bring back what was noted beside them.
+    transcripts = (lambda: transcripts_of(home)[1]) if place.is_shared else None
+    with opened_store(place, transcripts) as store:
+        yield House(home, place, store) if store else None
 
 
-def _find(store: SessionStore | None, name: str) -> tuple[SessionStore, SessionKey]:
+def _find(house: House | None, name: str) -> tuple[House, SessionKey]:
     """The one key of that name. Without a store there is none, so whoever has one has both."""
-    found = store.find(name) if store else []
-    if store is None or not found:
+    found = house.store.find(name) if house else []
+    if house is None or not found:
         raise click.ClickException(
             f"No conversation is called {name!r}; see `sessionbridge sessions list`."
         )
     if len(found) > 1:
-        candidates = "\n".join(f"  {_candidate(store, key)}" for key in found)
+        candidates = "\n".join(f"  {_candidate(house.store, key)}" for key in found)
         raise _Ambiguous(
             f"Several conversations are called {name!r}; name one as PLATFORM/ID or by its Claude "
             f"session:\n{candidates}"
         )
-    return store, found[0]
+    return house, found[0]
 
 
 def _candidate(store: SessionStore, key: SessionKey) -> str:
@@ -226,7 +231,7 @@ def _candidate(store: SessionStore, key: SessionKey) -> str:
 
 
 def _report(gone: list[Forgotten], *, as_json: bool, dry_run: bool = False) -> None:
-    deleted = sum(len(one.transcripts) for one in gone)
+    deleted = sum(one.deleted for one in gone)
     failed = [path for one in gone for path in one.failed]
     if as_json:
         print_json([_forgotten(one, deleted=not dry_run) for one in gone])

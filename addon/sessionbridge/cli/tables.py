@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
@@ -21,39 +22,53 @@ from rich.text import Text
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import money
-from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.places import VARIABLE, Place, place_of
+from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import CostRow, SessionStore, SessionSummary
 
 
-@contextmanager
-def opened_store(home: Path) -> Iterator[SessionStore | None]:
-    """None without a database: a command leaves no trace where there was nothing before."""
-    path = home / DATABASE_NAME
-    if not path.exists():
-        yield None
-        return
+def chosen_place(home: Path) -> Place:
+    """The database that the environment names, for its password is nobody's to read on a command
+    line; else the home."""
     try:
-        with closing(SessionStore.open(path)) as store:
-            yield store
+        return place_of(home, os.environ.get(VARIABLE, ""))
+    except StoreUnavailable as error:
+        raise click.ClickException(error.message) from error
+
+
+@contextmanager
+def opened_store(
+    place: Place, transcripts: Callable[[], Path] | None = None
+) -> Iterator[SessionStore | None]:
+    """None without a database: a command leaves no trace where there was nothing before. The place
+    is closed, too, at the end."""
+    try:
+        with closing(place):
+            if not place.is_made():
+                yield None
+                return
+            with closing(place.store(transcripts, PATIENCE)) as store:
+                yield store
     except StoreUnavailable as error:
         raise click.ClickException(error.message) from error
 
 
 def read_store[T](
-    home: Path, read: Callable[[SessionStore], Sequence[T]], *, quiet: bool
+    place: Place, read: Callable[[SessionStore], Sequence[T]], *, quiet: bool
 ) -> Sequence[T]:
     """What `read` returns; where that is nothing, people are told why, unless programs read it."""
-    path = home / DATABASE_NAME
-    with opened_store(home) as store:
+    with opened_store(place) as store:
         rows = read(store) if store else []
     if not rows and not quiet:
-        click.echo(f"Nothing to show in {path}." if store else nothing_yet(home))
+        click.echo(f"Nothing to show in {place.name}." if store else nothing_yet(place))
     return rows
 
 
-def nothing_yet(home: Path) -> str:
-    path = home / DATABASE_NAME
-    return f"Nothing here yet: {path} does not exist. The first bridged turn makes it."
+def nothing_yet(place: Place) -> str:
+    return (
+        f"Nothing here yet: in {place.name} there are no sessions. The first bridged turn begins "
+        "them."
+    )
 
 
 def print_json(document: Any) -> None:

@@ -27,6 +27,7 @@ from sessionbridge.claude import work_dirs
 from sessionbridge.cli.cost import show_costs
 from sessionbridge.cli.demo.scripted_api import ScriptedApi, remembers_names
 from sessionbridge.cli.mitm import HOST, Mitm
+from sessionbridge.sessions.store.places import VARIABLE, Home
 
 QUESTIONS = ("My name is Bob.", "What is my name?")
 _PATIENCE = 60.0
@@ -74,7 +75,7 @@ def demo(once: bool, port: int, web_port: int) -> None:
 async def _demo(once: bool, port: int, web_port: int) -> None:
     console = Console()
     async with bridged_demo(port, web_port, console) as mitm:
-        show_costs(mitm.home)
+        show_costs(Home(mitm.home))
         if not once:
             console.print(f"mitmweb is open at [bold]{mitm.web_url}[/bold] (Ctrl-C to end)")
             await asyncio.Event().wait()
@@ -120,7 +121,9 @@ def _claude_env(home: Path, api_url: str) -> list[str]:
 
 @asynccontextmanager
 async def _running(mitm: Mitm, home: Path) -> AsyncIterator[None]:
-    log, environment = home / "mitmweb.log", os.environ | {"ANTHROPIC_API_KEY": "demo"}
+    log = home / "mitmweb.log"
+    # No database that nodes share is touched either.
+    environment = os.environ | {"ANTHROPIC_API_KEY": "demo", VARIABLE: ""}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *mitm.command(), stdout=output, stderr=output, env=environment, cwd=home

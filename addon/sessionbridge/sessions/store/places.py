@@ -15,6 +15,9 @@ from sessionbridge.sessions.store.store import SessionStore
 
 DATABASE_NAME = "session_map.db"
 
+VARIABLE = "SESSIONBRIDGE_STORE"
+"""In the environment: the address of a database on PostgreSQL."""
+
 
 class Place(Protocol):
     @property
@@ -24,6 +27,9 @@ class Place(Protocol):
     @property
     def is_shared(self) -> bool:
         """Whether other nodes have it, too, which do not see this one's files."""
+
+    def is_made(self) -> bool:
+        """Whether there is a database of ours yet. Waits for none; raises `StoreUnavailable`."""
 
     def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
         """Raises `StoreUnavailable` where it cannot be used for so long, and OSError of the folder
@@ -54,6 +60,9 @@ class Home:
     @property
     def name(self) -> str:
         return str(self.database)
+
+    def is_made(self) -> bool:
+        return self.database.exists()
 
     def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
         folder = transcripts() if transcripts else None

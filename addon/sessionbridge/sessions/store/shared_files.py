@@ -85,6 +85,10 @@ class SharedFiles:
                     private_folder(self._folder)
                     write_whole(self._folder / file, content)
 
+    def has(self, db: Database, name: str) -> bool:
+        """Whether any file of this name is kept."""
+        return bool(_heads(db, name))
+
     def forget(self, db: Database, name: str) -> None:
         for file in _files(name):
             _forget(db, file)

@@ -307,6 +307,11 @@ class SessionStore:
         if self._files is not None:
             self._files.keep(db, name)
 
+    @_reads
+    def has_files(self, db: Database, name: str) -> bool:
+        """Whether nodes have kept any."""
+        return self._files is not None and self._files.has(db, name)
+
     @_writes
     def forget_files(self, db: Database, name: str) -> None:
         if self._files is not None:

@@ -125,9 +125,13 @@ def _is_there(connection: Connection[Any], sql: LiteralString) -> bool:
     return connection.execute(sql, [SCHEMA]).fetchone() is not None
 
 
-def _done(connection: Connection[Any], database: str) -> set[str]:
+def is_begun(connection: Connection[Any]) -> bool:
     steps = "SELECT 1 FROM pg_tables WHERE schemaname = %s AND tablename = 'steps'"
-    if not _is_there(connection, steps):
+    return _is_there(connection, steps)
+
+
+def _done(connection: Connection[Any], database: str) -> set[str]:
+    if not is_begun(connection):
         return set()
     done = {row["name"] for row in connection.execute(f"SELECT name FROM {SCHEMA}.steps")}
     if later := sorted(done - set(_STEPS)):

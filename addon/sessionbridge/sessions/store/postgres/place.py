@@ -22,6 +22,9 @@ class Postgres:
     def name(self) -> str:
         return self._server.name
 
+    def is_made(self) -> bool:
+        return self._server.is_made()
+
     def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
         files = SharedFiles(transcripts()) if transcripts else None
         self._server.open(patience)

@@ -113,6 +113,14 @@ class Server:
             except psycopg.Error as error:
                 raise problems.unavailable(self.name, error) from error
 
+    def is_made(self) -> bool:
+        """Whether it has been opened by anybody yet. Raises `StoreUnavailable`."""
+        try:
+            with self._connected() as connection:
+                return migrations.is_begun(connection)
+        except psycopg.Error as error:
+            raise problems.unavailable(self.name, error) from error
+
     def _prepare(self, deadline: float) -> None:
         while True:
             try:
