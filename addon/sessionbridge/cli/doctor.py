@@ -28,9 +28,10 @@ from sessionbridge.cli.checks.programs import (
     check_python,
     check_turn_settings,
 )
+from sessionbridge.cli.checks.shared_database import check_shared_database
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
-from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.places import DATABASE_NAME, VARIABLE
 from sessionbridge.sessions.store.sqlite.health import examine
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
@@ -69,7 +70,8 @@ def doctor(
     Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI, its
     login and whether it takes other settings while it runs, the proxy's CA and port, what
     mitmproxy's configuration file opens, what could send Claude's own calls back into the proxy,
-    how long Claude keeps transcripts, the session database and its last backup. Changes nothing and
+    how long Claude keeps transcripts, the session database and its last backup, or the database
+    that SESSIONBRIDGE_STORE names and how many connections it has left. Changes nothing and
     calls no model, unless --live has the proxy that runs do so, and says what that cost. Ends with
     1 where there is a problem."""
     confdir = confdir.expanduser()
@@ -86,7 +88,8 @@ def doctor(
 
 def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list[Finding]:
     environment = dict(os.environ)
-    health = examine(home / DATABASE_NAME)
+    address = environment.get(VARIABLE, "")
+    health = None if address else examine(home / DATABASE_NAME)
     cli = claude.expanduser().absolute() if claude else None
     claude_found = check_claude(cli, environment)
     if claude_found[0].status == "ok":
@@ -100,8 +103,14 @@ def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list
         check_port(port),
         *check_config(confdir),
         *check_settings(config_dir(environment), environment, health),
-        check_database(home / DATABASE_NAME, health),
-        check_backup(backup_file.last(home), time.time()),
+        *(
+            [check_shared_database(home, address)]
+            if address
+            else [
+                check_database(home / DATABASE_NAME, health),
+                check_backup(backup_file.last(home), time.time()),
+            ]
+        ),
     ]
 
 

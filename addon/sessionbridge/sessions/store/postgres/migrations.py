@@ -130,10 +130,20 @@ def is_begun(connection: Connection[Any]) -> bool:
     return _is_there(connection, steps)
 
 
-def _done(connection: Connection[Any], database: str) -> set[str]:
+def others(connection: Connection[Any]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The steps that are yet to be done here, and those that a later version has done."""
+    done = _names(connection)
+    return tuple(step for step in _STEPS if step not in done), tuple(sorted(done - set(_STEPS)))
+
+
+def _names(connection: Connection[Any]) -> set[str]:
     if not is_begun(connection):
         return set()
-    done = {row["name"] for row in connection.execute(f"SELECT name FROM {SCHEMA}.steps")}
+    return {row["name"] for row in connection.execute(f"SELECT name FROM {SCHEMA}.steps")}
+
+
+def _done(connection: Connection[Any], database: str) -> set[str]:
+    done = _names(connection)
     if later := sorted(done - set(_STEPS)):
         raise StoreUnavailable(
             f"The session database {database} was written by a later version of sessionbridge "

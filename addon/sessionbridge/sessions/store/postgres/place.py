@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
+from sessionbridge.sessions.store.postgres.health import ServerHealth
 from sessionbridge.sessions.store.postgres.locks import PostgresLocks
 from sessionbridge.sessions.store.postgres.server import PATIENCE, Server
 from sessionbridge.sessions.store.shared_files import SharedFiles
@@ -24,6 +25,9 @@ class Postgres:
 
     def is_made(self) -> bool:
         return self._server.is_made()
+
+    def examine(self) -> ServerHealth:
+        return self._server.examine()
 
     def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
         files = SharedFiles(transcripts()) if transcripts else None

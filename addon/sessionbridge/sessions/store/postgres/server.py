@@ -22,6 +22,7 @@ from psycopg_pool import ConnectionPool, PoolTimeout
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.postgres import migrations, problems
 from sessionbridge.sessions.store.postgres.dialect import dialect
+from sessionbridge.sessions.store.postgres.health import ServerHealth, examine
 
 PATIENCE = 30.0
 """Seconds that are waited for a server, and for an answer of it."""
@@ -118,6 +119,15 @@ class Server:
         try:
             with self._connected() as connection:
                 return migrations.is_begun(connection)
+        except psycopg.Error as error:
+            raise problems.unavailable(self.name, error) from error
+
+    def examine(self) -> ServerHealth:
+        """Waits for none, and changes nothing. Raises `StoreUnavailable`."""
+        try:
+            with self._connected() as connection:
+                self._look_at(connection)
+                return examine(connection, is_pooled=self._threshold is None)
         except psycopg.Error as error:
             raise problems.unavailable(self.name, error) from error
 
