@@ -26,6 +26,9 @@ _PREFIX = "sessionbridge-"
 _HOME = "home"
 _CHOSEN = "work_dir"
 
+NAME = "work-dir"
+"""Of the folder that nodes have in common, in their database."""
+
 KEPT: tuple[MemoryKind, ...] = ("session", "continue")
 """The kinds of memory that have transcripts; the third has the first one's folder."""
 

@@ -21,6 +21,7 @@ _PLACES = {
     "savings": "sessionbridge.cli.savings:savings",
     "backup": "sessionbridge.cli.backup:backup",
     "restore": "sessionbridge.cli.backup:restore",
+    "migrate": "sessionbridge.cli.migrate:migrate",
 }
 
 

@@ -17,7 +17,8 @@ from sessionbridge.errors import BadRequest, StoreUnavailable
 from sessionbridge.model import Block, Message
 from sessionbridge.sessions.store.store_thread import StoreThread
 
-_NAME = "summary-key"
+NAME = "summary-key"
+"""Of the file, and in the database."""
 
 
 def is_sealed(message: Message) -> bool:
@@ -28,13 +29,13 @@ class Seals:
     """`store` is None when the session map is switched off."""
 
     def __init__(self, home: Path, store: StoreThread | None) -> None:
-        self._file = home / _NAME
+        self._file = home / NAME
         self._shared = store if store is not None and store.place.is_shared else None
 
     async def key(self) -> bytes:
         """Made with the first summary. Raises `StoreUnavailable`."""
         if self._shared is not None:
-            return await self._shared.common(_NAME, Fernet.generate_key())
+            return await self._shared.common(NAME, Fernet.generate_key())
         return await asyncio.to_thread(self._key)
 
     async def opened(self, messages: Sequence[Message]) -> tuple[Message, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
+from sessionbridge.claude import work_dirs
 from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER, is_child_secret
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
@@ -61,7 +62,7 @@ class Runtime:
             cli=settings.claude,
             extra=settings.claude_env,
             retries=settings.retries,
-            common=partial(place.common, "work-dir") if place.is_shared else None,
+            common=partial(place.common, work_dirs.NAME) if place.is_shared else None,
         )
         self._open_store(place, settings, profile)
         self._open_dispatcher(place, settings, profile)

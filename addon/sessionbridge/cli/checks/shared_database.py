@@ -28,13 +28,13 @@ def check_shared_database(home: Path, address: str) -> Finding:
 
         assert isinstance(place, Postgres)
         with closing(place):
-            return _told(place.name, place.examine())
+            return told(place.name, place.examine())
     except StoreUnavailable as error:
-        found, _, advice = error.message.partition("; " if "; " in error.message else ": ")
+        found, _, advice = error.message.rpartition("; " if "; " in error.message else ": ")
         return Finding(_NAME, "problem", found, f"{advice[:1].upper()}{advice[1:]}")
 
 
-def _told(name: str, health: ServerHealth) -> Finding:
+def told(name: str, health: ServerHealth) -> Finding:
     through = " through PgBouncer" if health.is_pooled else ""
     server = f"{name}, PostgreSQL {health.version}{through}"
     used = f"{health.connections} of {health.most} connections in use"

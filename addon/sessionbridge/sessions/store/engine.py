@@ -7,7 +7,7 @@ up. GROUP BY has every column that is read as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -26,6 +26,7 @@ class Dialect:
     """SQL expressions of the column `started_at`, in epoch seconds: the day as `2026-11-30`, on the
     reader's clock and in UTC, and when the hour or the reader's day began, in epoch seconds.
     `listed` has one column, `value`: the texts of the parameter `:listed`, a JSON list, in order.
+    `number_on` is a query that has turns numbered on from those that were inserted with a number.
     """
 
     day: str
@@ -33,6 +34,7 @@ class Dialect:
     begin_of_hour: str
     begin_of_day: str
     listed: str
+    number_on: str
 
 
 class Database(Protocol):
@@ -42,6 +44,9 @@ class Database(Protocol):
     def dialect(self) -> Dialect: ...
 
     def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]: ...
+
+    def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
+        """Rows of which there may be more than memory holds."""
 
     def execute(self, sql: str, params: Params) -> int:
         """Returns how many rows it has changed."""

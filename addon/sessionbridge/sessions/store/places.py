@@ -15,6 +15,9 @@ from sessionbridge.sessions.store.store import SessionStore
 
 DATABASE_NAME = "session_map.db"
 
+SCHEMES = ("postgresql://", "postgres://")
+"""With which the address of a database on PostgreSQL begins."""
+
 VARIABLE = "SESSIONBRIDGE_STORE"
 """In the environment: the address of a database on PostgreSQL."""
 
@@ -84,7 +87,7 @@ class Home:
 
 def unusable(url: str) -> str | None:
     """Why no sessions can be kept at this address, in a sentence; None where they can."""
-    if not url.startswith(("postgresql://", "postgres://")):
+    if not url.startswith(SCHEMES):
         return "sessionbridge_store is not the address of a database: it begins with postgresql://."
     missing = [name for name in ("psycopg", "psycopg_pool", "tzlocal") if not find_spec(name)]
     if missing:

@@ -89,6 +89,19 @@ class SharedFiles:
         """Whether any file of this name is kept."""
         return bool(_heads(db, name))
 
+    def names(self) -> list[str]:
+        """Of what is in the folder."""
+        found = self._folder.glob("*") if self._folder.is_dir() else ()
+        return sorted({path.stem for path in found if path.suffix in SUFFIXES and path.is_file()})
+
+    def are_whole(self, db: Database, name: str) -> bool:
+        """Whether the pieces make the files that were kept, and this node's have all of them."""
+        return all(
+            head.digest == _digest(_content(db, file) or b"")
+            and head.begins(self._read(file) or b"")
+            for file, head in _heads(db, name).items()
+        )
+
     def forget(self, db: Database, name: str) -> None:
         for file in _files(name):
             _forget(db, file)
@@ -110,6 +123,12 @@ class SharedFiles:
                 f"The transcripts in {self._folder} cannot be {done} ({error.strerror}); see "
                 "whether the disk is full, and the folder can be read and written."
             ) from error
+
+
+def kept_names(db: Database) -> list[str]:
+    """Of the files that are kept; each is one and no path."""
+    names = {row["name"].rpartition(".")[0] for row in db.stream("SELECT name FROM files")}
+    return sorted(name for name in names if name == Path(name).name)
 
 
 def _whole_lines(content: bytes) -> bytes:

@@ -127,6 +127,11 @@ class SessionStore:
         file.open()
         return cls(file, clock, beside)
 
+    @property
+    def engine(self) -> Engine:
+        """For who copies all there is."""
+        return self._engine
+
     def close(self) -> None:
         self._engine.close()
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import psycopg
@@ -22,6 +23,9 @@ _PARAMETER = re.compile(r":([a-z_][a-z_0-9]*)")
 
 _ATTEMPTS = 3
 """At a transaction that others were in the way of, or whose connection was lost."""
+
+_FETCHED = 1000
+"""Rows at a time."""
 
 
 class PostgresDatabase:
@@ -115,10 +119,18 @@ class _Transaction:
 
     def __init__(self, connection: Connection[DictRow], dialect: Dialect) -> None:
         self._connection = connection
+        self._cursors = count(1)
         self.dialect = dialect
 
     def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
         return self._connection.execute(_translated(sql), _without_nul(params))
+
+    def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
+        """By a cursor of the server's, which ends with the transaction."""
+        name = f"rows_{next(self._cursors)}"
+        self._connection.execute(f"DECLARE {name} NO SCROLL CURSOR FOR {_translated(sql)}")
+        while rows := self._connection.execute(f"FETCH {_FETCHED} FROM {name}").fetchall():
+            yield from rows
 
     def execute(self, sql: str, params: Params) -> int:
         return self._connection.execute(_translated(sql), _without_nul(params)).rowcount

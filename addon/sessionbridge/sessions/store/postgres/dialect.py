@@ -22,6 +22,7 @@ def dialect() -> Dialect:
             f"CAST(extract(epoch FROM date_trunc('day', {local}) AT TIME ZONE {zone}) AS bigint)"
         ),
         listed="(SELECT json_array_elements_text(CAST(:listed AS json)) AS value)",
+        number_on="SELECT setval(pg_get_serial_sequence('turns', 'id'), max(id)) FROM turns",
     )
 
 

@@ -51,6 +51,7 @@ _DIALECT = Dialect(
         "CAST(strftime('%s', date(started_at, 'unixepoch', 'localtime'), 'utc') AS INTEGER)"
     ),
     listed="json_each(:listed)",
+    number_on="SELECT max(id) FROM turns",
 )
 
 
@@ -64,6 +65,9 @@ class _Transaction:
 
     def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
         return self._db.query(sql, dict(params))
+
+    def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
+        return self._db.query(sql)
 
     def execute(self, sql: str, params: Params) -> int:
         return self._db.execute(sql, dict(params)).rowcount
