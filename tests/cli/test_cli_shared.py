@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
@@ -17,7 +20,8 @@ from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.places import VARIABLE, place_of
 from sessionbridge.sessions.store.sqlite.database import PATIENCE
-from tests.support.postgres import PASSWORD
+from tests.support.documents import DOCS, blocks
+from tests.support.postgres import PASSWORD, Postgres
 from tests.support.turn_records import KEY, turn
 
 NAME = KEY.external_id
@@ -153,6 +157,38 @@ def test_it_is_the_servers_to_be_backed_up(
     told = node.run(*command)
     assert told.exit_code == 1 and told.stderr.count("\n") == 1
     assert "postgresql://127.0.0.1:9/bridge" in told.stderr and instead in told.stderr
+
+
+def test_the_dump_that_the_documentation_shows_brings_all_back(
+    postgres: Postgres, nodes: tuple[Node, Node], tmp_path: Path
+) -> None:
+    one, two = nodes
+    one.talk(said="asked\n")
+    listed = one.document("sessions", "list", "--json")
+    (shown,) = [block for block in blocks(DOCS / "nodes.md", "sh") if "pg_dump" in block]
+    dump, restore = shown.splitlines()
+    address = urlsplit(one.url)
+    variables = {
+        "PATH": f"{postgres.programs}:{os.defpath}",
+        "PGPASSWORD": PASSWORD,
+        VARIABLE: address._replace(netloc=address.netloc.replace(f":{PASSWORD}", "")).geturl(),
+    }
+
+    def run(command: str) -> None:
+        subprocess.run(["sh", "-c", command], cwd=tmp_path, env=variables, check=True)
+
+    run(dump)
+    one.talk(said="answered\n")
+    one.talk("session-2", SessionKey("slack", "C1", "claude"))
+    run(restore)
+    assert one.document("sessions", "list", "--json") == listed
+    with psycopg.connect(one.url) as connection:
+        connection.execute("DROP SCHEMA sessionbridge CASCADE")
+    run(restore)
+    (session,) = two.document("sessions", "export", NAME)["sessions"]
+    assert Path(session["transcript"]).read_text() == "asked\n"
+    two.talk(said="answered\n")
+    assert [row["turns"] for row in one.document("cost", "--json")] == [2]
 
 
 @pytest.mark.parametrize("command", [["sessions", "list"], ["cost"], ["savings"]])

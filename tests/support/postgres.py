@@ -40,10 +40,10 @@ full_page_writes = off
 
 
 class Postgres:
-    """`log` is the server's own, of all its starts."""
+    """`log` is the server's own, of all its starts, and `programs` the folder of its programs."""
 
     def __init__(self, programs: Path, folder: Path) -> None:
-        self._programs = programs
+        self.programs = programs
         self._folder = folder
         self._data = folder / "data"
         self._names = (f"test_{number}" for number in count(1))
@@ -55,7 +55,7 @@ class Postgres:
         password = self._folder / "password"
         password.write_text(PASSWORD)
         given_away(password)
-        command: list[str | Path] = [self._programs / "initdb", "--pgdata", self._data]
+        command: list[str | Path] = [self.programs / "initdb", "--pgdata", self._data]
         command += ["--username", _SUPERUSER, "--pwfile", password, "--auth", "scram-sha-256"]
         command += ["--encoding", "UTF8", "--locale", "C", "--wal-segsize", "1"]  # MB, not 16
         command += ["--no-sync", "--no-instructions"]
@@ -74,7 +74,7 @@ class Postgres:
         """Returns when it takes connections; does nothing where it runs."""
         if self.process is not None and self.process.poll() is None:
             return
-        command = [str(self._programs / "postgres"), "-D", str(self._data)]
+        command = [str(self.programs / "postgres"), "-D", str(self._data)]
         # SIGQUIT is its immediate shutdown, which ends its children and frees shared memory.
         self.process = started(
             command, self._folder, self.log, ready=self._answers, ended_by="QUIT"
