@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -18,6 +19,8 @@ from sessionbridge.claude.profile import transcripts_folder
 from sessionbridge.claude.work_dirs import chosen, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store import commits
+from sessionbridge.sessions.store.engine import Database
 from sessionbridge.sessions.store.places import VARIABLE, place_of
 from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from tests.support.documents import DOCS, blocks
@@ -127,6 +130,40 @@ def test_what_is_forgotten_is_in_the_database_no_more(nodes: tuple[Node, Node]) 
     assert two.files().keys() == {"session-1.jsonl", "session-2.jsonl"}
     assert "deleted 1 transcript." in two.run(*forget, "--yes").stdout
     assert two.files().keys() == {"session-2.jsonl"}
+
+
+def test_a_conversation_of_more_sessions_than_there_are_connections(
+    nodes: tuple[Node, Node],
+) -> None:
+    node, _ = nodes
+    node.talk()
+
+    def commit(db: Database) -> None:
+        for number in range(120):
+            record = turn(internal_id=f"branch-{number}")
+            commits.commit(db, record, 1_000_000.0, f"name-{number}")
+
+    with closing(place_of(node.home, node.url)) as shared:
+        shared.store(None, PATIENCE).engine.write(commit)
+    told = node.run("sessions", "forget", NAME, "--yes")
+    assert told.stdout.endswith("Forgot 1 conversation and deleted 1 transcript.\n")
+
+
+async def test_forgetting_waits_for_a_turn_on_another_node(
+    postgres: Postgres, nodes: tuple[Node, Node]
+) -> None:
+    one, two = nodes
+    two.talk()
+    with closing(place_of(two.home, two.url)) as shared:
+        async with shared.locks().hold("session-1", lambda: None):
+            command = ("sessions", "forget", NAME, "--yes")
+            forgetting = asyncio.create_task(asyncio.to_thread(one.run, *command))
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted"
+            while not await asyncio.to_thread(postgres.execute, waiting):
+                assert not forgetting.done()
+            assert kept(two.url) == ["session-1.jsonl"]
+        assert "Forgot 1 conversation" in (await forgetting).stdout
+    assert kept(two.url) == []
 
 
 def test_pruning_forgets_what_no_node_has_used(nodes: tuple[Node, Node]) -> None:

@@ -11,7 +11,7 @@ the lock that they have by then is not to be taken for its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
@@ -36,8 +36,9 @@ _CANCEL_SECONDS = 0.1
 
 _WAITS = "sessionbridge waits"
 
+_NOTICES_SQL = "SET LOCAL client_min_messages = notice"
+
 _LOCK_SQL = """
-    SET LOCAL client_min_messages = notice;
     DO $$ BEGIN
         IF NOT pg_try_advisory_xact_lock({number}) THEN
             -- sent at once, by one who is in line the moment after
@@ -61,7 +62,7 @@ class PostgresLocks(Locks):
         asked = None
         try:
             async with line.arrival:
-                asked = _Asked(self._server, name, self._waiting)
+                asked = _Asked(self._server, [name], self._waiting)
                 await asked.in_line.wait()
             if asked.waits or line.turn.locked():
                 on_wait()
@@ -80,6 +81,20 @@ class PostgresLocks(Locks):
             if asked is not None:
                 # Shielded: cancelled once more, it would stay in line, or never be given back.
                 await asyncio.shield(self._leave(asked))
+
+    @asynccontextmanager
+    async def hold_all(self, names: Iterable[str]) -> AsyncIterator[None]:
+        """In one transaction, in which nothing is committed: a conversation may have more sessions
+        than there are connections."""
+        asked = _Asked(self._server, list(names), self._waiting)
+        try:
+            beating = asyncio.create_task(self._beat(await asked.had()))
+            try:
+                yield
+            finally:
+                beating.cancel()
+        finally:
+            await asyncio.shield(self._leave(asked))
 
     async def _leave(self, asked: _Asked) -> None:
         """Also where it still waits. What a server has not begun with cannot be cancelled yet."""
@@ -115,12 +130,13 @@ class _Line:
 
 
 class _Asked:
-    """For one lock, on a thread and a connection of its own. `waits` says whether
-    others are before it, once it is `in_line`; `answer` is done when it is had, or will not be."""
+    """For locks, one after another, on a thread and a connection of its own. `waits` says whether
+    others are before it, once it is `in_line`; `answer` is done when all are had, or will not be.
+    """
 
-    def __init__(self, server: Server, name: str, threads: ThreadPoolExecutor) -> None:
+    def __init__(self, server: Server, names: Sequence[str], threads: ThreadPoolExecutor) -> None:
         self._server = server
-        self._number = _number(name)
+        self._numbers = [_number(name) for name in names]
         self._loop = asyncio.get_running_loop()
         self._connection: Connection[DictRow] | None = None
         self._is_unwanted = False
@@ -142,8 +158,8 @@ class _Asked:
             return
         connection.add_notice_handler(self._heard)
         try:
-            sql = _LOCK_SQL.format(number=self._number, waits=_WAITS)
-            self._server.begin(connection, None, then=sql)
+            locks = [_LOCK_SQL.format(number=one, waits=_WAITS) for one in self._numbers]
+            self._server.begin(connection, None, then=";".join([_NOTICES_SQL, *locks]))
         except psycopg.Error as error:
             raise problems.unavailable(self._server.name, error) from error
         finally:
