@@ -1,0 +1,159 @@
+"""Two nodes that share a PostgreSQL, behind HAProxy as `docs/haproxy.cfg` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle
+from pathlib import Path
+
+import anthropic
+import httpx2
+import pytest
+
+from tests.end_to_end.test_walks import raise_first
+from tests.end_to_end.test_websocket import until_end
+from tests.support.haproxy import HAProxy, running_haproxy
+from tests.support.nodes import Node, running_nodes
+from tests.support.postgres import PASSWORD, Postgres
+from tests.support.responses_talks import Responses, ResponsesStream
+from tests.support.scripted_api import ScriptedServer
+from tests.support.tool_talks import Chat, ChatStream, Messages, MessagesStream, Talk
+from tests.support.tools_stage import assert_seen
+from tests.support.walks import STEPS, Walk, take_walks
+
+APIS = cycle((Messages, ChatStream, Responses, MessagesStream, Chat, ResponsesStream))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What a client says, or gives to the calls that wait, after it went `back` by so many turns.
+    The model says who somebody is whose name it was told."""
+
+    say: str = ""
+    give: tuple[str, ...] = ()
+    back: int = 0
+
+
+TALK = (
+    Turn("My name is Tia."),
+    Turn("Who am I?"),
+    Turn('Look. [call look {"at": "a"}]'),
+    Turn(give=('sunny [call add {"a": 1, "b": 2}]',)),
+    Turn(give=('3 [call look {"at": "b"}] [call add {"a": 3, "b": 4}]',)),
+    Turn(give=("rain", "7")),
+    Turn("Who am I?"),
+    Turn("My name is Ugo.", back=1),
+    Turn("Who am I?"),
+    Turn("Who am I? (once more)", back=1),
+    Turn('Look. [call look {"at": "c"}]'),
+    Turn(give=("fog",)),
+    Turn("My name is Zoe.", back=9),
+    Turn('Add. [call add {"a": 5, "b": 6}] [call add {"a": 7, "b": 8}]'),
+    Turn(give=("11", "15")),
+    Turn('Not that. [call look {"at": "d"}]', back=2),
+    Turn("Never mind the call.", back=1),
+    Turn("Who am I?"),
+    Turn('Look. [call look {"at": "e"}]'),
+    Turn(give=("snow",)),
+)
+
+
+class Place:
+    def __init__(self, nodes: list[Node], haproxy: HAProxy) -> None:
+        self.nodes = nodes
+        self.haproxy = haproxy
+        self.clients = haproxy.clients
+        self._turns = cycle(("one", "two"))
+
+    def next_node(self) -> None:
+        """What is asked from here on is asked at another node than before."""
+        self.haproxy.only(next(self._turns))
+
+
+@pytest.fixture(scope="module")
+def place(
+    tmp_path_factory: pytest.TempPathFactory, postgres: Postgres, api: ScriptedServer
+) -> Iterator[Place]:
+    with (
+        postgres.database() as store,
+        running_nodes(tmp_path_factory.mktemp("nodes"), api.url, store) as nodes,
+        running_haproxy(nodes[0].port, nodes[1].port) as haproxy,
+    ):
+        haproxy.wait_for(one="UP", two="UP")
+        yield Place(nodes, haproxy)
+
+
+def test_a_conversation_goes_from_node_to_node_with_each_turn(
+    place: Place, api: ScriptedServer
+) -> None:
+    """And from API to API, with rounds of tools and edits."""
+    talk: Talk = Messages(place.clients, "to-and-fro")
+    for number, (turn, kind) in enumerate(zip(TALK, APIS, strict=False)):
+        place.next_node()
+        talk = talk.retold(kind, talk.told[: len(talk.told) - 2 * turn.back])
+        if turn.give:
+            talk.give(*turn.give)
+        elif number == 0:
+            talk.begin(turn.say)
+        else:
+            talk.say(turn.say)
+        assert_seen(api, talk)
+    assert talk.last.text == "Returned: snow"
+
+
+def test_the_law_on_a_walk_from_node_to_node(place: Place, api: ScriptedServer) -> None:
+    walk = Walk(4, api, "node-walk")
+    for _ in range(STEPS // 2):
+        place.next_node()
+        raise_first(take_walks([walk], place.clients, 1))
+
+
+def test_a_response_on_a_websocket_is_gone_on_from_at_the_other_node(place: Place) -> None:
+    client = place.clients.openai({"X-SessionBridge-Session": "socket"})
+    place.next_node()
+    with client.responses.connect(websocket_connection_options={"proxy": None}) as connection:
+        connection.response.create(model="gpt-5", input="My name is Tia.")
+        *_, last = until_end(connection)
+    place.next_node()
+    answer = client.responses.create(
+        model="gpt-5", input="Who am I?", previous_response_id=last.response.id
+    )
+    assert answer.output_text == "Your name is Tia."
+
+
+def test_when_a_node_is_killed_in_mid_turn_the_other_goes_on(
+    place: Place, api: ScriptedServer
+) -> None:
+    killed = place.nodes[0]
+    talk = MessagesStream(place.clients, "killed")
+    place.haproxy.only("one")
+    talk.begin("My name is Tia.")
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(talk.branch().say, "Wait. [gate killed]")
+        api.wait_until_held("killed")
+        place.haproxy.only("one", "two")
+        killed.kill()
+        assert isinstance(lost.exception(), (httpx2.HTTPError, anthropic.APIError))
+    api.open_gate("killed")
+    assert talk.say("Who am I?").text == "Your name is Tia."
+    assert_seen(api, talk)
+    killed.start()
+    place.haproxy.wait_for(one="UP", two="UP")
+    place.haproxy.only("one")
+    assert talk.say("Who am I? (at the one that is back)").text == "Your name is Tia."
+    assert_seen(api, talk)
+
+
+def test_the_password_of_the_store_is_seen_nowhere(place: Place, postgres: Postgres) -> None:
+    """Neither by the processes of Claude, nor in files, nor by who lists the processes."""
+    place.haproxy.only("one")
+    Messages(place.clients, "secret").begin("Hello.")
+    proxy = place.nodes[0].proxy
+    shown = [Path(f"/proc/{pid}/environ") for pid in proxy.children()]
+    assert shown
+    shown += [Path(f"/proc/{pid}/cmdline") for pid in (proxy.process.pid, *proxy.children())]
+    shown += [file for node in place.nodes for file in node.home.rglob("*") if file.is_file()]
+    for file in (*shown, postgres.log):
+        assert PASSWORD.encode() not in file.read_bytes(), file
