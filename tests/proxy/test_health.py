@@ -116,7 +116,10 @@ async def test_a_database_that_is_away_is_told(proxy: Proxy) -> None:
 
 async def test_a_database_that_is_there_is_reached(proxy: Proxy, database: str) -> None:
     proxy.set(sessionbridge_store=database)
-    assert await health(proxy) == READY
+    assert await health(proxy) in (READY, UNAVAILABLE)  # while it connects
+    reachability = proxy.addon.runtime.reachability
+    assert reachability is not None and reachability._asking is not None
+    assert await reachability._asking
 
 
 class SlowHome(Home):

@@ -13,6 +13,8 @@ import pytest
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.postgres.locks import PostgresLocks
+from tests.support.lock_places import Turn, one_by_one, queue
 from tests.support.postgres import Postgres
 from tests.support.postgres_stores import Moment, NodeStore, asked, node_store, relay
 from tests.support.proxy import wait_for
@@ -284,3 +286,25 @@ async def test_a_node_that_ends_waits_for_no_lock(database: str, node: NodeStore
             await asyncio.to_thread(other.server.close)
             with pytest.raises(StoreUnavailable):
                 await waiting
+
+
+async def test_those_who_wait_are_not_in_the_way_of_who_holds(
+    node: NodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many they are: it can show that it lives, and give the lock back."""
+    monkeypatch.setattr("sessionbridge.sessions.store.postgres.locks._WAITING", 2)
+    locks = PostgresLocks(node.server)
+    holder, *waiting = await queue(locks, locks, locks)
+    not_begun, behind = Turn(locks), Turn(locks)
+    await asyncio.sleep(0)
+    await not_begun.leave()
+    await behind.leave()
+    last = Turn(locks)
+    await one_by_one([holder, *waiting, last])
+
+
+def test_its_connections_are_known_by_their_name(database: str, node: NodeStore) -> None:
+    names = "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = %s"
+    node.store.count()
+    found = asked(database, names, database.rpartition("/")[2])
+    assert ("sessionbridge",) in found
