@@ -49,7 +49,24 @@ def person(node: Node, open_: ExitStack) -> Callable[[str], str]:
     return say
 
 
-def test_the_client_has_its_answer_and_is_told(
+def ends(
+    node: Node, open_: ExitStack, threads: ThreadPoolExecutor, api: ScriptedServer, gate: str
+) -> None:
+    """With a turn under way."""
+    client = open_.enter_context(httpx.Client(base_url=node.url, trust_env=False))
+    got, head = client.get(HEALTH), client.head(HEALTH)
+    assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
+    assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
+    turn = threads.submit(person(node, open_), f"Say something. [gate {gate}]")
+    api.wait_until_held(gate)
+    node.proxy.process.terminate()
+    becomes(node, (503, {"status": "draining"}))
+    api.open_gate(gate)
+    assert turn.result() == "before the gate after the gate"
+    assert node.proxy.process.wait(30) == 0
+
+
+def test_the_client_has_its_answer_and_is_told_and_all_goes_on(
     tmp_path: Path, api: ScriptedServer, postgres: Postgres, database: str
 ) -> None:
     with (
@@ -78,27 +95,8 @@ def test_the_client_has_its_answer_and_is_told(
         for node in (one, other):
             assert "This node is not healthy: The session database" in node.proxy.log
             assert PASSWORD not in node.proxy.log
+        ends(one, open_, threads, api, f"drained-{tmp_path}")
     assert [len(shown) for shown in api.seen(f"({tmp_path})")] == [3, 5]
     assert not any(
         "This is lost" in text for shown in api.seen(f"({tmp_path})") for _, text in shown
     )
-
-
-def test_a_node_that_ends_drains(tmp_path: Path, api: ScriptedServer, database: str) -> None:
-    with (
-        running_nodes(tmp_path, api.url, database, count=1) as (node,),
-        ExitStack() as open_,
-        ThreadPoolExecutor() as threads,
-    ):
-        becomes(node, READY)
-        client = open_.enter_context(httpx.Client(base_url=node.url, trust_env=False))
-        got, head = client.get(HEALTH), client.head(HEALTH)
-        assert (got.status_code, head.status_code, head.content) == (200, 200, b"")
-        assert {**head.headers, "date": ""} == {**got.headers, "date": ""}
-        turn = threads.submit(person(node, open_), f"Say something. [gate {tmp_path}]")
-        api.wait_until_held(str(tmp_path))
-        node.proxy.process.terminate()
-        becomes(node, (503, {"status": "draining"}))
-        api.open_gate(str(tmp_path))
-        assert turn.result() == "before the gate after the gate"
-        assert node.proxy.process.wait(30) == 0

@@ -23,10 +23,30 @@ from tests.support.turn_records import KEY, turn
 TURNS = "SELECT history_hash FROM sessionbridge.turns ORDER BY id"
 
 
+EMPTIED = """
+TRUNCATE sessionbridge.session_map, sessionbridge.turns, sessionbridge.points,
+    sessionbridge.files, sessionbridge.pieces, sessionbridge.common RESTART IDENTITY
+"""
+
+
+@pytest.fixture(scope="module")
+def opened(postgres: Postgres) -> Iterator[tuple[str, NodeStore]]:
+    with postgres.database() as url, node_store(url) as node:
+        yield url, node
+
+
 @pytest.fixture
-def node(database: str) -> Iterator[NodeStore]:
-    with node_store(database) as opened:
-        yield opened
+def database(postgres: Postgres, opened: tuple[str, NodeStore]) -> str:
+    """That of all these tests, with nothing in it."""
+    postgres.start()
+    asked(opened[0], EMPTIED)
+    return opened[0]
+
+
+@pytest.fixture
+def node(database: str, opened: tuple[str, NodeStore]) -> NodeStore:
+    opened[1].store.wait_at_most(30)
+    return opened[1]
 
 
 def refused(node: NodeStore) -> str:
@@ -111,9 +131,8 @@ def test_one_that_is_busy_is_told(database: str, node: NodeStore) -> None:
         assert "did not answer in time" in refused(node)
 
 
-def test_one_that_is_read_only_is_read(postgres: Postgres, database: str) -> None:
-    with node_store(database) as node:
-        node.store.commit(turn())
+def test_one_that_is_read_only_is_read(postgres: Postgres, database: str, node: NodeStore) -> None:
+    node.store.commit(turn())
     name = database.rpartition("/")[2]
     postgres.execute("ALTER DATABASE {} SET default_transaction_read_only = on", name)
     with node_store(database) as node:
@@ -121,6 +140,7 @@ def test_one_that_is_read_only_is_read(postgres: Postgres, database: str) -> Non
         with pytest.raises(StoreUnavailable, match="is read-only"):
             node.server.check(5)
         assert node.store.count() == 1
+    postgres.execute("ALTER DATABASE {} RESET default_transaction_read_only", name)
 
 
 FULL = """
@@ -138,14 +158,14 @@ async def test_one_that_is_full_keeps_nothing_of_a_turn(database: str, node: Nod
         with pytest.raises(StoreUnavailable, match="No room .* free some on its server"):
             node.store.commit(turn(), "session-1")
     assert node.store.get(KEY) is None
-    asked(database, "DROP TRIGGER is_full ON sessionbridge.turns")
+    asked(database, "DROP FUNCTION sessionbridge.refuse CASCADE")
     async with node.locks.hold("session-1", lambda: None):
         node.store.commit(turn(), "session-1")
     assert node.store.get(KEY) == "session-1"
 
 
-def test_too_many_connections_are_told(postgres: Postgres, database: str) -> None:
-    with node_store(database) as node:
+def test_too_many_connections_are_told(postgres: Postgres) -> None:
+    with postgres.database() as database, node_store(database) as node:
         wait_for(lambda: len(postgres.backends(database)) == 2, "each pool to have its first")
         name = database.rpartition("/")[2]
         postgres.execute("ALTER DATABASE {} CONNECTION LIMIT 2", name)
