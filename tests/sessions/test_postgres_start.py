@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import re
+import subprocess
+import sys
 import threading
 import traceback
 from collections.abc import Iterator
@@ -123,6 +126,23 @@ def test_all_that_start_at_once_have_the_same_tables(database: str) -> None:
     assert asked(database, "SELECT count(*) FROM sessionbridge.steps") == [(1,)]
     for server in servers:
         server.close()
+
+
+ENDS = """
+import os
+from sessionbridge.sessions.store.postgres.server import Server
+
+server = Server(os.environ["STORE"])
+server.open()
+server.take_for_lock()
+"""
+
+
+def test_a_process_ends_without_closing_it(database: str) -> None:
+    environment = {"PYTHONPATH": os.pathsep.join(sys.path), "STORE": database}
+    command = [sys.executable, "-c", ENDS]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == ""  # where psycopg tells what it waits for
 
 
 # -- no password is ever shown ---------------------------------------------------------------------
