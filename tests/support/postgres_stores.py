@@ -85,7 +85,8 @@ class Relay:
         with suppress(OSError):
             while data := client.recv(65536):
                 if self.cut and b"COMMIT" in data:
-                    if self.cut == "done":
+                    moment, self.cut = self.cut, None
+                    if moment == "done":
                         client.shutdown(socket.SHUT_WR)  # it hears nothing more
                         server.sendall(data)
                         continue

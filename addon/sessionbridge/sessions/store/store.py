@@ -243,14 +243,10 @@ class SessionStore:
         name = uuid4().hex
         try:
             turn = self._engine.write(lambda db: self._committed(db, record, name), under)
-        except CommitUnknown:
-            if (known := self._turn_named(name)) is None:
-                raise
-            return known
+        except CommitUnknown as error:
+            return self._found(record.key, name, error)
         except StoreUnavailable as error:
-            raise StoreUnavailable(
-                f"{error.message} This turn was not kept.", retry_after=error.retry_after
-            ) from error
+            raise _not_kept(error) from error
         if self._beside is not None:
             self._beside.add(turn)
             if self._engine.replaced:  # between the two: others may have made it without this
@@ -264,8 +260,21 @@ class SessionStore:
                 self._files.keep(db, file)
         return turn
 
-    @_reads
-    def _turn_named(self, db: Database, name: str) -> int | None:
+    def _found(self, key: SessionKey, name: str, cut_off: CommitUnknown) -> int:
+        try:
+            known = self._turn_named(key, name)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"{cut_off.message} Whether this turn was kept is not known."
+            ) from error
+        if known is None:
+            raise _not_kept(cut_off)
+        return known
+
+    @_writes
+    def _turn_named(self, db: Database, key: SessionKey, name: str) -> int | None:
+        """Once the transaction that may have committed it has ended: it is alone with the key."""
+        db.alone(key)
         return queries.turn_named(db, name)
 
     @_writes
@@ -392,6 +401,12 @@ class SessionStore:
     def places(self, db: Database, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
         """The (hash, entry uuid) pairs that each turn of the key can be continued from."""
         return queries.places(db, key)
+
+
+def _not_kept(error: StoreUnavailable) -> StoreUnavailable:
+    return StoreUnavailable(
+        f"{error.message} This turn was not kept.", retry_after=error.retry_after
+    )
 
 
 def _begin_with(beside: TurnFiles | None, db: Database) -> None:

@@ -101,7 +101,7 @@ class PostgresDatabase:
             if problems.is_loss(error):
                 raise CommitUnknown(
                     f"The session database {self._server.name} went away while it was told to keep "
-                    "something, which may be there or not; see whether PostgreSQL runs."
+                    "something; see whether PostgreSQL runs there."
                 ) from error
             raise
         return result
