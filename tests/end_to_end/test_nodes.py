@@ -10,6 +10,7 @@ from pathlib import Path
 
 import anthropic
 import httpx2
+import psycopg
 import pytest
 
 from tests.end_to_end.test_walks import raise_first
@@ -17,6 +18,7 @@ from tests.end_to_end.test_websocket import until_end
 from tests.support.haproxy import HAProxy, running_haproxy
 from tests.support.nodes import Node, running_nodes
 from tests.support.postgres import PASSWORD, Postgres
+from tests.support.proxy import wait_for
 from tests.support.responses_talks import Responses, ResponsesStream
 from tests.support.scripted_api import ScriptedServer
 from tests.support.tool_talks import Chat, ChatStream, Messages, MessagesStream, Talk
@@ -61,8 +63,9 @@ TALK = (
 
 
 class Place:
-    def __init__(self, nodes: list[Node], haproxy: HAProxy) -> None:
+    def __init__(self, nodes: list[Node], haproxy: HAProxy, store: str) -> None:
         self.nodes = nodes
+        self.store = store
         self.haproxy = haproxy
         self.clients = haproxy.clients
         self._turns = cycle(("one", "two"))
@@ -82,7 +85,7 @@ def place(
         running_haproxy(nodes[0].port, nodes[1].port) as haproxy,
     ):
         haproxy.wait_for(one="UP", two="UP")
-        yield Place(nodes, haproxy)
+        yield Place(nodes, haproxy, store)
 
 
 def test_a_conversation_goes_from_node_to_node_with_each_turn(
@@ -144,6 +147,40 @@ def test_when_a_node_is_killed_in_mid_turn_the_other_goes_on(
     place.haproxy.only("one")
     assert talk.say("Who am I? (at the one that is back)").text == "Your name is Tia."
     assert_seen(api, talk)
+
+
+def test_when_a_node_is_killed_in_mid_commit_the_other_goes_on(
+    place: Place, api: ScriptedServer
+) -> None:
+    """From the state before: the client was never told that its turn had come to its end."""
+    one = place.nodes[0]
+    talk = MessagesStream(place.clients, "mid-commit")
+    place.haproxy.only("one")
+    talk.begin("My name is Tia.")
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(place.store, autocommit=True) as database:
+        with database.transaction():
+            database.execute("LOCK TABLE sessionbridge.points IN SHARE MODE")
+            lost = pool.submit(talk.branch().say, "My name is Ugo.")
+            wait_for(lambda: _waits_for_points(place.store), "the commit to wait")
+            place.haproxy.only("one", "two")
+            one.kill()
+        assert isinstance(lost.exception(), (httpx2.HTTPError, anthropic.APIError))
+        assert talk.say("Who am I?").text == "Your name is Tia."
+        assert_seen(api, talk)
+        kept = "SELECT count(*) FROM sessionbridge.turns WHERE external_id = 'mid-commit'"
+        assert database.execute(kept).fetchall() == [(2,)]
+    one.start()
+    place.haproxy.wait_for(one="UP", two="UP")
+
+
+def _waits_for_points(store: str) -> bool:
+    """Asked anew each time: within one transaction it is always told the same."""
+    asked = """
+        SELECT 1 FROM pg_stat_activity
+        WHERE wait_event_type = 'Lock' AND query LIKE '%INTO points%'
+    """
+    with psycopg.connect(store) as database:
+        return database.execute(asked).fetchone() is not None
 
 
 def test_the_password_of_the_store_is_seen_nowhere(place: Place, postgres: Postgres) -> None:
