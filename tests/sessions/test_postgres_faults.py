@@ -75,15 +75,16 @@ def test_what_is_being_written_meanwhile_is_written_once_more(
 ) -> None:
     tries = []
 
-    def work(db: Database) -> int:
+    def work(db: Database) -> list[Any]:
         tries.append(db)
-        done = db.execute("INSERT INTO common (name, value) VALUES ('a', '')", {})
+        db.execute("INSERT INTO common (name, value) VALUES ('a', '')", {})
         if len(tries) == 1:
             postgres.restart()
-        return done + db.execute("INSERT INTO common (name, value) VALUES ('b', '')", {})
+        return list(db.query("INSERT INTO common (name, value) VALUES ('b', '') RETURNING 1", {}))
 
-    assert node.engine.write(work) == 2
+    assert len(node.engine.write(work)) == 1
     assert len(tries) == 2
+    assert len(node.engine.read(lambda db: list(db.query("SELECT * FROM common", {})))) == 2
 
 
 def test_one_that_is_away_is_told_and_found_again(postgres: Postgres, node: NodeStore) -> None:

@@ -16,7 +16,10 @@ _LIBRARIES = ("asyncio", "claude_agent_sdk", "httpcore2", "mcp", "psycopg", "tor
 _MITMPROXY = "mitmproxy.master"
 """Tells what nobody has asked a task for, and that may be one of ours or a library's."""
 
-_TOLD_OTHERWISE = ("claude_agent_sdk._internal.query", "mcp.server.runner", "psycopg.pool")
+_TOLD_OTHERWISE = (
+    *("claude_agent_sdk._internal.query", "mcp.server.runner"),
+    *("psycopg", "psycopg.pool"),
+)
 """What fails there reaches us: as an exception, as a tool that the CLI does not list, and as a
 database that cannot be reached."""
 

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.store.engine import Database, first, insert
+from sessionbridge.sessions.store.engine import Database, first, first_of, insert
 from sessionbridge.sessions.store.ledger import TurnRecord, turn_row
 from sessionbridge.sessions.store.queries import (
+    MapRow,
+    ask_map_row,
+    ask_own_turn,
     holds,
     keeps_its_session,
     map_row,
     named,
-    own_turn,
+    read_map_row,
     turn_named,
 )
 from sessionbridge.sessions.store.turn_files import KeptTurn
@@ -48,10 +51,14 @@ class Recovered:
 
 
 def upsert(
-    db: Database, key: SessionKey, internal_id: str, metadata: Mapping[str, Any], now: float
+    db: Database,
+    key: SessionKey,
+    known: MapRow | None,
+    internal_id: str,
+    metadata: Mapping[str, Any],
+    now: float,
 ) -> None:
-    """Keeps `created_at` of a known key and merges its metadata."""
-    known = map_row(db, key)
+    """Keeps `created_at` of a key that is known already and merges its metadata."""
     merged = {**(known.metadata if known else {}), **metadata}
     row = {"internal_id": internal_id, "now": now, "metadata": json.dumps(merged)}
     db.execute(_UPSERT_SQL, {**named(key), **row})
@@ -60,14 +67,15 @@ def upsert(
 def commit(db: Database, record: TurnRecord, now: float, name: str) -> KeptTurn:
     """Map row, ledger row and points. `name` is no other turn's."""
     db.alone(record.key)
-    known = map_row(db, record.key)
+    mapped_before = ask_map_row(db, record.key)
+    # The database may have been lost since it was planned; its number could be anybody's by now.
+    followed = ask_own_turn(db, record.key, record.parent_id)
+    known, parent = read_map_row(record.key, mapped_before), first_of(followed)
     keeps = known is not None and keeps_its_session(db, known, record)
     mapped = known.session_id if known and keeps else record.internal_id
-    # The database may have been lost since it was planned; its number could be anybody's by now.
-    parent = own_turn(db, record.key, record.parent_id)
-    record = replace(record, parent_id=parent[0] if parent else None)
-    number = _insert(db, record, mapped, now, {"name": name})
-    return KeptTurn(number, name, now, parent[1] if parent else None, mapped, record)
+    record = replace(record, parent_id=parent["id"] if parent else None)
+    number = _insert(db, record, known, mapped, now, {"name": name})
+    return KeptTurn(number, name, now, parent["name"] if parent else None, mapped, record)
 
 
 def recover(db: Database, turns: Iterable[KeptTurn]) -> Recovered:
@@ -95,14 +103,20 @@ def keep(db: Database, turn: KeptTurn) -> None:
     record = replace(turn.record, parent_id=turn_named(db, turn.follows))
     taken = first(db, "SELECT 1 FROM turns WHERE id = :id", {"id": turn.id})
     number = {} if taken else {"id": turn.id}
-    _insert(db, record, turn.mapped, turn.at, {"name": turn.name, **number})
+    known = map_row(db, record.key)
+    _insert(db, record, known, turn.mapped, turn.at, {"name": turn.name, **number})
 
 
 def _insert(
-    db: Database, record: TurnRecord, mapped: str, now: float, known: Mapping[str, Any]
+    db: Database,
+    record: TurnRecord,
+    known: MapRow | None,
+    mapped: str,
+    now: float,
+    named_so: Mapping[str, Any],
 ) -> int:
-    upsert(db, record.key, mapped, record.metadata, now)
-    number = insert(db, "turns", {**turn_row(record), **known})
+    upsert(db, record.key, known, mapped, record.metadata, now)
+    number = insert(db, "turns", {**turn_row(record), **named_so})
     place = {**named(record.key), "internal_id": record.internal_id, "turn": number}
     points = ({**place, "hash": hash_, "entry": entry} for hash_, entry in record.points)
     db.execute_many(_POINT_SQL, points)

@@ -43,13 +43,15 @@ class Database(Protocol):
     @property
     def dialect(self) -> Dialect: ...
 
-    def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]: ...
+    def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
+        """To be read to the end. Several that are asked before the first is read take only as long
+        as one, where the database is far away."""
 
     def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
         """Rows of which there may be more than memory holds."""
 
-    def execute(self, sql: str, params: Params) -> int:
-        """Returns how many rows it has changed."""
+    def execute(self, sql: str, params: Params) -> None:
+        """Is not waited for, but done before what is asked after it."""
 
     def execute_many(self, sql: str, rows: Iterable[Params]) -> None: ...
 
@@ -81,7 +83,11 @@ class Engine(Protocol):
 
 
 def first(db: Database, sql: str, params: Params) -> Mapping[str, Any] | None:
-    return next(iter(list(db.query(sql, params))), None)
+    return first_of(db.query(sql, params))
+
+
+def first_of(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return next(iter(list(rows)), None)
 
 
 def insert(db: Database, table: str, row: Mapping[str, Any]) -> int:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sessionbridge.model import Origin, Point, SessionKey
 from sessionbridge.names import is_conversation
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.store.engine import Database, first
+from sessionbridge.sessions.store.engine import Database, first, first_of
 from sessionbridge.sessions.store.ledger import (
     KEPT,
     KEY,
@@ -180,7 +180,15 @@ def keys(db: Database, sql: str, params: Mapping[str, Any]) -> list[SessionKey]:
 
 
 def map_row(db: Database, key: SessionKey) -> MapRow | None:
-    row = first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
+    return read_map_row(key, ask_map_row(db, key))
+
+
+def ask_map_row(db: Database, key: SessionKey) -> Iterable[Mapping[str, Any]]:
+    return db.query(f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
+
+
+def read_map_row(key: SessionKey, rows: Iterable[Mapping[str, Any]]) -> MapRow | None:
+    row = first_of(rows)
     if row is None:
         return None
     used = row["created_at"], row["last_used_at"]
@@ -196,14 +204,17 @@ def lineage(
     asked_so: Manner | None,
     waits: bool,
 ) -> Lineage:
-    row = map_row(db, key)
     asked = {
         "last": hashes[-1] if hashes else None,
         "listed": json.dumps(list(reversed(hashes[:-1]))),
     }
+    before_last = {**named(key), "hash": hashes[-2] if hashes[1:] else None}
+    mapped = ask_map_row(db, key)
     found = db.query(_points_sql(db.dialect.listed), {**named(key), **asked})
+    opened = db.query(_OPEN_SQL, before_last) if hashes[1:] else ()
+    row = read_map_row(key, mapped)
     points = tuple(_point(point) for point in found)
-    found_open = first(db, _OPEN_SQL, {**named(key), "hash": hashes[-2]}) if hashes[1:] else None
+    found_open = first_of(opened)
     open_turn = _point(found_open) if found_open else None
     newest = _newest(db, row, asked_so, waits=waits) if row and tip else None
     if newest is None:
@@ -298,11 +309,10 @@ def turn_named(db: Database, name: str | None) -> int | None:
     return row["id"] if row else None
 
 
-def own_turn(db: Database, key: SessionKey, number: int | None) -> tuple[int, str] | None:
+def ask_own_turn(db: Database, key: SessionKey, number: int | None) -> Iterable[Mapping[str, Any]]:
     """Number and name of a turn, if it is the key's."""
     sql = f"SELECT id, name FROM turns WHERE {KEY_IS} AND id = :number"
-    row = first(db, sql, {**named(key), "number": number})
-    return (row["id"], row["name"]) if row else None
+    return db.query(sql, {**named(key), "number": number})
 
 
 def holds(db: Database, key: SessionKey) -> bool:

@@ -158,7 +158,8 @@ class SessionStore:
     ) -> None:
         """Keeps `created_at` of a known key and merges its metadata."""
         db.alone(key)
-        commits.upsert(db, key, internal_id, metadata or {}, self._clock())
+        known = queries.map_row(db, key)
+        commits.upsert(db, key, known, internal_id, metadata or {}, self._clock())
 
     @_writes
     def delete(

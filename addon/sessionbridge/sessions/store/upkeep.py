@@ -99,9 +99,11 @@ def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | No
     held = holdings(db, key)
     if before is not None and (held.row is None or held.row.last_used_at >= before):
         return None
-    points = db.execute(f"DELETE FROM points WHERE {KEY_IS}", named(key))
-    mapped = db.execute(f"DELETE FROM session_map WHERE {KEY_IS}", named(key))
-    return held if points or mapped else None
+    gone = [
+        list(db.query(f"DELETE FROM {table} WHERE {KEY_IS} RETURNING 1", named(key)))
+        for table in ("points", "session_map")
+    ]
+    return held if any(gone) else None
 
 
 def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:

@@ -10,7 +10,7 @@ from itertools import count
 from typing import Any
 
 import psycopg
-from psycopg import Connection
+from psycopg import Connection, Pipeline
 from psycopg.rows import DictRow
 
 from sessionbridge.errors import StoreUnavailable
@@ -54,18 +54,33 @@ class PostgresDatabase:
     def _question[T](self, work: Callable[[Database], T], *, reading: bool = False) -> T:
         for attempt in range(_ATTEMPTS):
             last = attempt == _ATTEMPTS - 1
+            done = False
             with self._server.question(self._patience) as connection:
                 try:
-                    self._server.begin(connection, self._patience, reading=reading)
-                    return self._committed(connection, work, reading=reading)
+                    with connection.pipeline() as pipeline:
+                        self._server.begin(connection, self._patience, reading=reading)
+                        result = work(_Transaction(connection, self._server.dialect))
+                        if reading:
+                            done = True
+                            connection.execute("COMMIT")
+                        else:
+                            pipeline.sync()  # what fails until here is done once more
+                            self._commit(connection, pipeline)
+                            done = True
                 except psycopg.Error as error:
                     _roll_back(connection)
-                    again = problems.is_loss(error) or isinstance(error, problems.IN_THE_WAY)
-                    if last or not again:
+                    if done:
+                        return result
+                    lost = problems.is_loss(error)
+                    if last or not (lost or isinstance(error, problems.IN_THE_WAY)):
                         raise problems.unavailable(self._server.name, error) from error
                 except BaseException:
                     _roll_back(connection)
                     raise
+                else:
+                    return result
+            if lost:
+                self._server.renew()
         raise AssertionError("unreachable")
 
     def _under[T](self, lock: str, work: Callable[[Database], T]) -> T:
@@ -73,11 +88,18 @@ class PostgresDatabase:
         connection = self._server.held.pop(lock, None)
         if connection is None:
             raise self._lost()
+        done = False
         try:
-            connection.execute(f"SET LOCAL statement_timeout = {milliseconds(self._patience)}")
-            return self._committed(connection, work)
+            with self._server.use_of(connection), connection.pipeline() as pipeline:
+                connection.execute(f"SET LOCAL statement_timeout = {milliseconds(self._patience)}")
+                result = work(_Transaction(connection, self._server.dialect))
+                self._commit(connection, pipeline)
+                done = True
+            return result
         except psycopg.Error as error:
             _roll_back(connection)
+            if done:
+                return result
             if problems.is_loss(error):
                 raise self._lost() from error
             raise problems.unavailable(self._server.name, error) from error
@@ -85,26 +107,17 @@ class PostgresDatabase:
             _roll_back(connection)
             raise
 
-    def _committed[T](
-        self,
-        connection: Connection[DictRow],
-        work: Callable[[Database], T],
-        *,
-        reading: bool = False,
-    ) -> T:
-        result = work(_Transaction(connection, self._server.dialect))
+    def _commit(self, connection: Connection[DictRow], pipeline: Pipeline) -> None:
         try:
             connection.execute("COMMIT")
+            pipeline.sync()
         except psycopg.Error as error:
-            if reading:
-                return result
             if problems.is_loss(error):
                 raise CommitUnknown(
                     f"The session database {self._server.name} went away while it was told to keep "
                     "something; see whether PostgreSQL runs there."
                 ) from error
             raise
-        return result
 
     def _lost(self) -> StoreUnavailable:
         return StoreUnavailable(
@@ -115,7 +128,8 @@ class PostgresDatabase:
 
 
 class _Transaction:
-    """Texts cannot hold NUL, which may come in names that clients choose."""
+    """In a pipeline: an answer is waited for when it is read. Texts cannot hold NUL, which may come
+    in names that clients choose."""
 
     def __init__(self, connection: Connection[DictRow], dialect: Dialect) -> None:
         self._connection = connection
@@ -132,8 +146,8 @@ class _Transaction:
         while rows := self._connection.execute(f"FETCH {_FETCHED} FROM {name}").fetchall():
             yield from rows
 
-    def execute(self, sql: str, params: Params) -> int:
-        return self._connection.execute(_translated(sql), _without_nul(params)).rowcount
+    def execute(self, sql: str, params: Params) -> None:
+        self._connection.execute(_translated(sql), _without_nul(params))
 
     def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
         self._connection.cursor().executemany(_translated(sql), [_without_nul(row) for row in rows])

@@ -108,8 +108,14 @@ class PostgresLocks(Locks):
     async def _beat(self, connection: Connection[DictRow]) -> None:
         """Until it is lost, which the commit finds out."""
 
+        use = self._server.use_of(connection)
+
         def beat() -> None:
-            connection.execute("SELECT 1")
+            if use.acquire(blocking=False):  # who commits shows as well that we live
+                try:
+                    connection.execute("SELECT 1")
+                finally:
+                    use.release()
 
         with suppress(psycopg.Error):
             while True:

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, socket
 from threading import Lock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import psycopg
 from psycopg import Connection, errors
@@ -66,6 +67,7 @@ class Server:
         self._threshold: int | None = None
         self._began = 0.0
         self._lent: set[Connection[DictRow]] = set()
+        self._uses: WeakKeyDictionary[Connection[DictRow], Lock] = WeakKeyDictionary()
         self._closed = False
 
     def clock(self) -> float:
@@ -113,11 +115,21 @@ class Server:
         """Raises `StoreUnavailable` where nothing could be written now."""
         with self.question(patience) as connection:
             try:
-                told = connection.execute("SHOW transaction_read_only").fetchone()
-                if told is not None and told["transaction_read_only"] == "on":
-                    raise errors.ReadOnlySqlTransaction("transaction_read_only is on")
-            except psycopg.Error as error:
-                raise problems.unavailable(self.name, error) from error
+                self._check(connection)
+            except psycopg.Error:
+                pass  # another one is asked, if there is any
+            else:
+                return self._check_writable(connection)
+        with self.question(patience) as connection:
+            self._check_writable(connection)
+
+    def _check_writable(self, connection: Connection[DictRow]) -> None:
+        try:
+            told = connection.execute("SHOW transaction_read_only").fetchone()
+            if told is not None and told["transaction_read_only"] == "on":
+                raise errors.ReadOnlySqlTransaction("transaction_read_only is on")
+        except psycopg.Error as error:
+            raise problems.unavailable(self.name, error) from error
 
     def is_made(self) -> bool:
         """Whether it has been opened by anybody yet. Raises `StoreUnavailable`."""
@@ -181,7 +193,8 @@ class Server:
             max_size=most,
             max_idle=60,
             configure=self._configure,
-            check=self._check,
+            # A question that finds a dead one is asked again, which a lock cannot be.
+            check=self._check if most == _LOCKS else None,
             reconnect_timeout=_RETRY_SECONDS,
             name=f"sessionbridge-{most}",
             open=True,
@@ -196,14 +209,17 @@ class Server:
         self._began = told["now"] - time.monotonic()
 
     def _check(self, connection: Connection[DictRow]) -> None:
-        """After a restart of the server none is of use; one by one, a pool finds that out in a
-        second for each."""
         try:
             ConnectionPool.check_connection(connection)
         except psycopg.Error:
-            for pool in self._pools.values():
-                pool.drain()
+            self.renew()
             raise
+
+    def renew(self) -> None:
+        """After a restart of the server no connection is of use; one by one, a pool finds that out
+        in a second for each."""
+        for pool in self._pools.values():
+            pool.drain()
 
     @contextmanager
     def question(self, patience: float) -> Iterator[Connection[DictRow]]:
@@ -217,7 +233,13 @@ class Server:
         """To be given back with `give_back`. Raises `StoreUnavailable`."""
         connection = self._taken(_LOCKS, patience)
         self._lent.add(connection)
+        self._uses.setdefault(connection, Lock())
         return connection
+
+    def use_of(self, connection: Connection[DictRow]) -> Lock:
+        """To be had by whoever uses a connection that holds a lock. psycopg's own lock lets another
+        thread's statement in between where a pipeline begins and ends."""
+        return self._uses[connection]
 
     def give_back(self, connection: Connection[DictRow]) -> None:
         """Ends its transaction, if it has one."""
@@ -245,15 +267,22 @@ class Server:
         reading: bool = False,
         then: str = "",
     ) -> None:
-        """In one message: each would take as long as a question. Waits for ever without
-        `patience` (seconds). `then` is SQL that has no parameters."""
+        """In one message, or in the pipeline that there is: each would take as long as a question.
+        Waits for ever without `patience` (seconds). `then` is SQL that has no parameters."""
         timeout = 0 if patience is None else milliseconds(patience)
+        silence = milliseconds(self.silence)
         mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else ""
-        connection.execute(
-            f"BEGIN{mode}; SET LOCAL search_path = {migrations.SCHEMA};"
-            f" SET LOCAL statement_timeout = {timeout};"
-            f" SET LOCAL idle_in_transaction_session_timeout = {milliseconds(self.silence)};{then}"
+        begun = f"BEGIN{mode}"
+        told = (
+            f"SELECT set_config('search_path', '{migrations.SCHEMA}', true),"
+            f" set_config('statement_timeout', '{timeout}', true),"
+            f" set_config('idle_in_transaction_session_timeout', '{silence}', true)"
         )
+        if connection.info.pipeline_status:
+            connection.execute(begun)
+            connection.execute(told)
+        else:
+            connection.execute(f"{begun};{told};{then}")
 
     def _why(self, error: psycopg.Error) -> StoreUnavailable:
         """A pool does not tell why it has no connection."""

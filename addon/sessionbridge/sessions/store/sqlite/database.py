@@ -69,8 +69,8 @@ class _Transaction:
     def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
         return self._db.query(sql)
 
-    def execute(self, sql: str, params: Params) -> int:
-        return self._db.execute(sql, dict(params)).rowcount
+    def execute(self, sql: str, params: Params) -> None:
+        self._db.execute(sql, dict(params))
 
     def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
         self._db.conn.executemany(sql, rows)
