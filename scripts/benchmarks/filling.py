@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,11 @@ TURNS = 5
 
 PROVIDER = "claude"
 _SAID = "what somebody says in a message of ordinary length, " * 4
-_STEP = 5_000
+STEP = 5_000
+"""Conversations in one transaction."""
+
+type Insert = Callable[[str, Iterator[dict[str, Any]]], None]
+"""Rows into a table."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +94,17 @@ def fill(path: Path, turns: int, say: Callable[[str], None]) -> None:
     SessionStore.open(path).close()
     sessions = turns // TURNS
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
-        for first in range(0, sessions, _STEP):
-            part = range(first, min(first + _STEP, sessions))
+        for first in range(0, sessions, STEP):
+            part = range(first, min(first + STEP, sessions))
             db.execute("BEGIN")
-            _insert_part(db, part, first * TURNS)
+            insert_part(partial(_insert, db), part, first * TURNS)
             db.execute("COMMIT")
             say(f"{part.stop * TURNS:,} of {turns:,} turns in the database")
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _insert_part(db: sqlite3.Connection, part: range, turns_before: int) -> None:
+def insert_part(insert: Insert, part: range, turns_before: int) -> None:
+    """The conversations with these numbers, each of `TURNS` turns."""
     conversations = [Conversation(number) for number in part]
     links = [chain(conversation.messages()) for conversation in conversations]
     ids = [0] * len(conversations)
@@ -110,9 +116,9 @@ def _insert_part(db: sqlite3.Connection, part: range, turns_before: int) -> None
             ids[index] = next_id + index
             records.append((ids[index], record))
         next_id += len(conversations)
-        _insert(db, "turns", (turn_row(record) | {"id": id_} for id_, record in records))
-        _insert(db, "points", (row for id_, record in records for row in _points(id_, record)))
-    _insert(db, "session_map", (_map_row(record) for _, record in records))
+        insert("turns", (turn_row(record) | {"id": id_} for id_, record in records))
+        insert("points", (row for id_, record in records for row in _points(id_, record)))
+    insert("session_map", (_map_row(record) for _, record in records))
 
 
 def _points(turn_id: int, record: TurnRecord) -> Iterator[dict[str, Any]]:

@@ -20,6 +20,7 @@ from scripts.benchmarks import (
     latency,
     load,
     page,
+    postgres,
     process_memory,
     program_starts,
     settings,
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Benchmark] = (
     | load.BENCHMARKS
     | hostile.BENCHMARKS
     | store.BENCHMARKS
+    | postgres.BENCHMARKS
 )
 """All by name, in the order they run."""
 

@@ -111,10 +111,10 @@ async def _turn(store: StoreThread, conversation: Conversation) -> float:
     resends = conversation.history == "client"
     links = chain([*(conversation.messages() if resends else []), ask])
     begun = time.perf_counter()
-    memory = _remembered(store, conversation.origin, links)
+    memory = remembered(store, conversation.origin, links)
     plan = await memory.plan()
     await memory.begin(plan)
-    turn = await memory.commit(_answered(plan, conversation.session))
+    turn = await memory.commit(answered(plan, conversation.session))
     taken = (time.perf_counter() - begun) * 1000
     if plan.name != "resume" or plan.feed or turn is None:
         raise RuntimeError(f"{conversation.key} was not known: {plan.name} ({plan.reason})")
@@ -135,8 +135,8 @@ async def _planning(path: Path, rounds: int, length: int) -> Figure:
     ]
     now = [*before, said("assistant", "answer"), said("user", "And now?")]
     async with _store(path) as store:
-        memory = _remembered(store, _LONG_ONE, chain(before))
-        await memory.commit(_answered(await memory.plan(), "long-session"))
+        memory = remembered(store, _LONG_ONE, chain(before))
+        await memory.commit(answered(await memory.plan(), "long-session"))
         taken = [await _planned(store, now) for _ in range(rounds)]
     chained, planned, worked = zip(*taken, strict=True)
     whole = [sum(times[:2]) for times in taken]
@@ -159,7 +159,7 @@ async def _planned(store: StoreThread, now: Sequence[Message]) -> tuple[float, f
     worked, begun = time.process_time(), time.perf_counter()
     links = chain(now)
     between = time.perf_counter()
-    plan = await _remembered(store, _LONG_ONE, links).plan()
+    plan = await remembered(store, _LONG_ONE, links).plan()
     end = time.perf_counter()
     worked = time.process_time() - worked
     if plan.reason != "continued":
@@ -176,7 +176,7 @@ async def _store(path: Path) -> AsyncIterator[StoreThread]:
         store.close()
 
 
-def _remembered(store: StoreThread, origin: Origin, links: Sequence[Link]) -> Remembered:
+def remembered(store: StoreThread, origin: Origin, links: Sequence[Link]) -> Remembered:
     how = manner("", (), "sonnet", links)
     return Remembered(
         store, origin, PROVIDER, links, Attempt(), how, refuse_loss=False, said=_unknown
@@ -187,7 +187,7 @@ async def _unknown(session: str, upto: str, after: str | None) -> Sequence[Messa
     raise SessionLost("There are no transcripts here.")
 
 
-def _answered(plan: Plan, session: str) -> Answered:
+def answered(plan: Plan, session: str) -> Answered:
     entries = tuple(f"entry-{n}-{session}" for n in range(len(plan.feed) + 2))
     return Answered(
         plan=plan,

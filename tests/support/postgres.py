@@ -34,15 +34,19 @@ _SUPERUSER = "postgres"
 _CONFIGURATION = """
 listen_addresses = '127.0.0.1'
 unix_socket_directories = ''
+"""
+_QUICK = """
 fsync = off
 full_page_writes = off
 """
 
 
 class Postgres:
-    """`log` is the server's own, of all its starts, and `programs` the folder of its programs."""
+    """`log` is the server's own, of all its starts, and `programs` the folder of its programs. A
+    `quick` one is not safe from power cuts."""
 
-    def __init__(self, programs: Path, folder: Path) -> None:
+    def __init__(self, programs: Path, folder: Path, *, quick: bool = True) -> None:
+        self._quick = quick
         self.programs = programs
         self._folder = folder
         self._data = folder / "data"
@@ -57,11 +61,12 @@ class Postgres:
         given_away(password)
         command: list[str | Path] = [self.programs / "initdb", "--pgdata", self._data]
         command += ["--username", _SUPERUSER, "--pwfile", password, "--auth", "scram-sha-256"]
-        command += ["--encoding", "UTF8", "--locale", "C", "--wal-segsize", "1"]  # MB, not 16
-        command += ["--no-sync", "--no-instructions"]
+        command += ["--encoding", "UTF8", "--locale", "C", "--no-instructions"]
+        if self._quick:
+            command += ["--wal-segsize", "1", "--no-sync"]  # MB, not 16
         subprocess.run(as_ordinary_user(command), cwd=self._folder, capture_output=True, check=True)
         with (self._data / "postgresql.conf").open("a") as file:
-            file.write(f"{_CONFIGURATION}port = {self.port}\n")
+            file.write(f"{_CONFIGURATION}{_QUICK if self._quick else ''}port = {self.port}\n")
         self.start()
         self.execute("CREATE ROLE {} LOGIN", ROLE)
         with self._superuser() as connection:
@@ -150,13 +155,13 @@ def _runs(pid: str) -> bool:
 
 
 @contextmanager
-def running_postgres() -> Iterator[Postgres]:
+def running_postgres(*, quick: bool = True) -> Iterator[Postgres]:
     """Skips the test where PostgreSQL is not installed."""
     installed = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(installed, key=lambda place: int(place.parent.name), reverse=True)
     programs = needed("postgres", "postgresql", *newest_first).parent
     with folder_of_its_own("postgres") as folder:
-        server = Postgres(programs, folder)
+        server = Postgres(programs, folder, quick=quick)
         try:
             server.create()
             yield server
