@@ -19,6 +19,7 @@ from scripts.benchmarks import (
     kept,
     latency,
     load,
+    nodes,
     page,
     postgres,
     process_memory,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = (
     | hostile.BENCHMARKS
     | store.BENCHMARKS
     | postgres.BENCHMARKS
+    | nodes.BENCHMARKS
 )
 """All by name, in the order they run."""
 

@@ -48,7 +48,12 @@ class Mitmdump:
 
 @contextmanager
 def mitmdump(
-    home: Path, mode: str, *, door: Path | None, options: Mapping[str, str] | None = None
+    home: Path,
+    mode: str,
+    *,
+    door: Path | None,
+    options: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
 ) -> Iterator[Mitmdump]:
     """Starts it, waits until it listens, and ends it. `options` are `sessionbridge_…` ones."""
     home.mkdir(parents=True)
@@ -60,6 +65,7 @@ def mitmdump(
             command += ["--set", f"sessionbridge_{name}={value}"]
     log_file = home / "mitmdump.log"
     variables = environment(home) | {"PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'addon'}"}
+    variables |= dict(env or {})
     with log_file.open("wb") as log:
         process = subprocess.Popen(
             command, cwd=home, env=variables, stdout=log, stderr=subprocess.STDOUT

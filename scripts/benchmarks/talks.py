@@ -71,6 +71,10 @@ class ProxyTalk:
         roles = (user, assistant) * (earlier // 2)
         self._messages = [say(f"Message {n} of {name}.") for n, say in enumerate(roles)]
 
+    def go_to(self, url: str) -> None:
+        """The next turns are asked there."""
+        self._url = f"{url}/v1/messages"
+
     async def ask(self, **changes: Any) -> float:
         self._settings |= changes
         return await asyncio.to_thread(self._ask)

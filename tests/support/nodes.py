@@ -16,6 +16,13 @@ from tests.support.clients import ServerClients
 from tests.support.proxy import Proxy, free_port, running_proxy
 
 
+def without_password(store: str) -> tuple[str, dict[str, str]]:
+    """A command line is everybody's to read, so the password goes libpq's way, by a variable."""
+    address = urlsplit(store)
+    netloc = f"{address.username}@{address.hostname}:{address.port}"
+    return address._replace(netloc=netloc).geturl(), {"PGPASSWORD": address.password or ""}
+
+
 class Node:
     """Its port and home stay over its starts. Clients talk to it by `url`, as to the API itself."""
 
@@ -25,11 +32,7 @@ class Node:
         self._options = {"upstream": "false", **options}
         self._env: dict[str, str] = {}
         if store:
-            address = urlsplit(store)
-            # A command line is everybody's to read, so the password goes libpq's way.
-            self._env["PGPASSWORD"] = address.password or ""
-            netloc = f"{address.username}@{address.hostname}:{address.port}"
-            self._options["store"] = address._replace(netloc=netloc).geturl()
+            self._options["store"], self._env = without_password(store)
         self._running = ExitStack()
         self.port = free_port()
 

@@ -39,6 +39,9 @@ _QUICK = """
 fsync = off
 full_page_writes = off
 """
+_LASTING = """
+max_connections = 300
+"""
 
 
 class Postgres:
@@ -66,7 +69,7 @@ class Postgres:
             command += ["--wal-segsize", "1", "--no-sync"]  # MB, not 16
         subprocess.run(as_ordinary_user(command), cwd=self._folder, capture_output=True, check=True)
         with (self._data / "postgresql.conf").open("a") as file:
-            file.write(f"{_CONFIGURATION}{_QUICK if self._quick else ''}port = {self.port}\n")
+            file.write(f"{_CONFIGURATION}{_QUICK if self._quick else _LASTING}port = {self.port}\n")
         self.start()
         self.execute("CREATE ROLE {} LOGIN", ROLE)
         with self._superuser() as connection:
