@@ -46,7 +46,7 @@ class Answer:
 @dataclass
 class Talk:
     """A client's side of one conversation. `said` is what it has got an answer to, and the answers;
-    `open` what it has asked since then and got none to."""
+    `open` what it has asked since then and got none to, `ids` those of the answers."""
 
     name: str
     api: str
@@ -55,6 +55,7 @@ class Talk:
     open: list[str] = field(default_factory=list)
     count: int = 0
     tries: int = 0
+    ids: list[str] = field(default_factory=list)
     faults: Counter[str] = field(default_factory=Counter)
 
     headers: dict[str, str] = field(init=False)
@@ -98,6 +99,7 @@ class Talk:
 
     def answered(self, asked: str, answer: Answer) -> None:
         self.said += [("user", asked), ("assistant", answer.text)]
+        self.ids.append(answer.id)
 
     def body(self, spoken: Sequence[Said]) -> dict[str, Any]:
         messages = [{"role": role, "content": text} for role, text in spoken]
