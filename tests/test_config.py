@@ -251,6 +251,26 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         loaded(sessionbridge_config=str(tmp_path))
 
 
+def test_the_address_by_which_other_nodes_reach_this_one() -> None:
+    store = "postgresql://db.lan/bridge"
+    assert loaded().node == ""
+    for address in ("http://10.0.0.11:8080", "http://node-1.lan:80", "http://[fd00::1]:8080"):
+        assert loaded(sessionbridge_node=f"{address}/", sessionbridge_store=store).node == address
+    with pytest.raises(ValueError, match="sessionbridge_node is for nodes that share a database"):
+        loaded(sessionbridge_node="http://10.0.0.11:8080")
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["10.0.0.11:8080", "https://a.lan", "http://", "http://a:b", "http://a:0", "http://a/b"]
+    + ["http://a?b", "http://user:secret@a"],
+)
+def test_what_is_no_such_address(address: str) -> None:
+    with pytest.raises(ValueError, match=r"node is not an address such as http://10") as refused:
+        loaded(sessionbridge_node=address, sessionbridge_store="postgresql://db.lan/bridge")
+    assert "secret" not in str(refused.value)
+
+
 def test_a_database_that_nodes_share(monkeypatch: pytest.MonkeyPatch) -> None:
     url = "postgresql://bridge:secret@db.lan/bridge"
     assert loaded().store == ""

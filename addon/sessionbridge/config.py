@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -72,6 +73,25 @@ def _store(named: str, info: ValidationInfo) -> str:
     if url and (why := unusable(url)):
         raise ValueError(why)
     return url
+
+
+def _node(address: str, info: ValidationInfo) -> str:
+    """Without what the requests that are sent there bring themselves."""
+    if not address:
+        return ""
+    option = f"{PREFIX}{info.field_name}"
+    try:
+        parts = urlsplit(address)
+        is_one = parts.scheme == "http" and parts.hostname and parts.port != 0
+    except ValueError:  # of a port that is none
+        is_one = False
+    if not is_one or parts.path.strip("/") or parts.query or parts.username:
+        raise ValueError(f"{option} is not an address such as http://10.0.0.11:8080, and no more.")
+    if not info.data.get("store"):
+        raise ValueError(
+            f"{option} is for nodes that share a database: give sessionbridge_store, too."
+        )
+    return f"http://{parts.netloc}"
 
 
 def _claude(named: str, info: ValidationInfo) -> Path | None:
@@ -151,6 +171,12 @@ class Settings(BaseModel):
         "Where the sessions are kept: the postgresql:// address of a database that several nodes "
         "share (default: $SESSIONBRIDGE_STORE, or a SQLite file in the home).",
         secret=True,
+    )
+    node: Annotated[str, BeforeValidator(_node)] = _option(
+        "",
+        "The address at which the other nodes of that database reach this one "
+        "(http://10.0.0.11:8080). They pass on to it what goes on in a conversation whose Claude "
+        "process waits here (default: they take such turns over).",
     )
     config: Annotated[ConfigFile, BeforeValidator(_file)] = _option(
         "",

@@ -24,9 +24,18 @@ def without_password(store: str) -> tuple[str, dict[str, str]]:
 
 
 class Node:
-    """Its port and home stay over its starts. Clients talk to it by `url`, as to the API itself."""
+    """Its port and home stay over its starts. Clients talk to it by `url`, as to the API itself;
+    where it is `reachable` other nodes do, too."""
 
-    def __init__(self, home: Path, api_url: str, store: str, options: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        home: Path,
+        api_url: str,
+        store: str,
+        options: Mapping[str, str],
+        *,
+        reachable: bool = False,
+    ) -> None:
         self.home = home
         self._api_url = api_url
         self._options = {"upstream": "false", **options}
@@ -35,6 +44,8 @@ class Node:
             self._options["store"], self._env = without_password(store)
         self._running = ExitStack()
         self.port = free_port()
+        if reachable:
+            self._options["node"] = self.url
 
     @property
     def url(self) -> str:
@@ -93,7 +104,13 @@ class InTurn(ServerClients):
 
 @contextmanager
 def running_nodes(
-    folder: Path, api_url: str, store: str, *, count: int = 2, **options: str
+    folder: Path,
+    api_url: str,
+    store: str,
+    *,
+    count: int = 2,
+    reachable: bool = False,
+    **options: str,
 ) -> Iterator[list[Node]]:
     """Nodes that share the PostgreSQL of the URL `store`; without one each has a database of its
     own. `options` are `sessionbridge_…` ones of all of them."""
@@ -102,7 +119,7 @@ def running_nodes(
         for number in range(count):
             home = folder / f"node-{number}"
             home.mkdir()
-            node = Node(home, api_url, store, options)
+            node = Node(home, api_url, store, options, reachable=reachable)
             node.start()
             ends.callback(node.stop)
             nodes.append(node)

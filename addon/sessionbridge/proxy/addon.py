@@ -20,6 +20,7 @@ from sessionbridge.proxy.decision import Decision
 from sessionbridge.proxy.event_streams import EventStreams
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.flow_notes import annotate
+from sessionbridge.proxy.from_nodes import FromNodes
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.health import Health
 from sessionbridge.proxy.joined_hooks import join
@@ -98,6 +99,7 @@ class SessionBridge:
             whole_bodies,
             self.path_prefix,
             sockets,
+            FromNodes(self.runtime, self.shutdown, self.rerouting, self.flow_list),
             self.errors,
         )
         self.addons = [self.commands]  # mitmproxy looks for commands on addons alone

@@ -18,6 +18,7 @@ from sessionbridge.errors import Refused
 from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
+from sessionbridge.proxy.from_nodes import FromNodes
 from sessionbridge.proxy.guard import Guard, page_refused
 from sessionbridge.proxy.http_message import check_head, decoded, lowered
 from sessionbridge.proxy.local_server import LocalServer
@@ -34,6 +35,7 @@ from sessionbridge.proxy.whole_bodies import WholeBodies
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.naming import named
+from sessionbridge.turns.passing_on import HEADER
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 
@@ -57,6 +59,7 @@ class Decision:
         whole_bodies: WholeBodies,
         path_prefix: PathPrefix,
         sockets: WebSockets,
+        from_nodes: FromNodes,
         errors: Errors,
     ) -> None:
         self._options = options
@@ -70,6 +73,7 @@ class Decision:
         self._whole_bodies = whole_bodies
         self._path_prefix = path_prefix
         self._sockets = sockets
+        self._from_nodes = from_nodes
         self._errors = errors
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -84,6 +88,8 @@ class Decision:
         api = None
         try:
             self._loops.check(flow.client_conn)
+            if await self._from_nodes.serve(flow):
+                return
             if (page := operator_pages.asked(flow)) is not None:
                 return await self._pages.serve(flow, page)
             self._guard.check_host(flow)
@@ -109,7 +115,8 @@ class Decision:
         try:
             self._guard.check_host(flow)
             return (
-                operator_pages.asked(flow) is not None
+                HEADER in flow.request.headers
+                or operator_pages.asked(flow) is not None
                 or routes.api_of_turn(flow.request, sni) is not None
                 or routes.api_of_socket(flow.request, sni) is not None
                 or self._stored.asked(flow, self._headers) is not None
@@ -141,6 +148,8 @@ class Decision:
             self._options.routes.api_of_summary(flow.request, flow.client_conn.sni) is not None
         )
         exchange = Exchange(api, found.origin, sent, model=model, run=run, summary=summary)
+        if not summary:
+            exchange = replace(exchange, path=flow.request.path)
         self._rerouting.begin(flow, exchange)
 
     async def _socket(self, flow: http.HTTPFlow, api: str) -> None:

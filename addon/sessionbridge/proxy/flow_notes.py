@@ -56,6 +56,8 @@ def comment(exchange: Exchange) -> str:
     $0.0009 · 0.9 s`; cache is tokens read + tokens written."""
     outcome, origin = exchange.outcome, exchange.outcome.origin or exchange.origin
     parts = [f"{outcome.plan.name} {outcome.plan.reason}" if outcome.plan else "refused"]
+    if outcome.node:
+        parts = [f"answered by {outcome.node}"]
     parts.append(origin.platform if origin else "no origin")
     parts += _used(outcome.model, outcome.usage, outcome.cost_usd, outcome.duration_ms)
     if outcome.error:
@@ -121,5 +123,6 @@ _PLAIN = (
     "ttft_ms",
     "duration_ms",
     "turn",
+    "node",
     "error",
 )

@@ -54,6 +54,7 @@ from sessionbridge.turns.beside import Beside
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.memories import Memories
+from sessionbridge.turns.passing_on import PassingOn
 from sessionbridge.turns.request_body import Reader
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
@@ -66,7 +67,8 @@ logger = logging.getLogger(__name__)
 class Bridge:
     """`store` is None when the session map is switched off. `locks` and `background` are shared
     with a bridge made before, under other options, whose last turns may still be under way.
-    `conversations` are those that clients have created."""
+    `conversations` are those that clients have created; `passing_on` is None where no other node is
+    known."""
 
     def __init__(
         self,
@@ -78,11 +80,13 @@ class Bridge:
         worker: Worker,
         background: Background,
         conversations: KeptConversations | None = None,
+        passing_on: PassingOn | None = None,
     ) -> None:
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
         self._background = background
+        self._passing_on = passing_on
         self._memories = Memories(settings, store, dispatcher, conversations)
         self._instructions = KeptInstructions(dispatcher)
         self._beside = Beside(dispatcher, self._instructions, conversations)
@@ -109,11 +113,11 @@ class Bridge:
                     turn, spoken, spoken.previous, exchange
                 )
             memory = await self._memories.of(turn, spoken, exchange)
-            if turn.background:
-                async with aclosing(self._in_background(turn, memory, exchange)) as parts:
-                    async for part in parts:
-                        begun = True
-                        yield part
+            async with aclosing(self._not_here(turn, memory, exchange, body)) as parts:
+                async for part in parts:
+                    begun = True
+                    yield part
+            if begun:
                 return
             async with aclosing(self._answer(turn, memory, exchange)) as answer:
                 async for delta in answer:
@@ -133,6 +137,28 @@ class Bridge:
             else:
                 yield Head(status, error_headers(exchange, failure))
                 yield Chunk(shape.error_body(failure), last=True)
+
+    def _not_here(
+        self, turn: TurnRequest, memory: Memory, exchange: Exchange, body: bytes
+    ) -> AsyncGenerator[Head | Chunk]:
+        """Nothing, where the turn is to be answered by whom it was asked."""
+        if turn.background:
+            return self._in_background(turn, memory, exchange)
+        return self._elsewhere(memory, exchange, body)
+
+    async def _elsewhere(
+        self, memory: Memory, exchange: Exchange, body: bytes
+    ) -> AsyncGenerator[Head | Chunk]:
+        """The answer of another node whose process waits where this goes on, if there is one."""
+        if self._passing_on is None or exchange.path is None:
+            return
+        plan = await memory.plan()
+        if plan.base is None or plan.name != "resume":
+            return
+        session = plan.base.session_id
+        async with aclosing(self._passing_on.answer(session, exchange, body)) as parts:
+            async for part in parts:
+                yield part
 
     async def _in_background(
         self, turn: TurnRequest, memory: Memory, exchange: Exchange

@@ -54,7 +54,8 @@ class Outcome:
     `command` is the command line the dispatch equals, `process` what kind of process answers;
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
     `error` is the `failure` with the status the client got, for people to read. What `goes_on` in
-    the background is over when that task is; its answer has the `given_id`.
+    the background is over when that task is; its answer has the `given_id`. `node` is the address
+    of the other node that has answered.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -79,6 +80,7 @@ class Outcome:
     error: str | None = None
     goes_on: asyncio.Task[None] | None = None
     given_id: str | None = None
+    node: str | None = None
     call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
     """How the client will tell the input of a call, by the tool's name and what was written."""
     _answer: Answer = field(default_factory=Answer)
@@ -143,7 +145,8 @@ class Exchange:
     is `refused` has been so before its body was there. `model` is the one that the address names,
     where an API has it there; `run` the id of the program's run that it comes from, where
     `sessionbridge exec` has started that. One that is `framed` came on a WebSocket, one for a
-    `summary` to an address that its API has for these."""
+    `summary` to an address that its API has for these. One without a `path` is not to be passed on
+    to another node; one that another has passed on has the address of this `node`."""
 
     api: str
     origin: Origin | None
@@ -153,6 +156,8 @@ class Exchange:
     run: str | None = None
     framed: bool = False
     summary: bool = False
+    path: str | None = None
+    node: str | None = None
     outcome: Outcome = field(default_factory=Outcome)
 
 

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from sessionbridge.errors import BridgeError
 from sessionbridge.turns.exchange import Exchange
 
+NODE_HEADER = "x-sessionbridge-node"
+"""The address of the node that has answered, where that is another than was asked."""
+
 _JSON = "application/json"
 _MOST_NAMED = 50
 """Parameters without effect; clients take some kilobytes of headers, and names are 64 long."""
@@ -22,6 +25,8 @@ def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
             ("x-sessionbridge-plan", plan.name),
             ("x-sessionbridge-reason", plan.reason),
         ]
+    if exchange.node is not None:
+        told.append((NODE_HEADER, exchange.node))
     if outcome.ignored:
         told.append(("x-sessionbridge-ignored", _listed(outcome.ignored)))
     if outcome.turn is not None:

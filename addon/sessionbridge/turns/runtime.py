@@ -7,15 +7,16 @@ What the new options leave as it was is kept, because turns are under way that s
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sessionbridge.claude import work_dirs
 from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER, is_child_secret
 from sessionbridge.claude.pool.dispatcher import ClaudeDispatcher
-from sessionbridge.claude.pool.pool import Keep
+from sessionbridge.claude.pool.pool import Keep, told_nobody
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.sessions.store.locks import Locks
@@ -29,6 +30,8 @@ from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.holders import Holders
+from sessionbridge.turns.passing_on import PassingOn
 from sessionbridge.turns.worker import Worker
 
 
@@ -45,6 +48,9 @@ class Runtime:
         self.dispatcher: ClaudeDispatcher | None = None
         self.admission: Admission | None = None
         self.locks: Locks | None = None
+        self.passing_on: PassingOn | None = None
+        self._holders: Holders | None = None
+        self._among: tuple[StoreThread | None, str] | None = None
         self._runs = False
         self._kept_conversations: KeptConversations | None = None
         self._home: Path | None = None
@@ -65,12 +71,14 @@ class Runtime:
             common=partial(place.common, work_dirs.NAME) if place.is_shared else None,
         )
         self._open_store(place, settings, profile)
+        self._open_holders(place, settings)
         self._open_dispatcher(place, settings, profile)
         self.admission = Admission(settings.concurrency, settings.queue)
         assert self.dispatcher is not None
         assert self.locks is not None
         stands = self.store, self.dispatcher, self.locks, self.admission, self.worker
-        return Bridge(settings, *stands, self.background, self._kept_conversations)
+        beside = self.background, self._kept_conversations, self.passing_on
+        return Bridge(settings, *stands, *beside)
 
     async def is_our_child(self, headers: Mapping[str, str]) -> bool:
         """Whether a request comes from a CLI that a bridge of this home started: it must reach the
@@ -108,12 +116,16 @@ class Runtime:
         self._runs = True
         if self.dispatcher is not None:
             self.dispatcher.start()
+        if self._holders is not None:
+            self._holders.start()
 
     async def finish(self) -> None:
         """Ends the processes that wait for a turn."""
         await self.worker.end()
         if self.dispatcher is not None:
             await self.dispatcher.close()
+        if self._holders is not None:
+            await self._holders.close()
 
     def close(self) -> None:
         """Ends all there is, now."""
@@ -121,6 +133,8 @@ class Runtime:
         if self.dispatcher is not None:
             self.dispatcher.kill()
             self.dispatcher = None
+        if self._holders is not None:
+            self._holders.stop()
         self._close_store()
         if self._place is not None:
             self._place.close()
@@ -162,11 +176,34 @@ class Runtime:
     def _open_dispatcher(self, place: Place, settings: Settings, profile: ClaudeProfile) -> None:
         keep = Keep(settings.live, settings.spare, settings.idle, settings.tool_wait)
         shared = self.store if place.is_shared else None
-        before, self.dispatcher = self.dispatcher, ClaudeDispatcher(profile, keep, shared=shared)
+        waits = self._holders.changed if self._holders else told_nobody
+        made = ClaudeDispatcher(profile, keep, shared=shared, waits=waits)
+        before, self.dispatcher = self.dispatcher, made
         if self._runs:
             self.dispatcher.start()
         if before is not None:
             # Its processes that wait were started under other options.
-            ending = asyncio.create_task(before.close())
-            self._ending.add(ending)
-            ending.add_done_callback(self._ending.discard)
+            self._end(before.close())
+
+    def _open_holders(self, place: Place, settings: Settings) -> None:
+        channel = place.channel() if settings.node and self.store is not None else None
+        known = (self.store, settings.node) if channel is not None else None
+        if self._among == known:
+            return
+        if self._holders is not None:
+            self._end(self._holders.close())
+        self._among, self._holders, self.passing_on = known, None, None
+        if channel is not None and self.store is not None:
+            self._holders = Holders(channel, settings.node, self._taken)
+            self.passing_on = PassingOn(self._holders, self.store)
+            if self._runs:
+                self._holders.start()
+
+    def _taken(self, session: str) -> None:
+        if self.dispatcher is not None:
+            self._end(self.dispatcher.leave(session))
+
+    def _end(self, work: Coroutine[Any, Any, None]) -> None:
+        ending = asyncio.create_task(work)
+        self._ending.add(ending)
+        ending.add_done_callback(self._ending.discard)

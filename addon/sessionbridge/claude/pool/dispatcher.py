@@ -20,7 +20,7 @@ from sessionbridge.claude.catalog import Model, api_name
 from sessionbridge.claude.job import Job, Settings, TurnEnd
 from sessionbridge.claude.models import DEFAULT
 from sessionbridge.claude.pool.machine import has_room
-from sessionbridge.claude.pool.pool import Keep, Pool
+from sessionbridge.claude.pool.pool import Keep, Pool, told_nobody
 from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools import names
 from sessionbridge.claude.transcript import imports
@@ -123,6 +123,7 @@ class ClaudeDispatcher:
         room: Callable[[], bool] = has_room,
         web: WebContent | None = None,
         shared: SharedTranscripts | None = None,
+        waits: Callable[[str, bool], None] = told_nobody,
     ) -> None:
         self._profile = profile
         self._shared = shared
@@ -130,7 +131,7 @@ class ClaudeDispatcher:
         self._keep = keep = keep or Keep()
         self._transcripts = Transcripts(profile)
         self._launching: asyncio.Task[Launcher] | None = None
-        self._pool = Pool(self._launch, self._transcripts, keep, room)
+        self._pool = Pool(self._launch, self._transcripts, keep, room, waits)
         self._feeding_works = True
         self._version: str | None = None
         """Of the CLI that has begun last."""
@@ -230,6 +231,10 @@ class ClaudeDispatcher:
         if self._shared is not None and not await self._shared.are_here(session_id):
             await self._pool.leave(session_id)
             await self._shared.bring_in(session_id)
+
+    async def leave(self, session_id: str) -> None:
+        """Ends the process that waits in this session: others have gone on with it."""
+        await self._pool.leave(session_id)
 
     async def close(self) -> None:
         """Ends the processes that wait; turns under way come to their end, and so do theirs."""

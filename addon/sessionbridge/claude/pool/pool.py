@@ -111,10 +111,15 @@ class _Member:
         return not self.start.done() or (self.process is not None and self.process.cli.alive)
 
 
+def told_nobody(session: str, waits: bool) -> None:
+    """Where there is no other node."""
+
+
 class Pool:
     """Every turn acquires a process here and releases it. At most `keep.live` are in a turn or
     wait for one, unless more turns run at the same time; spares come on top, and give way while
-    there is no `room` for them."""
+    there is no `room` for them. `waits` is told of each session whether a process waits in it, or
+    takes the turn that it waited for."""
 
     def __init__(
         self,
@@ -122,11 +127,13 @@ class Pool:
         transcripts: Transcripts,
         keep: Keep,
         room: Callable[[], bool] = has_room,
+        waits: Callable[[str, bool], None] = told_nobody,
     ) -> None:
         self._start = start
         self._transcripts = transcripts
         self._keep = keep
         self._room = room
+        self._waits = waits
         self.fixed_models: set[str] = set()
         """Models with which a CLI has refused other settings than it was started with."""
         self._members: list[_Member] = []
@@ -430,6 +437,7 @@ class Pool:
         if member.memory != "session" or self._closed or not member.usable:
             self._retire(member)
         else:
+            self._waits(member.session_id, True)
             self._wake_after(self._keep.tool_wait if open_turn else self._keep.idle, member)
             self._shrink()
         await _all([member.end])
@@ -465,6 +473,7 @@ class Pool:
 
     def _retire(self, member: _Member, *, at_once: bool = False) -> None:
         self._move(member, Event.RETIRED)
+        self._waits(member.session_id, False)
         # A task of its own: it ends whoever gives up waiting for that.
         member.end = asyncio.create_task(self._end(member, at_once=at_once))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +20,17 @@ SCHEMES = ("postgresql://", "postgres://")
 
 VARIABLE = "SESSIONBRIDGE_STORE"
 """In the environment: the address of a database on PostgreSQL."""
+
+
+class Channel(Protocol):
+    """Between the nodes of one database."""
+
+    def heard(self) -> AsyncGenerator[str | None]:
+        """What any of them says, this one included. None where it begins to be heard, and wherever
+        something may have been missed. Ends where nothing can be."""
+
+    async def say(self, texts: Sequence[str]) -> None:
+        """To all, in this order; each has less than 8,000 bytes. Raises `StoreUnavailable`."""
 
 
 class Place(Protocol):
@@ -43,6 +54,9 @@ class Place(Protocol):
         without writing; about as soon as so many seconds are over."""
 
     def locks(self) -> Locks: ...
+
+    def channel(self) -> Channel | None:
+        """None where there are no other nodes."""
 
     def common(self, name: str, value: str) -> str:
         """What all nodes have under this name: this value, where there was none yet. Raises
@@ -77,6 +91,9 @@ class Home:
 
     def locks(self) -> FileLocks:
         return FileLocks(self.locks_folder)
+
+    def channel(self) -> None:
+        return None
 
     def common(self, name: str, value: str) -> str:
         return value

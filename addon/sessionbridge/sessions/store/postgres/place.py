@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sessionbridge.sessions.store.postgres.channel import PostgresChannel
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.health import ServerHealth
 from sessionbridge.sessions.store.postgres.locks import PostgresLocks
@@ -40,6 +41,9 @@ class Postgres:
 
     def locks(self) -> PostgresLocks:
         return PostgresLocks(self._server)
+
+    def channel(self) -> PostgresChannel:
+        return PostgresChannel(self._server)
 
     def common(self, name: str, value: str) -> str:
         store = self.store(None, PATIENCE)

@@ -17,7 +17,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import Connection, errors
+from psycopg import AsyncConnection, Connection, errors
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -69,6 +69,11 @@ class Server:
         self._lent: set[Connection[DictRow]] = set()
         self._uses: WeakKeyDictionary[Connection[DictRow], Lock] = WeakKeyDictionary()
         self._closed = False
+
+    @property
+    def is_pooled(self) -> bool:
+        """Whether a PgBouncer is in front of it. To be asked for once it is open."""
+        return self._threshold is None
 
     def clock(self) -> float:
         """Epoch seconds by the server's clock, which is the same for all nodes, however this one's
@@ -184,6 +189,10 @@ class Server:
 
     def _connected(self) -> Connection[DictRow]:
         return psycopg.connect(self._url, autocommit=True, row_factory=dict_row, **_ALIVE)
+
+    async def listening(self) -> AsyncConnection[Any]:
+        """One for itself. Raises `psycopg.Error`."""
+        return await AsyncConnection.connect(self._url, autocommit=True, **_ALIVE)
 
     def _pool(self, most: int) -> ConnectionPool[Connection[DictRow]]:
         return ConnectionPool(

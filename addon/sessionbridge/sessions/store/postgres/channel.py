@@ -1,0 +1,65 @@
+"""What nodes of one database say to each other: LISTEN and NOTIFY, which PgBouncer does not pass on
+to whoever has no connection of the server's to itself."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+
+import psycopg
+
+from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.postgres import problems
+from sessionbridge.sessions.store.postgres.server import Server
+
+logger = logging.getLogger(__name__)
+
+_NAME = "sessionbridge_holders"
+_AGAIN = 1.0
+"""Seconds until a database that is away is tried again."""
+
+_PATIENCE = 5.0
+"""Seconds for what others are only told to be quicker."""
+
+
+class PostgresChannel:
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    async def heard(self) -> AsyncGenerator[str | None]:
+        while True:
+            try:
+                await asyncio.to_thread(self._server.open, _AGAIN)
+                if self._server.is_pooled:
+                    logger.warning(
+                        "PgBouncer is before the session database %s: which conversations another "
+                        "node holds is not known here, and their turns are taken over.",
+                        self._server.name,
+                    )
+                    return
+                async with await self._server.listening() as connection:
+                    await connection.execute(f"LISTEN {_NAME}")
+                    yield None
+                    async for notify in connection.notifies():
+                        yield notify.payload
+            except (psycopg.Error, StoreUnavailable) as error:
+                logger.debug("no connection to hear other nodes by: %s", type(error).__name__)
+            await asyncio.sleep(_AGAIN)
+
+    async def say(self, texts: Sequence[str]) -> None:
+        await asyncio.to_thread(self._say, texts)
+
+    def _say(self, texts: Sequence[str]) -> None:
+        """In a transaction of its own: all of the server that notify are committed one by one."""
+        with self._server.question(_PATIENCE) as connection:
+            try:
+                self._server.begin(connection, _PATIENCE)
+                for text in texts:
+                    connection.execute("SELECT pg_notify(%s, %s)", [_NAME, text])
+                connection.execute("COMMIT")
+            except psycopg.Error as error:
+                with suppress(psycopg.Error):
+                    connection.rollback()
+                raise problems.unavailable(self._server.name, error) from error
