@@ -12,6 +12,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
 from contextlib import AsyncExitStack, suppress
 from hashlib import sha256
+from urllib.parse import quote
 
 import httpcore2
 from cryptography.fernet import Fernet, InvalidToken
@@ -35,7 +36,7 @@ _TO_CONNECT = 1.0
 _TO_ANSWER = 2.0
 _SILENCE = 15.0
 """Seconds. A stream says something every ten, and an answer that is none may take its time: after
-so long the node is asked whether it is there."""
+so long the node is asked whether it is there, and has as long to say so."""
 
 _FAILURES = (
     OSError,
@@ -63,11 +64,18 @@ class _Passed(BaseModel, extra="forbid"):
 
 
 class PassingOn:
-    def __init__(self, holders: Holders, store: StoreThread) -> None:
+    def __init__(
+        self, holders: Holders, store: StoreThread, longest_silence: float = _SILENCE
+    ) -> None:
         self._holders = holders
         self._store = store
+        self._longest_silence = longest_silence
         self._seal: Fernet | None = None
         self._pool = httpcore2.AsyncConnectionPool(max_connections=None, keepalive_expiry=60)
+
+    async def close(self) -> None:
+        """Once no turn is under way any more."""
+        await self._pool.aclose()
 
     # --- the node that a turn came to ---------------------------------------------------------
 
@@ -89,7 +97,7 @@ class PassingOn:
         )
         headers = {**await self._sealed(passed), "content-type": "application/json"}
         timeout = {"timeout": {"connect": _TO_CONNECT}}
-        url = f"{node}{exchange.path}"
+        url = f"{node}{_address(exchange)}"
         asked = self._pool.stream("POST", url, headers=headers, content=body, extensions=timeout)
         async with AsyncExitStack() as stack:
             try:
@@ -142,9 +150,9 @@ class PassingOn:
         """What comes of that node, for as long as it is there. Raises `Unreachable`."""
         task = asyncio.ensure_future(coming)
         try:
-            while not (await asyncio.wait([task], timeout=_SILENCE))[0]:
+            while not (await asyncio.wait([task], timeout=self._longest_silence))[0]:
                 with suppress(*_FAILURES, TimeoutError):
-                    async with asyncio.timeout(_TO_ANSWER):
+                    async with asyncio.timeout(self._longest_silence):
                         await self._pool.request("GET", f"{node}{PATH}")
                     continue
                 self._holders.forget(node)
@@ -192,6 +200,12 @@ class PassingOn:
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
     return await anext(pieces, None)
+
+
+def _address(exchange: Exchange) -> str:
+    """For people who look at the other node: nothing is read from it there."""
+    path = (exchange.path or "").partition("?")[0]
+    return quote(path, safe="/%", errors="surrogateescape")
 
 
 def _told(response: httpcore2.Response) -> dict[str, str]:

@@ -124,8 +124,9 @@ class Runtime:
         await self.worker.end()
         if self.dispatcher is not None:
             await self.dispatcher.close()
-        if self._holders is not None:
+        if self._holders is not None and self.passing_on is not None:
             await self._holders.close()
+            await self.passing_on.close()
 
     def close(self) -> None:
         """Ends all there is, now."""
@@ -191,7 +192,7 @@ class Runtime:
         if self._among == known:
             return
         if self._holders is not None:
-            self._end(self._holders.close())
+            self._holders.stop()
         self._among, self._holders, self.passing_on = known, None, None
         if channel is not None and self.store is not None:
             self._holders = Holders(channel, settings.node, self._taken)

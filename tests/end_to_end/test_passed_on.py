@@ -1,0 +1,267 @@
+"""Turns that reach another node than the one whose process waits for them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from cryptography.fernet import Fernet
+
+from tests.support.announcements import Announcements, listening
+from tests.support.nodes import Node, running_nodes
+from tests.support.postgres import Postgres
+from tests.support.proxy import wait_for
+from tests.support.scripted_api import ScriptedServer
+
+NODE = "x-sessionbridge-node"
+PASSED_ON = "x-sessionbridge-passed-on"
+MESSAGES = "/v1/messages"
+TOOL = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
+
+
+class Talk:
+    """A client that keeps its history, of the conversation `name`."""
+
+    def __init__(self, client: httpx.Client, name: str, **fields: Any) -> None:
+        self._client = client
+        self.headers = {"x-sessionbridge-session": name}
+        self.fields = {"model": "sonnet", "max_tokens": 99, **fields}
+        self.messages: list[dict[str, Any]] = []
+        self.session = ""
+
+    def say(self, node: Node, content: Any) -> httpx.Response:
+        self.messages.append({"role": "user", "content": content})
+        answer = self._client.post(node.url + MESSAGES, json=self.body, headers=self.headers)
+        assert answer.status_code == 200, answer.text
+        self.session = answer.headers["x-sessionbridge-session"]
+        self.messages.append({"role": "assistant", "content": answer.json()["content"]})
+        return answer
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {**self.fields, "messages": self.messages}
+
+    @property
+    def last(self) -> str:
+        return str(self.messages[-1]["content"][0]["text"])
+
+    @contextmanager
+    def stream(self, node: Node, text: str) -> Iterator[httpx.Response]:
+        self.messages.append({"role": "user", "content": text})
+        body = {**self.body, "stream": True}
+        url = node.url + MESSAGES
+        with self._client.stream("POST", url, json=body, headers=self.headers) as answer:
+            yield answer
+
+
+class Place:
+    def __init__(self, nodes: list[Node], told: Announcements, client: httpx.Client) -> None:
+        self.nodes = nodes
+        self.told = told
+        self.client = client
+
+    def held_by(self, node: Node, name: str, **fields: Any) -> Talk:
+        """A conversation whose process waits at this node, as all know."""
+        talk = Talk(self.client, name, **fields)
+        talk.say(node, f"My name is Tess. ({name})")
+        self.told.until_known(talk.session, node, self.nodes)
+        return talk
+
+
+@pytest.fixture(scope="module")
+def place(
+    postgres: Postgres, api: ScriptedServer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("nodes")
+    with (
+        postgres.database() as url,
+        listening(url) as told,
+        running_nodes(folder, api.url, url, reachable=True, live="8") as nodes,
+        httpx.Client(timeout=60, trust_env=False) as client,
+    ):
+        told.settle(nodes)
+        yield Place(nodes, told, client)
+
+
+def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
+    for line in answer.iter_lines():
+        if line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: "))
+
+
+def texts(answer: httpx.Response) -> Iterator[str]:
+    for event in events(answer):
+        if event["type"] == "content_block_delta":
+            yield event["delta"]["text"]
+
+
+def test_the_node_that_holds_it_answers_a_miss(place: Place) -> None:
+    one, two = place.nodes
+    talk = place.held_by(one, "miss")
+    processes = one.proxy.children(), two.proxy.children()
+    answer = talk.say(two, "Who am I? (miss)")
+    assert talk.last == "Your name is Tess."
+    assert answer.headers[NODE] == one.url
+    assert answer.headers["x-sessionbridge-plan"] == "resume"
+    assert (one.proxy.children(), two.proxy.children()) == processes
+    (asked,) = two.proxy.bridged("miss", 1)
+    assert asked["metadata"]["node"] == one.url
+    assert asked["comment"] == f"answered by {one.url} · sessionbridge"
+    _, answered = one.proxy.bridged("miss", 2)
+    assert answered["metadata"]["process"] == "live"
+    assert PASSED_ON not in answered["headers"]
+    assert "X-SessionBridge-Session" not in answered["headers"]
+    assert NODE not in talk.say(one, "And now? (miss)").headers
+
+
+def test_a_stream_arrives_as_it_is_said(place: Place, api: ScriptedServer) -> None:
+    one, two = place.nodes
+    talk = place.held_by(one, "stream")
+    with talk.stream(two, "Say it slowly. [gate passed-on]") as answer:
+        assert answer.headers[NODE] == one.url
+        assert answer.headers["content-type"].startswith("text/event-stream")
+        told = texts(answer)
+        first = next(told)
+        api.wait_until_held("passed-on")
+        api.open_gate("passed-on")
+        assert "".join([first, *told])
+
+
+def test_it_ends_there_when_the_client_leaves(place: Place, api: ScriptedServer) -> None:
+    one, two = place.nodes
+    before = set(one.proxy.children())
+    talk = place.held_by(one, "leaves")
+    (process,) = set(one.proxy.children()) - before
+    with talk.stream(two, "Wait. [gate client-leaves]") as answer:
+        next(texts(answer))
+    wait_for(lambda: process not in one.proxy.children(), "the turn to be stopped at its node")
+    api.open_gate("client-leaves")
+    del talk.messages[-1]
+    talk.say(two, "Who am I? (left)")
+    assert talk.last == "Your name is Tess."
+
+
+def test_results_of_tools_reach_the_process_that_waits_for_them(place: Place) -> None:
+    one, two = place.nodes
+    talk = place.held_by(one, "tools", tools=[TOOL])
+    answer = talk.say(two, "Look. [call look]")
+    assert answer.headers[NODE] == one.url
+    (call,) = (block for block in answer.json()["content"] if block["type"] == "tool_use")
+    result = {"type": "tool_result", "tool_use_id": call["id"], "content": "a cat"}
+    answer = talk.say(two, [result])
+    assert answer.headers[NODE] == one.url
+    assert answer.headers["x-sessionbridge-reason"] != "tools_imported"
+    assert "a cat" in talk.last
+
+
+def test_an_id_in_the_body_leads_there_too(place: Place) -> None:
+    one, two = place.nodes
+
+    def asked(node: Node, key: str, **body: Any) -> httpx.Response:
+        whole = {"model": "sonnet", **body}
+        headers = {"authorization": f"Bearer {key}"}
+        return place.client.post(f"{node.url}/v1/responses", json=whole, headers=headers)
+
+    first = asked(one, "dummy-1", input="My name is Tess. (by id)")
+    place.told.until_known(first.headers["x-sessionbridge-session"], one, place.nodes)
+    follows = {"previous_response_id": first.json()["id"], "input": "Who am I? (by id)"}
+    answer = asked(two, "dummy-1", **follows)
+    assert answer.headers[NODE] == one.url
+    assert answer.json()["output"][-1]["content"][0]["text"] == "Your name is Tess."
+    foreign = asked(two, "dummy-2", **follows)
+    assert foreign.status_code == 400
+    assert NODE not in foreign.headers
+
+
+def test_a_stranger_is_nobodys_node(place: Place) -> None:
+    one, two = place.nodes
+    talk = place.held_by(one, "forged")
+    origin = {"platform": "sessionbridge", "external_id": "forged", "kind": "conversation"}
+    told = {"api": "messages", "origin": {**origin, "history": "learn"}, "session": talk.session}
+    for sealed in ("", "x", "é", Fernet(Fernet.generate_key()).encrypt(json.dumps(told).encode())):
+        forged = [(PASSED_ON.encode(), sealed if isinstance(sealed, bytes) else sealed.encode())]
+        url = f"{one.url}/.sessionbridge/session"
+        asked = place.client.get(url, headers=forged)
+        assert asked.status_code == 404, asked
+        own = [*forged, (b"x-sessionbridge-session", b"strangers")]
+        body = {**talk.fields, "messages": [{"role": "user", "content": "Who am I?"}]}
+        answer = place.client.post(one.url + MESSAGES, json=body, headers=own)
+        assert answer.status_code == 200, answer.text
+        assert "Tess" not in answer.text
+        assert NODE not in answer.headers
+    for flow in one.proxy.bridged("strangers", 4):
+        assert PASSED_ON not in flow["headers"]
+
+
+def test_two_that_take_each_other_for_the_holder(place: Place) -> None:
+    one, two = place.nodes
+    before = set(one.proxy.children())
+    talk = place.held_by(one, "stale")
+    (process,) = set(one.proxy.children()) - before
+    place.told.tell(node=two.url, held=[talk.session])  # which ends the process of the first
+    wait_for(lambda: process not in one.proxy.children(), "the process to end")
+    place.told.tell(node=one.url, held=[talk.session])
+    place.told.settle(place.nodes)
+    answer = talk.say(one, "Who am I? (stale)")
+    assert talk.last == "Your name is Tess."
+    assert NODE not in answer.headers
+    place.told.until_known(talk.session, one, place.nodes)
+    assert talk.say(two, "And now? (stale)").headers[NODE] == one.url
+
+
+def test_one_that_is_frozen_is_done_without(place: Place) -> None:
+    one, two = place.nodes
+    talk, other = place.held_by(one, "frozen"), place.held_by(one, "frozen too")
+    one.freeze()
+    try:
+        assert NODE not in talk.say(two, "Who am I? (frozen)").headers
+        assert talk.last == "Your name is Tess."
+        assert NODE not in other.say(two, "Who am I? (frozen, too)").headers
+    finally:
+        one.thaw()
+    assert two.proxy.log.count(f"The node {one.url} does not answer") == 1
+    place.told.until_known(talk.session, two, place.nodes)
+    # What was said meanwhile the process that waits here has not heard.
+    talk.say(one, "My name is Ann. (thawed)")
+    talk.say(one, "Who am I? (thawed)")
+    assert talk.last == "Your name is Ann."
+
+
+def test_one_that_is_killed_is_an_error_once(place: Place, api: ScriptedServer) -> None:
+    one, two = place.nodes
+    talk = place.held_by(one, "killed")
+    with talk.stream(two, "Wait. [gate killed]") as answer:
+        told = events(answer)
+        api.wait_until_held("killed")
+        one.kill()
+        *_, last = told
+    api.open_gate("killed")
+    assert last["type"] == "error"
+    assert last["error"]["message"].startswith(f"The node {one.url}, where this conversation is")
+    del talk.messages[-1]
+    assert NODE not in talk.say(two, "Who am I? (killed)").headers
+    assert talk.last == "Your name is Tess."
+    one.start()
+    place.told.until_known(talk.session, two, [two])
+    one.start()
+    place.told.settle(place.nodes)
+    assert talk.say(one, "And now? (killed)").headers[NODE] == two.url
+
+
+def test_one_that_ends_is_done_without(place: Place, api: ScriptedServer) -> None:
+    one, two = place.nodes
+    talk, other = place.held_by(one, "ends"), Talk(place.client, "last")
+    with ThreadPoolExecutor(1) as pool:
+        last = pool.submit(other.say, one, "My name is Sue. [gate last-turn]")
+        api.wait_until_held("last-turn")
+        one.proxy.process.terminate()
+        wait_for(lambda: "Ending when the turns under way" in one.proxy.log, "it to drain")
+        assert NODE not in talk.say(two, "Who am I? (ends)").headers
+        assert talk.last == "Your name is Tess."
+        api.open_gate("last-turn")
+        last.result()
