@@ -246,7 +246,6 @@ def test_one_that_is_killed_is_an_error_once(place: Place, api: ScriptedServer) 
     del talk.messages[-1]
     assert NODE not in talk.say(two, "Who am I? (killed)").headers
     assert talk.last == "Your name is Tess."
-    one.start()
     place.told.until_known(talk.session, two, [two])
     one.start()
     place.told.settle(place.nodes)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import cycle
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from tests.support.clients import ServerClients
-from tests.support.proxy import Proxy, free_port, running_proxy
+from tests.support.proxy import Proxy, running_proxy
 
 
 def without_password(store: str) -> tuple[str, dict[str, str]]:
@@ -43,7 +44,11 @@ class Node:
         if store:
             self._options["store"], self._env = without_password(store)
         self._running = ExitStack()
-        self.port = free_port()
+        # Bound as long as there is this node: no connection is given its port while it is down.
+        self._bound = socket.socket()
+        self._bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._bound.bind(("127.0.0.1", 0))
+        self.port: int = self._bound.getsockname()[1]
         if reachable:
             self._options["node"] = self.url
 
@@ -68,6 +73,10 @@ class Node:
         """With SIGTERM, as a service manager does; it waits for the turns under way."""
         self.thaw()
         self._running.close()
+
+    def close(self) -> None:
+        self.stop()
+        self._bound.close()
 
     def restart(self) -> None:
         self.stop()
@@ -121,6 +130,6 @@ def running_nodes(
             home.mkdir()
             node = Node(home, api_url, store, options, reachable=reachable)
             node.start()
-            ends.callback(node.stop)
+            ends.callback(node.close)
             nodes.append(node)
         yield nodes

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack, aclosing, suppress
 from hashlib import sha256
 from urllib.parse import quote
 
@@ -132,19 +132,25 @@ class PassingOn:
     ) -> AsyncGenerator[Head | Chunk]:
         """A stream event by event, so that an error can follow; anything else as a whole."""
         head = Head(response.status, [it for it in told.items() if it[0] not in _OF_A_CONNECTION])
+        async with aclosing(self._pieces(response, node)) as pieces:
+            if "content-length" in told:
+                whole = b"".join([piece async for piece in pieces])
+                yield head
+                yield Chunk(whole, last=True)
+                return
+            yield head
+            is_sse = told.get("content-type", "").startswith("text/event-stream")
+            end, begun = b"\n\n" if is_sse else b"\n", b""
+            async for piece in pieces:
+                events, found, begun = (begun + piece).rpartition(end)
+                if found:
+                    yield Chunk(events + found)
+            yield Chunk(begun, last=True)
+
+    async def _pieces(self, response: httpcore2.Response, node: str) -> AsyncGenerator[bytes]:
         pieces = response.aiter_stream()
-        end = b"\n\n" if told.get("content-type", "").startswith("text/event-stream") else b"\n"
-        is_stream, begun = "content-length" not in told, b""
-        if is_stream:
-            yield head
         while (piece := await self._heard(_next(pieces), node)) is not None:
-            begun += piece
-            if is_stream and end in piece + begun[-len(piece) - 1 :]:
-                events, _, begun = begun.rpartition(end)
-                yield Chunk(events + end)
-        if not is_stream:
-            yield head
-        yield Chunk(begun, last=True)
+            yield piece
 
     async def _heard[T](self, coming: Awaitable[T], node: str) -> T:
         """What comes of that node, for as long as it is there. Raises `Unreachable`."""
