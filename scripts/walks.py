@@ -72,7 +72,7 @@ def _halves(
     with (
         running_postgres() as server,
         server.database() as store,
-        running_nodes(home, api.url, store, count=nodes, **OPTIONS) as running,
+        running_nodes(home, api.url, store, count=nodes, reachable=False, **OPTIONS) as running,
         ExitStack() as open_,
     ):
 

@@ -13,7 +13,16 @@ import pytest
 
 from sessionbridge.claude import work_dirs
 from sessionbridge.claude.profile import transcripts_folder
-from sessionbridge.claude.work_dirs import before, chosen, is_work_dir, make, root, sweep, work_dir
+from sessionbridge.claude.work_dirs import (
+    before,
+    chosen,
+    is_work_dir,
+    make,
+    root,
+    sweep,
+    taken_over,
+    work_dir,
+)
 from sessionbridge.errors import ClaudeFailed
 from tests.support.claude_cli import KEY, Stage, isolated, job, say, staged
 
@@ -121,6 +130,24 @@ def test_those_of_homes_that_are_gone_are_taken_away(home: Path) -> None:
 async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stage]:
     async with staged(tmp_path, isolated(monkeypatch, tmp_path), KEY) as stage:
         yield stage
+
+
+def test_homes_that_share_conversations_work_in_the_folder_that_the_first_has_chosen(
+    home: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "ben" / ".sessionbridge"
+    common, own = chosen(home), chosen(other)
+    make(home, work_dir(common, "session"))
+    assert taken_over(other, common) == chosen(other) == root(other) == common
+    assert not own.exists(), "nobody has worked there"
+    make(other, work_dir(common, "session"))
+    assert (common / "home").readlink() == home
+    shutil.rmtree(home)
+    make(other, work_dir(common, "session"))
+    sweep()
+    assert work_dir(common, "session").is_dir(), "the other works there still"
+    for elsewhere in (Path("/srv/work"), Path("/var/tmp/another")):
+        assert taken_over(other, elsewhere) == common, "no folder of anybody's choice"
 
 
 async def test_a_conversation_of_before_goes_on(stage: Stage) -> None:

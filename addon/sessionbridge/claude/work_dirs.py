@@ -120,9 +120,12 @@ def _nameless(home: Path) -> Path | None:
 
 
 def _link(folder: Path, home: Path) -> None:
-    """Tells a person whose it is, and `sweep`."""
+    """Tells a person whose it is, and `sweep`: one of those homes that are still there."""
+    link = folder / _HOME
+    if link.is_symlink() and not link.exists():
+        link.unlink(missing_ok=True)
     with suppress(FileExistsError):
-        (folder / _HOME).symlink_to(home.resolve())
+        link.symlink_to(home.resolve())
 
 
 def _note(home: Path, folder: Path) -> bool:
