@@ -181,7 +181,7 @@ def node_soak(
         api,
         running_postgres() as postgres,
         postgres.database() as store,
-        running_nodes(folder, api.url, store, reachable=True, **_OPTIONS) as nodes,
+        running_nodes(folder, api.url, store, count=2, reachable=True, **_OPTIONS) as nodes,
         running_haproxy(nodes[0].port, nodes[1].port) as haproxy,
         ExitStack() as open_,
     ):
