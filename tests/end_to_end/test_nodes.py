@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import anthropic
 import httpx2
+import openai
 import psycopg
 import pytest
 
@@ -124,6 +127,50 @@ def test_a_response_on_a_websocket_is_gone_on_from_at_the_other_node(place: Plac
         model="gpt-5", input="Who am I?", previous_response_id=last.response.id
     )
     assert answer.output_text == "Your name is Tia."
+
+
+def test_what_an_api_keeps_is_known_at_every_node(place: Place) -> None:
+    """A conversation that was created, its items, a response by its id, and a sealed summary."""
+    client = place.clients.openai({})
+    ask = partial(client.responses.create, model="gpt-5")
+
+    place.next_node()
+    created = client.conversations.create(
+        items=[{"role": "user", "content": "My name is Tia."}], metadata={"of": "two nodes"}
+    ).id
+    place.next_node()
+    first = ask(input="Who am I? (kept)", conversation=created)
+    assert first.output_text == "Nice to meet you, Tia!"
+    place.next_node()
+    client.conversations.items.create(created, items=[{"role": "user", "content": "I am Ugo."}])
+    assert client.responses.retrieve(first.id).output_text == first.output_text
+    place.next_node()
+    assert ask(input="My name is Zoe.", conversation=created).status == "completed"
+    place.next_node()
+    items: Any = client.conversations.items.list(created, order="asc")
+    told = [item.content[0].text for item in items if item.type == "message"]
+    assert told[:4] == ["My name is Tia.", "Who am I? (kept)", first.output_text, "I am Ugo."]
+    assert client.conversations.retrieve(created).metadata == {"of": "two nodes"}
+    summary = client.responses.compact(model="gpt-5", input="My name is Tia. (to be summarised)")
+    place.next_node()
+    asked: Any = [
+        *(item.to_dict(warnings=False) for item in summary.output),
+        _user("Go on. (summarised)"),
+    ]
+    assert ask(input=asked).status == "completed"
+    client.responses.delete(first.id)
+    client.conversations.delete(created)
+    place.next_node()
+    for gone in (
+        partial(client.responses.retrieve, first.id),
+        partial(client.conversations.retrieve, created),
+    ):
+        with pytest.raises(openai.NotFoundError):
+            gone()
+
+
+def _user(text: str) -> dict[str, Any]:
+    return {"role": "user", "content": text}
 
 
 def test_when_a_node_is_killed_in_mid_turn_the_other_goes_on(

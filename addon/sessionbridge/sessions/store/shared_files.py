@@ -24,7 +24,9 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-SUFFIXES = (".jsonl", ".instructions", ".responses", ".conversation")
+_CONVERSATION = ".conversation"
+
+SUFFIXES = (".jsonl", ".instructions", ".responses", _CONVERSATION)
 """What there may be of one name: that of a session, or of a conversation a client has created."""
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -68,12 +70,19 @@ class SharedFiles:
                 _add(db, file, known, whole)
 
     def are_here(self, db: Database, name: str) -> bool:
-        """Whether this node's files have all that is kept of them."""
-        return all(head.begins(self._read(file) or b"") for file, head in _heads(db, name).items())
+        """Whether this node's files have all that is kept of them, and are not of a conversation
+        that others have deleted."""
+        heads = _heads(db, name)
+        whole = all(head.begins(self._read(file) or b"") for file, head in heads.items())
+        return whole and self._deleted(heads, name) is None
 
     def bring_in(self, db: Database, name: str) -> None:
-        """Writes those that have not. No process may work with them."""
-        for file, head in _heads(db, name).items():
+        """Writes those that have not, deletes what others have. No process may work with them."""
+        heads = _heads(db, name)
+        if (deleted := self._deleted(heads, name)) is not None:
+            with self._told("written"):
+                deleted.unlink(missing_ok=True)
+        for file, head in heads.items():
             if not head.begins(self._read(file) or b""):
                 content = _content(db, file)
                 if content is None or _digest(content) != head.digest:
@@ -84,6 +93,11 @@ class SharedFiles:
                 with self._told("written"):
                     private_folder(self._folder)
                     write_whole(self._folder / file, content)
+
+    def _deleted(self, heads: Mapping[str, _Head], name: str) -> Path | None:
+        """A conversation is kept as soon as it is created; a session, with its first turn."""
+        path = self._folder / f"{name}{_CONVERSATION}"
+        return path if path.name not in heads and path.exists() else None
 
     def has(self, db: Database, name: str) -> bool:
         """Whether any file of this name is kept."""
