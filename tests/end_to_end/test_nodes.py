@@ -169,6 +169,22 @@ def test_what_an_api_keeps_is_known_at_every_node(place: Place) -> None:
             gone()
 
 
+def test_a_response_in_the_background_is_found_where_it_runs(
+    place: Place, api: ScriptedServer
+) -> None:
+    client = place.clients.openai({})
+    place.haproxy.only("one", "two")
+    for number in range(4):
+        running = client.responses.create(
+            model="gpt-5", input=f"Wait. [gate background {number}]", background=True
+        )
+        api.wait_until_held(f"background {number}")
+        for _ in range(4):
+            assert client.responses.retrieve(running.id).status in ("queued", "in_progress")
+        assert client.responses.cancel(running.id).status == "cancelled"
+        api.open_gate(f"background {number}")
+
+
 def _user(text: str) -> dict[str, Any]:
     return {"role": "user", "content": text}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from sessionbridge.apis.openai_responses.answer import response_id
 from sessionbridge.errors import BridgeError
 from sessionbridge.turns.exchange import Exchange
 
@@ -27,6 +28,8 @@ def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
         ]
     if exchange.node is not None:
         told.append((NODE_HEADER, exchange.node))
+    if outcome.given_id is not None:
+        told.append(("x-sessionbridge-response", response_id(outcome.given_id)))
     if outcome.ignored:
         told.append(("x-sessionbridge-ignored", _listed(outcome.ignored)))
     if outcome.turn is not None:
