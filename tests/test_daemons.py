@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import psycopg
 import pytest
@@ -36,7 +36,7 @@ def test_nobody_gets_in_without_the_password(postgres: Postgres, database: str) 
     assert PASSWORD not in postgres.log.read_text()
 
 
-@pytest.mark.parametrize("mode", get_args(PoolMode))
+@pytest.mark.parametrize("mode", ["session", "transaction"])
 def test_pgbouncer_lends_a_connection_for_as_long_as_its_mode_says(
     postgres: Postgres, database: str, mode: PoolMode
 ) -> None:

@@ -56,4 +56,5 @@ def test_what_lacks_descriptors_says_so(proxy: Proxy, count: int) -> None:
         said = answer.json()["error"]["message"]
         assert f"no file descriptors left (it may have {count}); raise its limit" in said
     allow(proxy, 1024)
-    assert ask(proxy, 0).status_code == 200
+    last = ask(proxy, 0)
+    assert last.status_code == 200, last.text

@@ -37,6 +37,7 @@ from sessionbridge.model import (
     Started,
     TextDelta,
 )
+from tests.support.daemons import DAEMONS
 from tests.support.whole_requests import check, conversation, messages
 
 LOGIN = {"ANTHROPIC_AUTH_TOKEN": "dummy"}
@@ -223,13 +224,13 @@ async def staged_one_way(
 
 
 def children() -> list[int]:
-    """Live processes that this one has started, by pid; but not the one that multiprocessing keeps
-    for as long as this one lives, once a test has used it."""
+    """Live processes that this one has started, by pid; but not those that stay for as long as this
+    one lives, once a test has used them: of multiprocessing, and servers."""
     found: list[int] = []
     for listed in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with suppress(OSError):  # a thread that has just ended
             found += map(int, listed.read_text().split())
-    return [pid for pid in found if not _tracks_resources(pid)]
+    return [pid for pid in found if pid not in DAEMONS and not _tracks_resources(pid)]
 
 
 def _tracks_resources(pid: int) -> bool:

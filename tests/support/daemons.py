@@ -57,6 +57,10 @@ def as_ordinary_user(command: Sequence[str | Path]) -> list[str]:
     return words
 
 
+DAEMONS: set[int] = set()
+"""The pids of those that serve all tests of this process."""
+
+
 def started(
     command: Sequence[str | Path],
     folder: Path,
@@ -78,6 +82,8 @@ def started(
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+
+    DAEMONS.add(process.pid)
 
     def is_up() -> bool:
         assert process.poll() is None, log.read_text()

@@ -178,8 +178,9 @@ class ClaudeDispatcher:
         return await launcher.start(settings, memory, session_id, base, fork=fork)
 
     def _launcher(self) -> asyncio.Task[Launcher]:
-        """The SDK, which it needs, takes half a second to import: the proxy is there before."""
-        if self._launching is None:
+        """The SDK, which it needs, takes half a second to import: the proxy is there before. What
+        has failed, as without file descriptors, is tried again."""
+        if self._launching is None or _has_failed(self._launching):
             self._launching = asyncio.create_task(asyncio.to_thread(_launcher, self._profile))
         return self._launching
 
@@ -440,6 +441,10 @@ def _given(plan: Plan, job: Job, sources: Sources) -> Plan:
     """The plan with its messages as the CLI is given them."""
     plan = with_sources(plan, sources)
     return replace(plan, feed=names.inside(plan.feed, job.parameters.tools))
+
+
+def _has_failed(task: asyncio.Task[Launcher]) -> bool:
+    return task.done() and (task.cancelled() or task.exception() is not None)
 
 
 def _is_lost(job: Job, *, said: bool) -> bool:
