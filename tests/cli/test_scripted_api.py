@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -12,6 +15,7 @@ from anthropic.types import Message, TextBlock, ThinkingBlock, ToolUseBlock
 
 from sessionbridge.cli.demo.scripted_api import Body, Reply, Usage, conversation
 from sessionbridge.cli.demo.scripted_events import events
+from tests.support.proxy import ROOT
 from tests.support.scripted_api import ScriptedServer, assistant, user
 
 LOOK: Any = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
@@ -242,3 +246,14 @@ async def test_each_block_of_a_stream_has_its_index_and_its_end() -> None:
     ]
     assert told[5]["content_block"] == content[1]
     assert told[-2]["delta"]["stop_reason"] == "tool_use"
+
+
+def test_no_two_files_of_tests_have_a_gate_of_the_same_name() -> None:
+    """One server serves all tests of a worker: a gate that is open, or that an answer waits at, is
+    so for all of them."""
+    files: defaultdict[str, set[Path]] = defaultdict(set)
+    for folder in ("claude", "cli", "end_to_end", "proxy", "turns"):
+        for path in (ROOT / "tests" / folder).glob("*.py"):
+            for name in re.findall(r"\[gate ([^\]{}]+)\]", path.read_text("utf-8")):
+                files[name].add(path)
+    assert {name: found for name, found in files.items() if len(found) > 1} == {}

@@ -197,12 +197,12 @@ def test_when_a_node_is_killed_in_mid_turn_the_other_goes_on(
     place.haproxy.only("one")
     talk.begin("My name is Tia.")
     with ThreadPoolExecutor(1) as pool:
-        lost = pool.submit(talk.branch().say, "Wait. [gate killed]")
-        api.wait_until_held("killed")
+        lost = pool.submit(talk.branch().say, "Wait. [gate killed-node]")
+        api.wait_until_held("killed-node")
         place.haproxy.only("one", "two")
         killed.kill()
         assert isinstance(lost.exception(), (httpx2.HTTPError, anthropic.APIError))
-    api.open_gate("killed")
+    api.open_gate("killed-node")
     assert talk.say("Who am I?").text == "Your name is Tia."
     assert_seen(api, talk)
     killed.start()

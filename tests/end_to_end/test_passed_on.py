@@ -235,12 +235,12 @@ def test_one_that_is_frozen_is_done_without(place: Place) -> None:
 def test_one_that_is_killed_is_an_error_once(place: Place, api: ScriptedServer) -> None:
     one, two = place.nodes
     talk = place.held_by(one, "killed")
-    with talk.stream(two, "Wait. [gate killed]") as answer:
+    with talk.stream(two, "Wait. [gate killed-holder]") as answer:
         told = events(answer)
-        api.wait_until_held("killed")
+        api.wait_until_held("killed-holder")
         one.kill()
         *_, last = told
-    api.open_gate("killed")
+    api.open_gate("killed-holder")
     assert last["type"] == "error"
     assert last["error"]["message"].startswith(f"The node {one.url}, where this conversation is")
     del talk.messages[-1]

@@ -158,11 +158,11 @@ def test_a_refusal_begins_a_new_thread(proxy: Proxy, api: ScriptedServer) -> Non
 def test_an_answer_that_is_left_begins_one_too(proxy: Proxy, api: ScriptedServer) -> None:
     thread = proxy.anthropic({}).beta.messages.thread(**ASKED)
     thread.send({"role": "user", "content": "My name is Ada. (left)"})
-    with thread.stream({"role": "user", "content": "Go on. [gate left]"}) as stream:
+    with thread.stream({"role": "user", "content": "Go on. [gate left-thread]"}) as stream:
         assert next(stream.text_stream) == "before the gate "
-        api.wait_until_held("left")
+        api.wait_until_held("left-thread")
     assert thread.previous_message_id is None
-    api.open_gate("left")
+    api.open_gate("left-thread")
     thread.send({"role": "user", "content": "Who am I?"})
     assert len(thread.messages) == 6
     assert plain(messages(api.heard("(left)")[-1])) == told(thread.messages[:-1])
