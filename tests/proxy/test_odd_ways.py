@@ -152,7 +152,8 @@ def encrypted_late(proxy: Proxy, connection: socket.socket, first: int) -> bytes
             if not is_asked:
                 tls.do_handshake()
                 is_asked = bool(tls.write(head() + BODY))
-            said += tls.read(65536)
+            while True:  # one piece of what has come may hold several of TLS
+                said += tls.read(65536)
         except ssl.SSLWantReadError:
             pass
         connection.sendall(outgoing.read())
