@@ -89,12 +89,12 @@ class KeptConversations:
         with problems.told("The conversation", "written"):
             await on_thread(lambda: files.add(self._place(id_), added))
         if added.entry is None:  # those of a turn are kept with it
-            await self._store.keep_files(id_)
+            await self._store.share(id_)
 
     async def replace(self, id_: str, conversation: Conversation) -> None:
         with problems.told("The conversation", "written"):
             await on_thread(lambda: files.write(self._place(id_), conversation))
-        await self._store.keep_files(id_)
+        await self._store.share(id_)
 
     def _place(self, id_: str) -> Path:
         return files.place(self._folder(), id_)

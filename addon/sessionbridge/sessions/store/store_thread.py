@@ -72,6 +72,11 @@ class StoreThread:
         if self.place.is_shared and not await self.are_here(name):
             await self.bring_in(name)
 
+    async def share(self, name: str) -> None:
+        """What this node has added to them, without a turn."""
+        if self.place.is_shared:
+            await self.keep_files(name)
+
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
         """Whatever else is to be read."""
         return await self.reading.ask(question)
