@@ -19,6 +19,7 @@ from typing import Any
 
 import anthropic
 import httpx
+import httpx2
 import openai
 import psycopg
 
@@ -45,7 +46,7 @@ _CALLS = (
     '[call look {{"at": "{0}"}}]',
     '[call add {{"a": 1, "b": {1}}}] [call look {{"at": "{0}"}}]',
 )
-_UNHEARD = (anthropic.APIError, openai.APIError, httpx.HTTPError)
+_UNHEARD = (anthropic.APIError, openai.APIError, httpx.HTTPError, httpx2.HTTPError)
 
 
 class NodesApi(SoakApi):
