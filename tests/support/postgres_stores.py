@@ -84,7 +84,7 @@ class Relay:
     def _asks(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
-                if self.cut and b"COMMIT" in data:
+                if self.cut and b"COMMIT\0" in data:
                     moment, self.cut = self.cut, None
                     if moment == "done":
                         client.shutdown(socket.SHUT_WR)  # it hears nothing more

@@ -45,7 +45,7 @@ class Conversations:
     async def update(self, id_: str, caller: str, metadata: Mapping[str, str]) -> dict[str, Any]:
         async with self._alone(id_, caller):
             changed = replace(await self._kept.read(id_, caller), metadata=metadata)
-            await self._kept.replace(id_, changed)
+            await self._kept.replace(id_, changed, self._lock(id_))
             return _document(id_, changed)
 
     async def delete(self, id_: str, caller: str) -> dict[str, Any]:
@@ -63,7 +63,7 @@ class Conversations:
             conversation = await self._kept.read(id_, caller)
             end = await self._end(id_, conversation)
             items = new_items(given, conversation.items(end))
-            await self._kept.add(id_, Added(end, items))
+            await self._kept.give(id_, Added(end, items), self._lock(id_))
         return page(items, {"order": "asc"})
 
     async def items(self, id_: str, caller: str, query: Mapping[str, str]) -> dict[str, Any]:
@@ -82,11 +82,11 @@ class Conversations:
             items = await self._items(id_, conversation)
             del items[place_of(item_id, items, "item_id")]
             left = replace(conversation, added=(Added(None, items),))
-            await self._kept.replace(id_, left)
             for session in (await self._store.holdings(self._kept.key(id_))).sessions:
                 if not await self._dispatcher.has_responses(session):
                     await self._store.forget_session(session, unmap=True)
                     await self._discard(session)
+            await self._kept.replace(id_, left, self._lock(id_))
         return _document(id_, left)
 
     async def _check_seals(self, items: Sequence[Item]) -> None:
@@ -105,9 +105,12 @@ class Conversations:
     async def _alone(self, id_: str, caller: str) -> AsyncIterator[None]:
         """While nobody else changes the conversation."""
         await self._kept.head(id_, caller)  # whose it is not does not wait
-        async with self._locks.hold(key_lock(self._kept.key(id_)), lambda: None):
+        async with self._locks.hold(self._lock(id_), lambda: None):
             await self._kept.head(id_, caller)
             yield
+
+    def _lock(self, id_: str) -> str:
+        return key_lock(self._kept.key(id_))
 
     async def _discard(self, name: str) -> None:
         try:

@@ -86,15 +86,20 @@ class KeptConversations:
         return Reached(None, bool(conversation.since(None)))
 
     async def add(self, id_: str, added: Added) -> None:
+        """Of a turn, with which it is kept."""
         with problems.told("The conversation", "written"):
             await on_thread(lambda: files.add(self._place(id_), added))
-        if added.entry is None:  # those of a turn are kept with it
-            await self._store.share(id_)
 
-    async def replace(self, id_: str, conversation: Conversation) -> None:
-        with problems.told("The conversation", "written"):
-            await on_thread(lambda: files.write(self._place(id_), conversation))
-        await self._store.share(id_)
+    async def give(self, id_: str, added: Added, under: str) -> None:
+        """What a client has given, by who holds this lock of the conversation's."""
+        async with self._store.changing(id_, under):
+            await self.add(id_, added)
+
+    async def replace(self, id_: str, conversation: Conversation, under: str | None = None) -> None:
+        """By who holds this lock of one that is there already."""
+        async with self._store.changing(id_, under):
+            with problems.told("The conversation", "written"):
+                await on_thread(lambda: files.write(self._place(id_), conversation))
 
     def _place(self, id_: str) -> Path:
         return files.place(self._folder(), id_)

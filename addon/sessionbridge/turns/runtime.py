@@ -144,10 +144,11 @@ class Runtime:
     def _found(self, settings: Settings) -> Place:
         where = settings.home, settings.store
         if self._place is None or self._where != where:
+            made = place_of(*where)  # or else all stays as it is
             self._close_store()
             if self._place is not None:
                 self._place.close()
-            self._where, self._place = where, place_of(*where)
+            self._where, self._place = where, made
             self.locks = self._place.locks()
         return self._place
 

@@ -11,7 +11,7 @@ import gc
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 from uuid import uuid4
@@ -60,8 +60,8 @@ class SharedTranscripts(Protocol):
     async def bring_in(self, name: str) -> None:
         """Writes what is kept anew. No process may work with it."""
 
-    async def keep_files(self, name: str) -> None:
-        """As they are now."""
+    def changing(self, name: str) -> AbstractAsyncContextManager[None]:
+        """What is done to it is kept."""
 
     async def forget_files(self, name: str) -> None: ...
 
@@ -223,9 +223,8 @@ class ClaudeDispatcher:
 
     async def forget_response(self, session_id: str, id_: str) -> None:
         await self._bring_in(session_id)
-        await self._transcripts.forget_response(session_id, id_)
-        if self._shared is not None:
-            await self._shared.keep_files(session_id)
+        async with self._shared.changing(session_id) if self._shared else nullcontext():
+            await self._transcripts.forget_response(session_id, id_)
 
     async def _bring_in(self, session_id: str) -> None:
         """What another node has added. A process that waits in the session has not heard it."""

@@ -24,9 +24,7 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-_CONVERSATION = ".conversation"
-
-SUFFIXES = (".jsonl", ".instructions", ".responses", _CONVERSATION)
+SUFFIXES = (".jsonl", ".instructions", ".responses", ".conversation")
 """What there may be of one name: that of a session, or of a conversation a client has created."""
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
@@ -70,17 +68,17 @@ class SharedFiles:
                 _add(db, file, known, whole)
 
     def are_here(self, db: Database, name: str) -> bool:
-        """Whether this node's files have all that is kept of them, and are not of a conversation
-        that others have deleted."""
+        """Whether this node's files have all that is kept of them, and others have not deleted
+        them."""
         heads = _heads(db, name)
         whole = all(head.begins(self._read(file) or b"") for file, head in heads.items())
-        return whole and self._deleted(heads, name) is None
+        return whole and not self._deleted(heads, name)
 
     def bring_in(self, db: Database, name: str) -> None:
         """Writes those that have not, deletes what others have. No process may work with them."""
         heads = _heads(db, name)
-        if (deleted := self._deleted(heads, name)) is not None:
-            with self._told("written"):
+        with self._told("deleted"):
+            for deleted in self._deleted(heads, name):
                 deleted.unlink(missing_ok=True)
         for file, head in heads.items():
             if not head.begins(self._read(file) or b""):
@@ -94,10 +92,12 @@ class SharedFiles:
                     private_folder(self._folder)
                     write_whole(self._folder / file, content)
 
-    def _deleted(self, heads: Mapping[str, _Head], name: str) -> Path | None:
-        """A conversation is kept as soon as it is created; a session, with its first turn."""
-        path = self._folder / f"{name}{_CONVERSATION}"
-        return path if path.name not in heads and path.exists() else None
+    def _deleted(self, heads: Mapping[str, _Head], name: str) -> list[Path]:
+        """What others have deleted. A conversation is kept as soon as it is created, a session with
+        its first turn, and before that nobody asks for it."""
+        if heads:
+            return []
+        return [path for file in _files(name) if (path := self._folder / file).exists()]
 
     def has(self, db: Database, name: str) -> bool:
         """Whether any file of this name is kept."""

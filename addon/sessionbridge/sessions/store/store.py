@@ -316,11 +316,12 @@ class SessionStore:
         if self._files is not None:
             self._files.bring_in(db, name)
 
-    @_writes
-    def keep_files(self, db: Database, name: str) -> None:
-        """As they are now, without a turn."""
-        if self._files is not None:
-            self._files.keep(db, name)
+    def keep_files(self, name: str, under: str | None = None) -> None:
+        """As they are now, without a turn. `under` is the lock that this needs, and which ends with
+        it."""
+        files = self._files
+        if files is not None:
+            self._engine.write(lambda db: files.keep(db, name), under)
 
     @_reads
     def has_files(self, db: Database, name: str) -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
 from time import monotonic
 from typing import Any, Concatenate, Literal
+from weakref import WeakValueDictionary
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.places import Place
@@ -42,6 +44,7 @@ class StoreThread:
 
     def __init__(self, place: Place, transcripts: Callable[[], Path] | None = None) -> None:
         self.place = place
+        self._names: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.reading = _Line(place, transcripts)
         self.writing = _Line(place, transcripts)
 
@@ -61,21 +64,36 @@ class StoreThread:
     replaced_import = _asked(SessionStore.replaced_import, "writing", whole=True)
 
     are_here = _asked(SessionStore.are_here, "reading")
-    bring_in = _asked(SessionStore.bring_in, "reading", whole=True)
-    keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
+    _bring_in = _asked(SessionStore.bring_in, "reading", whole=True)
+    _keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
     forget_files = _asked(SessionStore.forget_files, "writing", whole=True)
 
     common = _asked(SessionStore.common, "writing")
 
+    async def bring_in(self, name: str) -> None:
+        """What other nodes have added to the files of that name. No process may work with them."""
+        async with self._alone_with(name):
+            if not await self.are_here(name):
+                await self._bring_in(name)
+
     async def fetch(self, name: str) -> None:
-        """What other nodes have added to the files of that name, which no process works with."""
-        if self.place.is_shared and not await self.are_here(name):
+        """The same of files that no process works with."""
+        if self.place.is_shared:
             await self.bring_in(name)
 
-    async def share(self, name: str) -> None:
-        """What this node has added to them, without a turn."""
-        if self.place.is_shared:
-            await self.keep_files(name)
+    @asynccontextmanager
+    async def changing(self, name: str, under: str | None = None) -> AsyncIterator[None]:
+        """What is done to the files of that name is kept for other nodes, without a turn. `under`
+        is the lock that this needs, and which ends with it."""
+        if not self.place.is_shared:
+            yield
+            return
+        async with self._alone_with(name):  # or who asks for them would take it for a stale state
+            yield
+            await self._keep_files(name, under)
+
+    def _alone_with(self, name: str) -> asyncio.Lock:
+        return self._names.setdefault(name, asyncio.Lock())
 
     async def ask[T](self, question: Callable[[SessionStore], T]) -> T:
         """Whatever else is to be read."""

@@ -280,11 +280,13 @@ class Server:
         Waits for ever without `patience` (seconds). `then` is SQL that has no parameters."""
         timeout = 0 if patience is None else milliseconds(patience)
         silence = milliseconds(self.silence)
-        mode = " ISOLATION LEVEL REPEATABLE READ READ ONLY" if reading else ""
-        begun = f"BEGIN{mode}"
+        # Whatever the role or the database is told to do otherwise.
+        mode = "REPEATABLE READ READ ONLY" if reading else "READ COMMITTED"
+        begun = f"BEGIN ISOLATION LEVEL {mode}"
         told = (
             f"SELECT set_config('search_path', '{migrations.SCHEMA}', true),"
             f" set_config('statement_timeout', '{timeout}', true),"
+            " set_config('lock_timeout', '0', true),"
             f" set_config('idle_in_transaction_session_timeout', '{silence}', true)"
         )
         if connection.info.pipeline_status:
