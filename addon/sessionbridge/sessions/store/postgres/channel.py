@@ -6,12 +6,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
 
 import psycopg
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.postgres import problems
+from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.server import Server
 
 logger = logging.getLogger(__name__)
@@ -53,13 +53,9 @@ class PostgresChannel:
 
     def _say(self, texts: Sequence[str]) -> None:
         """In a transaction of its own: all of the server that notify are committed one by one."""
-        with self._server.question(_PATIENCE) as connection:
-            try:
-                self._server.begin(connection, _PATIENCE)
-                for text in texts:
-                    connection.execute("SELECT pg_notify(%s, %s)", [_NAME, text])
-                connection.execute("COMMIT")
-            except psycopg.Error as error:
-                with suppress(psycopg.Error):
-                    connection.rollback()
-                raise problems.unavailable(self._server.name, error) from error
+
+        def notify(db: Database) -> None:
+            for text in texts:
+                db.execute("SELECT pg_notify(:channel, :text)", {"channel": _NAME, "text": text})
+
+        PostgresDatabase(self._server, _PATIENCE).write(notify)
