@@ -10,15 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sessionbridge.claude.work_dirs import (
-    KEPT,
-    before,
-    chosen,
-    given_back,
-    root,
-    taken_over,
-    work_dir,
-)
+from sessionbridge.claude.work_dirs import KEPT, before, chosen, root, taken_over, work_dir
 from sessionbridge.disk import private_folder
 from sessionbridge.model import MemoryKind
 
@@ -97,8 +89,6 @@ class ClaudeProfile:
         found = chosen(self.home)
         if self.common is not None:
             found = taken_over(self.home, Path(self.common(str(found))))
-        else:
-            found = given_back(self.home)
         bring_in_transcripts(self.config_dir, self.home)
         return found
 

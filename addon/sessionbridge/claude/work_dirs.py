@@ -25,7 +25,6 @@ _BESIDE = Path("/var/tmp")
 _PREFIX = "sessionbridge-"
 _HOME = "home"
 _CHOSEN = "work_dir"
-_ALONE = "work_dir_alone"
 
 NAME = "work-dir"
 """Of the folder that nodes have in common, in their database."""
@@ -65,21 +64,11 @@ def taken_over(home: Path, common: Path) -> Path:
     there = root(home)
     if common == there or common.parent != _BESIDE or not common.name.startswith(_PREFIX):
         return there
-    if not (home / _ALONE).exists():
-        write_whole(home / _ALONE, str(there).encode())
     write_whole(home / _CHOSEN, str(common).encode())
     if there.parent == _BESIDE and not any(work_dir(there, memory).exists() for memory in KEPT):
         with suppress(OSError):
             _remove(there)  # nobody has worked there yet
     return common
-
-
-def given_back(home: Path) -> Path:
-    """The one it had before it took over another's: its transcripts of then are known by that.
-    Raises OSError."""
-    with suppress(FileNotFoundError):
-        (home / _ALONE).replace(home / _CHOSEN)
-    return root(home)
 
 
 def work_dir(root: Path, memory: MemoryKind) -> Path:
