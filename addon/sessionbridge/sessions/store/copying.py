@@ -14,7 +14,7 @@ from itertools import batched, islice
 from typing import Any
 
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.store.engine import Database, Engine, first
+from sessionbridge.sessions.store.engine import Database, Engine, first, insert_sql, without_nul
 from sessionbridge.sessions.store.ledger import KEY
 from sessionbridge.sessions.store.queries import KEY_IS, map_row, named
 
@@ -51,7 +51,7 @@ class _Table:
     def rows(self, db: Database) -> Iterator[dict[str, Any]]:
         columns = "*" if self.kept else f"*, {self.number}"
         sql = f"SELECT {columns} FROM {self.name} ORDER BY {self.number}"
-        return map(_plain, db.stream(sql))
+        return map(without_nul, db.stream(sql))
 
     def content(self, row: Row) -> dict[str, Any]:
         return {name: value for name, value in row.items() if self.kept or name != self.number}
@@ -78,10 +78,10 @@ class Compared:
 def strangers(source: Database, target: Database) -> int:
     """How many turns and conversations of the target are none of the source's."""
     sql = f"SELECT {', '.join(_WHICH_TURN)} FROM turns ORDER BY id"
-    ours = map(_plain, source.stream(sql))
+    ours = map(without_nul, source.stream(sql))
     known = next(ours, None)
     count = 0
-    for turn in map(_plain, target.stream(sql)):
+    for turn in map(without_nul, target.stream(sql)):
         while known is not None and known["id"] < turn["id"]:
             known = next(ours, None)
         count += known != turn
@@ -128,7 +128,7 @@ def _beginning(source: Database, target: Database, table: _Table) -> tuple[int, 
 
 
 def _insert(db: Database, table: _Table, rows: Sequence[Row]) -> None:
-    db.execute_many(_insert_sql(table.name, rows[0]), rows)
+    db.execute_many(insert_sql(table.name, rows[0]), rows)
     if table is _TURNS:
         list(db.query(db.dialect.number_on, {}))
 
@@ -138,12 +138,7 @@ def _copy_map(source: Database, target: Database, places: Places, tracked: Track
     rows = (_placed(row, places) for row in source.stream("SELECT * FROM session_map"))
     steps = -(-_count(source, "session_map") // _BATCH)
     for batch in tracked("Copying session_map", batched(rows, _BATCH), steps):
-        target.execute_many(_insert_sql("session_map", batch[0]), batch)
-
-
-def _insert_sql(table: str, row: Row) -> str:
-    values = ", ".join(f":{name}" for name in row)
-    return f"INSERT INTO {table} ({', '.join(row)}) VALUES ({values})"
+        target.execute_many(insert_sql("session_map", batch[0]), batch)
 
 
 def compare(source: Database, target: Database, places: Places) -> Compared:
@@ -172,8 +167,8 @@ def _all_of(db: Database, number: int, places: Places) -> Any:
     of_key = {**named(_key(turn)), "number": number}
     mapped = first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", of_key)
     sql = f"SELECT * FROM points WHERE {KEY_IS} AND turn_id = :number ORDER BY rowid"
-    points = [_POINTS.content(_plain(row)) for row in db.query(sql, of_key)]
-    return _plain(turn), mapped and _placed(mapped, places), points
+    points = [_POINTS.content(without_nul(row)) for row in db.query(sql, of_key)]
+    return without_nul(turn), mapped and _placed(mapped, places), points
 
 
 def state(db: Database) -> Row | None:
@@ -216,12 +211,4 @@ def _key(row: Row) -> SessionKey:
 
 def _placed(row: Row, places: Places) -> dict[str, Any]:
     metadata = json.dumps({**json.loads(row["metadata"]), **places})
-    return {**_plain(row), "metadata": metadata}
-
-
-def _plain(row: Row) -> dict[str, Any]:
-    """As PostgreSQL keeps it, whose texts cannot hold NUL."""
-    return {
-        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
-        for name, value in row.items()
-    }
+    return {**without_nul(row), "metadata": metadata}

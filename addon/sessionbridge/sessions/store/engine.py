@@ -92,7 +92,18 @@ def first_of(rows: Iterable[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 def insert(db: Database, table: str, row: Mapping[str, Any]) -> int:
     """Returns its `id`."""
-    columns, values = ", ".join(row), ", ".join(f":{name}" for name in row)
-    sql = f"INSERT INTO {table} ({columns}) VALUES ({values}) RETURNING id"
-    (inserted,) = db.query(sql, row)
+    (inserted,) = db.query(f"{insert_sql(table, row)} RETURNING id", row)
     return int(inserted["id"])
+
+
+def insert_sql(table: str, row: Mapping[str, Any]) -> str:
+    columns, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    return f"INSERT INTO {table} ({columns}) VALUES ({values})"
+
+
+def without_nul(row: Mapping[str, Any]) -> dict[str, Any]:
+    """As PostgreSQL keeps it, whose texts cannot hold NUL."""
+    return {
+        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -15,7 +15,13 @@ from psycopg.rows import DictRow
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.store.engine import CommitUnknown, Database, Dialect, Params
+from sessionbridge.sessions.store.engine import (
+    CommitUnknown,
+    Database,
+    Dialect,
+    Params,
+    without_nul,
+)
 from sessionbridge.sessions.store.postgres import problems
 from sessionbridge.sessions.store.postgres.server import PATIENCE, Server, milliseconds
 
@@ -137,7 +143,7 @@ class _Transaction:
         self.dialect = dialect
 
     def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
-        return self._connection.execute(_translated(sql), _without_nul(params))
+        return self._connection.execute(_translated(sql), without_nul(params))
 
     def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
         """By a cursor of the server's, which ends with the transaction."""
@@ -147,10 +153,10 @@ class _Transaction:
             yield from rows
 
     def execute(self, sql: str, params: Params) -> None:
-        self._connection.execute(_translated(sql), _without_nul(params))
+        self._connection.execute(_translated(sql), without_nul(params))
 
     def execute_many(self, sql: str, rows: Iterable[Params]) -> None:
-        self._connection.cursor().executemany(_translated(sql), [_without_nul(row) for row in rows])
+        self._connection.cursor().executemany(_translated(sql), [without_nul(row) for row in rows])
 
     def alone(self, key: SessionKey) -> None:
         sql = "SELECT pg_advisory_xact_lock(hashtext(:scope), hashtext(:name))"
@@ -166,10 +172,3 @@ def _roll_back(connection: Connection[DictRow]) -> None:
 @lru_cache(maxsize=256)
 def _translated(sql: str) -> str:
     return _PARAMETER.sub(r"%(\1)s", sql.replace("%", "%%"))
-
-
-def _without_nul(params: Params) -> dict[str, Any]:
-    return {
-        name: value.replace("\0", "\N{REPLACEMENT CHARACTER}") if isinstance(value, str) else value
-        for name, value in params.items()
-    }

@@ -149,7 +149,7 @@ class Server:
         try:
             with self._connected() as connection:
                 self._look_at(connection)
-                return examine(connection, is_pooled=self._threshold is None)
+                return examine(connection, is_pooled=self.is_pooled)
         except psycopg.Error as error:
             raise problems.unavailable(self.name, error) from error
 
