@@ -14,7 +14,7 @@ from sessionbridge.cli import housekeeping
 from sessionbridge.cli.tables import tracked
 from sessionbridge.cli.transcripts import transcripts_of
 from sessionbridge.disk import write_whole
-from sessionbridge.sessions.store import copying
+from sessionbridge.sessions.store import copying, queries
 from sessionbridge.sessions.store.copying import Places
 from sessionbridge.sessions.store.engine import Database
 from sessionbridge.sessions.store.shared_files import SharedFiles, kept_names
@@ -93,9 +93,9 @@ class ToHome:
         return transcripts_of(self._home, self._config)[1]
 
     def prepare(self, source: Database, target: SessionStore) -> Places:
-        if folder := copying.common(source, work_dirs.NAME):
+        if folder := queries.common(source, work_dirs.NAME):
             work_dirs.taken_over(self._home, Path(folder.decode()))
-        if key := copying.common(source, seals.NAME):
+        if key := queries.common(source, seals.NAME):
             write_whole(self._home / seals.NAME, key)
         cwd, folder_of_transcripts = transcripts_of(self._home, self._config)
         return {"cwd": str(cwd), "config_dir": str(folder_of_transcripts.parent.parent)}

@@ -14,9 +14,16 @@ from itertools import batched, islice
 from typing import Any
 
 from sessionbridge.model import SessionKey
-from sessionbridge.sessions.store.engine import Database, Engine, first, insert_sql, without_nul
+from sessionbridge.sessions.store.engine import (
+    Database,
+    Engine,
+    first,
+    first_of,
+    insert_sql,
+    without_nul,
+)
 from sessionbridge.sessions.store.ledger import KEY
-from sessionbridge.sessions.store.queries import KEY_IS, map_row, named
+from sessionbridge.sessions.store.queries import KEY_IS, ask_map_row, map_row, named
 
 Row = Mapping[str, Any]
 
@@ -165,7 +172,7 @@ def _all_of(db: Database, number: int, places: Places) -> Any:
     if turn is None:
         return None
     of_key = {**named(_key(turn)), "number": number}
-    mapped = first(db, f"SELECT * FROM session_map WHERE {KEY_IS}", of_key)
+    mapped = first_of(ask_map_row(db, _key(turn)))
     sql = f"SELECT * FROM points WHERE {KEY_IS} AND turn_id = :number ORDER BY rowid"
     points = [_POINTS.content(without_nul(row)) for row in db.query(sql, of_key)]
     return without_nul(turn), mapped and _placed(mapped, places), points
@@ -184,12 +191,6 @@ def is_known(db: Database, name: str) -> bool:
         UNION ALL SELECT 1 FROM points WHERE internal_id = :name LIMIT 1
     """
     return first(db, sql, {"name": name}) is not None
-
-
-def common(db: Database, name: str) -> bytes | None:
-    """What all nodes have under this name."""
-    row = first(db, "SELECT value FROM common WHERE name = :name", {"name": name})
-    return bytes(row["value"]) if row else None
 
 
 def set_common(db: Database, name: str, value: bytes) -> None:

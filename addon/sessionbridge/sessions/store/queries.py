@@ -349,6 +349,12 @@ def places(db: Database, key: SessionKey) -> dict[int, list[tuple[str, str]]]:
     return found
 
 
+def common(db: Database, name: str) -> bytes | None:
+    """What all nodes have under this name."""
+    row = first(db, "SELECT value FROM common WHERE name = :name", {"name": name})
+    return bytes(row["value"]) if row else None
+
+
 def _turn(db: Database, key: SessionKey, number: int | None) -> Mapping[str, Any] | None:
     return first(db, _TURN_SQL, {**named(key), "turn": number})
 

@@ -341,8 +341,9 @@ class SessionStore:
             "INSERT INTO common (name, value) VALUES (:name, :value) ON CONFLICT DO NOTHING",
             params,
         )
-        (row,) = db.query("SELECT value FROM common WHERE name = :name", params)
-        return bytes(row["value"])
+        found = queries.common(db, name)
+        assert found is not None
+        return found
 
     # -- the keys ----------------------------------------------------------------------------------
 
