@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import batched, islice
 from typing import Any
 
@@ -120,7 +121,7 @@ def _copy(source: Database, target: Engine, table: _Table, tracked: Tracked) -> 
     left = _count(source, table.name) - same
     for batch in tracked(f"Copying {table.name}", batches, -(-left // _BATCH)):
         rows = [table.content(row) for row in batch]
-        target.write(lambda db, rows=rows: _insert(db, table, rows))  # type: ignore[misc]
+        target.write(partial(_insert, table=table, rows=rows))
 
 
 def _beginning(source: Database, target: Database, table: _Table) -> tuple[int, int | None]:

@@ -166,7 +166,7 @@ class Server:
                 hopeless = problems.is_refused(error) or not problems.is_loss(error)
                 if hopeless or time.monotonic() >= deadline:
                     raise problems.unavailable(self.name, error) from error
-                time.sleep(0.2)
+                time.sleep(0.2)  # nothing tells when a server is there
 
     def _look_at(self, connection: Connection[DictRow]) -> None:
         if connection.info.server_version < _OLDEST:
