@@ -209,6 +209,15 @@ def test_the_home_works_after_the_way_back(
     assert (place.transcripts / "session-1.jsonl").exists()
 
 
+def test_a_name_with_a_nul_moves_there_and_back(place: Place, database: str) -> None:
+    with place.store() as store:
+        store.set(SessionKey("goclaw", "a\0b", "claude"), "none yet", {})
+    for end in ("--to", "--to", "--from", "--from", "--to"):
+        assert "All are the same." in done(place.run("migrate", end, database))
+    with place.store() as store:
+        assert shared_rows(database) == rows(store)
+
+
 def test_the_nodes_number_on(place: Place, database: str) -> None:
     done(place.run("migrate", "--to", database))
     with closing(place_of(place.home, database)) as shared:

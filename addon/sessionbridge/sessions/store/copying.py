@@ -24,7 +24,7 @@ from sessionbridge.sessions.store.engine import (
     without_nul,
 )
 from sessionbridge.sessions.store.ledger import KEY
-from sessionbridge.sessions.store.queries import KEY_IS, ask_map_row, map_row, named
+from sessionbridge.sessions.store.queries import KEY_IS, ask_map_row, named
 
 Row = Mapping[str, Any]
 
@@ -56,10 +56,9 @@ class _Table:
     number: str
     kept: bool
 
-    def rows(self, db: Database) -> Iterator[dict[str, Any]]:
+    def rows(self, db: Database) -> Iterator[Row]:
         columns = "*" if self.kept else f"*, {self.number}"
-        sql = f"SELECT {columns} FROM {self.name} ORDER BY {self.number}"
-        return map(without_nul, db.stream(sql))
+        return db.stream(f"SELECT {columns} FROM {self.name} ORDER BY {self.number}")
 
     def content(self, row: Row) -> dict[str, Any]:
         return {name: value for name, value in row.items() if self.kept or name != self.number}
@@ -94,11 +93,11 @@ def strangers(source: Database, target: Database) -> int:
             known = next(ours, None)
         count += known != turn
     same_key = " AND ".join(f"turns.{column} = map.{column}" for column in KEY)
-    without_turns = f"""
-        SELECT {", ".join(KEY)} FROM session_map AS map
-        WHERE NOT EXISTS (SELECT 1 FROM turns WHERE {same_key})
-    """
-    return count + sum(map_row(source, _key(row)) is None for row in target.stream(without_turns))
+    keys = f"SELECT {', '.join(KEY)} FROM session_map AS map"
+    without_turns = f"{keys} WHERE NOT EXISTS (SELECT 1 FROM turns WHERE {same_key})"
+    unknown = {_key(without_nul(row)) for row in target.stream(without_turns)}
+    unknown.difference_update(_key(without_nul(row)) for row in source.stream(keys))
+    return count + len(unknown)
 
 
 def copy_turns(source: Database, target: Engine, tracked: Tracked) -> None:
@@ -117,7 +116,7 @@ def _copy(source: Database, target: Engine, table: _Table, tracked: Tracked) -> 
     if other is not None:
         sql = f"DELETE FROM {table.name} WHERE {table.number} >= :number"
         target.write(lambda db: db.execute(sql, {"number": other}))
-    batches = batched(islice(table.rows(source), same, None), _BATCH)
+    batches = batched(islice(_copies(source, table), same, None), _BATCH)
     left = _count(source, table.name) - same
     for batch in tracked(f"Copying {table.name}", batches, -(-left // _BATCH)):
         rows = [table.content(row) for row in batch]
@@ -126,13 +125,18 @@ def _copy(source: Database, target: Engine, table: _Table, tracked: Tracked) -> 
 
 def _beginning(source: Database, target: Database, table: _Table) -> tuple[int, int | None]:
     """With how many same rows both begin, and the number of the target's first other one."""
-    ours, count = table.rows(source), 0
+    ours, count = _copies(source, table), 0
     for theirs in table.rows(target):
         row = next(ours, None)
         if row is None or table.content(row) != table.content(theirs):
             return count, theirs[table.number]
         count += 1
     return count, None
+
+
+def _copies(source: Database, table: _Table) -> Iterator[dict[str, Any]]:
+    """Its rows as every target is to have them, in all tables by the same key."""
+    return map(without_nul, table.rows(source))
 
 
 def _insert(db: Database, table: _Table, rows: Sequence[Row]) -> None:
