@@ -209,6 +209,28 @@ def test_the_home_works_after_the_way_back(
     assert (place.transcripts / "session-1.jsonl").exists()
 
 
+def test_what_was_forgotten_at_the_nodes_is_not_in_the_home_again(
+    place: Place, other: Place, database: str
+) -> None:
+    """What they have never had, or a conversation still needs, stays."""
+    conversation, of_its_own = (f"conv_sb{digit * 32}" for digit in "12")
+    place.talk("session-3", SessionKey("openai", conversation, "claude"), started_at=9.0)
+    place.write(f"{conversation}.conversation", "{}\n")
+    done(place.run("migrate", "--to", database))
+    files = place.files()
+    other.url = database
+    for name in (KEY.external_id, conversation):
+        done(other.run("sessions", "forget", name, "--yes"))
+    for name in ("of-its-own.jsonl", f"{of_its_own}.conversation"):
+        place.write(name, "{}\n")
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM sessionbridge.files WHERE name = 'session-2.jsonl'")
+    done(place.run("migrate", "--from", database))
+    gone = {name for name in files if name.startswith(("session-1.", "session-3.", conversation))}
+    own = {"of-its-own.jsonl", f"{of_its_own}.conversation"}
+    assert place.files().keys() == files.keys() - gone | own
+
+
 def test_a_name_with_a_nul_moves_there_and_back(place: Place, database: str) -> None:
     with place.store() as store:
         store.set(SessionKey("goclaw", "a\0b", "claude"), "none yet", {})

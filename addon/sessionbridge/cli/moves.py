@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sessionbridge.claude import work_dirs
+from sessionbridge.claude.transcript.files import delete
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.tables import tracked
 from sessionbridge.cli.transcripts import transcripts_of
@@ -104,6 +105,9 @@ class ToHome:
         files, names = SharedFiles(self._folder), kept_names(source)
         for name in tracked("Copying transcripts", names, len(names)):
             files.bring_in(source, name)
+        # What the nodes have never had is not theirs to have forgotten.
+        for name in copying.forgotten(source, set(files.names()).difference(names)):
+            delete(self._folder / f"{name}.jsonl")
         sample = copying.sample(names)
         different = [name for name in sample if not files.are_whole(source, name)]
         return Moved(len(names), len(sample), tuple(different))

@@ -25,6 +25,7 @@ from sessionbridge.sessions.store.engine import (
 )
 from sessionbridge.sessions.store.ledger import KEY
 from sessionbridge.sessions.store.queries import KEY_IS, ask_map_row, named
+from sessionbridge.sessions.store.upkeep import conversation_of
 
 Row = Mapping[str, Any]
 
@@ -196,6 +197,16 @@ def is_known(db: Database, name: str) -> bool:
         UNION ALL SELECT 1 FROM points WHERE internal_id = :name LIMIT 1
     """
     return first(db, sql, {"name": name}) is not None
+
+
+def forgotten(db: Database, names: Iterable[str]) -> set[str]:
+    """Those that files have of sessions, or of conversations that clients have created, which only
+    the ledger knows any more."""
+    unsure = set(names)
+    told: set[str] = set()
+    for row in db.stream(f"SELECT DISTINCT internal_id, {', '.join(KEY)} FROM turns"):
+        told |= unsure.intersection((row["internal_id"], *conversation_of(_key(row))))
+    return {name for name in told if not is_known(db, name)}
 
 
 def set_common(db: Database, name: str, value: bytes) -> None:
