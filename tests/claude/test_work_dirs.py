@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.claude import work_dirs
-from sessionbridge.claude.profile import transcripts_folder
+from sessionbridge.claude.profile import ClaudeProfile, transcripts_folder
 from sessionbridge.claude.work_dirs import (
     before,
     chosen,
@@ -20,7 +20,7 @@ from sessionbridge.claude.work_dirs import (
     make,
     root,
     sweep,
-    taken_over,
+    take_over,
     work_dir,
 )
 from sessionbridge.errors import ClaudeFailed
@@ -41,7 +41,12 @@ def test_the_path_names_neither_user_nor_home(home: Path) -> None:
         assert not {"ann", ".sessionbridge", *home.parts[1:]} & {*place.parts[3:]}
         assert stat.S_IMODE(place.stat().st_mode) == 0o700
         assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
-    assert (root(home) / "home").readlink() == home
+    assert homes_of(root(home)) == [home]
+
+
+def homes_of(folder: Path) -> list[Path]:
+    """Whose it says it is."""
+    return sorted(link.readlink() for link in folder.glob("home*"))
 
 
 def test_it_is_chosen_once(home: Path) -> None:
@@ -49,8 +54,8 @@ def test_it_is_chosen_once(home: Path) -> None:
     with ThreadPoolExecutor() as threads:
         (first,) = set(threads.map(lambda _: chosen(home), range(8)))
     assert chosen(home) == root(home) == first
-    links = [path for path in Path("/var/tmp").glob("sessionbridge-*/home") if path.is_symlink()]
-    assert [link.parent for link in links if link.readlink() == home] == [first]
+    folders = Path("/var/tmp").glob("sessionbridge-*")
+    assert [folder for folder in folders if home in homes_of(folder)] == [first]
     assert [path.name for path in home.iterdir()] == ["work_dir"]
 
 
@@ -71,7 +76,7 @@ def test_one_that_was_cleaned_away_is_made_anew(home: Path) -> None:
     shutil.rmtree(place.parent)
     make(home, place)
     assert stat.S_IMODE(place.parent.stat().st_mode) == 0o700
-    assert (place.parent / "home").is_symlink()
+    assert homes_of(place.parent) == [home]
 
 
 @pytest.mark.parametrize("how", ["a link", "open to all", "a file"])
@@ -132,22 +137,71 @@ async def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterato
         yield stage
 
 
-def test_homes_that_share_conversations_work_in_the_folder_that_the_first_has_chosen(
-    home: Path, tmp_path: Path
+def profile(home: Path, common: Path | None = None) -> ClaudeProfile:
+    """Of a proxy that is alone, or one of several nodes, which work there."""
+    config = {"CLAUDE_CONFIG_DIR": str(home.parent / "config")}
+    told = None if common is None else lambda own: str(common)
+    return ClaudeProfile(home, None, {}, 0, config, told)
+
+
+def test_nodes_work_in_the_folder_that_the_first_has_chosen(home: Path, tmp_path: Path) -> None:
+    """And whoever is alone again, where it did before."""
+    other = tmp_path / "ben" / ".sessionbridge"
+    common, own = (work_dir(chosen(one), "session") for one in (home, other))
+    assert profile(other, common.parent).work_dir("session") == common
+    assert not is_work_dir(other, common)
+    make(other, common)
+    assert is_work_dir(other, common) and is_work_dir(other, own)
+    assert profile(other).work_dir("session") == own
+    for elsewhere in (Path("/srv/work"), Path("/var/tmp/another")):
+        found = profile(other, elsewhere).work_dir("session")
+        assert found == own, "no folder of anybody's choice"
+
+
+@pytest.mark.parametrize("how", ["works there", "takes it over"])
+def test_a_folder_is_kept_for_each_home_that_works_there(
+    home: Path, tmp_path: Path, how: str
 ) -> None:
     other = tmp_path / "ben" / ".sessionbridge"
-    common, own = chosen(home), chosen(other)
-    make(home, work_dir(common, "session"))
-    assert taken_over(other, common) == chosen(other) == root(other) == common
-    assert not own.exists(), "nobody has worked there"
-    make(other, work_dir(common, "session"))
-    assert (common / "home").readlink() == home
+    common = chosen(home)
+    assert chosen(other) != common
+    if how == "works there":
+        make(other, work_dir(common, "session"))
+    else:
+        take_over(other, common)
+        assert chosen(other) == root(other) == common
     shutil.rmtree(home)
-    make(other, work_dir(common, "session"))
     sweep()
-    assert work_dir(common, "session").is_dir(), "the other works there still"
-    for elsewhere in (Path("/srv/work"), Path("/var/tmp/another")):
-        assert taken_over(other, elsewhere) == common, "no folder of anybody's choice"
+    assert homes_of(common) == sorted([home, other])
+    shutil.rmtree(other)
+    sweep()
+    assert not common.exists()
+
+
+@pytest.mark.parametrize("elsewhere", ["/srv/work", "/var/tmp/another"])
+def test_no_folder_of_anybodys_choice_is_taken_over(home: Path, elsewhere: str) -> None:
+    own = chosen(home)
+    take_over(home, Path(elsewhere))
+    assert root(home) == own
+
+
+def test_transcripts_of_before_are_the_homes_own(home: Path, tmp_path: Path) -> None:
+    """Also where it is a node: those of nodes are in their database."""
+    common = chosen(tmp_path / "ben" / ".sessionbridge")
+    one = profile(home, common)
+    old = transcripts_folder(one.config_dir, work_dir(before(home), "session"))
+    old.mkdir(parents=True)
+    (old / "some.jsonl").touch()
+    assert one.transcripts == transcripts_folder(one.config_dir, work_dir(common, "session"))
+    assert os.listdir(profile(home).transcripts) == ["some.jsonl"]
+
+
+async def test_who_was_a_node_goes_on_alone(stage: Stage, tmp_path: Path) -> None:
+    common = str(chosen(tmp_path / "ben" / ".sessionbridge"))
+    first = await stage.answer(job(say("One.")))
+    await stage.answer(job(say("Elsewhere.")), common=lambda own: common)
+    await stage.answer(job(say("Two."), "resume", after=first))
+    assert [words for role, words in stage.seen if role == "user"] == ["One.", "Two."]
 
 
 async def test_a_conversation_of_before_goes_on(stage: Stage) -> None:

@@ -17,8 +17,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from sessionbridge.claude.profile import transcripts_folder
-from sessionbridge.claude.work_dirs import chosen, root, work_dir
+from sessionbridge.claude.profile import ClaudeProfile, transcripts_folder
+from sessionbridge.claude.work_dirs import NAME, chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store import commits, copying
@@ -61,6 +61,15 @@ class Place:
     @property
     def transcripts(self) -> Path:
         return transcripts_folder(self.config, work_dir(root(self.home), "session"))
+
+    def profile(self, common: Callable[[str], str] | None = None) -> ClaudeProfile:
+        inherited = {"CLAUDE_CONFIG_DIR": str(self.config)}
+        return ClaudeProfile(self.home, None, {}, 0, inherited, common)
+
+    def be_a_node(self, url: str) -> None:
+        """For as long as one needs to find out where to work."""
+        with closing(place_of(self.home, url)) as shared:
+            assert self.profile(partial(shared.common, NAME)).transcripts
 
     def store(self) -> closing[SessionStore]:
         return closing(Home(self.home).store(lambda: self.transcripts, PATIENCE))
@@ -209,6 +218,43 @@ def test_the_home_works_after_the_way_back(
     assert (place.transcripts / "session-1.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["node"],
+        ["other node", "node"],
+        ["to", "node", "from"],
+        ["other node", "node", "to", "node", "from"],
+        ["to", "other node", "other from", "other node", "other to", "node", "from"],
+        ["to", "node", "other node", "other from", "node"],
+    ],
+    ids=", ".join,
+)
+def test_a_home_alone_finds_its_transcripts_whatever_it_has_been(
+    place: Place, other: Place, database: str, steps: list[str]
+) -> None:
+    """And its CLI works where they say."""
+    homes = {"": place, "other ": other}
+    for step in steps:
+        whose, doing = next(
+            (homes[name], step.removeprefix(name))
+            for name in ("other ", "")
+            if step.startswith(name)
+        )
+        if doing == "node":
+            whose.be_a_node(database)
+        else:
+            done(whose.run("migrate", f"--{doing}", database))
+    for one in (place, other) if "other from" in steps else (place,):
+        alone = one.profile()
+        with one.store() as store:
+            places = {row.internal_id: row.metadata for row in store.sessions()}
+        assert {"session-1", "session-2"} < places.keys()
+        for session in ("session-1", "session-2"):
+            assert places[session]["cwd"] == str(alone.work_dir("session"))
+            assert alone.transcript(session).read_text() == f"what {session} said\n"
+
+
 def test_what_was_forgotten_at_the_nodes_is_not_in_the_home_again(
     place: Place, other: Place, database: str
 ) -> None:
@@ -229,6 +275,18 @@ def test_what_was_forgotten_at_the_nodes_is_not_in_the_home_again(
     gone = {name for name in files if name.startswith(("session-1.", "session-3.", conversation))}
     own = {"of-its-own.jsonl", f"{of_its_own}.conversation"}
     assert place.files().keys() == files.keys() - gone | own
+
+
+def test_what_no_database_knows_stays_in_the_home(
+    place: Place, other: Place, database: str
+) -> None:
+    """A conversation that a client has created, and not yet spoken in."""
+    assert chosen(other.home) != chosen(place.home)
+    other.transcripts.mkdir(parents=True)
+    other.write("conv_2.conversation", "{}\n")
+    done(place.run("migrate", "--to", database))
+    done(other.run("migrate", "--from", database))
+    assert other.files().keys() == place.files().keys() | {"conv_2.conversation"}
 
 
 def test_a_name_with_a_nul_moves_there_and_back(place: Place, database: str) -> None:

@@ -15,8 +15,9 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from sessionbridge.claude import work_dirs
 from sessionbridge.claude.profile import transcripts_folder
-from sessionbridge.claude.work_dirs import chosen, work_dir
+from sessionbridge.claude.work_dirs import chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store import commits
@@ -112,6 +113,21 @@ def test_an_export_names_transcripts_that_hold_all(nodes: tuple[Node, Node]) -> 
         transcript = Path(session["transcript"])
         assert transcript.parent == one.transcripts
         assert transcript.read_text() == "asked\nasked elsewhere\n"
+
+
+def test_transcripts_are_those_of_the_folder_that_nodes_have_in_common(
+    nodes: tuple[Node, Node],
+) -> None:
+    """Not of the one in which the home works alone."""
+    one, two = nodes
+    with closing(place_of(one.home, one.url)) as shared:
+        shared.common(work_dirs.NAME, str(root(one.home)))
+    one.talk()
+    two.document("sessions", "export", NAME)
+    transcript = transcripts_folder(two.config, one.cwd) / "session-1.jsonl"
+    assert transcript.exists()
+    assert "deleted 1 transcript." in two.run("sessions", "forget", NAME, "--yes").stdout
+    assert not transcript.exists()
 
 
 def test_what_is_forgotten_is_in_the_database_no_more(nodes: tuple[Node, Node]) -> None:

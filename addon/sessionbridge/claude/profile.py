@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sessionbridge.claude.work_dirs import KEPT, before, chosen, root, taken_over, work_dir
+from sessionbridge.claude.work_dirs import KEPT, before, chosen, of_nodes, work_dir
 from sessionbridge.disk import private_folder
 from sessionbridge.model import MemoryKind
 
@@ -35,19 +35,19 @@ def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
     return transcripts_folder(config, cwd) / f"{session_id}.jsonl"
 
 
-def bring_in_transcripts(config: Path, home: Path) -> None:
-    """Those of before a working directory was chosen. Only a proxy does so: the processes of
-    another that still works there would begin them anew."""
+def bring_in_transcripts(config: Path, there: Path, here: Path) -> None:
+    """Those of the working directories in one folder to those in another. While another proxy still
+    works there, its processes begin them anew."""
     for memory in KEPT:
-        there = transcripts_folder(config, work_dir(before(home), memory))
-        here = transcripts_folder(config, work_dir(root(home), memory))
-        if there != here and there.is_dir():
+        old = transcripts_folder(config, work_dir(there, memory))
+        new = transcripts_folder(config, work_dir(here, memory))
+        if old != new and old.is_dir():
             try:
-                _move(there, here)
+                _move(old, new)
             except OSError as error:
                 logger.warning(
                     "Transcripts of earlier conversations were not brought from %s to %s (%s).",
-                    *(there, here, error.strerror),
+                    *(old, new, error.strerror),
                 )
 
 
@@ -63,8 +63,8 @@ def _move(there: Path, here: Path) -> None:
 @dataclass(frozen=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is whose working directories it has. Where others have them, too, `common`
-    tells which of two theirs are."""
+    environment; `home` is whose working directories it has. Where nodes have them in common,
+    `common` tells which theirs are, for what this one would have."""
 
     home: Path
     cli: Path | None
@@ -85,12 +85,12 @@ class ClaudeProfile:
 
     @cached_property
     def _root(self) -> Path:
-        """With the transcripts of before it was chosen. Raises OSError."""
-        found = chosen(self.home)
-        if self.common is not None:
-            found = taken_over(self.home, Path(self.common(str(found))))
-        bring_in_transcripts(self.config_dir, self.home)
-        return found
+        """The home's own has the transcripts of before it was chosen. Raises OSError."""
+        own = chosen(self.home)
+        bring_in_transcripts(self.config_dir, before(self.home), own)
+        if self.common is None:
+            return own
+        return of_nodes(self.home, Path(self.common(str(own))))
 
     @cached_property
     def config_dir(self) -> Path:

@@ -4,6 +4,9 @@ names neither the user nor the home: `/var/tmp/sessionbridge-<random>/claude`.
 A transcript belongs to a working directory (it lies in `<Claude's folder>/projects/<its path, with
 dashes>`), so the path is chosen once for a home, by the first proxy, and noted there. Where no such
 folder can be made, as on Windows, it is `<home>/work`, as it was everywhere up to 0.1.
+
+Nodes that share a database work in one folder, which that names. What a home has chosen stays
+noted: the conversations of its own database are there.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import os
 import stat
 import sys
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from tempfile import mkdtemp
 from uuid import uuid4
@@ -57,18 +61,23 @@ def chosen(home: Path) -> Path:
     return root(home)
 
 
-def taken_over(home: Path, common: Path) -> Path:
-    """The one that another home has chosen, from now on: a CLI that goes on with a conversation
-    tells the model where the working directory was another (measured with 2.1.332). One that this
-    machine cannot have stays the other's. Raises OSError."""
-    there = root(home)
-    if common == there or common.parent != _BESIDE or not common.name.startswith(_PREFIX):
-        return there
-    write_whole(home / _CHOSEN, str(common).encode())
-    if there.parent == _BESIDE and not any(work_dir(there, memory).exists() for memory in KEPT):
-        with suppress(OSError):
-            _remove(there)  # nobody has worked there yet
-    return common
+def of_nodes(home: Path, common: Path) -> Path:
+    """The folder of nodes that work in `common`: a CLI that goes on with a conversation tells the
+    model where the working directory was another (measured with 2.1.332). In one that this machine
+    cannot have it does not work. Raises OSError."""
+    can_be = common.parent == _BESIDE and common.name.startswith(_PREFIX)
+    return common if can_be else root(home)
+
+
+def take_over(home: Path, common: Path) -> None:
+    """Has the home work there alone, too, from now on: it has the conversations of these nodes.
+    Raises OSError."""
+    folder = of_nodes(home, common)
+    if folder != root(home):
+        write_whole(home / _CHOSEN, str(folder).encode())
+        with suppress(FileNotFoundError):  # made once somebody works there
+            if _is_ours(folder):
+                _link(folder, home)
 
 
 def work_dir(root: Path, memory: MemoryKind) -> Path:
@@ -78,9 +87,12 @@ def work_dir(root: Path, memory: MemoryKind) -> Path:
 
 def is_work_dir(home: Path, cwd: Path) -> bool:
     """Whether a CLI of this home works there, or has."""
-    roots = (root(home).resolve(), before(home).resolve())
-    ours = (work_dir(one, memory) for one in roots for memory in KEPT)
-    return cwd.is_absolute() and cwd.resolve() in ours
+    there = cwd.resolve()
+    folder = there.parent
+    if not cwd.is_absolute() or there not in (work_dir(folder, memory) for memory in KEPT):
+        return False
+    own = root(home).resolve(), before(home).resolve()
+    return folder in own or _link_of(folder, home).is_symlink()
 
 
 def make(home: Path, work_dir: Path) -> None:
@@ -101,9 +113,9 @@ def make(home: Path, work_dir: Path) -> None:
 def sweep() -> None:
     """Takes away those of homes that are no more."""
     for folder in _BESIDE.glob(f"{_PREFIX}*"):
-        link = folder / _HOME
         with suppress(OSError):
-            if _is_ours(folder) and link.is_symlink() and not link.exists():
+            homes = _links(folder) if _is_ours(folder) else []
+            if homes and not any(home.exists() for home in homes):
                 _remove(folder)
 
 
@@ -120,12 +132,18 @@ def _nameless(home: Path) -> Path | None:
 
 
 def _link(folder: Path, home: Path) -> None:
-    """Tells a person whose it is, and `sweep`: one of those homes that are still there."""
-    link = folder / _HOME
-    if link.is_symlink() and not link.exists():
-        link.unlink(missing_ok=True)
+    """Tells a person whose it is, and `sweep` which homes it is to be kept for."""
     with suppress(FileExistsError):
-        link.symlink_to(home.resolve())
+        _link_of(folder, home).symlink_to(home.resolve())
+
+
+def _link_of(folder: Path, home: Path) -> Path:
+    digest = sha256(os.fsencode(home.resolve())).hexdigest()
+    return folder / f"{_HOME}-{digest[:8]}"
+
+
+def _links(folder: Path) -> list[Path]:
+    return [link for link in folder.glob(f"{_HOME}*") if link.is_symlink()]
 
 
 def _note(home: Path, folder: Path) -> bool:
@@ -148,7 +166,8 @@ def _remove(folder: Path) -> None:
     for memory in KEPT:
         with suppress(FileNotFoundError):
             work_dir(folder, memory).rmdir()
-    (folder / _HOME).unlink()
+    for link in _links(folder):
+        link.unlink()
     folder.rmdir()
 
 

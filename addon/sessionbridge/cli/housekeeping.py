@@ -25,11 +25,13 @@ from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSu
 
 @dataclass(frozen=True, slots=True)
 class House:
-    """What there is to be kept in order: the store, where that is, and the home of this machine."""
+    """What there is to be kept in order: the store, where that is, the home of this machine, and
+    the folder of the working directories."""
 
     home: Path
     place: Place
     store: SessionStore
+    root: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ def _places(house: House, held: Holdings) -> list[Path]:
     """Where the transcripts of the key's sessions may be. That is in the map row, so of a key
     without one nothing is known."""
     if house.place.is_shared:
-        found = _own_folders(house.home, held.row.metadata if held.row else {})
+        found = _own_folders(house, held.row.metadata if held.row else {})
     else:
         found = _folders(house.home, held.row.metadata) if held.row else []
     names = [f"{name}.jsonl" for name in held.files if _plain(name)]
@@ -71,22 +73,22 @@ def _folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
     config, cwd = (Path(str(metadata.get(name, ""))) for name in ("config_dir", "cwd"))
     if not config.is_absolute() or not is_work_dir(home, cwd):
         return []
-    return [transcripts_folder(config, one / cwd.name) for one in _roots(home)]
+    return [transcripts_folder(config, one / cwd.name) for one in _roots(home, root(home))]
 
 
-def _own_folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
+def _own_folders(house: House, metadata: Mapping[str, Any]) -> list[Path]:
     """Those of this node. What the map row says may be so on another."""
     configs = (Path(str(metadata.get("config_dir", ""))), config_dir(os.environ).absolute())
     return [
         transcripts_folder(config, work_dir(one, "session"))
         for config in dict.fromkeys(configs)
         if config.is_absolute()
-        for one in _roots(home)
+        for one in _roots(house.home, house.root)
     ]
 
 
-def _roots(home: Path) -> Iterable[Path]:
-    return dict.fromkeys((root(home), before(home)))
+def _roots(home: Path, now: Path) -> Iterable[Path]:
+    return dict.fromkeys((now, before(home)))
 
 
 def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sessionbridge.claude import work_dirs
+from sessionbridge.claude.profile import bring_in_transcripts
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.tables import tracked
@@ -94,12 +95,17 @@ class ToHome:
         return transcripts_of(self._home, self._config)[1]
 
     def prepare(self, source: Database, target: SessionStore) -> Places:
+        earlier = work_dirs.root(self._home), work_dirs.before(self._home)
         if folder := queries.common(source, work_dirs.NAME):
-            work_dirs.taken_over(self._home, Path(folder.decode()))
+            work_dirs.take_over(self._home, Path(folder.decode()))
         if key := queries.common(source, seals.NAME):
             write_whole(self._home / seals.NAME, key)
-        cwd, folder_of_transcripts = transcripts_of(self._home, self._config)
-        return {"cwd": str(cwd), "config_dir": str(folder_of_transcripts.parent.parent)}
+        cwd, transcripts = transcripts_of(self._home, self._config)
+        config = transcripts.parent.parent
+        # What no database knows has its place there, too: a conversation without turns yet.
+        for root in earlier:
+            bring_in_transcripts(config, root, work_dirs.root(self._home))
+        return {"cwd": str(cwd), "config_dir": str(config)}
 
     def transcripts(self, source: Database, target: SessionStore) -> Moved:
         files, names = SharedFiles(self._folder), kept_names(source)

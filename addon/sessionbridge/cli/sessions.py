@@ -30,7 +30,7 @@ from sessionbridge.cli.tables import (
     sums,
     tracked,
 )
-from sessionbridge.cli.transcripts import config_dir_option, transcripts_of
+from sessionbridge.cli.transcripts import config_dir_option, root_in, transcripts_of
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.ledger import key_document
@@ -203,9 +203,9 @@ def _house(home: Path) -> Iterator[House | None]:
     """None without a database."""
     place = chosen_place(home)
     # On SQLite a store with transcripts would bring back what was noted beside them.
-    transcripts = (lambda: transcripts_of(home)[1]) if place.is_shared else None
+    transcripts = (lambda: transcripts_of(home, place=place)[1]) if place.is_shared else None
     with opened_store(place, transcripts) as store:
-        yield House(home, place, store) if store else None
+        yield House(home, place, store, root_in(home, place)) if store else None
 
 
 def _find(house: House | None, name: str) -> tuple[House, SessionKey]:

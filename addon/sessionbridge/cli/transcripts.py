@@ -10,7 +10,8 @@ from typing import Any
 import click
 
 from sessionbridge.claude.profile import config_dir, transcripts_folder
-from sessionbridge.claude.work_dirs import root, work_dir
+from sessionbridge.claude.work_dirs import NAME, of_nodes, root, work_dir
+from sessionbridge.sessions.store.places import Place
 
 
 def config_dir_option[F: Callable[..., Any]](command: F) -> F:
@@ -24,7 +25,17 @@ def config_dir_option[F: Callable[..., Any]](command: F) -> F:
     return option(command)
 
 
-def transcripts_of(home: Path, config: Path | None = None) -> tuple[Path, Path]:
-    """The working directory of sessions, and the folder of their transcripts. Raises OSError."""
-    cwd = work_dir(root(home.absolute()), "session")
+def transcripts_of(
+    home: Path, config: Path | None = None, place: Place | None = None
+) -> tuple[Path, Path]:
+    """The working directory of sessions, and the folder of their transcripts: of those that the
+    home itself keeps, or of those that are in the place. Raises OSError and `StoreUnavailable`."""
+    home = home.absolute()
+    cwd = work_dir(root(home) if place is None else root_in(home, place), "session")
     return cwd, transcripts_folder((config or config_dir(os.environ)).absolute(), cwd)
+
+
+def root_in(home: Path, place: Place) -> Path:
+    """The folder of the working directories in which what is in the place has been said."""
+    common = place.in_common(NAME)
+    return root(home) if common is None else of_nodes(home, Path(common))

@@ -62,6 +62,9 @@ class Place(Protocol):
         """What all nodes have under this name: this value, where there was none yet. Raises
         `StoreUnavailable`."""
 
+    def in_common(self, name: str) -> str | None:
+        """The same; None where there is none yet."""
+
     def close(self) -> None: ...
 
 
@@ -97,6 +100,9 @@ class Home:
 
     def common(self, name: str, value: str) -> str:
         return value
+
+    def in_common(self, name: str) -> None:
+        return None
 
     def close(self) -> None:
         """Whoever has opened the store closes it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from sessionbridge.sessions.store import queries
 from sessionbridge.sessions.store.postgres.channel import PostgresChannel
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.health import ServerHealth
@@ -48,6 +49,11 @@ class Postgres:
     def common(self, name: str, value: str) -> str:
         store = self.store(None, PATIENCE)
         return store.common(name, value.encode()).decode()
+
+    def in_common(self, name: str) -> str | None:
+        store = self.store(None, PATIENCE)
+        found = store.engine.read(lambda db: queries.common(db, name))
+        return found.decode() if found is not None else None
 
     def close(self) -> None:
         self._server.close()
