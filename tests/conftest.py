@@ -46,6 +46,19 @@ def no_work_dirs_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
             shutil.rmtree(home.parent)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_in_the_repository(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Where tests run, so that whatever has no folder of its own is written there."""
+    before = _seen_in(pytestconfig.rootpath)
+    yield
+    assert _seen_in(pytestconfig.rootpath) <= before
+
+
+def _seen_in(folder: Path) -> set[str]:
+    """Without what tools keep for the next time."""
+    return {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+
+
 @pytest.fixture(autouse=True)
 def whole_requests(request: pytest.FixtureRequest) -> Iterator[None]:
     """No test passes that has shown the model words nobody accounts for."""

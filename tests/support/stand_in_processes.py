@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from sessionbridge.claude.cli.live_process import LiveProcess
 from sessionbridge.claude.cli.process import CliProcess
 from sessionbridge.claude.job import Job, Settings, TurnEnd
 from sessionbridge.claude.pool.pool import Keep, Pool
-from sessionbridge.claude.profile import ClaudeProfile
 from sessionbridge.claude.tools.client_tools import ClientTools
 from sessionbridge.claude.transcript.transcripts import Transcripts
 from sessionbridge.model import Finished, MemoryKind, Plan, Usage
@@ -48,15 +46,21 @@ class StandIn(CliProcess):
 
 
 class NoTranscripts(Transcripts):
-    """Of sessions that write none."""
+    """Of sessions that write none, and so of no profile, which would choose a folder for them."""
 
     def __init__(self) -> None:
-        super().__init__(ClaudeProfile(Path(), None, {}, 0, {}))
+        pass
 
     async def version(self, session_id: str) -> None:
         return None
 
     async def written(self, session_id: str, entry: str | None) -> None:
+        pass
+
+    async def lead_to(self, session_id: str, entry: str) -> None:
+        pass
+
+    async def delete(self, session_id: str) -> None:
         pass
 
 
