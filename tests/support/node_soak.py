@@ -11,8 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from itertools import count, cycle
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from sessionbridge.cli.demo.scripted_api import Body, Failure, Reply
 from tests.support import soak_clients
 from tests.support.clients import ServerClients
 from tests.support.haproxy import HAProxy, running_haproxy
+from tests.support.long_run import Outcome
 from tests.support.nodes import Node, running_nodes
 from tests.support.postgres import Postgres, running_postgres
 from tests.support.responses_talks import Responses, ResponsesChainStream
@@ -139,19 +139,8 @@ type Talk = soak_clients.Talk | Tooled
 
 
 @dataclass
-class NodeSoak:
-    """`broken` are the sentences of what must not be, by talk; each talk ends with its first.
-    `statuses` are those of what was refused."""
-
-    turns: int = 0
-    unanswered: int = 0
-    broken: dict[str, str] = field(default_factory=dict)
-    statuses: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
+class NodeSoak(Outcome):
     in_ledger: int = 0
-
-    def count(self, kind: str) -> int:
-        return sum(why.startswith(kind) for why in self.broken.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +180,16 @@ def node_soak(
         clients = _Clients(haproxy.url, open_)
         told = _told(talks, seed, clients)
         taking = _Taking(told, place, clients, result, chance)
+
+        def tell_of(fault: str) -> None:
+            if fault:
+                result.faults[fault] += 1
+            tell(result, fault)
+
         with ThreadPoolExecutor(at_once) as pool:
             running = [pool.submit(taking.work) for _ in range(at_once)]
             try:
-                _go_wrong(place, taking, seconds, every, chance, partial(tell, result))
+                _go_wrong(place, taking, seconds, every, chance, tell_of)
             finally:
                 taking.ended.set()
             for future in running:

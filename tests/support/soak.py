@@ -6,15 +6,15 @@ import os
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
+from tests.support.long_run import Outcome
 from tests.support.proxy import Proxy, running_proxy
 from tests.support.soak_clients import Lost, Talk, conversations
 from tests.support.soak_faults import Faults, SoakApi
@@ -35,19 +35,9 @@ class State:
 
 
 @dataclass
-class Soak:
-    """`broken` are the sentences of what must not be, by talk; each talk ends with its first."""
-
-    turns: int = 0
-    unanswered: int = 0
-    broken: dict[str, str] = field(default_factory=dict)
-    statuses: Counter[str] = field(default_factory=Counter)
-    faults: Counter[str] = field(default_factory=Counter)
+class Soak(Outcome):
     start: State | None = None
     end: State | None = None
-
-    def count(self, kind: str) -> int:
-        return sum(why.startswith(kind) for why in self.broken.values())
 
 
 class _Keeper:
