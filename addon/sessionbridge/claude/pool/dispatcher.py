@@ -193,9 +193,13 @@ class ClaudeDispatcher:
             await self._bring_in(job.plan.base.session_id)
         await self._pool.prepare(job)
 
-    async def discard(self, session_id: str) -> None:
+    async def delete(self, session_id: str) -> None:
+        """What this node has of it, where no database has anything of it."""
         await self._pool.leave(session_id)
         await self._transcripts.delete(session_id)
+
+    async def discard(self, session_id: str) -> None:
+        await self.delete(session_id)
         if self._shared is not None:
             await self._shared.forget_files(session_id)
 
@@ -255,7 +259,7 @@ class ClaudeDispatcher:
                     yield delta
         finally:
             if alone:
-                await self.discard(job.session_id)
+                await self.delete(job.session_id)
 
     def _puts_notes_into(self, ask: Message) -> bool:
         """Whether a CLI that has yet to tell its notes would put them into what is asked."""
@@ -363,7 +367,7 @@ class ClaudeDispatcher:
                 # Before its end is told: the next request may come at once, and is to find it.
                 await self._pool.release(process, outcome)
             if outcome is None and job.memory == "session" and job.plan.name != "resume":
-                await self.discard(session)  # nobody will ever name it
+                await self.delete(session)  # nobody will ever name it
         if outcome is not None and process is not None:
             yield await self._as_told(process, plan, outcome)
 
