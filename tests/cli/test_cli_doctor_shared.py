@@ -11,9 +11,9 @@ import psycopg
 import pytest
 
 from sessionbridge.cli.checks.shared_database import check_shared_database, told
+from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.places import VARIABLE, place_of
 from sessionbridge.sessions.store.postgres.health import ServerHealth
-from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from tests.support.doctor_fixtures import Place, ca, place
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import PASSWORD, Postgres

@@ -22,10 +22,9 @@ from sessionbridge.claude.work_dirs import NAME, chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store import commits, copying
-from sessionbridge.sessions.store.engine import Database, Engine
+from sessionbridge.sessions.store.engine import PATIENCE, Database, Engine
 from sessionbridge.sessions.store.ledger import PassedTurn, UnkeptTurn
 from sessionbridge.sessions.store.places import DATABASE_NAME, VARIABLE, Home, place_of
-from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import PASSWORD, Postgres

@@ -21,9 +21,8 @@ from sessionbridge.claude.work_dirs import chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store import commits
-from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.engine import PATIENCE, Database
 from sessionbridge.sessions.store.places import VARIABLE, place_of
-from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from tests.support.documents import DOCS, blocks
 from tests.support.postgres import PASSWORD, Postgres
 from tests.support.turn_records import KEY, turn

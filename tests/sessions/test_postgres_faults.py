@@ -13,12 +13,15 @@ import pytest
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.postgres import connections
 from sessionbridge.sessions.store.postgres.locks import PostgresLocks
+from sessionbridge.sessions.store.postgres.place import Postgres as Place
+from sessionbridge.sessions.store.store_thread import StoreThread
 from tests.support.lock_places import Turn, one_by_one, queue
 from tests.support.postgres import Postgres
-from tests.support.postgres_stores import Moment, NodeStore, asked, node_store, relay
+from tests.support.postgres_stores import Moment, NodeStore, asked, busy, node_store, relay
 from tests.support.proxy import wait_for
-from tests.support.turn_records import KEY, turn
+from tests.support.turn_records import KEY, turn, turn_named
 
 TURNS = "SELECT history_hash FROM sessionbridge.turns ORDER BY id"
 
@@ -93,27 +96,30 @@ def test_one_that_is_away_is_told_and_found_again(postgres: Postgres, node: Node
     node.store.wait_at_most(0.2)
     assert "cannot be reached" in refused(node)
     with pytest.raises(StoreUnavailable, match="cannot be reached"):
-        node.server.check(0.2)
+        node.engine.check()
     postgres.start()
     node.store.wait_at_most(30)
     assert node.store.get(KEY) == "session-1"
-    node.server.check(30)
+    node.engine.check()
 
 
 @pytest.mark.parametrize("locked", [False, True], ids=["no lock", "lock"])
-@pytest.mark.parametrize("moment", ["sent", "done"])
+@pytest.mark.parametrize("moment", ["sent", "done", "silent"])
 async def test_a_commit_that_is_cut_off_is_there_or_not(
-    database: str, moment: Moment, locked: bool
+    database: str, moment: Moment, locked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And which of the two is told truly."""
+    monkeypatch.setattr(connections, "BRIEF", 1.0)
     with relay(database) as between, node_store(between.url) as node:
+        node.store.wait_at_most(1)
         async with node.locks.hold("session-1", lambda: None):
             between.cut = moment
             under = "session-1" if locked else None
             if moment == "done":
                 assert node.store.commit(turn(), under) == 1
             else:
-                with pytest.raises(StoreUnavailable, match="went away .* This turn was not kept"):
+                why = "did not answer" if moment == "silent" else "went away"
+                with pytest.raises(StoreUnavailable, match=f"{why} .* This turn was not kept"):
                     node.store.commit(turn(), under)
         assert asked(database, TURNS) == ([("history",)] if moment == "done" else [])
         node.store.commit(turn(history_hash="next"))
@@ -138,7 +144,7 @@ def test_one_that_is_read_only_is_read(postgres: Postgres, database: str, node: 
     with node_store(database) as node:
         assert "is read-only" in refused(node)
         with pytest.raises(StoreUnavailable, match="is read-only"):
-            node.server.check(5)
+            node.engine.check()
         assert node.store.count() == 1
     postgres.execute("ALTER DATABASE {} RESET default_transaction_read_only", name)
 
@@ -176,6 +182,33 @@ def test_too_many_connections_are_told(postgres: Postgres) -> None:
         node.server.give_back(held)
         node.server.give_back(node.server.take_for_lock())
         postgres.execute("ALTER DATABASE {} CONNECTION LIMIT -1", name)
+
+
+async def test_a_turn_that_waits_for_another_of_its_key_holds_up_no_others(
+    database: str, node: NodeStore
+) -> None:
+    waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+    place = Place(database)
+    store = StoreThread(place)
+    locks = place.locks()
+    try:
+        async with locks.hold("session-1", lambda: None), asyncio.timeout(20):
+            with busy(node, KEY):
+                waiting = [
+                    asyncio.create_task(store.commit(turn(), under))
+                    for under in ("session-1", None)
+                ]
+                await asyncio.to_thread(
+                    wait_for, lambda: len(asked(database, waits)) == 2, "both to wait"
+                )
+                await store.commit(turn_named("other"))
+                await store.note(turn_named("one more").key, "session-2")
+                assert not any(task.done() for task in waiting)
+            await asyncio.gather(*waiting)
+    finally:
+        store.close()
+        place.close()
+    assert len(asked(database, TURNS)) == 3
 
 
 def test_names_may_hold_anything(node: NodeStore) -> None:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.server import Server
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import PASSWORD, ROLE, Postgres
@@ -48,7 +49,7 @@ def test_one_that_comes_back_is_found(postgres: Postgres, database: str) -> None
     wait_for(server._opening.locked, "it to look for the server")
     postgres.start()
     opening.join()
-    server.check(5)
+    PostgresDatabase(server, 5).check()
     server.close()
 
 

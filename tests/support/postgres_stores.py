@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from urllib.parse import urlsplit
 
 import psycopg
 
+from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.engine import Database
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.locks import PostgresLocks
 from sessionbridge.sessions.store.postgres.server import SILENCE, Server
@@ -50,12 +53,34 @@ def asked(url: str, sql: Any, *params: Any) -> list[Any]:
         return cursor.fetchall() if cursor.description else []
 
 
-Moment = Literal["sent", "done"]
+@contextmanager
+def busy(node: NodeStore, key: SessionKey) -> Iterator[None]:
+    """With a transaction of that node's that is alone with the key."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def work(db: Database) -> None:
+        db.alone(key)
+        list(db.query("SELECT 1", {}))
+        begun.set()
+        ended.wait()
+
+    with ThreadPoolExecutor(1) as threads:
+        working = threads.submit(node.engine.write, work)
+        begun.wait()
+        try:
+            yield
+        finally:
+            ended.set()
+            working.result()
+
+
+Moment = Literal["sent", "done", "silent"]
 
 
 class Relay:
     """Between a node and PostgreSQL. Once it is told to, it cuts the connection on which the next
-    COMMIT comes: before PostgreSQL has it, or when it is done and its answer on the way."""
+    COMMIT comes: before PostgreSQL has it, or when it is done and its answer on the way. Or it
+    keeps that to itself and stays silent."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -86,6 +111,8 @@ class Relay:
             while data := client.recv(65536):
                 if self.cut and b"COMMIT\0" in data:
                     moment, self.cut = self.cut, None
+                    if moment == "silent":
+                        continue
                     if moment == "done":
                         client.shutdown(socket.SHUT_WR)  # it hears nothing more
                         server.sendall(data)

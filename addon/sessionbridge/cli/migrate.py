@@ -15,7 +15,7 @@ from sessionbridge.cli.transcripts import config_dir_option, transcripts_of
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store import copying
 from sessionbridge.sessions.store.copying import Compared
-from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.engine import PATIENCE, Database
 from sessionbridge.sessions.store.places import (
     DATABASE_NAME,
     SCHEMES,
@@ -24,7 +24,6 @@ from sessionbridge.sessions.store.places import (
     Place,
     place_of,
 )
-from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import SessionStore
 
 _SQLITE = "sqlite:"

@@ -22,8 +22,8 @@ from rich.text import Text
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import money
+from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.places import VARIABLE, Place, place_of
-from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import CostRow, SessionStore, SessionSummary
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Mapping, Sequence
+from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.holders import Holders
 from sessionbridge.turns.passing_on import PassingOn
 from sessionbridge.turns.worker import Worker
+
+_ENDING_SECONDS = 5.0
+"""For what is being read or written when the proxy ends."""
 
 
 class Runtime:
@@ -136,18 +140,13 @@ class Runtime:
             self.dispatcher = None
         if self._holders is not None:
             self._holders.stop()
-        self._close_store()
-        if self._place is not None:
-            self._place.close()
-            self._place = None
+        self._close_place()
 
     def _found(self, settings: Settings) -> Place:
         where = settings.home, settings.store
         if self._place is None or self._where != where:
             made = place_of(*where)  # or else all stays as it is
-            self._close_store()
-            if self._place is not None:
-                self._place.close()
+            self._close_place()
             self._where, self._place = where, made
             self.locks = self._place.locks()
         return self._place
@@ -165,6 +164,15 @@ class Runtime:
             self._kept_conversations = KeptConversations(
                 self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home, self.store)
             )
+
+    def _close_place(self) -> None:
+        """What has begun may still be done, but a server that does not answer is not waited for."""
+        threads = [thread for thread in (self.store, self.reports) if thread is not None]
+        wait({answer for thread in threads for answer in thread.begun}, timeout=_ENDING_SECONDS)
+        if self._place is not None:
+            self._place.close()
+            self._place = None
+        self._close_store()
 
     def _close_store(self) -> None:
         for thread in (self.store, self.reports):

@@ -16,6 +16,11 @@ from sessionbridge.model import SessionKey
 
 Params = Mapping[str, Any]
 
+PATIENCE = 30.0
+"""Seconds that are waited for a database that is locked, or cannot be reached, and for an answer of
+its server. Who asks again is told to wait as long for a lock: when it is let go is not known, but
+it has been held for that long."""
+
 
 class CommitUnknown(StoreUnavailable):
     """The database went away while a transaction was to be committed."""

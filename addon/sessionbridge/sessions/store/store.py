@@ -37,7 +37,13 @@ from sessionbridge.sessions.reports.sums import (
 )
 from sessionbridge.sessions.store import commits, queries, upkeep
 from sessionbridge.sessions.store.commits import Recovered
-from sessionbridge.sessions.store.engine import CommitUnknown, Database, Engine, insert
+from sessionbridge.sessions.store.engine import (
+    PATIENCE,
+    CommitUnknown,
+    Database,
+    Engine,
+    insert,
+)
 from sessionbridge.sessions.store.ledger import (
     LedgerTurn,
     PassedTurn,
@@ -49,7 +55,7 @@ from sessionbridge.sessions.store.ledger import (
 )
 from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, named
 from sessionbridge.sessions.store.shared_files import SharedFiles
-from sessionbridge.sessions.store.sqlite.database import PATIENCE, SharedDatabase
+from sessionbridge.sessions.store.sqlite.database import SharedDatabase
 from sessionbridge.sessions.store.turn_files import KeptTurn, TurnFiles
 from sessionbridge.sessions.store.upkeep import Holdings, conversation_of
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import wraps
 from pathlib import Path
+from threading import get_ident
 from time import monotonic
 from typing import Any, Concatenate, Literal
 from weakref import WeakValueDictionary
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.places import Place
-from sessionbridge.sessions.store.sqlite.database import PATIENCE
 from sessionbridge.sessions.store.store import SessionStore
+
+_COMMITTING = 8
+"""Threads, of which each turn that is committed to a server has one."""
 
 
 def _asked[**P, T](
     question: Callable[Concatenate[SessionStore, P], T],
-    line: Literal["reading", "writing"],
+    line: Literal["reading", "writing", "committing"],
     *,
     whole: bool = False,
 ) -> Callable[Concatenate[StoreThread, P], Coroutine[Any, Any, T]]:
@@ -37,9 +41,11 @@ def _asked[**P, T](
 
 class StoreThread:
     """The few questions the bridge asks of the store. What only reads has a thread and a connection
-    of its own: it needs no lock, and waits for no write that does. Opened when they are first
-    needed, so that a bridge nobody uses makes no file; not before then is asked where the
-    `transcripts` are. Raises `StoreUnavailable` where the store does, and once it has been closed.
+    of its own: it needs no lock, and waits for no write that does. Where several nodes write at the
+    same time, so do several threads here: a turn whose key another node is busy with holds up no
+    others. Opened when they are first needed, so that a bridge nobody uses makes no file; not
+    before then is asked where the `transcripts` are. Raises `StoreUnavailable` where the store
+    does, and once it has been closed.
     """
 
     def __init__(self, place: Place, transcripts: Callable[[], Path] | None = None) -> None:
@@ -47,6 +53,9 @@ class StoreThread:
         self._names: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.reading = _Line(place, transcripts)
         self.writing = _Line(place, transcripts)
+        self.committing = (
+            _Line(place, transcripts, _COMMITTING) if place.is_shared else self.writing
+        )
 
     lineage = _asked(SessionStore.lineage, "reading")
     last_ended = _asked(SessionStore.last_ended, "reading")
@@ -54,7 +63,7 @@ class StoreThread:
     ended_at = _asked(SessionStore.ended_at, "reading")
     holdings = _asked(SessionStore.holdings, "reading")
     caller = _asked(SessionStore.caller, "reading")
-    commit = _asked(SessionStore.commit, "writing", whole=True)
+    commit = _asked(SessionStore.commit, "committing", whole=True)
     count_unkept = _asked(SessionStore.count_unkept, "writing")
     passed = _asked(SessionStore.passed, "writing")
     delete = _asked(SessionStore.delete, "writing", whole=True)
@@ -99,30 +108,42 @@ class StoreThread:
         """Whatever else is to be read."""
         return await self.reading.ask(question)
 
+    @property
+    def begun(self) -> set[Future[Any]]:
+        """What has been asked and is not answered yet."""
+        return {answer for line in self._lines for answer in line.begun}
+
     def close(self) -> None:
         """Waits for what has begun."""
-        self.reading.close()
-        self.writing.close()
+        for line in self._lines:
+            line.close()
+
+    @property
+    def _lines(self) -> tuple[_Line, ...]:
+        return self.reading, self.writing, self.committing
 
 
 class _Line:
-    """Answers one question after another. Each waits for a locked database until `PATIENCE` is over
-    since it was asked, whatever part of that it has waited for those before it: so they do not add
-    up."""
+    """Answers one question after another, or on several `threads` as many at a time. Each waits for
+    a locked database until `PATIENCE` is over since it was asked, whatever part of that it has
+    waited for those before it: so they do not add up."""
 
-    def __init__(self, place: Place, transcripts: Callable[[], Path] | None) -> None:
+    def __init__(
+        self, place: Place, transcripts: Callable[[], Path] | None, threads: int = 1
+    ) -> None:
+        self.begun: set[Future[Any]] = set()
         self._place = place
         self._transcripts = transcripts
-        self._store: SessionStore | None = None
+        self._stores: dict[int, SessionStore] = {}
+        """By thread."""
         self._closed = False
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sessionbridge-store")
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sessionbridge-store")
 
     def close(self) -> None:
-        if self._closed:
-            return
         self._closed = True
-        self._thread.submit(self._close_store)
-        self._thread.shutdown()
+        self._threads.shutdown()
+        while self._stores:
+            self._stores.popitem()[1].close()
 
     async def ask[T](self, question: Callable[[SessionStore], T], *, whole: bool = False) -> T:
         if self._closed:
@@ -137,7 +158,10 @@ class _Line:
             left = max(0.0, asked + PATIENCE - monotonic())
             return question(self._opened(left))
 
-        answering = asyncio.get_running_loop().run_in_executor(self._thread, answer)
+        begun = self._threads.submit(answer)
+        self.begun.add(begun)
+        begun.add_done_callback(self.begun.discard)
+        answering = asyncio.wrap_future(begun)
         answering.add_done_callback(_heard)
         try:
             # Shielded: a client that leaves must not make us forget a commit that is under way.
@@ -148,20 +172,18 @@ class _Line:
             raise
 
     def _opened(self, patience: float) -> SessionStore:
-        if self._store is None:
+        store = self._stores.get(get_ident())
+        if store is None:
             try:
-                self._store = self._place.store(self._transcripts, patience)
+                store = self._place.store(self._transcripts, patience)
             except OSError as error:
                 raise StoreUnavailable(
                     f"The folder of transcripts cannot be found ({error.strerror}); see whether "
                     "the home of the bridge and Claude's folder can be read and written."
                 ) from error
-        self._store.wait_at_most(patience)
-        return self._store
-
-    def _close_store(self) -> None:
-        if self._store is not None:
-            self._store.close()
+            self._stores[get_ident()] = store
+        store.wait_at_most(patience)
+        return store
 
 
 def _heard(answering: asyncio.Future[Any]) -> None:

@@ -23,6 +23,9 @@ _AGAIN = 1.0
 _PATIENCE = 5.0
 """Seconds for what others are only told to be quicker."""
 
+_QUIET = 10.0
+"""Seconds after which one who hears nothing asks whether the server is still there."""
+
 
 class PostgresChannel:
     def __init__(self, server: Server) -> None:
@@ -40,10 +43,13 @@ class PostgresChannel:
                     )
                     return
                 async with await self._server.listening() as connection:
+                    connection.patience += _QUIET
                     await connection.execute(f"LISTEN {_NAME}")
                     yield None
-                    async for notify in connection.notifies():
-                        yield notify.payload
+                    while True:
+                        async for notify in connection.notifies(timeout=_QUIET):
+                            yield notify.payload
+                        await connection.execute("SELECT 1")
             except (psycopg.Error, StoreUnavailable) as error:
                 logger.debug("no connection to hear other nodes by: %s", type(error).__name__)
             await asyncio.sleep(_AGAIN)

@@ -10,20 +10,21 @@ from itertools import count
 from typing import Any
 
 import psycopg
-from psycopg import Connection, Pipeline
-from psycopg.rows import DictRow
+from psycopg import Pipeline, errors
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.engine import (
+    PATIENCE,
     CommitUnknown,
     Database,
     Dialect,
     Params,
     without_nul,
 )
-from sessionbridge.sessions.store.postgres import problems
-from sessionbridge.sessions.store.postgres.server import PATIENCE, Server, milliseconds
+from sessionbridge.sessions.store.postgres import connections, problems
+from sessionbridge.sessions.store.postgres.connections import Connection, Silent
+from sessionbridge.sessions.store.postgres.server import Server, milliseconds
 
 _PARAMETER = re.compile(r":([a-z_][a-z_0-9]*)")
 
@@ -50,6 +51,10 @@ class PostgresDatabase:
 
     def close(self) -> None:
         """The connections are the server's."""
+
+    def check(self) -> None:
+        """Raises `StoreUnavailable` where nothing could be written now."""
+        self.write(_check_writable)
 
     def read[T](self, work: Callable[[Database], T]) -> T:
         return self._question(work, reading=True)
@@ -78,8 +83,10 @@ class PostgresDatabase:
                     if done:
                         return result
                     lost = problems.is_loss(error)
+                    if isinstance(error, Silent):
+                        self._server.renew()
                     if last or not (lost or isinstance(error, problems.IN_THE_WAY)):
-                        raise problems.unavailable(self._server.name, error) from error
+                        raise self._server.unavailable(error) from error
                 except BaseException:
                     _roll_back(connection)
                     raise
@@ -97,6 +104,7 @@ class PostgresDatabase:
         done = False
         try:
             with self._server.use_of(connection), connection.pipeline() as pipeline:
+                connection.patience = self._patience + connections.BRIEF
                 connection.execute(f"SET LOCAL statement_timeout = {milliseconds(self._patience)}")
                 result = work(_Transaction(connection, self._server.dialect))
                 self._commit(connection, pipeline)
@@ -108,19 +116,21 @@ class PostgresDatabase:
                 return result
             if problems.is_loss(error):
                 raise self._lost() from error
-            raise problems.unavailable(self._server.name, error) from error
+            raise self._server.unavailable(error) from error
         except BaseException:
             _roll_back(connection)
             raise
 
-    def _commit(self, connection: Connection[DictRow], pipeline: Pipeline) -> None:
+    def _commit(self, connection: Connection, pipeline: Pipeline) -> None:
         try:
             connection.execute("COMMIT")
             pipeline.sync()
         except psycopg.Error as error:
-            if problems.is_loss(error):
+            silent = isinstance(error, Silent)
+            if silent or problems.is_loss(error):
+                what = "did not answer" if silent else "went away"
                 raise CommitUnknown(
-                    f"The session database {self._server.name} went away while it was told to keep "
+                    f"The session database {self._server.name} {what} while it was told to keep "
                     "something; see whether PostgreSQL runs there."
                 ) from error
             raise
@@ -128,8 +138,9 @@ class PostgresDatabase:
     def _lost(self) -> StoreUnavailable:
         return StoreUnavailable(
             f"The session database {self._server.name} has let go of this conversation, because it "
-            f"was restarted or this node said nothing for {self._server.silence:g} seconds; others "
-            "may have gone on with it. Send the turn again."
+            "was restarted or did not answer, or this node said nothing for "
+            f"{self._server.silence:g} seconds; others may have gone on with it. Send the turn "
+            "again."
         )
 
 
@@ -137,7 +148,7 @@ class _Transaction:
     """In a pipeline: an answer is waited for when it is read. Texts cannot hold NUL, which may come
     in names that clients choose."""
 
-    def __init__(self, connection: Connection[DictRow], dialect: Dialect) -> None:
+    def __init__(self, connection: Connection, dialect: Dialect) -> None:
         self._connection = connection
         self._cursors = count(1)
         self.dialect = dialect
@@ -164,7 +175,13 @@ class _Transaction:
         self.execute(sql, {"scope": key.scope, "name": name})
 
 
-def _roll_back(connection: Connection[DictRow]) -> None:
+def _check_writable(db: Database) -> None:
+    (told,) = db.query("SHOW transaction_read_only", {})
+    if told["transaction_read_only"] == "on":
+        raise errors.ReadOnlySqlTransaction("transaction_read_only is on")
+
+
+def _roll_back(connection: Connection) -> None:
     with suppress(psycopg.Error):
         connection.rollback()
 

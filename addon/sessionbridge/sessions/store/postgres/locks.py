@@ -11,19 +11,20 @@ the lock that they have by then is not to be taken for its own.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from hashlib import sha256
 from weakref import WeakValueDictionary
 
 import psycopg
-from psycopg import Connection
 from psycopg.errors import Diagnostic
-from psycopg.rows import DictRow
 
 from sessionbridge.sessions.store.locks import Locks
-from sessionbridge.sessions.store.postgres import problems
+from sessionbridge.sessions.store.postgres import connections
+from sessionbridge.sessions.store.postgres.connections import Connection
+from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.server import Server
 
 _WAITING = 100
@@ -59,53 +60,60 @@ class PostgresLocks(Locks):
     @asynccontextmanager
     async def hold(self, name: str, on_wait: Callable[[], None]) -> AsyncIterator[None]:
         line = self._lines.setdefault(name, _Line())
-        asked = None
-        try:
+        async with AsyncExitStack() as ends:
             async with line.arrival:
                 asked = _Asked(self._server, [name], self._waiting)
+                await ends.enter_async_context(self._left(asked))
                 await asked.in_line.wait()
             if asked.waits or line.turn.locked():
                 on_wait()
-            connection = await asked.had()
-            beating = asyncio.create_task(self._beat(connection))
-            try:
-                async with line.turn:
-                    self._server.held[name] = connection
-                    try:
-                        yield
-                    finally:
-                        self._server.held.pop(name, None)
-            finally:
-                beating.cancel()
-        finally:
-            if asked is not None:
-                # Shielded: cancelled once more, it would stay in line, or never be given back.
-                await asyncio.shield(self._leave(asked))
+            async with self._had(asked) as connection, line.turn:
+                self._server.held[name] = connection
+                try:
+                    yield
+                finally:
+                    self._server.held.pop(name, None)
 
     @asynccontextmanager
     async def hold_all(self, names: Iterable[str]) -> AsyncIterator[None]:
         """In one transaction, in which nothing is committed: a conversation may have more sessions
         than there are connections."""
         asked = _Asked(self._server, list(names), self._waiting)
+        async with self._left(asked), self._had(asked):
+            yield
+
+    @asynccontextmanager
+    async def _left(self, asked: _Asked) -> AsyncIterator[None]:
         try:
-            beating = asyncio.create_task(self._beat(await asked.had()))
-            try:
-                yield
-            finally:
-                beating.cancel()
+            yield
         finally:
+            # Shielded: cancelled once more, it would stay in line, or never be given back.
             await asyncio.shield(self._leave(asked))
 
+    @asynccontextmanager
+    async def _had(self, asked: _Asked) -> AsyncIterator[Connection]:
+        """While it shows that it lives."""
+        connection = await asked.had()
+        beating = asyncio.create_task(self._beat(connection))
+        try:
+            yield connection
+        finally:
+            beating.cancel()
+
     async def _leave(self, asked: _Asked) -> None:
-        """Also where it still waits. What a server has not begun with cannot be cancelled yet."""
+        """Also where it still waits. What a server has not begun with cannot be cancelled yet, and
+        what it does not hear of is given up."""
+        deadline = time.monotonic() + connections.BRIEF
         while not asked.answer.done():
             await self._briefly(asked.cancel)
             await asyncio.wait([asked.answer], timeout=_CANCEL_SECONDS)
+            if time.monotonic() >= deadline:
+                asked.cut()
         if not asked.answer.cancelled():
             asked.answer.exception()  # told to whoever still waits
         await self._briefly(asked.give_back)
 
-    async def _beat(self, connection: Connection[DictRow]) -> None:
+    async def _beat(self, connection: Connection) -> None:
         """Until it is lost, which the commit finds out."""
 
         use = self._server.use_of(connection)
@@ -144,7 +152,7 @@ class _Asked:
         self._server = server
         self._numbers = [_number(name) for name in names]
         self._loop = asyncio.get_running_loop()
-        self._connection: Connection[DictRow] | None = None
+        self._connection: Connection | None = None
         self._is_unwanted = False
         self.waits = False
         self.in_line = asyncio.Event()
@@ -152,9 +160,11 @@ class _Asked:
         self.answer = asyncio.wrap_future(self._work)
         self.answer.add_done_callback(lambda _: self.in_line.set())
 
-    async def had(self) -> Connection[DictRow]:
-        """Raises `StoreUnavailable`."""
-        await asyncio.shield(self.answer)
+    async def had(self) -> Connection:
+        """Raises `StoreUnavailable`, also where the server does not answer any more."""
+        while not (await asyncio.wait([self.answer], timeout=self._server.silence))[0]:
+            await asyncio.to_thread(PostgresDatabase(self._server, self._server.silence).check)
+        self.answer.result()
         assert self._connection is not None
         return self._connection
 
@@ -167,12 +177,13 @@ class _Asked:
             locks = [_LOCK_SQL.format(number=one, waits=_WAITS) for one in self._numbers]
             self._server.begin(connection, None, then=";".join([_NOTICES_SQL, *locks]))
         except psycopg.Error as error:
-            raise problems.unavailable(self._server.name, error) from error
+            raise self._server.unavailable(error) from error
         finally:
             connection.remove_notice_handler(self._heard)
 
     def _heard(self, notice: Diagnostic) -> None:
-        if notice.message_primary == _WAITS:
+        if notice.message_primary == _WAITS and self._connection is not None:
+            self._connection.wait_without_end()
             self._loop.call_soon_threadsafe(self._has_to_wait)
 
     def _has_to_wait(self) -> None:
@@ -185,6 +196,10 @@ class _Asked:
         if not self._work.cancel() and self._connection is not None:
             with suppress(psycopg.Error):
                 self._connection.cancel_safe(timeout=5)
+
+    def cut(self) -> None:
+        if self._connection is not None:
+            self._connection.cut()
 
     def give_back(self) -> None:
         if self._connection is not None:

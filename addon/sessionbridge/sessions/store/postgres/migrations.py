@@ -14,6 +14,9 @@ from sessionbridge.errors import StoreUnavailable
 
 SCHEMA = "sessionbridge"
 
+PATIENCE = 600.0
+"""Seconds for a step, which may have to go through all rows, or for another node that does them."""
+
 # The columns are those of the SQLite file. Texts compare by their bytes, as there; sums of integers
 # are integers. Pieces are compressed already.
 _TABLES = """

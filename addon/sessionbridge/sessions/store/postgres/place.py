@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sessionbridge.sessions.store import queries
+from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.postgres.channel import PostgresChannel
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.health import ServerHealth
 from sessionbridge.sessions.store.postgres.locks import PostgresLocks
-from sessionbridge.sessions.store.postgres.server import PATIENCE, Server
+from sessionbridge.sessions.store.postgres.server import Server
 from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.store import SessionStore
 
@@ -38,7 +39,7 @@ class Postgres:
         return SessionStore(engine, self._server.clock, files=files)
 
     def check(self, patience: float) -> None:
-        self._server.check(patience)
+        PostgresDatabase(self._server, patience).check()
 
     def locks(self) -> PostgresLocks:
         return PostgresLocks(self._server)

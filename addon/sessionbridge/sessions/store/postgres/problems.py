@@ -14,6 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import PoolTimeout
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.postgres.connections import Silent
 
 _GONE = (
     errors.AdminShutdown,
@@ -53,10 +54,10 @@ def _parts(url: str) -> Mapping[str, Any] | None:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the connection is gone: what was not committed before is not there."""
+    """Whether the server has ended the connection: what was not committed before is not there."""
     if isinstance(error, _GONE):
         return True
-    if _pools_statements(error):
+    if isinstance(error, Silent) or _pools_statements(error):
         return False
     # Class 08 is that of connections; one that has ended has no code at all.
     state = error.sqlstate if isinstance(error, psycopg.OperationalError) else ""
@@ -87,7 +88,7 @@ _SENTENCES: tuple[tuple[tuple[type[psycopg.Error], ...], str, int | None], ...] 
         None,
     ),
     (
-        (errors.QueryCanceled, errors.LockNotAvailable),
+        (errors.QueryCanceled, errors.LockNotAvailable, Silent),
         "The session database {name} did not answer in time ({why}); try again, and see what its "
         "server is busy with if this goes on.",
         30,

@@ -7,35 +7,32 @@ may pool these; one that pools statements cannot be used. PostgreSQL 14 or later
 from __future__ import annotations
 
 import atexit
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from socket import SHUT_RDWR, socket
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
-from psycopg import AsyncConnection, Connection, errors
-from psycopg.rows import DictRow, dict_row
+from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.postgres import migrations, problems
+from sessionbridge.sessions.store.engine import PATIENCE
+from sessionbridge.sessions.store.postgres import connections, migrations, problems
+from sessionbridge.sessions.store.postgres.connections import Connection, ListeningConnection
 from sessionbridge.sessions.store.postgres.dialect import dialect
 from sessionbridge.sessions.store.postgres.health import ServerHealth, examine
-
-PATIENCE = 30.0
-"""Seconds that are waited for a server, and for an answer of it."""
 
 SILENCE = 30.0
 """Seconds after which the server ends a transaction of a node that says nothing: it is frozen, or
 its machine is gone."""
 
-_QUESTIONS = 4
+_QUESTIONS = 12
 _LOCKS = 100
-"""Connections at most. Each turn that runs or waits in a conversation has one of the latter."""
+"""Connections at most. As many turns as are committed at the same time leave some of the former.
+Each turn that runs or waits in a conversation has one of the latter."""
 
 _RETRY_SECONDS = 1.0
 """After which a server that was away is looked for again; a pool's own patience doubles."""
@@ -59,15 +56,15 @@ class Server:
     def __init__(self, url: str, silence: float = SILENCE) -> None:
         self.name = problems.shown(url)
         self.silence = silence
-        self.held: dict[str, Connection[DictRow]] = {}
+        self.held: dict[str, Connection] = {}
         self._url = url
         self.dialect = dialect()
         self._opening = Lock()
-        self._pools: dict[int, ConnectionPool[Connection[DictRow]]] = {}
+        self._pools: dict[int, ConnectionPool[Connection]] = {}
         self._threshold: int | None = None
         self._began = 0.0
-        self._lent: set[Connection[DictRow]] = set()
-        self._uses: WeakKeyDictionary[Connection[DictRow], Lock] = WeakKeyDictionary()
+        self._lent: set[Connection] = set()
+        self._uses: WeakKeyDictionary[Connection, Lock] = WeakKeyDictionary()
         self._closed = False
 
     @property
@@ -81,18 +78,13 @@ class Server:
         return self._began + time.monotonic()
 
     def close(self) -> None:
-        """Who waits for a lock is told, also by a server that says nothing more."""
+        """Whoever waits for an answer is told, also where the server says nothing more."""
         self._closed = True
         atexit.unregister(self.close)
+        for connection in list(self._lent):
+            connection.cut()
         for pool in self._pools.values():
             pool.close()
-        for connection in list(self._lent):
-            if connection.info.transaction_status == psycopg.pq.TransactionStatus.ACTIVE:
-                with (
-                    suppress(OSError, psycopg.Error),
-                    socket(fileno=os.dup(connection.fileno())) as end,
-                ):
-                    end.shutdown(SHUT_RDWR)
 
     def open(self, patience: float = PATIENCE) -> None:
         """Waits for a server that cannot be reached. Raises `StoreUnavailable`."""
@@ -106,9 +98,11 @@ class Server:
             )
         try:
             if self._closed:
-                raise StoreUnavailable(f"The session database {self.name} has been closed.")
+                raise self._is_closed()
             if not self._pools:
                 self._prepare(deadline)
+                if self._closed:
+                    raise self._is_closed()
                 self._pools = {most: self._pool(most) for most in (_QUESTIONS, _LOCKS)}
                 # Where nobody closes them, pools hold up the end of a process by up to 40 s
                 # (measured with psycopg-pool 3.3).
@@ -116,25 +110,16 @@ class Server:
         finally:
             self._opening.release()
 
-    def check(self, patience: float) -> None:
-        """Raises `StoreUnavailable` where nothing could be written now."""
-        with self.question(patience) as connection:
-            try:
-                self._check(connection)
-            except psycopg.Error:
-                pass  # another one is asked, if there is any
-            else:
-                return self._check_writable(connection)
-        with self.question(patience) as connection:
-            self._check_writable(connection)
+    def unavailable(self, error: psycopg.Error) -> StoreUnavailable:
+        """Raises the error itself where it is a fault of ours."""
+        return self._is_closed() if self._closed else problems.unavailable(self.name, error)
 
-    def _check_writable(self, connection: Connection[DictRow]) -> None:
-        try:
-            told = connection.execute("SHOW transaction_read_only").fetchone()
-            if told is not None and told["transaction_read_only"] == "on":
-                raise errors.ReadOnlySqlTransaction("transaction_read_only is on")
-        except psycopg.Error as error:
-            raise problems.unavailable(self.name, error) from error
+    def _is_closed(self) -> StoreUnavailable:
+        return StoreUnavailable(
+            f"The session database {self.name} has been closed, because the proxy stops or its "
+            "options were changed; try again.",
+            retry_after=1,
+        )
 
     def is_made(self) -> bool:
         """Whether it has been opened by anybody yet. Raises `StoreUnavailable`."""
@@ -142,33 +127,35 @@ class Server:
             with self._connected() as connection:
                 return migrations.is_begun(connection)
         except psycopg.Error as error:
-            raise problems.unavailable(self.name, error) from error
+            raise self.unavailable(error) from error
 
     def examine(self) -> ServerHealth:
         """Waits for none, and changes nothing. Raises `StoreUnavailable`."""
         try:
             with self._connected() as connection:
                 self._look_at(connection)
+                connection.patience = PATIENCE
                 return examine(connection, is_pooled=self.is_pooled)
         except psycopg.Error as error:
-            raise problems.unavailable(self.name, error) from error
+            raise self.unavailable(error) from error
 
     def _prepare(self, deadline: float) -> None:
         while True:
             try:
                 with self._connected() as connection:
                     self._look_at(connection)
+                    connection.patience = migrations.PATIENCE
                     with connection.transaction():
                         connection.execute(f"SET LOCAL search_path = {migrations.SCHEMA}")
                         migrations.migrate(connection, self.name)
                 return
             except psycopg.Error as error:
                 hopeless = problems.is_refused(error) or not problems.is_loss(error)
-                if hopeless or time.monotonic() >= deadline:
-                    raise problems.unavailable(self.name, error) from error
+                if hopeless or self._closed or time.monotonic() >= deadline:
+                    raise self.unavailable(error) from error
                 time.sleep(0.2)  # nothing tells when a server is there
 
-    def _look_at(self, connection: Connection[DictRow]) -> None:
+    def _look_at(self, connection: Connection) -> None:
         if connection.info.server_version < _OLDEST:
             raise StoreUnavailable(
                 f"The session database {self.name} is on PostgreSQL "
@@ -187,16 +174,24 @@ class Server:
         # have statements prepared.
         self._threshold = 5 if found["pid"] == connection.info.backend_pid else None
 
-    def _connected(self) -> Connection[DictRow]:
-        return psycopg.connect(self._url, autocommit=True, row_factory=dict_row, **_ALIVE)
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        connecting = Connection.connect(self._url, autocommit=True, row_factory=dict_row, **_ALIVE)
+        with connecting as connection:
+            self._lent.add(connection)
+            try:
+                yield connection
+            finally:
+                self._lent.discard(connection)
 
-    async def listening(self) -> AsyncConnection[Any]:
+    async def listening(self) -> ListeningConnection:
         """One for itself. Raises `psycopg.Error`."""
-        return await AsyncConnection.connect(self._url, autocommit=True, **_ALIVE)
+        return await ListeningConnection.connect(self._url, autocommit=True, **_ALIVE)
 
-    def _pool(self, most: int) -> ConnectionPool[Connection[DictRow]]:
+    def _pool(self, most: int) -> ConnectionPool[Connection]:
         return ConnectionPool(
             self._url,
+            connection_class=Connection,
             kwargs={"autocommit": True, "row_factory": dict_row, **_ALIVE},
             min_size=1,
             max_size=most,
@@ -209,7 +204,7 @@ class Server:
             open=True,
         )
 
-    def _configure(self, connection: Connection[DictRow]) -> None:
+    def _configure(self, connection: Connection) -> None:
         connection.prepare_threshold = self._threshold
         told = connection.execute(
             "SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now"
@@ -217,7 +212,8 @@ class Server:
         assert told is not None
         self._began = told["now"] - time.monotonic()
 
-    def _check(self, connection: Connection[DictRow]) -> None:
+    def _check(self, connection: Connection) -> None:
+        connection.patience = connections.BRIEF
         try:
             ConnectionPool.check_connection(connection)
         except psycopg.Error:
@@ -231,54 +227,65 @@ class Server:
             pool.drain()
 
     @contextmanager
-    def question(self, patience: float) -> Iterator[Connection[DictRow]]:
+    def question(self, patience: float) -> Iterator[Connection]:
         connection = self._taken(_QUESTIONS, patience)
         try:
             yield connection
         finally:
-            self._pools[_QUESTIONS].putconn(connection)
+            self._return(_QUESTIONS, connection)
 
-    def take_for_lock(self, patience: float = PATIENCE) -> Connection[DictRow]:
+    def take_for_lock(self, patience: float = PATIENCE) -> Connection:
         """To be given back with `give_back`. Raises `StoreUnavailable`."""
         connection = self._taken(_LOCKS, patience)
-        self._lent.add(connection)
         self._uses.setdefault(connection, Lock())
         return connection
 
-    def use_of(self, connection: Connection[DictRow]) -> Lock:
+    def use_of(self, connection: Connection) -> Lock:
         """To be had by whoever uses a connection that holds a lock. psycopg's own lock lets another
         thread's statement in between where a pipeline begins and ends."""
         return self._uses[connection]
 
-    def give_back(self, connection: Connection[DictRow]) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Ends its transaction, if it has one."""
-        self._lent.discard(connection)
+        connection.patience = connections.BRIEF
         with suppress(psycopg.Error):
             connection.rollback()
-        self._pools[_LOCKS].putconn(connection)
+        self._return(_LOCKS, connection)
 
-    def _taken(self, most: int, patience: float) -> Connection[DictRow]:
+    def _return(self, most: int, connection: Connection) -> None:
+        self._lent.discard(connection)
+        if connection.is_cut:
+            connection.close()
+        self._pools[most].putconn(connection)
+
+    def _taken(self, most: int, patience: float) -> Connection:
         deadline = time.monotonic() + patience
         self.open(patience)
         while True:
             left = deadline - time.monotonic()
             try:
-                return self._pools[most].getconn(timeout=min(max(left, 0.1), _RETRY_SECONDS))
+                connection = self._pools[most].getconn(timeout=min(max(left, 0.1), _RETRY_SECONDS))
+                self._lent.add(connection)
+                if self._closed:  # meanwhile
+                    connection.cut()
+                return connection
             except psycopg.Error as error:
                 if not isinstance(error, PoolTimeout) or left <= _RETRY_SECONDS:
                     raise self._why(error) from error
 
     def begin(
         self,
-        connection: Connection[Any],
+        connection: Connection,
         patience: float | None,
         *,
         reading: bool = False,
         then: str = "",
     ) -> None:
         """In one message, or in the pipeline that there is: each would take as long as a question.
-        Waits for ever without `patience` (seconds). `then` is SQL that has no parameters."""
+        Without `patience` (seconds) the server takes as long as it needs. `then` is SQL that has no
+        parameters."""
         timeout = 0 if patience is None else milliseconds(patience)
+        connection.patience = (PATIENCE if patience is None else patience) + connections.BRIEF
         silence = milliseconds(self.silence)
         # Whatever the role or the database is told to do otherwise.
         mode = "REPEATABLE READ READ ONLY" if reading else "READ COMMITTED"
@@ -299,10 +306,11 @@ class Server:
         """A pool does not tell why it has no connection."""
         if isinstance(error, PoolTimeout):
             try:
-                self._connected().close()
+                with self._connected():
+                    pass
             except psycopg.Error as reason:
-                return problems.unavailable(self.name, reason)
-        return problems.unavailable(self.name, error)
+                return self.unavailable(reason)
+        return self.unavailable(error)
 
 
 def milliseconds(seconds: float) -> int:

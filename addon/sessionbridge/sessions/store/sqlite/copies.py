@@ -10,7 +10,8 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from sessionbridge.errors import StoreUnavailable
-from sessionbridge.sessions.store.sqlite.database import PATIENCE, opened
+from sessionbridge.sessions.store.engine import PATIENCE
+from sessionbridge.sessions.store.sqlite.database import opened
 from sessionbridge.sessions.store.sqlite.migrations import later
 from sessionbridge.sessions.store.sqlite.quarantine import guard, move_aside
 

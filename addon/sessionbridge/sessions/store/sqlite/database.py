@@ -21,8 +21,8 @@ from sqlite_utils import Database
 from sessionbridge import descriptors
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
+from sessionbridge.sessions.store.engine import PATIENCE, Dialect, Params
 from sessionbridge.sessions.store.engine import Database as Transaction
-from sessionbridge.sessions.store.engine import Dialect, Params
 from sessionbridge.sessions.store.sqlite.migrations import later, migrations
 from sessionbridge.sessions.store.sqlite.permissions import closed
 from sessionbridge.sessions.store.sqlite.quarantine import (
@@ -34,10 +34,6 @@ from sessionbridge.sessions.store.sqlite.quarantine import (
 )
 
 logger = logging.getLogger(__name__)
-
-PATIENCE = 30.0
-"""Seconds that a locked database is waited for. Who asks again is told to wait as long: when it is
-let go is not known, but it has been held for that long."""
 
 # The call, and once more on the file that took the first one's place.
 _ATTEMPTS = 2
