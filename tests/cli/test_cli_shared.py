@@ -25,6 +25,7 @@ from sessionbridge.sessions.store.engine import PATIENCE, Database
 from sessionbridge.sessions.store.places import VARIABLE, place_of
 from tests.support.documents import DOCS, blocks
 from tests.support.postgres import PASSWORD, Postgres
+from tests.support.postgres_stores import REFUSES_DELETES
 from tests.support.turn_records import KEY, turn
 
 NAME = KEY.external_id
@@ -145,6 +146,17 @@ def test_what_is_forgotten_is_in_the_database_no_more(nodes: tuple[Node, Node]) 
     assert two.files().keys() == {"session-1.jsonl", "session-2.jsonl"}
     assert "deleted 1 transcript." in two.run(*forget, "--yes").stdout
     assert two.files().keys() == {"session-2.jsonl"}
+
+
+def test_all_of_it_is_forgotten_or_nothing(nodes: tuple[Node, Node]) -> None:
+    node, _ = nodes
+    node.talk()
+    with psycopg.connect(node.url) as connection:
+        connection.execute(REFUSES_DELETES)
+    told = node.run("sessions", "forget", NAME, "--yes")
+    assert told.exit_code == 1 and "No room for the session database" in told.stderr
+    assert len(node.document("sessions", "list", "--json")) == 1
+    assert node.files().keys() == {"session-1.jsonl"}
 
 
 def test_a_conversation_of_more_sessions_than_there_are_connections(

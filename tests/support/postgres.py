@@ -48,8 +48,11 @@ class Postgres:
     """`log` is the server's own, of all its starts, and `programs` the folder of its programs. A
     `quick` one is not safe from power cuts."""
 
-    def __init__(self, programs: Path, folder: Path, *, quick: bool = True) -> None:
+    def __init__(
+        self, programs: Path, folder: Path, *, quick: bool = True, settings: str = ""
+    ) -> None:
         self._quick = quick
+        self._settings = settings
         self.programs = programs
         self._folder = folder
         self._data = folder / "data"
@@ -70,6 +73,7 @@ class Postgres:
         subprocess.run(as_ordinary_user(command), cwd=self._folder, capture_output=True, check=True)
         with (self._data / "postgresql.conf").open("a") as file:
             file.write(f"{_CONFIGURATION}{_QUICK if self._quick else _LASTING}port = {self.port}\n")
+            file.write(self._settings)
         self.start()
         self.execute("CREATE ROLE {} LOGIN", ROLE)
         with self._superuser() as connection:
@@ -158,13 +162,14 @@ def _runs(pid: str) -> bool:
 
 
 @contextmanager
-def running_postgres(*, quick: bool = True) -> Iterator[Postgres]:
-    """Skips the test where PostgreSQL is not installed."""
+def running_postgres(*, quick: bool = True, settings: str = "") -> Iterator[Postgres]:
+    """`settings` are lines of its configuration. Skips the test where PostgreSQL is not
+    installed."""
     installed = Path("/usr/lib/postgresql").glob("*/bin")
     newest_first = sorted(installed, key=lambda place: int(place.parent.name), reverse=True)
     programs = needed("postgres", "postgresql", *newest_first).parent
     with folder_of_its_own("postgres") as folder:
-        server = Postgres(programs, folder, quick=quick)
+        server = Postgres(programs, folder, quick=quick, settings=settings)
         try:
             server.create()
             yield server

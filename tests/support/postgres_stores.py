@@ -22,6 +22,15 @@ from sessionbridge.sessions.store.postgres.server import SILENCE, Server
 from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.store import SessionStore
 
+REFUSES_DELETES = """
+CREATE FUNCTION sessionbridge.refuse_deletes() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full';
+END $$;
+CREATE TRIGGER is_full BEFORE DELETE ON sessionbridge.files
+    EXECUTE FUNCTION sessionbridge.refuse_deletes();
+"""
+"""From then on no files of nodes can be forgotten, as where there is no room for the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class NodeStore:

@@ -19,6 +19,7 @@ from sessionbridge.claude.transcript.files import delete
 from sessionbridge.claude.work_dirs import before, is_work_dir, root, work_dir
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.locks import batches
 from sessionbridge.sessions.store.places import Place
 from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSummary
 
@@ -105,9 +106,11 @@ def brought_in(house: House, held: Holdings) -> dict[str, Path]:
 
 
 async def _bring_in(house: House, held: Holdings) -> None:
-    async with house.place.locks().hold_all([key_lock(held.key), *held.sessions]):
-        for name in held.files:
-            house.store.bring_in(name)
+    locks = house.place.locks()
+    for some in batches(held.files):
+        async with locks.hold_all([key_lock(held.key), *some]):
+            for name in some:
+                house.store.bring_in(name)
 
 
 def forget(house: House, key: SessionKey, unused_for: float | None = None) -> Forgotten | None:
@@ -135,22 +138,22 @@ async def _deleted_alone(
     house: House, key: SessionKey, unused_for: float | None
 ) -> tuple[Holdings, tuple[str, ...]] | None:
     """And which of its files nodes had kept."""
-    store, known = house.store, house.store.holdings(key)
-    async with house.place.locks().hold_all([key_lock(key), *known.sessions]):
+    store, locks = house.store, house.place.locks()
+    *first, last = batches(store.usable(key))
+    for some in first:
+        async with locks.hold_all(some):
+            if not store.forget_points(key, some, unused_for):
+                return None
+    async with locks.hold_all([key_lock(key), *last]):
+        known = store.holdings(key)
+        shared = _shared(store, known)
         held = store.delete(key, unused_for)
         if held is None and house.place.is_shared and unused_for is None:
             # Forgotten on another node, it still has files on this one.
             held = known
-        if held is None:
-            return None
-        return held, _forget_shared(store, held)
-
-
-def _forget_shared(store: SessionStore, held: Holdings) -> tuple[str, ...]:
-    shared = _shared(store, held)
-    for name in shared:
-        store.forget_files(name)
-    return shared
+            for name in shared:
+                store.forget_files(name)
+        return (held, shared) if held else None
 
 
 def _shared(store: SessionStore, held: Holdings) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from sessionbridge.dashboard.state import LiveTurn, State
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Message, SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.store.locks import batches
 from sessionbridge.sessions.store.store import SessionStore, SessionSummary
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.exchange import Exchange
@@ -49,14 +50,18 @@ class Admin:
         if len(found) != 1:
             return found
         (key,) = found
-        known = await self._reports.ask(lambda store: store.holdings(key))
-        assert self._runtime.locks is not None
+        locks, dispatcher = self._runtime.locks, self._runtime.dispatcher
+        assert locks is not None
+        assert dispatcher is not None
         # The commit of a turn under way would bring back what is forgotten.
-        async with self._runtime.locks.hold_all([key_lock(key), *known.sessions]):
+        *first, last = batches(await self._reports.ask(lambda store: store.usable(key)))
+        for some in first:
+            async with locks.hold_all(some):
+                await self._reports.forget_points(key, some)
+        async with locks.hold_all([key_lock(key), *last]):
             held = await self._reports.delete(key)
             for name in held.files if held else ():
-                assert self._runtime.dispatcher is not None
-                await self._runtime.dispatcher.discard(name)
+                await dispatcher.delete(name)
         return found if held else []
 
     @property

@@ -159,7 +159,7 @@ class Runtime:
         self._beside = beside
         if beside is not None:
             self.store = StoreThread(place, lambda: profile.transcripts)
-            self.reports = StoreThread(place)
+            self.reports = StoreThread(place, lambda: profile.transcripts)
             self.reachability = Reachability(place)
             self._kept_conversations = KeptConversations(
                 self.store, lambda: profile.transcripts, PROVIDER, Seals(settings.home, self.store)

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from itertools import batched
+
+_MOST = 200
+"""Locks at a time. PostgreSQL has room for 6,400 by default, for all who use it; each that is a
+file needs a descriptor."""
 
 
 class Locks(ABC):
@@ -22,3 +27,8 @@ class Locks(ABC):
             for name in names:
                 await held.enter_async_context(self.hold(name, lambda: None))
             yield
+
+
+def batches(names: Sequence[str]) -> list[tuple[str, ...]]:
+    """As many at a time as there is room to hold; at least one, which may have none."""
+    return list(batched(names, _MOST)) or [()]

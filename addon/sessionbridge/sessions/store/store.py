@@ -171,10 +171,29 @@ class SessionStore:
     def delete(
         self, db: Database, key: SessionKey, unused_for: float | None = None
     ) -> Holdings | None:
-        """Forget the key and its points; its turns stay in the ledger. Returns what it had, or None
-        where there was nothing to forget, or it was used within the last `unused_for` seconds."""
-        before = None if unused_for is None else self._clock() - unused_for
-        return upkeep.forget(db, key, before)
+        """Forget the key, its points and the files that nodes share; its turns stay in the ledger.
+        Returns what it had, or None where there was nothing to forget, or it was used within the
+        last `unused_for` seconds."""
+        held = upkeep.forget(db, key, self._before(unused_for))
+        if self._files is not None:
+            for name in held.files if held else ():
+                self._files.forget(db, name)
+        return held
+
+    @_writes
+    def forget_points(
+        self,
+        db: Database,
+        key: SessionKey,
+        sessions: Sequence[str],
+        unused_for: float | None = None,
+    ) -> bool:
+        """Nothing of the key is continued from these sessions again. False where it was used within
+        the last `unused_for` seconds, and nothing is changed."""
+        return upkeep.forget_points(db, key, sessions, self._before(unused_for))
+
+    def _before(self, unused_for: float | None) -> float | None:
+        return None if unused_for is None else self._clock() - unused_for
 
     @_writes
     def forget_session(self, db: Database, internal_id: str, *, unmap: bool) -> None:
@@ -366,6 +385,11 @@ class SessionStore:
     @_reads
     def holdings(self, db: Database, key: SessionKey) -> Holdings:
         return upkeep.holdings(db, key)
+
+    @_reads
+    def usable(self, db: Database, key: SessionKey) -> tuple[str, ...]:
+        """See `upkeep.usable`."""
+        return upkeep.usable(db, key)
 
     @_reads
     def turns(self, db: Database, key: SessionKey) -> list[LedgerTurn]:

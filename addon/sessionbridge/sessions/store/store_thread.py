@@ -67,6 +67,7 @@ class StoreThread:
     count_unkept = _asked(SessionStore.count_unkept, "writing")
     passed = _asked(SessionStore.passed, "writing")
     delete = _asked(SessionStore.delete, "writing", whole=True)
+    forget_points = _asked(SessionStore.forget_points, "writing", whole=True)
     note = _asked(SessionStore.set, "writing", whole=True)
     forget_session = _asked(SessionStore.forget_session, "writing", whole=True)
     forget_response = _asked(SessionStore.forget_response, "writing", whole=True)

@@ -6,6 +6,8 @@ the database's business: whoever forgets a key is told which sessions it had.
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,13 +99,42 @@ def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | No
     """Drops map row and points; with `before` only if the key was last used before then."""
     db.alone(key)
     held = holdings(db, key)
-    if before is not None and (held.row is None or held.row.last_used_at >= before):
+    if _is_used(held.row, before):
         return None
     gone = [
         list(db.query(f"DELETE FROM {table} WHERE {KEY_IS} RETURNING 1", named(key)))
         for table in ("points", "session_map")
     ]
     return held if any(gone) else None
+
+
+def usable(db: Database, key: SessionKey) -> tuple[str, ...]:
+    """The sessions that a turn of the key may be under way in, or go on from."""
+    sql = f"""
+        SELECT internal_id FROM points WHERE {KEY_IS}
+        UNION SELECT internal_id FROM session_map WHERE {KEY_IS}
+    """
+    return tuple(row["internal_id"] for row in db.query(sql, named(key)))
+
+
+def forget_points(
+    db: Database, key: SessionKey, sessions: Sequence[str], before: float | None
+) -> bool:
+    """Drops those of the key in these sessions; with `before` only if the key was last used before
+    then."""
+    db.alone(key)
+    if _is_used(map_row(db, key), before):
+        return False
+    listed = f"SELECT value FROM {db.dialect.listed} AS listed"
+    # IS TRUE: as a join PostgreSQL takes 0.6 s where it takes 10 ms to look each up in a hash table
+    # (measured with 200 sessions of 5,000, before it had looked at the table).
+    sql = f"DELETE FROM points WHERE {KEY_IS} AND (internal_id IN ({listed})) IS TRUE"
+    db.execute(sql, {**named(key), "listed": json.dumps(sessions)})
+    return True
+
+
+def _is_used(row: MapRow | None, before: float | None) -> bool:
+    return before is not None and (row is None or row.last_used_at >= before)
 
 
 def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:

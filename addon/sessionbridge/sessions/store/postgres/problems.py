@@ -117,6 +117,10 @@ _SENTENCES: tuple[tuple[tuple[type[psycopg.Error], ...], str, int | None], ...] 
         5,
     ),
 )
+_LOCKS = (
+    "The session database {name} has no room for more locks ({why}); raise "
+    "max_locks_per_transaction there."
+)
 _STATEMENTS = (
     "The session database {name} cannot be used through PgBouncer in statement mode; have it pool "
     "by transactions or sessions."
@@ -131,6 +135,8 @@ _AWAY = "The session database {name} cannot be reached ({why}); see whether Post
 def unavailable(name: str, error: psycopg.Error) -> StoreUnavailable:
     """Raises the error itself where it is a fault of ours."""
     why = str(error).strip().partition("\n")[0] or type(error).__name__
+    if "max_locks_per_transaction" in (error.diag.message_hint or ""):
+        return _told(_LOCKS, name, why, retry_after=5)
     for kinds, sentence, retry_after in _SENTENCES:
         if isinstance(error, kinds):
             return _told(sentence, name, why, retry_after)
