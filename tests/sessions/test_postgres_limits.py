@@ -1,4 +1,4 @@
-"""A PostgreSQL with room for few locks."""
+"""A PostgreSQL with room for few locks, and one of several that an address names."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sessionbridge.cli.housekeeping import House
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.postgres.place import Postgres as Place
-from tests.support.postgres import Postgres, running_postgres
+from sessionbridge.sessions.store.postgres.server import Server
+from tests.support.postgres import PASSWORD, ROLE, Postgres, running_postgres
 from tests.support.postgres_stores import asked
 from tests.support.turn_records import KEY, turn
 
@@ -64,3 +65,22 @@ def test_a_conversation_of_more_sessions_than_that_is_forgotten(
         assert forgotten is not None and forgotten.held.sessions == ("session-1",)
         assert asked(url, LEFT) == [(0,)]
         assert store.find(KEY.external_id) == [KEY] and store.count() == 0
+
+
+def test_of_several_servers_that_is_used_which_can_be_written_to(
+    small: Postgres, postgres: Postgres, database: str
+) -> None:
+    name = database.rpartition("/")[2]
+    small.execute("CREATE DATABASE {} OWNER {}", name, ROLE)
+    small.execute("ALTER DATABASE {} SET default_transaction_read_only = on", name)
+    hosts = f"127.0.0.1:{small.port},127.0.0.1:{postgres.port}"
+    url = f"postgresql://{ROLE}:{PASSWORD}@{hosts}/{name}"
+    with closing(Server(url)) as server:
+        connection = server.take_for_lock()
+        assert connection.info.port == postgres.port
+        server.give_back(connection)
+    with (
+        closing(Server(f"{url}?target_session_attrs=any")) as chosen,
+        pytest.raises(StoreUnavailable, match="is read-only"),
+    ):
+        chosen.open()

@@ -7,6 +7,7 @@ may pool these; one that pools statements cannot be used. PostgreSQL 14 or later
 from __future__ import annotations
 
 import atexit
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,6 +16,7 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import psycopg
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 from psycopg_pool import ConnectionPool, PoolTimeout
 
@@ -49,6 +51,19 @@ _ALIVE: dict[str, Any] = {
 }
 
 
+def _how(url: str) -> dict[str, Any]:
+    """Of several servers libpq takes the first that lets it in, also one that only repeats what
+    another is told (https://www.postgresql.org/docs/current/libpq-connect.html): there locks would
+    be nobody else's."""
+    named = conninfo_to_dict(url)
+    hosts = (
+        named.get(name) or os.environ.get(f"PG{name.upper()}") for name in ("host", "hostaddr")
+    )
+    chosen = named.get("target_session_attrs") or os.environ.get("PGTARGETSESSIONATTRS")
+    several = any("," in str(host) for host in hosts)
+    return {**_ALIVE, "target_session_attrs": "read-write"} if several and not chosen else _ALIVE
+
+
 class Server:
     """Opened with the first question. `held` are the connections that hold the locks of turns, by
     the names of these."""
@@ -58,6 +73,7 @@ class Server:
         self.silence = silence
         self.held: dict[str, Connection] = {}
         self._url = url
+        self._how = _how(url)
         self.dialect = dialect()
         self._opening = Lock()
         self._pools: dict[int, ConnectionPool[Connection]] = {}
@@ -176,7 +192,9 @@ class Server:
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
-        connecting = Connection.connect(self._url, autocommit=True, row_factory=dict_row, **_ALIVE)
+        connecting = Connection.connect(
+            self._url, autocommit=True, row_factory=dict_row, **self._how
+        )
         with connecting as connection:
             self._lent.add(connection)
             try:
@@ -186,13 +204,13 @@ class Server:
 
     async def listening(self) -> ListeningConnection:
         """One for itself. Raises `psycopg.Error`."""
-        return await ListeningConnection.connect(self._url, autocommit=True, **_ALIVE)
+        return await ListeningConnection.connect(self._url, autocommit=True, **self._how)
 
     def _pool(self, most: int) -> ConnectionPool[Connection]:
         return ConnectionPool(
             self._url,
             connection_class=Connection,
-            kwargs={"autocommit": True, "row_factory": dict_row, **_ALIVE},
+            kwargs={"autocommit": True, "row_factory": dict_row, **self._how},
             min_size=1,
             max_size=most,
             max_idle=60,
