@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
 import pytest
 
+from sessionbridge.disk import write_whole
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.postgres import Postgres
@@ -189,6 +191,107 @@ def test_one_that_is_forgotten_is_nowhere(shared: Shared, nodes: tuple[Node, Nod
     assert pieces(shared, one) == []
     other.fetches()
     assert not other.path.exists()
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are read."""
+    names: list[str] = []
+    read = Path.read_bytes
+
+    def counted(path: Path) -> bytes:
+        names.append(path.name)
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", counted)
+    return names
+
+
+def settle(node: Node) -> None:
+    """As if it had been written to long ago; what changes it from now on does so at another time,
+    by the file system's clock."""
+    os.utime(node.path, (1_700_000_000, 1_700_000_000))
+    probe = node.folder / "probe"
+    probe.touch()
+    while probe.stat().st_ctime_ns == node.path.stat().st_ctime_ns:
+        probe.touch()
+
+
+def test_what_has_not_changed_is_read_once(nodes: tuple[Node, Node], reads: list[str]) -> None:
+    one, _ = nodes
+    one.commits("a", "b")
+    settle(one)
+    reads.clear()
+    for _ in range(3):
+        assert one.store.are_here(one.name)
+    one.fetches()
+    assert reads == [one.path.name]
+
+
+def test_what_may_still_change_is_read_each_time(
+    nodes: tuple[Node, Node], reads: list[str]
+) -> None:
+    """Within what a file system takes for the same moment."""
+    one, _ = nodes
+    one.commits("a", "b")
+    reads.clear()
+    for _ in range(2):
+        assert one.store.are_here(one.name)
+    assert reads == [one.path.name] * 2
+
+
+def rewritten(node: Node) -> None:
+    before = node.path.stat()
+    node.path.write_text("a\nx\n")
+    assert node.path.stat().st_ino == before.st_ino
+
+
+def rewritten_as_before(node: Node) -> None:
+    rewritten(node)
+    settle(node)  # to the same time
+
+
+def replaced(node: Node) -> None:
+    write_whole(node.path, b"a\nx\n")
+    settle(node)
+
+
+def cut_off(node: Node) -> None:
+    node.path.write_text("a\n")
+
+
+def deleted(node: Node) -> None:
+    node.path.unlink()
+
+
+@pytest.mark.parametrize("change", [rewritten, rewritten_as_before, replaced, cut_off, deleted])
+def test_no_change_is_missed_after_a_look(
+    nodes: tuple[Node, Node], change: Callable[[Node], None]
+) -> None:
+    one, _ = nodes
+    one.commits("a", "b")
+    settle(one)
+    assert one.store.are_here(one.name)
+    change(one)
+    assert not one.store.are_here(one.name)
+    one.fetches()
+    assert one.text == "a\nb\n"
+
+
+def test_nor_what_another_node_has_added(nodes: tuple[Node, Node]) -> None:
+    one, other = nodes
+    one.commits("a", "b")
+    settle(one)
+    assert one.store.are_here(one.name)
+    other.fetches()
+    other.commits("c")
+    assert not one.store.are_here(one.name)
+    one.fetches()
+    assert one.text == "a\nb\nc\n"
+    other.path.write_text("x\ny\nz\n")
+    other.commit()
+    settle(one)
+    assert not one.store.are_here(one.name)
 
 
 DAMAGE = [

@@ -2,16 +2,19 @@
 
 Each file is kept in compressed pieces, one for what came to it since the last. They are kept in the
 transaction of the turn that wrote them, so that a turn is there exactly when its transcript is. A
-node that finds its own file to be another, or to lack something, writes it anew from them.
+node that finds its own file to be another, or to lack something, writes it anew from them. A turn
+asks that more than once; what has not been changed meanwhile is read once.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
 
@@ -29,6 +32,12 @@ SUFFIXES = (".jsonl", ".instructions", ".responses", ".conversation")
 
 _ABSENT = (FileNotFoundError, NotADirectoryError)
 
+_SETTLED = 2_000_000_000
+"""Nanoseconds. A file that was written to so shortly before may be once more without another time:
+no file system's clock is coarser (FAT)."""
+
+_MOST_KNOWN = 1000
+
 
 @dataclass(frozen=True, slots=True)
 class _Head:
@@ -38,9 +47,19 @@ class _Head:
     digest: bytes
     pieces: int
 
-    def begins(self, content: bytes) -> bool:
-        """Whether it is a beginning of this content."""
-        return len(content) >= self.length and _digest(content[: self.length]) == self.digest
+
+_NOTHING = _Head(0, sha256().digest(), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """Of a file; another one when it was written to, replaced, or given an earlier time. Times in
+    nanoseconds."""
+
+    file: int
+    size: int
+    modified: int
+    changed: int
 
 
 class SharedFiles:
@@ -49,6 +68,7 @@ class SharedFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._known = lru_cache(_MOST_KNOWN)(self._digest_of)
 
     def keep(self, db: Database, name: str) -> None:
         """What has come to the files of this name; the last line where it is whole. What is kept of
@@ -58,20 +78,21 @@ class SharedFiles:
             content = self._read(file)
             if content is None:
                 continue
-            whole = _whole_lines(content)
-            head = heads.get(file)
-            if head is not None and not head.begins(content):
+            head = heads.get(file, _NOTHING)
+            digest = sha256(content[: head.length])
+            if digest.digest() != head.digest:
                 _forget(db, file)
-                head = None
-            known = head or _Head(0, b"", 0)
-            if len(whole) > known.length:
-                _add(db, file, known, whole)
+                head, digest = _NOTHING, sha256()
+            added = _whole_lines(content)[head.length :]
+            if added:
+                digest.update(added)
+                _add(db, file, head, added, digest.digest())
 
     def are_here(self, db: Database, name: str) -> bool:
         """Whether this node's files have all that is kept of them, and others have not deleted
         them."""
         heads = _heads(db, name)
-        whole = all(head.begins(self._read(file) or b"") for file, head in heads.items())
+        whole = all(self._begins_with(head, file) for file, head in heads.items())
         return whole and not self._deleted(heads, name)
 
     def bring_in(self, db: Database, name: str) -> None:
@@ -81,7 +102,7 @@ class SharedFiles:
             for deleted in self._deleted(heads, name):
                 deleted.unlink(missing_ok=True)
         for file, head in heads.items():
-            if not head.begins(self._read(file) or b""):
+            if not self._begins_with(head, file):
                 content = _content(db, file)
                 if content is None or _digest(content) != head.digest:
                     raise StoreUnavailable(
@@ -112,13 +133,35 @@ class SharedFiles:
         """Whether the pieces make the files that were kept, and this node's have all of them."""
         return all(
             head.digest == _digest(_content(db, file) or b"")
-            and head.begins(self._read(file) or b"")
+            and head.digest == self._digest_of(file, head.length)
             for file, head in _heads(db, name).items()
         )
 
     def forget(self, db: Database, name: str) -> None:
         for file in _files(name):
             _forget(db, file)
+
+    def _begins_with(self, head: _Head, file: str) -> bool:
+        """Whether this node's file is what is kept of it, with whatever was added since."""
+        state = self._state(file)
+        if state is None or state.size < head.length:
+            return False
+        settled = time.time_ns() - state.modified > _SETTLED
+        digest = self._known if settled else self._digest_of
+        return digest(file, head.length, state) == head.digest
+
+    def _state(self, file: str) -> _State | None:
+        """None where this node has no such file."""
+        with self._told("read"):
+            try:
+                found = (self._folder / file).stat()
+            except _ABSENT:
+                return None
+        return _State(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+    def _digest_of(self, file: str, length: int, state: _State | None = None) -> bytes:
+        """That of the file's beginning, in this state or a later one."""
+        return _digest((self._read(file) or b"")[:length])
 
     def _read(self, file: str) -> bytes | None:
         """None where this node has no such file."""
@@ -166,8 +209,9 @@ def _heads(db: Database, name: str) -> Mapping[str, _Head]:
     return {row["name"]: _Head(row["length"], row["digest"], row["pieces"]) for row in rows}
 
 
-def _add(db: Database, file: str, head: _Head, content: bytes) -> None:
-    piece = {"name": file, "number": head.pieces, "data": zstd.compress(content[head.length :])}
+def _add(db: Database, file: str, head: _Head, added: bytes, digest: bytes) -> None:
+    """`digest` is that of the whole file."""
+    piece = {"name": file, "number": head.pieces, "data": zstd.compress(added)}
     db.execute("INSERT INTO pieces (name, number, data) VALUES (:name, :number, :data)", piece)
     sql = """
         INSERT INTO files (name, length, digest, pieces)
@@ -175,7 +219,8 @@ def _add(db: Database, file: str, head: _Head, content: bytes) -> None:
         ON CONFLICT (name) DO UPDATE SET
             length = excluded.length, digest = excluded.digest, pieces = excluded.pieces
     """
-    whole = {"length": len(content), "digest": _digest(content), "pieces": head.pieces + 1}
+    length = head.length + len(added)
+    whole = {"length": length, "digest": digest, "pieces": head.pieces + 1}
     db.execute(sql, {"name": file, **whole})
 
 
