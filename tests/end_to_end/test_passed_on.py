@@ -6,7 +6,11 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -15,6 +19,7 @@ from cryptography.fernet import Fernet
 from tests.support.announcements import Announcements, listening
 from tests.support.nodes import Node, running_nodes
 from tests.support.postgres import Postgres
+from tests.support.postgres_stores import asked
 from tests.support.proxy import wait_for
 from tests.support.scripted_api import ScriptedServer
 
@@ -60,10 +65,25 @@ class Talk:
 
 
 class Place:
-    def __init__(self, nodes: list[Node], told: Announcements, client: httpx.Client) -> None:
+    def __init__(
+        self, nodes: list[Node], told: Announcements, client: httpx.Client, database: str
+    ) -> None:
         self.nodes = nodes
         self.told = told
         self.client = client
+        self.database = database
+
+    def sealed(self, **told: Any) -> dict[str, str]:
+        """As a node of the database would."""
+        made = "INSERT INTO sessionbridge.common VALUES ('node-key', %s) ON CONFLICT DO NOTHING"
+        asked(self.database, made, Fernet.generate_key())
+        sql = """
+            SELECT value, CAST(extract(epoch FROM clock_timestamp()) AS bigint)
+            FROM sessionbridge.common WHERE name = 'node-key'
+        """
+        ((key, now),) = asked(self.database, sql)
+        content = json.dumps({"once": uuid4().hex, **told}).encode()
+        return {PASSED_ON: Fernet(bytes(key)).encrypt_at_time(content, now).decode()}
 
     def held_by(self, node: Node, name: str, **fields: Any) -> Talk:
         """A conversation whose process waits at this node, as all know."""
@@ -71,6 +91,16 @@ class Place:
         talk.say(node, f"My name is Tess. ({name})")
         self.told.until_known(talk.session, node, self.nodes)
         return talk
+
+
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +115,7 @@ def place(
         httpx.Client(timeout=60, trust_env=False) as client,
     ):
         told.settle(nodes)
-        yield Place(nodes, told, client)
+        yield Place(nodes, told, client, url)
 
 
 def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -109,9 +139,10 @@ def test_the_node_that_holds_it_answers_a_miss(place: Place) -> None:
     assert answer.headers[NODE] == one.url
     assert answer.headers["x-sessionbridge-plan"] == "resume"
     assert (one.proxy.children(), two.proxy.children()) == processes
-    (asked,) = two.proxy.bridged("miss", 1)
-    assert asked["metadata"]["node"] == one.url
-    assert asked["comment"] == f"answered by {one.url} · sessionbridge"
+    assert PASSED_ON not in answer.headers
+    (passed_on,) = two.proxy.bridged("miss", 1)
+    assert passed_on["metadata"]["node"] == one.url
+    assert passed_on["comment"] == f"answered by {one.url} · sessionbridge"
     _, answered = one.proxy.bridged("miss", 2)
     assert answered["metadata"]["process"] == "live"
     assert PASSED_ON not in answered["headers"]
@@ -196,6 +227,62 @@ def test_a_stranger_is_nobodys_node(place: Place) -> None:
         assert NODE not in answer.headers
     for flow in one.proxy.bridged("strangers", 4):
         assert PASSED_ON not in flow["headers"]
+
+
+def test_what_a_node_has_sealed_is_answered_once(place: Place) -> None:
+    one, two = place.nodes
+    question = place.sealed(node=one.url, session="a-session")
+    said = [{"role": "user", "content": "Hello? (replayed)"}]
+    body = json.dumps({**Talk(place.client, "replayed").body, "messages": said}).encode()
+    origin = {"platform": "sessionbridge", "external_id": "replayed", "kind": "conversation"}
+    turn = place.sealed(
+        node=one.url,
+        api="messages",
+        origin={**origin, "history": "learn"},
+        attempt={},
+        model=None,
+        digest=sha256(body).hexdigest(),
+    )
+
+    def told(node: Node) -> list[httpx.Response]:
+        path = f"{node.url}/.sessionbridge/session"
+        return [
+            place.client.get(path, headers=question),
+            place.client.post(node.url + MESSAGES, content=body, headers=turn),
+        ]
+
+    assert [answer.status_code for answer in told(two)] == [403, 403]
+    assert [answer.status_code for answer in told(one)] == [204, 200]
+    for answer in told(one):
+        assert answer.status_code == 403
+        assert "is taken once" in answer.json()["error"]["message"]
+        assert NODE not in answer.headers
+
+
+def test_a_stranger_where_a_node_was_is_told_nothing(place: Place) -> None:
+    one, two = place.nodes
+    talk = place.held_by(one, "moved")
+    heard: list[str] = []
+
+    class Stranger(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            heard.append(self.headers[PASSED_ON])
+            self.send_response(204)
+            self.send_header(NODE, url)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    with serving(Stranger) as url:
+        place.told.tell(node=url, held=[talk.session])
+        place.told.settle(place.nodes)
+        assert NODE not in talk.say(two, "Who am I? (moved)").headers
+    assert talk.last == "Your name is Tess."
+    (question,) = heard
+    sent_on = {PASSED_ON: question}
+    told = place.client.get(f"{one.url}/.sessionbridge/session", headers=sent_on)
+    assert told.status_code == 403
 
 
 def test_two_that_take_each_other_for_the_holder(place: Place) -> None:

@@ -16,10 +16,11 @@ ONE, TWO, THREE = (f"http://10.0.0.{number}:8080" for number in (1, 2, 3))
 
 class Wire:
     """Between the nodes of a test. While it is `cut` nothing can be said; `mend` has all listen
-    anew, as to a database that was away."""
+    anew, as to a database that was away. `now` is what their clock shows."""
 
     def __init__(self) -> None:
         self.cut = False
+        self.now = 1_800_000_000.0
         self.said: list[str] = []
         self._ears: list[asyncio.Queue[str | None]] = []
 
@@ -36,6 +37,9 @@ class Wire:
         self.said += texts
         for text in texts:
             self._tell(text)
+
+    def clock(self) -> float:
+        return self.now
 
     def mend(self) -> None:
         self.cut = False

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from cryptography.fernet import Fernet
 from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from sessionbridge.errors import Unreachable
+from sessionbridge.errors import Refused, Unreachable
 from sessionbridge.model import Attempt, Origin
 from sessionbridge.sessions.store.postgres.place import Postgres as Place
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.holders import Holders
+from sessionbridge.turns.node_messages import NodeMessages
 from sessionbridge.turns.passing_on import HEADER, PassingOn
 from sessionbridge.turns.response_headers import NODE_HEADER
 from tests.turns.test_holders import ONE, Wire, until
@@ -35,8 +37,9 @@ EXCHANGE = Exchange(
 
 @dataclass
 class Other:
-    """A node that holds the session. It answers a turn in `pieces`, then leaves unless that was
-    `whole`; after `silence` it answers nobody at all."""
+    """A node that holds the session. It answers a turn in `pieces`, the last of a stream once it
+    `goes_on`, then leaves unless that was `whole`; after `silence` it answers nobody at all. What
+    it `shows` is what it says to a question, which has this answer."""
 
     address: str = ""
     known: bool = True
@@ -44,8 +47,35 @@ class Other:
     pieces: tuple[bytes, ...] = ()
     whole: bool = True
     silence: bool = False
+    shows: Callable[[str, str], str | None] = lambda question, answer: answer
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
+    goes_on: asyncio.Event = field(default_factory=asyncio.Event)
+    passing_on: PassingOn = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.goes_on.set()
+
+    async def told(self, question: str) -> str | None:
+        answer = await self.passing_on.told(question)
+        assert answer is not None
+        return self.shows(question, answer)
+
+    async def parts(self) -> AsyncGenerator[Head | Chunk]:
+        headers = [(NODE_HEADER, self.address)] if self.known else []
+        if self.stream:
+            yield Head(200, [*headers, ("content-type", "text/event-stream")])
+        *first, last = self.pieces or (b"",)
+        for piece in first if self.stream else ():
+            yield Chunk(piece)
+        await self.goes_on.wait()
+        if self.stream:
+            yield Chunk(last)
+        if not self.stream:
+            whole = b"".join(self.pieces)
+            length = len(whole) + (0 if self.whole else 1)
+            yield Head(200, [*headers, ("content-length", str(length))])
+        yield Chunk(b"" if self.stream else whole, last=self.whole)
 
 
 class Handler(web.RequestHandler):
@@ -56,20 +86,23 @@ class Handler(web.RequestHandler):
         if self.other.quiet.is_set():
             await asyncio.Event().wait()
         self.set_status(204)
-        self.set_header(NODE_HEADER, self.other.address)
+        if (question := self.request.headers.get(HEADER)) and (
+            told := await self.other.told(question)
+        ):
+            self.set_header(HEADER, told)
 
     async def post(self) -> None:
         other = self.other
         other.asked.append((self.request.path, self.request.headers[HEADER], self.request.body))
-        if other.known:
-            self.set_header(NODE_HEADER, other.address)
-        self.set_header("content-type", "text/event-stream" if other.stream else "application/json")
-        if not other.stream:
-            whole = sum(map(len, other.pieces)) + (0 if other.whole else 1)
-            self.set_header("content-length", str(whole))
-        for piece in other.pieces:
-            self.write(piece)
-            await self.flush()
+        async with aclosing(other.parts()) as parts:
+            async for part in parts:
+                match part:
+                    case Head():
+                        for name, value in part.headers:
+                            self.set_header(name, value)
+                    case Chunk():
+                        self.write(part.data)
+                        await self.flush()
         if other.silence:
             other.quiet.set()
             await asyncio.Event().wait()
@@ -82,6 +115,7 @@ class Passing:
     passing_on: PassingOn
     holders: Holders
     other: Other
+    wire: Wire
 
     async def answer(self) -> list[Head | Chunk]:
         return [part async for part in self.passing_on.answer(SESSION, EXCHANGE, BODY)]
@@ -95,17 +129,22 @@ async def another(database: str, other: Other) -> AsyncIterator[Passing]:
     other.address = f"http://127.0.0.1:{port}"
     database_place, wire = Place(database), Wire()
     store = StoreThread(database_place)
+
+    def passing_on(holders: Holders) -> PassingOn:
+        messages = NodeMessages(store, wire.clock, holders.address)
+        return PassingOn(holders, messages, longest_silence=0.2)
+
     here = Holders(wire, ONE, lambda session: None)
-    passing_on = PassingOn(here, store, longest_silence=0.2)
     there = Holders(wire, other.address, lambda session: None)
+    asking, other.passing_on = passing_on(here), passing_on(there)
     try:
         for node in (here, there):
             node.start()
         there.changed(SESSION, True)
         await until(here, SESSION, other.address)
-        yield Passing(passing_on, here, other)
+        yield Passing(asking, here, other, wire)
     finally:
-        await passing_on.close()
+        await asking.close()
         for node in (here, there):
             node.stop()
         server.stop()
@@ -175,7 +214,9 @@ async def test_the_other_reads_what_this_one_has_read(database: str) -> None:
         assert (path, body) == ("/v1/ch%C3%A4t/%E9completions", BODY)
         for hidden in ("openclaw", "hidden"):
             assert hidden not in sealed + path
-        read = await place.passing_on.passed(sealed, body)
+        there = place.other.passing_on
+        assert await there.passed(sealed[:-4] + "AAA=", body) is None
+        read = await there.passed(sealed, body)
         assert read is not None
         assert (read.api, read.origin, read.attempt, read.model) == (
             EXCHANGE.api,
@@ -184,7 +225,90 @@ async def test_the_other_reads_what_this_one_has_read(database: str) -> None:
             EXCHANGE.model,
         )
         assert read.path is None, "so that it is not passed on once more"
-        assert read.node == ONE
-        assert await place.passing_on.passed(sealed, body + b" ") is None
-        assert await place.passing_on.passed(sealed[:-4] + "AAA=", body) is None
-        assert await place.passing_on.is_held(sealed) is None
+        assert read.node == place.other.address
+
+
+async def refusal(answering: Awaitable[object]) -> str:
+    with pytest.raises(Refused) as refused:
+        await answering
+    assert refused.value.status == 403
+    return refused.value.message
+
+
+async def test_a_turn_is_taken_once_there_and_nowhere_else(database: str) -> None:
+    async with another(database, Other(stream=False, pieces=(b"{}",))) as place:
+        await place.answer()
+        await place.answer()
+        (_, sealed, body), (_, second, _) = place.other.asked
+        there = place.other.passing_on
+        assert place.other.address in await refusal(place.passing_on.passed(sealed, body))
+        assert await there.passed(sealed, body)
+        assert "taken once" in await refusal(there.passed(sealed, body))
+        assert "not the body" in await refusal(there.passed(second, body + b" "))
+        assert "taken once" in await refusal(there.passed(second, body))
+        assert "not known here" in await refusal(there.told(sealed))
+
+
+async def test_one_that_was_passed_on_long_ago_is_not_taken(database: str) -> None:
+    async with another(database, Other(stream=False, pieces=(b"{}",))) as place:
+        await place.answer()
+        ((_, sealed, body),) = place.other.asked
+        place.wire.now += 31
+        assert "for 30 s" in await refusal(place.other.passing_on.passed(sealed, body))
+
+
+FOREIGN = Fernet(Fernet.generate_key())
+
+
+def answer_to_another(earlier: list[str]) -> Callable[[str, str], str]:
+    def shown(question: str, answer: str) -> str:
+        earlier.append(answer)
+        return earlier[0]
+
+    return shown
+
+
+@pytest.mark.parametrize(
+    "shows",
+    [
+        lambda question, answer: None,
+        lambda question, answer: "x",
+        lambda question, answer: question,
+        lambda question, answer: FOREIGN.encrypt(b'{"once":"x","held":true}').decode(),
+    ],
+    ids=["nothing", "nonsense", "the question", "a foreign key"],
+)
+async def test_a_stranger_that_says_204_gets_nothing(
+    database: str, shows: Callable[[str, str], str | None], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with another(database, Other(pieces=(EVENTS,), shows=shows)) as place:
+        assert await place.answer() == []
+        assert place.other.asked == []
+        assert place.holders.elsewhere(SESSION) is None
+    assert f"The node {place.other.address} does not answer" in caplog.text
+
+
+async def test_nor_one_that_has_heard_an_earlier_answer(database: str) -> None:
+    async with another(database, Other(pieces=(EVENTS,), shows=answer_to_another([]))) as place:
+        assert await place.answer() != []
+        assert await place.answer() == []
+        assert len(place.other.asked) == 1
+
+
+async def test_it_is_closed_when_its_turns_have_ended(database: str) -> None:
+    other = Other(pieces=(EVENTS, EVENTS))
+    async with (
+        another(database, other) as place,
+        aclosing(place.passing_on.answer(SESSION, EXCHANGE, BODY)) as parts,
+    ):
+        other.goes_on.clear()
+        assert [await anext(parts), await anext(parts)][1] == Chunk(EVENTS)
+        closing = asyncio.create_task(place.passing_on.close())
+        done, _ = await asyncio.wait([closing], timeout=0)
+        assert not done
+        async with asyncio.timeout(10):
+            assert await place.answer() == [], "what comes now is answered here"
+        other.goes_on.set()
+        assert [part async for part in parts] == [Chunk(EVENTS), Chunk(b"", last=True)]
+        await closing
+    assert len(other.asked) == 1

@@ -12,7 +12,6 @@ from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.http_message import check_head
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.turns.passing_on import HEADER, PassingOn
-from sessionbridge.turns.response_headers import NODE_HEADER
 from sessionbridge.turns.runtime import Runtime
 from sessionbridge.turns.shutdown import Shutdown
 
@@ -28,7 +27,8 @@ class FromNodes:
 
     async def serve(self, flow: http.HTTPFlow) -> bool:
         """Whether the flow is one of these. The header of anybody else goes no further. An answer
-        that does not name this node is not the turn's, and the other takes it over then."""
+        that does not name this node is not the turn's, and the other takes it over then. Raises
+        `Refused` for what a node has sealed and is not to be answered here, or not again."""
         sealed, passing_on = flow.request.headers.pop(HEADER, None), self._runtime.passing_on
         if sealed is None or passing_on is None:
             return False
@@ -44,11 +44,11 @@ class FromNodes:
         return True
 
     async def _tell(self, flow: http.HTTPFlow, sealed: str, passing_on: PassingOn) -> bool:
-        held = await passing_on.is_held(sealed)
-        if held is None:
+        told = await passing_on.told(sealed)
+        if told is None:
             return False
         self._check_open()
-        answer(flow, 204 if held else 404, b"", {NODE_HEADER: passing_on.address})
+        answer(flow, 204, b"", {HEADER: told})
         self._list.page(flow, ctx.master.addons.get("view"))
         return True
 

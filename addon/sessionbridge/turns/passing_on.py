@@ -1,28 +1,27 @@
 """Turns that are passed on to the node where a Claude process waits for them.
 
-That node is told what this one has read of the request, sealed with a key that only nodes of the
-database have: it asks neither who sends it nor whose conversation it is, and answers it itself. Of
-the request's headers it gets none, for they may hold credentials and it needs nothing of them.
+That node is told what this one has read of the request, sealed: it asks neither who sends it nor
+whose conversation it is, and answers it itself. Of the request's headers it gets none, for they may
+hold credentials and it needs nothing of them. Nothing is sent to who has not shown that it is a
+node of the database.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Iterator
+from contextlib import AsyncExitStack, aclosing, contextmanager, suppress
 from hashlib import sha256
 from urllib.parse import quote
 
 import httpcore2
-from cryptography.fernet import Fernet, InvalidToken
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
-from sessionbridge.errors import Unreachable
-from sessionbridge.model import Attempt, Origin
-from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.errors import Refused, Unreachable
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.holders import Holders
+from sessionbridge.turns.node_messages import Answer, NodeMessages, Passed, Question, new_name
 from sessionbridge.turns.response_headers import NODE_HEADER
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ HEADER = "x-sessionbridge-passed-on"
 PATH = "/.sessionbridge/session"
 """Where a node is asked whether it holds a session: who does not answer that is frozen, or ends."""
 
-_KEY = "node-key"
 _TO_CONNECT = 1.0
 _TO_ANSWER = 2.0
 _SILENCE = 15.0
@@ -48,34 +46,35 @@ _NOT_CONNECTED = (httpcore2.ConnectError, httpcore2.ConnectTimeout)
 _OF_A_CONNECTION = {"connection", "content-length", "date", "keep-alive", "transfer-encoding"}
 
 
-class _Asked(BaseModel, extra="forbid"):
-    session: str
-
-
-class _Passed(BaseModel, extra="forbid"):
-    """`digest` is that of the body this is told of (SHA-256). Fields that are not known here, of a
-    newer release, make it nobody's."""
-
-    api: str
-    origin: Origin | None
-    attempt: Attempt
-    model: str | None
-    digest: str
-
-
 class PassingOn:
     def __init__(
-        self, holders: Holders, store: StoreThread, longest_silence: float = _SILENCE
+        self, holders: Holders, messages: NodeMessages, longest_silence: float = _SILENCE
     ) -> None:
         self._holders = holders
-        self._store = store
+        self._messages = messages
         self._longest_silence = longest_silence
-        self._seal: Fernet | None = None
         self._pool = httpcore2.AsyncConnectionPool(max_connections=None, keepalive_expiry=60)
+        self._closing = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def close(self) -> None:
-        """Once no turn is under way any more."""
+        """As soon as no turn is under way any more; what comes meanwhile is not passed on."""
+        self._closing = True
+        await self._idle.wait()
         await self._pool.aclose()
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
 
     # --- the node that a turn came to ---------------------------------------------------------
 
@@ -85,10 +84,21 @@ class PassingOn:
         """Ends without a part where no other node takes the turn. Raises `Unreachable` where one
         has, and goes away."""
         node = self._holders.elsewhere(session)
-        if node is None or not await self._holds(node, session):
+        if node is None or self._closing:
             return
+        with self._turn():
+            if await self._holds(node, session):
+                async with aclosing(self._answered(node, exchange, body)) as parts:
+                    async for part in parts:
+                        yield part
+
+    async def _answered(
+        self, node: str, exchange: Exchange, body: bytes
+    ) -> AsyncGenerator[Head | Chunk]:
         digest = await asyncio.to_thread(_digest, body)
-        passed = _Passed(
+        passed = Passed(
+            node=node,
+            once=new_name(),
             api=exchange.api,
             origin=exchange.origin,
             attempt=exchange.attempt,
@@ -114,21 +124,25 @@ class PassingOn:
                 raise _went_away(node) from error
 
     async def _holds(self, node: str, session: str) -> bool:
-        headers = await self._sealed(_Asked(session=session))
-        try:
+        question = Question(node=node, once=new_name(), session=session)
+        headers = await self._sealed(question)
+        answer = None
+        with suppress(*_FAILURES, TimeoutError, Refused):
             async with asyncio.timeout(_TO_ANSWER):
                 response = await self._pool.request("GET", f"{node}{PATH}", headers=headers)
-        except (*_FAILURES, TimeoutError):
-            pass
-        else:
-            if NODE_HEADER in _told(response):
-                return response.status == 204
-        logger.warning("The node %s does not answer; its conversations are taken over.", node)
+            answer = await self._messages.read(_told(response).get(HEADER, ""), Answer)
+        if answer is not None and answer.once == question.once:
+            return answer.held
+        logger.warning(
+            "The node %s does not answer, or not as a node of this database does; its "
+            "conversations are taken over.",
+            node,
+        )
         self._holders.forget(node)
         return False
 
     async def _parts(
-        self, response: httpcore2.Response, told: Mapping[str, str], node: str
+        self, response: httpcore2.Response, told: dict[str, str], node: str
     ) -> AsyncGenerator[Head | Chunk]:
         """A stream event by event, so that an error can follow; anything else as a whole."""
         head = Head(response.status, [it for it in told.items() if it[0] not in _OF_A_CONNECTION])
@@ -169,39 +183,29 @@ class PassingOn:
             await asyncio.wait([task])
 
     async def _sealed(self, told: BaseModel) -> dict[bytes | str, bytes | str]:
-        return {HEADER: (await self._key()).encrypt(told.model_dump_json().encode()).decode()}
+        return {HEADER: await self._messages.seal(told)}
 
     # --- the node that it is passed on to -----------------------------------------------------
 
-    async def is_held(self, sealed: str) -> bool | None:
-        """Whether a process waits here in the session that another node asks for; None where it is
-        none who asks."""
-        asked = await self._opened(sealed, _Asked)
-        return None if asked is None else self._holders.is_here(asked.session)
+    async def told(self, sealed: str) -> str | None:
+        """Whether a process waits here in the session that another node asks for, sealed; None
+        where it is none who asks. Raises `Refused` where it may not be answered."""
+        question = await self._messages.take(sealed, Question)
+        if question is None:
+            return None
+        held = self._holders.is_here(question.session)
+        return await self._messages.seal(Answer(once=question.once, held=held))
 
     async def passed(self, sealed: str, body: bytes) -> Exchange | None:
-        """As the other node has read it; None where it is none who sends it."""
-        passed = await self._opened(sealed, _Passed)
-        if passed is None or passed.digest != await asyncio.to_thread(_digest, body):
+        """As the other node has read it; None where it is none who sends it. Raises `Refused` where
+        it may not be answered."""
+        passed = await self._messages.take(sealed, Passed)
+        if passed is None:
             return None
+        if passed.digest != await asyncio.to_thread(_digest, body):
+            raise Refused("This is not the body that was passed on; send that.")
         read = passed.api, passed.origin, passed.attempt
-        return Exchange(*read, model=passed.model, node=self.address)
-
-    @property
-    def address(self) -> str:
-        """Of this node."""
-        return self._holders.address
-
-    async def _opened[M: BaseModel](self, sealed: str, kind: type[M]) -> M | None:
-        try:
-            return kind.model_validate_json((await self._key()).decrypt(sealed.encode()))
-        except (InvalidToken, ValidationError, UnicodeError):
-            return None
-
-    async def _key(self) -> Fernet:
-        if self._seal is None:
-            self._seal = Fernet(await self._store.common(_KEY, Fernet.generate_key()))
-        return self._seal
+        return Exchange(*read, model=passed.model, node=passed.node)
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:

@@ -32,6 +32,7 @@ from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.holders import Holders
+from sessionbridge.turns.node_messages import NodeMessages
 from sessionbridge.turns.passing_on import PassingOn
 from sessionbridge.turns.worker import Worker
 
@@ -200,12 +201,14 @@ class Runtime:
         known = (self.store, settings.node) if channel is not None else None
         if self._among == known:
             return
-        if self._holders is not None:
-            self._holders.stop()
+        if self._holders is not None and self.passing_on is not None:
+            self._end(self._holders.close())
+            self._end(self.passing_on.close())  # turns may be under way through it
         self._among, self._holders, self.passing_on = known, None, None
         if channel is not None and self.store is not None:
             self._holders = Holders(channel, settings.node, self._taken)
-            self.passing_on = PassingOn(self._holders, self.store)
+            messages = NodeMessages(self.store, channel.clock, settings.node)
+            self.passing_on = PassingOn(self._holders, messages)
             if self._runs:
                 self._holders.start()
 

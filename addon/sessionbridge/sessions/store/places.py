@@ -32,6 +32,9 @@ class Channel(Protocol):
     async def say(self, texts: Sequence[str]) -> None:
         """To all, in this order; each has less than 8,000 bytes. Raises `StoreUnavailable`."""
 
+    def clock(self) -> float:
+        """Epoch seconds, the same for all nodes. To be asked for once the store has been."""
+
 
 class Place(Protocol):
     @property

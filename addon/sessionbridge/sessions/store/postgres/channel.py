@@ -54,6 +54,9 @@ class PostgresChannel:
                 logger.debug("no connection to hear other nodes by: %s", type(error).__name__)
             await asyncio.sleep(_AGAIN)
 
+    def clock(self) -> float:
+        return self._server.clock()
+
     async def say(self, texts: Sequence[str]) -> None:
         await asyncio.to_thread(self._say, texts)
 
