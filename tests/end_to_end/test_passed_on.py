@@ -130,6 +130,13 @@ def texts(answer: httpx.Response) -> Iterator[str]:
             yield event["delta"]["text"]
 
 
+def assert_used_alike(passed_on: dict[str, Any], answered: dict[str, Any]) -> None:
+    """At the node that was asked, and at the one that has answered."""
+    for name in ("usage", "cost_usd"):
+        assert passed_on["metadata"][name] == answered["metadata"][name]
+        assert passed_on["metadata"][name] is not None
+
+
 def test_the_node_that_holds_it_answers_a_miss(place: Place) -> None:
     one, two = place.nodes
     talk = place.held_by(one, "miss")
@@ -142,8 +149,9 @@ def test_the_node_that_holds_it_answers_a_miss(place: Place) -> None:
     assert PASSED_ON not in answer.headers
     (passed_on,) = two.proxy.bridged("miss", 1)
     assert passed_on["metadata"]["node"] == one.url
-    assert passed_on["comment"] == f"answered by {one.url} · sessionbridge"
+    assert passed_on["comment"].startswith(f"answered by {one.url} · sessionbridge · in ")
     _, answered = one.proxy.bridged("miss", 2)
+    assert_used_alike(passed_on, answered)
     assert answered["metadata"]["process"] == "live"
     assert PASSED_ON not in answered["headers"]
     assert "X-SessionBridge-Session" not in answered["headers"]
@@ -161,6 +169,9 @@ def test_a_stream_arrives_as_it_is_said(place: Place, api: ScriptedServer) -> No
         api.wait_until_held("passed-on")
         api.open_gate("passed-on")
         assert "".join([first, *told])
+    (passed_on,) = two.proxy.bridged("stream", 1)
+    _, answered = one.proxy.bridged("stream", 2)
+    assert_used_alike(passed_on, answered)
 
 
 def test_it_ends_there_when_the_client_leaves(place: Place, api: ScriptedServer) -> None:

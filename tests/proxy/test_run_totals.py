@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from sessionbridge.cli.exec.command import used
-from sessionbridge.errors import NotLoggedIn
 from sessionbridge.model import Usage
 from sessionbridge.proxy import run_totals
 from sessionbridge.proxy.run_totals import RunTotals
@@ -12,7 +11,7 @@ from sessionbridge.turns.exchange import Exchange, Outcome
 
 def exchange(run: str | None, cost: float | None = 0.25, *, failed: bool = False) -> Exchange:
     outcome = Outcome(usage=None if failed else Usage(3, 8, 56, 300), cost_usd=cost)
-    outcome.failure = NotLoggedIn("Log in.") if failed else None
+    outcome.error = "401 NotLoggedIn" if failed else None
     return Exchange("messages", None, run=run, outcome=outcome)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from cryptography.fernet import Fernet
@@ -14,18 +14,19 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from sessionbridge.errors import Refused, Unreachable
-from sessionbridge.model import Attempt, Origin
+from sessionbridge.model import Attempt, Origin, Usage
 from sessionbridge.sessions.store.postgres.place import Postgres as Place
 from sessionbridge.sessions.store.store_thread import StoreThread
-from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Outcome
 from sessionbridge.turns.holders import Holders
 from sessionbridge.turns.node_messages import NodeMessages
-from sessionbridge.turns.passing_on import HEADER, PassingOn
+from sessionbridge.turns.passing_on import HEADER, PassingOn, with_used
 from sessionbridge.turns.response_headers import NODE_HEADER
 from tests.turns.test_holders import ONE, Wire, until
 
 SESSION = "a-session"
 BODY = b'{"messages": []}'
+USAGE = Usage(3, 8, 56, 300)
 EXCHANGE = Exchange(
     "chat",
     Origin("openclaw", "é" * 255, "conversation", "learn", by_caller=True),
@@ -48,6 +49,7 @@ class Other:
     whole: bool = True
     silence: bool = False
     shows: Callable[[str, str], str | None] = lambda question, answer: answer
+    outcome: Outcome = field(default_factory=Outcome)
     asked: list[tuple[str, str, bytes]] = field(default_factory=list)
     quiet: asyncio.Event = field(default_factory=asyncio.Event)
     goes_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,6 +64,7 @@ class Other:
         return self.shows(question, answer)
 
     async def parts(self) -> AsyncGenerator[Head | Chunk]:
+        """What a turn has used is known when it has ended."""
         headers = [(NODE_HEADER, self.address)] if self.known else []
         if self.stream:
             yield Head(200, [*headers, ("content-type", "text/event-stream")])
@@ -71,6 +74,7 @@ class Other:
         await self.goes_on.wait()
         if self.stream:
             yield Chunk(last)
+        self.outcome.usage, self.outcome.cost_usd = USAGE, 0.25
         if not self.stream:
             whole = b"".join(self.pieces)
             length = len(whole) + (0 if self.whole else 1)
@@ -94,7 +98,7 @@ class Handler(web.RequestHandler):
     async def post(self) -> None:
         other = self.other
         other.asked.append((self.request.path, self.request.headers[HEADER], self.request.body))
-        async with aclosing(other.parts()) as parts:
+        async with aclosing(with_used(other.parts(), other.outcome)) as parts:
             async for part in parts:
                 match part:
                     case Head():
@@ -117,8 +121,8 @@ class Passing:
     other: Other
     wire: Wire
 
-    async def answer(self) -> list[Head | Chunk]:
-        return [part async for part in self.passing_on.answer(SESSION, EXCHANGE, BODY)]
+    async def answer(self, exchange: Exchange = EXCHANGE) -> list[Head | Chunk]:
+        return [part async for part in self.passing_on.answer(SESSION, exchange, BODY)]
 
 
 @asynccontextmanager
@@ -293,6 +297,16 @@ async def test_nor_one_that_has_heard_an_earlier_answer(database: str) -> None:
         assert await place.answer() != []
         assert await place.answer() == []
         assert len(place.other.asked) == 1
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_it_has_used_is_told_and_no_client_hears_it(database: str, stream: bool) -> None:
+    async with another(database, Other(stream=stream, pieces=(EVENTS,))) as place:
+        asked = replace(EXCHANGE, outcome=Outcome())
+        head, *chunks = await place.answer(asked)
+    assert isinstance(head, Head) and HEADER not in dict(head.headers)
+    assert b"".join(chunk.data for chunk in chunks if isinstance(chunk, Chunk)) == EVENTS
+    assert (asked.outcome.usage, asked.outcome.cost_usd) == (USAGE, 0.25)
 
 
 async def test_it_is_closed_when_its_turns_have_ended(database: str) -> None:

@@ -27,7 +27,7 @@ class Total:
     unpriced: int = 0
 
     def with_(self, outcome: Outcome) -> Total:
-        total = replace(self, failed=self.failed + (outcome.failure is not None))
+        total = replace(self, failed=self.failed + (outcome.error is not None))
         if outcome.usage is None:
             return total
         return replace(

@@ -54,7 +54,7 @@ from sessionbridge.turns.beside import Beside
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.memories import Memories
-from sessionbridge.turns.passing_on import PassingOn
+from sessionbridge.turns.passing_on import PassingOn, with_used
 from sessionbridge.turns.request_body import Reader
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
@@ -95,9 +95,13 @@ class Bridge:
         self._reader = Reader(settings, seals, references, self._instructions, worker, background)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
 
-    async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
+    def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         """Answers in the API's own form, whatever happens: an error before the first byte has its
         true status, a later one is the API's in-stream error."""
+        parts = self._handle(exchange, body)
+        return parts if exchange.node is None else with_used(parts, exchange.outcome)
+
+    async def _handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         shape = _shape(exchange)
         encoder = None
         begun = False

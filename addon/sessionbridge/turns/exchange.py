@@ -55,7 +55,7 @@ class Outcome:
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
     `error` is the `failure` with the status the client got, for people to read. What `goes_on` in
     the background is over when that task is; its answer has the `given_id`. `node` is the address
-    of the other node that has answered.
+    of the other node that has answered, which tells what it has used, and its `error`.
     """
 
     started_at: float = field(default_factory=time.time)

@@ -16,10 +16,11 @@ from hashlib import sha256
 from urllib.parse import quote
 
 import httpcore2
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from sessionbridge.errors import Refused, Unreachable
-from sessionbridge.turns.exchange import Chunk, Exchange, Head
+from sessionbridge.model import Usage
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Outcome
 from sessionbridge.turns.holders import Holders
 from sessionbridge.turns.node_messages import Answer, NodeMessages, Passed, Question, new_name
 from sessionbridge.turns.response_headers import NODE_HEADER
@@ -36,6 +37,9 @@ _SILENCE = 15.0
 """Seconds. A stream says something every ten, and an answer that is none may take its time: after
 so long the node is asked whether it is there, and has as long to say so."""
 
+_COMMENT = b": "
+"""With which a line of a stream begins that is for no client (HTML, 9.2.6)."""
+
 _FAILURES = (
     OSError,
     httpcore2.NetworkError,
@@ -44,6 +48,14 @@ _FAILURES = (
 )
 _NOT_CONNECTED = (httpcore2.ConnectError, httpcore2.ConnectTimeout)
 _OF_A_CONNECTION = {"connection", "content-length", "date", "keep-alive", "transfer-encoding"}
+
+
+class _Used(BaseModel):
+    """What became of the turn, as far as it has been counted: `error` has status and class."""
+
+    usage: Usage | None
+    cost_usd: float | None
+    error: str | None
 
 
 class PassingOn:
@@ -116,7 +128,7 @@ class PassingOn:
                 if NODE_HEADER not in told:
                     return  # it was not taken
                 exchange.outcome.node = node
-                async for part in self._parts(response, told, node):
+                async for part in self._parts(response, told, exchange.outcome, node):
                     yield part
             except _NOT_CONNECTED:
                 self._holders.forget(node)
@@ -142,9 +154,10 @@ class PassingOn:
         return False
 
     async def _parts(
-        self, response: httpcore2.Response, told: dict[str, str], node: str
+        self, response: httpcore2.Response, told: dict[str, str], outcome: Outcome, node: str
     ) -> AsyncGenerator[Head | Chunk]:
         """A stream event by event, so that an error can follow; anything else as a whole."""
+        _hear_used(outcome, told.pop(HEADER, ""))
         head = Head(response.status, [it for it in told.items() if it[0] not in _OF_A_CONNECTION])
         async with aclosing(self._pieces(response, node)) as pieces:
             if "content-length" in told:
@@ -159,7 +172,8 @@ class PassingOn:
                 events, found, begun = (begun + piece).rpartition(end)
                 if found:
                     yield Chunk(events + found)
-            yield Chunk(begun, last=True)
+            _hear_used(outcome, begun.removeprefix(_COMMENT))
+            yield Chunk(b"", last=True)
 
     async def _pieces(self, response: httpcore2.Response, node: str) -> AsyncGenerator[bytes]:
         pieces = response.aiter_stream()
@@ -206,6 +220,32 @@ class PassingOn:
             raise Refused("This is not the body that was passed on; send that.")
         read = passed.api, passed.origin, passed.attempt
         return Exchange(*read, model=passed.model, node=passed.node)
+
+
+async def with_used(
+    parts: AsyncGenerator[Head | Chunk], outcome: Outcome
+) -> AsyncGenerator[Head | Chunk]:
+    """The answer to a turn that was passed on, with what it has used: in a header where that is
+    known by then, else behind the last event, where no other comes after it."""
+    told = False
+    async with aclosing(parts):
+        async for part in parts:
+            if not told and (outcome.usage or outcome.error):
+                used = _Used(usage=outcome.usage, cost_usd=outcome.cost_usd, error=outcome.error)
+                written = used.model_dump_json()
+                match part:
+                    case Head():
+                        told = True
+                        part = Head(part.status, [*part.headers, (HEADER, written)])
+                    case Chunk(last=True):
+                        part = Chunk(part.data + _COMMENT + written.encode(), last=True)
+            yield part
+
+
+def _hear_used(outcome: Outcome, told: str | bytes) -> None:
+    with suppress(ValidationError):  # it tells nothing
+        used = _Used.model_validate_json(told)
+        outcome.usage, outcome.cost_usd, outcome.error = used.usage, used.cost_usd, used.error
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:
