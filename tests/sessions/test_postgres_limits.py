@@ -58,7 +58,7 @@ def test_a_conversation_of_more_sessions_than_that_is_forgotten(
         store = place.store(lambda: tmp_path, PATIENCE)
         store.commit(turn())
         asked(url, POINTS, KEY.scope, KEY.external_id, KEY.provider, MANY)
-        house = House(tmp_path, place, store)
+        house = House(tmp_path, place, store, tmp_path)
         assert housekeeping.forget(house, KEY, unused_for=3600) is None
         assert asked(url, LEFT) == [(MANY + 2,)], "it was used just now"
         forgotten = housekeeping.forget(house, KEY)
