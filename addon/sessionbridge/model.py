@@ -161,7 +161,8 @@ class Origin:
     `platform` names the rule that spoke, `external_id` is 1 to 255 characters without control
     characters. `kind` says whether the id names one conversation or a person; `history` says who
     keeps the conversation: the client resends it, the server does, or it must be learnt.
-    `by_caller`: the id is of use with the credentials that began the conversation alone.
+    `by_caller`: the id is of use with the credentials that began the conversation alone. `client`
+    is the name of the client that asks, who is known by a token; empty where nobody has one.
     """
 
     platform: str
@@ -169,6 +170,13 @@ class Origin:
     kind: Kind
     history: History
     by_caller: bool = False
+    client: str = ""
+
+    @property
+    def scope(self) -> str:
+        """Of the session key: a client's are its own, whatever a request names. No platform has a
+        colon in its name."""
+        return f"{self.client}:{self.platform}" if self.client else self.platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,13 +194,14 @@ class Attempt:
 
     `again` says that the client's library sends it once more, `key` is its idempotency key, hashed.
     `anew` asks to start over. `caller` is a hash of the credentials it came with; what they are is
-    nowhere kept.
+    nowhere kept. `client` is the name of one that is known by a token, whose `caller` outlives it.
     """
 
     again: bool = False
     key: str | None = None
     anew: bool = False
     caller: str = ""
+    client: str = ""
 
 
 @dataclass(frozen=True, slots=True)

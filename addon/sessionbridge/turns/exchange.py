@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from sessionbridge.allowances import ClientRules
 from sessionbridge.answer import Answer
 from sessionbridge.apis.common.arguments import read_arguments
 from sessionbridge.errors import BridgeError
@@ -146,7 +147,8 @@ class Exchange:
     where an API has it there; `run` the id of the program's run that it comes from, where
     `sessionbridge exec` has started that. One that is `framed` came on a WebSocket, one for a
     `summary` to an address that its API has for these. One without a `path` is not to be passed on
-    to another node; one that another has passed on has the address of this `node`."""
+    to another node; one that another has passed on has the address of this `node`. The client
+    that is known by a token is named in `attempt`, and has these `rules`."""
 
     api: str
     origin: Origin | None
@@ -158,6 +160,7 @@ class Exchange:
     summary: bool = False
     path: str | None = None
     node: str | None = None
+    rules: ClientRules = ClientRules()
     outcome: Outcome = field(default_factory=Outcome)
 
 

@@ -101,6 +101,7 @@ class Memories:
             origin = Origin(exchange.api, str(uuid4()), "conversation", "client")
         if origin is None:
             return None
+        origin = replace(origin, client=exchange.attempt.client)
         # A thread begins with all of it, as does what begins with a summary.
         is_whole = turn.thread is not None or (turn.summarized and origin.history == "learn")
         return replace(origin, history="client") if is_whole else origin

@@ -57,6 +57,7 @@ def _unkept(spent: Spent, error: BaseException, exchange: Exchange) -> UnkeptTur
         started_at=outcome.started_at,
         ttft_ms=outcome.ttft_ms or None,
         duration_ms=outcome.duration_ms,
+        client=exchange.attempt.client or None,
     )
 
 

@@ -11,7 +11,15 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 from sessionbridge.model import History, Kind
 
@@ -94,6 +102,13 @@ class OriginRule(BaseModel):
     """Names a sub-agent, which has a conversation of its own under the same id."""
     key: Literal["goclaw"] | None = None
     """Builds the external id from more than the one value."""
+
+    @field_validator("name", "platform")
+    @classmethod
+    def _without_colon(cls, name: str | None) -> str | None:
+        if name and ":" in name:
+            raise ValueError("a colon stands between a client and a platform; leave it out")
+        return name
 
     @model_validator(mode="after")
     def _one_signal(self) -> Self:

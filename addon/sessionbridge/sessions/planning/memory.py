@@ -123,7 +123,7 @@ class Remembered:
         self._store = store
         self._manner = manner
         self._origin = origin
-        self._key = SessionKey(origin.platform, origin.external_id, provider)
+        self._key = SessionKey(origin.scope, origin.external_id, provider)
         self._links = links
         self._attempt = attempt
         self._refuse_loss = refuse_loss
@@ -344,6 +344,7 @@ class Remembered:
                 model_asked=self._manner.model,
                 unsaid=ends[-1] is None,
                 caller=self._attempt.caller or None,
+                client=self._attempt.client or None,
                 may_be_aside=self._history == "client" or self._origin.history == "learn",
                 points=tuple(points),
                 metadata={
@@ -403,7 +404,8 @@ class Summarized(Fleeting):
     def __init__(self, store: StoreThread, origin: Origin, provider: str, links: Sequence[Link]):
         super().__init__("summarized", links)
         self._store = store
-        self._key = SessionKey(origin.platform, origin.external_id, provider)
+        self._key = SessionKey(origin.scope, origin.external_id, provider)
+        self._client = origin.client or None
         self._session: str | None = None
 
     async def commit(self, answered: Answered) -> int | None:
@@ -422,6 +424,7 @@ class Summarized(Fleeting):
                 started_at=answered.started_at,
                 ttft_ms=answered.ttft_ms,
                 duration_ms=answered.duration_ms,
+                client=self._client,
             )
         )
 

@@ -36,7 +36,7 @@ class _Turn:
     """What the ledger holds of a turn. Times: epoch seconds, milliseconds. `process` says what kind
     of process answered (see `turn.Process`). `settings_hash`, `settings_sketch` and `model_asked`
     say how it was asked (see `manner`), `unsaid` that the model said nothing. `caller` is a hash of
-    the credentials the request came with."""
+    the credentials the request came with, `client` the name of who is known by a token."""
 
     internal_id: str
     parent_id: int | None
@@ -61,6 +61,7 @@ class _Turn:
     unsaid: bool | None = None
     caller: str | None = None
     settings_sketch: str | None = None
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +106,7 @@ class UnkeptTurn:
     started_at: float
     ttft_ms: int | None
     duration_ms: int
+    client: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,7 +163,7 @@ def given_to(
     if given is not None and is_conversation(given.external_id):
         return given_caller == caller
     if origin is not None and not (
-        given and (origin.platform, origin.external_id) == (given.platform, given.external_id)
+        given and (origin.scope, origin.external_id) == (given.scope, given.external_id)
     ):
         return False
     enough = origin is not None and not origin.by_caller

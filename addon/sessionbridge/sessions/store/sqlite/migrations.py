@@ -142,6 +142,59 @@ def m012_sketches_of_settings(db: Database) -> None:
     db.table("turns").add_column("settings_sketch", str)
 
 
+@migrations()
+def m013_clients(db: Database) -> None:
+    # Who is known by a token, of which only a hash is kept; and whose a turn was, null where nobody
+    # was known so.
+    columns = {
+        "name": str,
+        "id": str,
+        "token_hash": str,
+        "created_at": float,
+        "revoked_at": float,
+        "rules": str,
+    }
+    needed = [name for name in columns if name != "revoked_at"]
+    table = db.table("clients")
+    table.create(columns, pk="name", not_null=needed)
+    table.create_index(["id"], unique=True)
+    db.table("turns").add_column("client", str)
+
+
+@migrations()
+def m014_spending(db: Database) -> None:
+    # What counts against budgets: an estimate until the turn has ended.
+    columns = {
+        "id": int,
+        "client": str,
+        "provider": str,
+        "started_at": float,
+        "until": float,
+        "cost_usd": float,
+        "tokens": int,
+    }
+    table = db.table("spending")
+    needed = [name for name in columns if name != "until"]
+    table.create(columns, pk="id", not_null=needed)
+    table.create_index(["client", "started_at"])
+    table.create_index(["provider", "started_at"])
+
+
+@migrations()
+def m015_plan_windows(db: Database) -> None:
+    # How much of a login's windows has been used, as the CLI told it last.
+    columns = {
+        "provider": str,
+        "name": str,
+        "status": str,
+        "used": float,
+        "resets_at": float,
+        "told_at": float,
+    }
+    needed = ("provider", "name", "status", "told_at")
+    db.table("plan_windows").create(columns, pk=("provider", "name"), not_null=needed)
+
+
 def later(db: Database) -> tuple[str, ...]:
     """The steps that a later version has done."""
     ours = _ours()

@@ -1,0 +1,65 @@
+"""What a client or a provider may spend, and how fast. Windows are those of the calendar in UTC, a
+week begins on Monday: so all nodes have the same, wherever they stand."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Per = Literal["day", "week", "month"]
+
+
+class Budget(BaseModel):
+    """At most so many US dollars, or tokens read and written, in each window."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    per: Per
+    usd: Annotated[float, Field(ge=0)] | None = None
+    tokens: Annotated[int, Field(ge=0)] | None = None
+
+    @model_validator(mode="after")
+    def _of_one(self) -> Budget:
+        if (self.usd is None) == (self.tokens is None):
+            raise ValueError("a budget is in usd or in tokens: give one of them")
+        return self
+
+
+class Allowance(BaseModel):
+    """Without limits where nothing is given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    budgets: tuple[Budget, ...] = ()
+    turns_a_minute: Annotated[int, Field(ge=1)] | None = None
+    turns_at_once: Annotated[int, Field(ge=1)] | None = None
+
+    @property
+    def is_limited(self) -> bool:
+        return bool(self.budgets or self.turns_a_minute or self.turns_at_once)
+
+
+class ClientRules(Allowance):
+    """Also which `providers` a client may name itself, and whether another may answer where its own
+    cannot (`fallback`)."""
+
+    providers: tuple[str, ...] = ()
+    fallback: bool = True
+
+
+def window(per: Per, now: float) -> tuple[float, float]:
+    """Begin and end of the one that this moment is in, in epoch seconds."""
+    moment = datetime.fromtimestamp(now, UTC)
+    day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+    match per:
+        case "day":
+            begin, end = day, day + timedelta(days=1)
+        case "week":
+            begin = day - timedelta(days=day.weekday())
+            end = begin + timedelta(days=7)
+        case "month":
+            begin = day.replace(day=1)
+            end = (begin + timedelta(days=31)).replace(day=1)
+    return begin.timestamp(), end.timestamp()
