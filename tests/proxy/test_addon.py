@@ -314,6 +314,13 @@ async def test_a_session_named_in_an_odd_body_is_not_missed(proxy: Proxy, body: 
     assert exchange.origin == Origin("generic", "s", "conversation", "learn")
 
 
+async def test_the_trace_that_a_request_is_a_part_of_is_known(proxy: Proxy) -> None:
+    trace = {"traceparent": "00-a-b-01", "tracestate": "vendor=1"}
+    await proxy.request(make_flow({**KEYED, **trace}))
+    (exchange,) = proxy.exchanges
+    assert exchange.trace == trace
+
+
 async def test_a_header_sent_twice_is_one_id(proxy: Proxy) -> None:
     flow = make_flow()
     flow.request.headers.set_all("X-Chat-Id", ["a", "b"])

@@ -36,3 +36,13 @@ def test_who_where_and_what_kind_are_told(name: str, logged: list[logging.LogRec
     said = record.getMessage()
     assert f"{name} has something to tell at test_library_logs.py:" in said
     assert "(ValueError)" in said and "in test_who_where_and_what_kind_are_told" in said
+
+
+def test_what_is_told_of_every_export_is_told_once(logged: list[logging.LogRecord]) -> None:
+    leave_words_out()
+    exporter = logging.getLogger("opentelemetry.exporter.tests")
+    for error in [OSError("private"), OSError("words"), ValueError("private words")]:
+        exporter.warning("could not export, retrying: %s", error)
+    said = [record.getMessage() for record in logged]
+    assert ["(OSError)" in said[0], "(ValueError)" in said[1], len(said)] == [True, True, 2]
+    assert "private" not in "".join(said)

@@ -8,6 +8,8 @@ from mitmproxy.http import HTTPFlow, Response
 from mitmproxy.proxy.layers.websocket import WebsocketEndHook, WebsocketMessageHook
 from mitmproxy.websocket import WebSocketData, WebSocketMessage
 
+from sessionbridge.turns.loopback import TICKET_HEADER
+from sessionbridge.turns.websocket import Socket
 from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 
 __all__ = ["proxy"]
@@ -42,6 +44,15 @@ async def test_an_upgrade_is_led_here_as_it_is(proxy: Proxy) -> None:
     assert flow.request.host == "api.openai.com" and flow in proxy.addon.rerouting
     proxy.told(WebsocketEndHook(flow))
     assert flow not in proxy.addon.rerouting
+
+
+async def test_its_turns_are_in_the_trace_of_the_upgrade(proxy: Proxy) -> None:
+    trace = {"traceparent": "00-a-b-01", "tracestate": "vendor=1"}
+    flow = await proxy.request(upgrade({**KEYED, **trace}))
+    socket = proxy.gateway.expected(flow.request.headers[TICKET_HEADER])
+    assert isinstance(socket, Socket)
+    frame = await socket.read(json.dumps(ASKED).encode())
+    assert (await socket.exchange(frame)).trace == trace
 
 
 async def test_what_mitmproxy_would_not_see_into_does_not_pass(proxy: Proxy) -> None:

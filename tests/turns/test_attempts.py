@@ -8,7 +8,7 @@ import pytest
 
 from sessionbridge.sessions.origins.fingerprint import fingerprint
 from sessionbridge.sessions.planning.lineage import chain
-from sessionbridge.turns.request_meta import attempt
+from sessionbridge.turns.request_meta import attempt, trace
 from tests.support.scripted_dispatcher import said
 
 
@@ -46,6 +46,12 @@ def test_keys_and_credentials_are_told_apart_but_not_kept() -> None:
     assert one.key != other.key and one.caller != other.caller
     assert "key-1" not in repr(one) and "secret" not in repr(one)
     assert attempt({"idempotency-key": " "}).key is None
+
+
+def test_of_a_trace_only_its_own_headers_are_known() -> None:
+    of_trace = {"traceparent": "00-a-b-01", "tracestate": "vendor=1"}
+    assert trace({**of_trace, "authorization": "Bearer sk-secret", "baggage": "a=b"}) == of_trace
+    assert trace({}) == {}
 
 
 def test_a_fingerprint_is_the_caller_and_the_beginning() -> None:

@@ -40,6 +40,7 @@ from sessionbridge.proxy.start_warnings import StartWarnings
 from sessionbridge.proxy.stored_objects import StoredObjects
 from sessionbridge.proxy.websockets import WebSockets
 from sessionbridge.proxy.whole_bodies import WholeBodies
+from sessionbridge.telemetry.telemetry import Telemetry
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.runtime import Runtime
@@ -61,6 +62,7 @@ class SessionBridge:
         # The proxy is there only later.
         self.shutdown = Shutdown(self.runtime.finish, lambda: ctx.master.shutdown())
         self.errors = Errors()
+        self.telemetry = Telemetry()
         self.flow_list = FlowList()
         self.memory = Memory()
         self.options = Options()
@@ -108,7 +110,7 @@ class SessionBridge:
             StartWarnings(self.options),
             self.connections,
             loops,
-            Lifecycle(self.options, self.runtime, self.loopback, self.shutdown),
+            Lifecycle(self.options, self.runtime, self.loopback, self.shutdown, self.telemetry),
             self.client_host,
             whole_bodies,
             self.path_prefix,
@@ -131,6 +133,7 @@ class SessionBridge:
         self.memory.ended(flow, failure)
         if failure:
             self.errors.count(type(failure).__name__)
+        self.telemetry.ended(exchange)
 
     def _closed(self, flow: http.HTTPFlow) -> None:
         self.flow_list.bridged(flow, ctx.master.addons.get("view"), self.options.keep_flows)

@@ -36,7 +36,7 @@ from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.naming import named
 from sessionbridge.turns.passing_on import HEADER
-from sessionbridge.turns.request_meta import attempt
+from sessionbridge.turns.request_meta import attempt, trace
 from sessionbridge.turns.runtime import Runtime
 
 _CHILD_OF_ANOTHER = (
@@ -147,7 +147,15 @@ class Decision:
         summary = (
             self._options.routes.api_of_summary(flow.request, flow.client_conn.sni) is not None
         )
-        exchange = Exchange(api, found.origin, sent, model=model, run=run, summary=summary)
+        exchange = Exchange(
+            api,
+            found.origin,
+            sent,
+            model=model,
+            run=run,
+            summary=summary,
+            trace=trace(headers),
+        )
         if not summary:
             exchange = replace(exchange, path=flow.request.path)
         self._rerouting.begin(flow, exchange)

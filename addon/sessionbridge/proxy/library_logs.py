@@ -13,6 +13,9 @@ logger = logging.getLogger(__name__)
 
 _LIBRARIES = ("asyncio", "claude_agent_sdk", "httpcore2", "mcp", "psycopg", "tornado")
 
+_OFTEN = "opentelemetry"
+"""Tells of each export that fails, while a collector is away."""
+
 _MITMPROXY = "mitmproxy.master"
 """Tells what nobody has asked a task for, and that may be one of ours or a library's."""
 
@@ -26,22 +29,47 @@ database that cannot be reached."""
 
 class _WithoutWords(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        kind, _, places = record.exc_info or (None, None, None)
+        kind, places = _kind(record), record.exc_info[2] if record.exc_info else None
         logger.log(
             record.levelno,
             "%s has something to tell at %s:%d%s; its words are left out, they may quote anything",
             *(record.name, record.filename, record.lineno),
-            f" ({kind.__name__})\n{''.join(traceback.format_tb(places))}" if kind else "",
+            (f" ({kind})" if kind else "")
+            + (f"\n{''.join(traceback.format_tb(places))}" if places else ""),
         )
 
 
+class _Once(_WithoutWords):
+    """What is told again of the same kind, at the same place, is not."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self._told: set[tuple[str, int, str]] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        here = record.filename, record.lineno, _kind(record)
+        if here not in self._told:
+            self._told.add(here)
+            super().emit(record)
+
+
+def _kind(record: logging.LogRecord) -> str:
+    """Of the exception that it tells of; empty where it tells of none."""
+    told = record.args if isinstance(record.args, tuple) else ()
+    errors = [type(argument) for argument in told if isinstance(argument, BaseException)]
+    if record.exc_info and record.exc_info[0]:
+        errors.insert(0, record.exc_info[0])
+    return errors[0].__name__ if errors else ""
+
+
 _HANDLER = _WithoutWords(logging.WARNING)
+_ONCE = _Once(logging.WARNING)
 
 
 def leave_words_out() -> None:
-    for name in (*_LIBRARIES, _MITMPROXY):
+    for name in (*_LIBRARIES, _MITMPROXY, _OFTEN):
         library = logging.getLogger(name)
         library.propagate = False
-        library.addHandler(_HANDLER)  # which it does once
+        library.addHandler(_ONCE if name == _OFTEN else _HANDLER)  # which it does once
     for name in _TOLD_OTHERWISE:
         logging.getLogger(name).setLevel(logging.CRITICAL)

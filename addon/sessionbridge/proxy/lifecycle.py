@@ -6,6 +6,7 @@ from mitmproxy.addonmanager import Loader
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.proxy.options import Options, concern_us
+from sessionbridge.telemetry.telemetry import Telemetry
 from sessionbridge.turns.loopback import Loopback
 from sessionbridge.turns.runtime import Runtime
 from sessionbridge.turns.shutdown import Shutdown
@@ -13,12 +14,18 @@ from sessionbridge.turns.shutdown import Shutdown
 
 class Lifecycle:
     def __init__(
-        self, options: Options, runtime: Runtime, loopback: Loopback, shutdown: Shutdown
+        self,
+        options: Options,
+        runtime: Runtime,
+        loopback: Loopback,
+        shutdown: Shutdown,
+        telemetry: Telemetry,
     ) -> None:
         self._options = options
         self._runtime = runtime
         self._loopback = loopback
         self._shutdown = shutdown
+        self._telemetry = telemetry
 
     def load(self, loader: Loader) -> None:
         # The proxy accepts connections before `running` is called.
@@ -34,7 +41,9 @@ class Lifecycle:
 
     def running(self) -> None:
         self._shutdown.listen()
+        self._telemetry.start()
         self._runtime.start()
 
     def done(self) -> None:
         self._runtime.close()
+        self._telemetry.close()

@@ -27,7 +27,7 @@ from sessionbridge.turns import frames
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.frames import Frame
 from sessionbridge.turns.naming import named
-from sessionbridge.turns.request_meta import attempt
+from sessionbridge.turns.request_meta import attempt, trace
 from sessionbridge.turns.runtime import Runtime
 from sessionbridge.turns.websocket import Socket
 
@@ -147,7 +147,14 @@ class _Exchanges:
         if frame.generates:
             self._attempt = replace(sent, anew=False)  # that is asked for once
         run = proxy_user.run(self._flow)
-        return Exchange(self._api, frame.named.origin, sent, framed=True, run=run)
+        return Exchange(
+            self._api,
+            frame.named.origin,
+            sent,
+            framed=True,
+            run=run,
+            trace=trace(self._headers),
+        )
 
 
 def _check_upgrade(headers: Mapping[str, str]) -> None:

@@ -105,13 +105,15 @@ class Bridge:
         shape = _shape(exchange)
         encoder = None
         begun = False
+        exchange.outcome.enter("parse")
         try:
             if exchange.refused is not None:
                 raise exchange.refused
             turn, spoken = await self._reader.read(shape, body, exchange)
             encoder = shape.encoder(turn)
             exchange.outcome.call_input = partial(shape.call_input, turn)
-            exchange.outcome.ignored = turn.ignored
+            exchange.outcome.asked, exchange.outcome.ignored = turn, turn.ignored
+            exchange.outcome.enter("plan")
             if turn.purpose == "summary" and spoken.previous is not None:
                 turn, spoken, exchange = await self._memories.whole(
                     turn, spoken, spoken.previous, exchange
@@ -160,6 +162,7 @@ class Bridge:
         if plan.base is None or plan.name != "resume":
             return
         session = plan.base.session_id
+        exchange.outcome.enter("pass_on")
         async with aclosing(self._passing_on.answer(session, exchange, body)) as parts:
             async for part in parts:
                 yield part
@@ -182,10 +185,12 @@ class Bridge:
         self, turn: TurnRequest, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         if turn.purpose == "prewarm":
+            exchange.outcome.enter("prepare")
             await self._prewarm(turn, memory)
             yield Started(made("msg", uuid4().hex), turn.model, Usage())
             yield Finished("", (), "max_tokens", Usage(), cost_usd=None)
             return
+        exchange.outcome.enter("plan")
         async with self._alone(turn), self._admitted(memory) as plan:
             await memory.begin(plan)
             turn = await self._instructed(memory.completed(turn), plan, memory)
@@ -272,6 +277,7 @@ class Bridge:
     ) -> AsyncGenerator[Delta | None]:
         outcome = exchange.outcome
         outcome.plan = carried_out = plan
+        outcome.enter("dispatch")
         job = _job(turn, plan, memory, self._limits.first)
         running = self._dispatcher.run(job)
         async with (
@@ -292,6 +298,7 @@ class Bridge:
                     answered = _answered(plan, carried_out, delta, exchange, location)
                     outcome.committing = True
                     outcome.turn = await memory.commit(answered)
+                    outcome.enter("close")
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
 

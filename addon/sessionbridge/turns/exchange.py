@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sessionbridge.allowances import ClientRules
 from sessionbridge.answer import Answer
@@ -24,8 +24,14 @@ from sessionbridge.model import (
     Process,
     Spent,
     Started,
+    TurnRequest,
     Usage,
 )
+
+Step = Literal["parse", "plan", "pass_on", "prepare", "dispatch", "answer", "commit", "close"]
+"""What is done for a turn, one after the other: `plan` has the waits for its session and for a
+place, `dispatch` lasts until the first token. One that is passed on, or only prepared, ends with
+that."""
 
 
 def _read(name: str, written: str) -> Mapping[str, Any]:
@@ -56,10 +62,13 @@ class Outcome:
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
     `error` is the `failure` with the status the client got, for people to read. What `goes_on` in
     the background is over when that task is; its answer has the `given_id`. `node` is the address
-    of the other node that has answered, which tells what it has used, and its `error`.
+    of the other node that has answered, which tells what it has used, and its `error`. `asked` is
+    the request as it was read, `steps` are those begun, each with the seconds since it came.
     """
 
     started_at: float = field(default_factory=time.time)
+    asked: TurnRequest | None = None
+    steps: list[tuple[Step, float]] = field(default_factory=list)
     origin: Origin | None = None
     plan: Plan | None = None
     session: str | None = None
@@ -72,6 +81,7 @@ class Outcome:
     model: str | None = None
     usage: Usage | None = None
     cost_usd: float | None = None
+    stop_reason: str | None = None
     limits: tuple[tuple[str, str], ...] = ()
     ttft_ms: int = 0
     duration_ms: int = 0
@@ -111,6 +121,11 @@ class Outcome:
         ]
         return Message("assistant", ({"type": "text", "text": self.text}, *calls))
 
+    def enter(self, step: Step) -> None:
+        """The step before has ended."""
+        if not self.steps or self.steps[-1][0] != step:
+            self.steps.append((step, self.elapsed))
+
     def hear(self, delta: Dispatched | Delta) -> None:
         if isinstance(delta, Dispatched):
             self.session, self.command = delta.session_id, delta.command
@@ -122,11 +137,13 @@ class Outcome:
                 self.response_id = self.given_id or delta.message_id
                 self.model = delta.model
                 self.ttft_ms = self._elapsed_ms()
+                self.enter("answer")
             case Finished():
                 self.session = delta.session_id
                 self.usage, self.cost_usd = delta.usage, delta.cost_usd
-                self.limits = delta.limits
+                self.limits, self.stop_reason = delta.limits, delta.stop_reason
                 self.duration_ms = self._elapsed_ms()
+                self.enter("commit")
 
     def fail(self, failure: BridgeError, status: int) -> None:
         self.failure, self.error = failure, f"{status} {type(failure).__name__}"
@@ -136,8 +153,13 @@ class Outcome:
         self.model, self.usage, self.cost_usd = spent.model, spent.usage, spent.cost_usd
         self.duration_ms = self._elapsed_ms()
 
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the request came."""
+        return time.monotonic() - self._begun
+
     def _elapsed_ms(self) -> int:
-        return round((time.monotonic() - self._begun) * 1000)
+        return round(self.elapsed * 1000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +170,8 @@ class Exchange:
     `sessionbridge exec` has started that. One that is `framed` came on a WebSocket, one for a
     `summary` to an address that its API has for these. One without a `path` is not to be passed on
     to another node; one that another has passed on has the address of this `node`. The client
-    that is known by a token is named in `attempt`, and has these `rules`."""
+    that is known by a token is named in `attempt`, and has these `rules`. `trace` are the headers
+    that tell which trace it is a part of."""
 
     api: str
     origin: Origin | None
@@ -161,6 +184,7 @@ class Exchange:
     path: str | None = None
     node: str | None = None
     rules: ClientRules = ClientRules()
+    trace: Mapping[str, str] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
 
 

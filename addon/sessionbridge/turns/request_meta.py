@@ -11,6 +11,9 @@ _YES = {"1", "true", "yes"}
 _CREDENTIALS = ("authorization", "x-api-key", "api-key")
 """The last is Azure's."""
 
+_TRACE = ("traceparent", "tracestate")
+"""https://www.w3.org/TR/trace-context/"""
+
 
 def attempt(headers: Mapping[str, str]) -> Attempt:
     """`headers` are looked up by lower-case names.
@@ -26,6 +29,11 @@ def attempt(headers: Mapping[str, str]) -> Attempt:
         anew=headers.get("x-sessionbridge-new", "").strip().lower() in _YES,
         caller=_hashed(credentials),
     )
+
+
+def trace(headers: Mapping[str, str]) -> dict[str, str]:
+    """Those of the headers that tell which trace a request is a part of."""
+    return {name: headers[name] for name in _TRACE if name in headers}
 
 
 def _hashed(text: str) -> str:

@@ -1,0 +1,157 @@
+"""One turn as a span, with its steps as the spans within, and as measurements.
+
+All are made when the turn has ended, from the times that were noted: a request meets nothing of
+this on its way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from itertools import pairwise
+from threading import Thread
+from time import monotonic
+from typing import Any
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from sessionbridge.telemetry import attributes
+from sessionbridge.telemetry.content import messages
+from sessionbridge.telemetry.variables import Signal
+from sessionbridge.turns.exchange import Exchange
+
+_NAME = "sessionbridge"
+_PATIENCE = 3.0
+"""Seconds that the proxy's end waits for what is left to be exported."""
+
+_SECONDS = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_TOKENS = tuple(4**power for power in range(14))
+"""The boundaries that the conventions advise."""
+
+
+class Recorder:
+    """Has providers of its own: what else runs in the process may have set the global ones. Raises
+    `LookupError` for an exporter that is not installed."""
+
+    def __init__(
+        self,
+        exporters: Mapping[Signal, Sequence[str]],
+        *,
+        content: bool,
+        patience: float = _PATIENCE,
+    ) -> None:
+        self._content = content
+        self._patience = patience
+        made = {signal: _made(signal, names) for signal, names in exporters.items()}
+        resource = _resource()
+        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        for exporter in made.get("traces", ()):
+            self._tracers.add_span_processor(BatchSpanProcessor(exporter))
+        readers = [_reader(exporter) for exporter in made.get("metrics", ())]
+        self._meters = MeterProvider(readers, resource=resource, shutdown_on_exit=False)
+        self._tracer = self._tracers.get_tracer(_NAME)
+        self._propagator = TraceContextTextMapPropagator()
+        meter = self._meters.get_meter(_NAME)
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Number of input and output tokens used.",
+            explicit_bucket_boundaries_advisory=_TOKENS,
+        )
+        self._duration = meter.create_histogram(
+            "gen_ai.client.operation.duration",
+            unit="s",
+            description="GenAI operation duration.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+        self._first_chunk = meter.create_histogram(
+            "gen_ai.client.operation.time_to_first_chunk",
+            unit="s",
+            description="Time to receive the first chunk of a streaming response.",
+            explicit_bucket_boundaries_advisory=_SECONDS,
+        )
+
+    def record(self, exchange: Exchange) -> None:
+        span = self._span(exchange, exchange.outcome.elapsed)
+        self._measure(exchange, exchange.outcome.elapsed, set_span_in_context(span))
+
+    def close(self) -> None:
+        """On threads of their own: an export that is under way is not to be hurried."""
+        ends = [Thread(target=it.shutdown, daemon=True) for it in (self._tracers, self._meters)]
+        for end in ends:
+            end.start()
+        until = monotonic() + self._patience
+        for end in ends:
+            end.join(max(0.0, until - monotonic()))
+
+    def _span(self, exchange: Exchange, took: float) -> Span:
+        outcome, error = exchange.outcome, attributes.error(exchange)
+        told = attributes.of_span(exchange)
+        if self._content:
+            told |= messages(outcome)
+
+        def at(seconds: float) -> int:
+            return int((outcome.started_at + seconds) * 1e9)
+
+        span = self._tracer.start_span(
+            attributes.name(exchange),
+            self._propagator.extract(exchange.trace),
+            SpanKind.CLIENT,
+            told,
+            start_time=at(0),
+        )
+        if error is not None:
+            span.set_status(Status(StatusCode.ERROR, outcome.error or error))
+        within = set_span_in_context(span)
+        for (step, begun), (_, ended) in pairwise([*outcome.steps, ("", took)]):
+            self._tracer.start_span(step, within, start_time=at(begun)).end(at(ended))
+        span.end(at(took))
+        return span
+
+    def _measure(self, exchange: Exchange, took: float, context: Context) -> None:
+        outcome, about = exchange.outcome, attributes.of_metrics(exchange)
+        error = attributes.error(exchange)
+        failed = {} if error is None else {"error.type": error}
+        self._duration.record(took, about | failed, context)
+        if outcome.usage is not None:
+            for kind, count in (
+                ("input", outcome.usage.prompt_tokens),
+                ("output", outcome.usage.output_tokens),
+            ):
+                self._tokens.record(count, about | {"gen_ai.token.type": kind}, context)
+        if (first := attributes.first_chunk(outcome)) is not None:
+            self._first_chunk.record(first, about, context)
+
+
+def _made(signal: Signal, names: Sequence[str]) -> list[Any]:
+    return [_exporter(signal, name)() for name in names]
+
+
+def _exporter(signal: Signal, name: str) -> Any:
+    for found in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
+        return found.load()
+    raise LookupError(
+        f"OTEL_… variables ask for {signal} to be exported, and no installed package has such an "
+        "exporter; otlp by http/protobuf is in 'mitmproxy-sessionbridge[otel]'."
+    )
+
+
+def _reader(exporter: Any) -> MetricReader:
+    """Some are asked, as Prometheus asks, and need nobody who exports."""
+    if isinstance(exporter, MetricReader):
+        return exporter
+    return PeriodicExportingMetricReader(exporter)
+
+
+def _resource() -> Resource:
+    found = Resource.create()
+    if str(found.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        return found.merge(Resource({SERVICE_NAME: _NAME}))
+    return found
