@@ -20,7 +20,7 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes
 
 from sessionbridge.errors import ApiFailed
-from sessionbridge.model import Attempt, Message, Origin
+from sessionbridge.model import Attempt, Message, Origin, Usage
 from sessionbridge.telemetry.recorder import Recorder
 from sessionbridge.telemetry.telemetry import Telemetry
 from sessionbridge.turns.exchange import Exchange
@@ -206,6 +206,20 @@ async def test_what_is_only_prepared_is_no_failure(house: House, otlp: Collector
     (turn,) = otlp.turns
     assert [step.name for step in otlp.steps(turn)] == ["parse", "plan", "prepare"]
     assert "error.type" not in values(turn.attributes)
+
+
+async def test_what_another_node_has_used_it_tells_itself(house: House, otlp: Collector) -> None:
+    telemetry, exchange = Telemetry(), of_ann()
+    telemetry.start()
+    exchange.outcome.enter("pass_on")
+    exchange.outcome.node, exchange.outcome.usage = "http://other:8080", Usage(1, 2, 3, 4)
+    exchange.outcome.error = "529 Overloaded"
+    telemetry.ended(exchange)
+    telemetry.close()
+    told_of = values(otlp.turns[0].attributes)
+    assert told_of["sessionbridge.node"] == "http://other:8080"
+    assert told_of["error.type"] == "Overloaded"
+    assert [name for name in told_of if "usage" in name] == [] and TOKENS not in otlp.metrics
 
 
 async def test_nothing_of_what_was_said_is_told(house: House, otlp: Collector) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 from sessionbridge.config import PROVIDER
-from sessionbridge.model import Usage
 from sessionbridge.turns.exchange import Exchange, Outcome
 
 type Attributes = dict[str, Any]
@@ -28,10 +27,10 @@ def error(exchange: Exchange) -> str | None:
     """The class of the error that the client got, or `left` where the client did not wait for the
     end; None where all is well."""
     outcome = exchange.outcome
-    if outcome.failure is not None:
-        return type(outcome.failure).__name__
-    left = outcome.stop_reason is None and outcome.steps and outcome.steps[-1][0] not in _ENDS
-    return "left" if left else None
+    if outcome.error is not None:
+        return outcome.error.partition(" ")[2]
+    last = outcome.steps[-1][0] if outcome.steps else None
+    return None if last in _ENDS else "left"
 
 
 def first_chunk(outcome: Outcome) -> float | None:
@@ -46,7 +45,7 @@ def of_span(exchange: Exchange) -> Attributes:
     return _known(
         {
             **_who(exchange),
-            **_used(outcome.usage),
+            **used(outcome),
             "error.type": error(exchange),
             "gen_ai.conversation.id": origin.external_id if origin else None,
             "gen_ai.output.type": "json" if asked and asked.parameters.schema else None,
@@ -62,7 +61,6 @@ def of_span(exchange: Exchange) -> Attributes:
             "sessionbridge.process": outcome.process,
             "sessionbridge.session": outcome.session,
             "sessionbridge.turn": outcome.turn,
-            "sessionbridge.cost_usd": outcome.cost_usd,
             "sessionbridge.node": outcome.node,
         }
     )
@@ -85,11 +83,14 @@ def _who(exchange: Exchange) -> Attributes:
     }
 
 
-def _used(usage: Usage | None) -> Attributes:
-    """The input is all that was read, as the conventions have it, also what the cache had."""
-    if usage is None:
+def used(outcome: Outcome) -> Attributes:
+    """Of a turn that was answered here: another node tells of its own. The input is all that was
+    read, as the conventions have it, also what the cache had."""
+    usage = outcome.usage
+    if usage is None or outcome.node is not None:
         return {}
     return {
+        "sessionbridge.cost_usd": outcome.cost_usd,
         "gen_ai.usage.input_tokens": usage.prompt_tokens,
         "gen_ai.usage.output_tokens": usage.output_tokens,
         "gen_ai.usage.cache_read.input_tokens": usage.cache_read_input_tokens,

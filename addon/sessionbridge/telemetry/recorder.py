@@ -108,7 +108,7 @@ class Recorder:
             start_time=at(0),
         )
         if error is not None:
-            span.set_status(Status(StatusCode.ERROR, outcome.error or error))
+            span.set_status(Status(StatusCode.ERROR, outcome.error))
         within = set_span_in_context(span)
         for (step, begun), (_, ended) in pairwise([*outcome.steps, ("", took)]):
             self._tracer.start_span(step, within, start_time=at(begun)).end(at(ended))
@@ -116,17 +116,14 @@ class Recorder:
         return span
 
     def _measure(self, exchange: Exchange, took: float, context: Context) -> None:
-        outcome, about = exchange.outcome, attributes.of_metrics(exchange)
+        about, used = attributes.of_metrics(exchange), attributes.used(exchange.outcome)
         error = attributes.error(exchange)
         failed = {} if error is None else {"error.type": error}
         self._duration.record(took, about | failed, context)
-        if outcome.usage is not None:
-            for kind, count in (
-                ("input", outcome.usage.prompt_tokens),
-                ("output", outcome.usage.output_tokens),
-            ):
-                self._tokens.record(count, about | {"gen_ai.token.type": kind}, context)
-        if (first := attributes.first_chunk(outcome)) is not None:
+        for kind in ("input", "output") if used else ():
+            count = used[f"gen_ai.usage.{kind}_tokens"]
+            self._tokens.record(count, about | {"gen_ai.token.type": kind}, context)
+        if (first := attributes.first_chunk(exchange.outcome)) is not None:
             self._first_chunk.record(first, about, context)
 
 
