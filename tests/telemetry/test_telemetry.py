@@ -289,8 +289,8 @@ async def test_a_collector_that_does_not_answer_holds_up_neither_turn_nor_end(
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"OTEL_TRACES_EXPORTER": "nobodys"}, "ask for traces to be exported, and no installed"),
-        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "otlp by http/protobuf is in"),
+        ({"OTEL_TRACES_EXPORTER": "nobodys"}, "traces to be exported by nobodys, which no"),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, "by otlp_proto_grpc, which no"),
         ({"OTEL_METRIC_EXPORT_INTERVAL": "-1"}, "could not be started (ValueError)"),
     ],
 )

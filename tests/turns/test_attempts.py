@@ -52,6 +52,7 @@ def test_of_a_trace_only_its_own_headers_are_known() -> None:
     of_trace = {"traceparent": "00-a-b-01", "tracestate": "vendor=1"}
     assert trace({**of_trace, "authorization": "Bearer sk-secret", "baggage": "a=b"}) == of_trace
     assert trace({}) == {}
+    assert trace({"traceparent": "00-\udce4", "tracestate": "a" * 513}) == {}
 
 
 def test_a_fingerprint_is_the_caller_and_the_beginning() -> None:

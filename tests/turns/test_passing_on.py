@@ -33,6 +33,7 @@ EXCHANGE = Exchange(
     Attempt(again=True, key="k", anew=True, caller="c"),
     model="m",
     path="/v1/chät/\udce9completions?key=hidden",
+    trace={"traceparent": "00-a-b-01"},
 )
 
 
@@ -228,6 +229,7 @@ async def test_the_other_reads_what_this_one_has_read(database: str) -> None:
             EXCHANGE.attempt,
             EXCHANGE.model,
         )
+        assert read.trace == EXCHANGE.trace
         assert read.path is None, "so that it is not passed on once more"
         assert read.node == place.other.address
 

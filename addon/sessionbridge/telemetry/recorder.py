@@ -135,8 +135,8 @@ def _exporter(signal: Signal, name: str) -> Any:
     for found in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
         return found.load()
     raise LookupError(
-        f"OTEL_… variables ask for {signal} to be exported, and no installed package has such an "
-        "exporter; otlp by http/protobuf is in 'mitmproxy-sessionbridge[otel]'."
+        f"OTEL_… variables ask for {signal} to be exported by {name}, which no installed package "
+        "has, so nothing is; otlp by http/protobuf comes with 'mitmproxy-sessionbridge[otel]'."
     )
 
 

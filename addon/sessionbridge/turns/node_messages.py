@@ -8,7 +8,7 @@ can give it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import takewhile
 from uuid import uuid4
 
@@ -56,6 +56,7 @@ class Passed(ForNode):
     attempt: Attempt
     model: str | None
     digest: str
+    trace: Mapping[str, str]
 
 
 class NodeMessages:

@@ -1,9 +1,9 @@
 """Turns that are passed on to the node where a Claude process waits for them.
 
 That node is told what this one has read of the request, sealed: it asks neither who sends it nor
-whose conversation it is, and answers it itself. Of the request's headers it gets none, for they may
-hold credentials and it needs nothing of them. Nothing is sent to who has not shown that it is a
-node of the database.
+whose conversation it is, and answers it itself. Of the request's headers it gets those of its trace
+alone, for others may hold credentials and it needs nothing of them. Nothing is sent to who has not
+shown that it is a node of the database.
 """
 
 from __future__ import annotations
@@ -116,6 +116,7 @@ class PassingOn:
             attempt=exchange.attempt,
             model=exchange.model,
             digest=digest,
+            trace=exchange.trace,
         )
         headers = {**await self._sealed(passed), "content-type": "application/json"}
         timeout = {"timeout": {"connect": _TO_CONNECT}}
@@ -219,7 +220,7 @@ class PassingOn:
         if passed.digest != await asyncio.to_thread(_digest, body):
             raise Refused("This is not the body that was passed on; send that.")
         read = passed.api, passed.origin, passed.attempt
-        return Exchange(*read, model=passed.model, node=passed.node)
+        return Exchange(*read, model=passed.model, node=passed.node, trace=passed.trace)
 
 
 async def with_used(

@@ -12,7 +12,8 @@ _CREDENTIALS = ("authorization", "x-api-key", "api-key")
 """The last is Azure's."""
 
 _TRACE = ("traceparent", "tracestate")
-"""https://www.w3.org/TR/trace-context/"""
+_LONGEST = 512
+"""https://www.w3.org/TR/trace-context/: so long a `tracestate` should be passed on."""
 
 
 def attempt(headers: Mapping[str, str]) -> Attempt:
@@ -32,8 +33,10 @@ def attempt(headers: Mapping[str, str]) -> Attempt:
 
 
 def trace(headers: Mapping[str, str]) -> dict[str, str]:
-    """Those of the headers that tell which trace a request is a part of."""
-    return {name: headers[name] for name in _TRACE if name in headers}
+    """Those of the headers that tell which trace a request is a part of, as far as they may be
+    true."""
+    told = {name: headers[name] for name in _TRACE if name in headers}
+    return {it: text for it, text in told.items() if text.isascii() and len(text) <= _LONGEST}
 
 
 def _hashed(text: str) -> str:
