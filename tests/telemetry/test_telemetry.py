@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import aclosing
 from dataclasses import replace
@@ -25,6 +26,7 @@ from sessionbridge.telemetry.recorder import Recorder
 from sessionbridge.telemetry.telemetry import Telemetry
 from sessionbridge.turns.exchange import Exchange
 from tests.support.bridge_fixtures import CLIENT_HELD, House, body, house
+from tests.support.documents import DOCS
 from tests.support.otlp_collector import Collector, collector, values
 from tests.support.proxy import environment
 
@@ -167,12 +169,13 @@ async def test_all_names_are_those_of_the_conventions_or_our_own(
     house.dispatcher.fails = ApiFailed(529, "overloaded")
     await told(house, of_ann(), body("hi again"))
     points = [about for name in otlp.metrics for about, _ in otlp.points(name)]
-    names = {name for it in [*points, *(values(it.attributes) for it in otlp.spans)] for name in it}
+    told_of = [*points, *(values(span.attributes) for span in otlp.spans)]
+    names = {name for about in told_of for name in about}
     assert {"gen_ai.output.type", "gen_ai.input.messages", "error.type"} < names
-    assert {it for it in names if not it.startswith("sessionbridge.")} <= {
-        *known,
-        error_attributes.ERROR_TYPE,
-    }
+    ours = {name for name in names if name.startswith("sessionbridge.")}
+    assert names - ours <= {*known, error_attributes.ERROR_TYPE}
+    page = (DOCS / "telemetry.md").read_text("utf-8")
+    assert [name for name in {*names, *otlp.metrics} if f"`{name}`" not in page] == []
 
 
 async def test_a_turn_that_fails_tells_the_class_of_its_error(
@@ -284,6 +287,8 @@ async def test_a_collector_that_does_not_answer_holds_up_neither_turn_nor_end(
     recorder.record(exchange)
     recorder.close()
     assert otlp.asked.wait(20) and not otlp.bodies
+    waiting = [thread.name for thread in threading.enumerate() if thread.name.startswith("Otel")]
+    assert waiting, "the export is still under way"
 
 
 @pytest.mark.parametrize(
