@@ -24,7 +24,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from sessionbridge.telemetry import attributes
 from sessionbridge.telemetry.content import messages
-from sessionbridge.telemetry.variables import Signal
+from sessionbridge.telemetry.variables import NoExporter, Signal
 from sessionbridge.turns.exchange import Exchange
 
 _NAME = "sessionbridge"
@@ -38,7 +38,7 @@ _TOKENS = tuple(4**power for power in range(14))
 
 class Recorder:
     """Has providers of its own: what else runs in the process may have set the global ones. Raises
-    `LookupError` for an exporter that is not installed."""
+    `NoExporter`."""
 
     def __init__(
         self,
@@ -134,7 +134,7 @@ def _made(signal: Signal, names: Sequence[str]) -> list[Any]:
 def _exporter(signal: Signal, name: str) -> Any:
     for found in entry_points(group=f"opentelemetry_{signal}_exporter", name=name):
         return found.load()
-    raise LookupError(
+    raise NoExporter(
         f"OTEL_… variables ask for {signal} to be exported by {name}, which no installed package "
         "has, so nothing is; otlp by http/protobuf comes with 'mitmproxy-sessionbridge[otel]'."
     )

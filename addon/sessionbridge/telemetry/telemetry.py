@@ -36,8 +36,8 @@ class Telemetry:
                 "'mitmproxy-sessionbridge[otel]', or unset them.",
                 error.name,
             )
-        except LookupError as error:
-            logger.warning("%s", error.args[0])
+        except variables.NoExporter as error:
+            logger.warning("%s", error)
         except Exception as error:
             logger.warning(
                 "Telemetry could not be started (%s); see the OTEL_… variables.",

@@ -18,6 +18,10 @@ _EXPORTERS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 _CONTENT = {"true", "span_only", "span_and_event"}
 
 
+class NoExporter(Exception):
+    """Of that name, in any package that is installed."""
+
+
 def exporters(variables: Mapping[str, str]) -> dict[Signal, list[str]]:
     """Their names, for each signal that is to be exported. To the specification that is all, by
     OTLP to this machine; here it is none until a variable names an exporter or a collector."""
