@@ -17,6 +17,7 @@ _PLACES = {
     "demo": "sessionbridge.cli.demo.command:demo",
     "doctor": "sessionbridge.cli.doctor:doctor",
     "sessions": "sessionbridge.cli.sessions:sessions",
+    "clients": "sessionbridge.cli.clients:clients",
     "cost": "sessionbridge.cli.cost:cost",
     "savings": "sessionbridge.cli.savings:savings",
     "backup": "sessionbridge.cli.backup:backup",

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, Concatenate
 from uuid import uuid4
 
+from sessionbridge.allowances import ClientRules
+from sessionbridge.client_tokens import Token
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
 from sessionbridge.sessions.planning.manner import Manner
@@ -35,7 +37,8 @@ from sessionbridge.sessions.reports.sums import (
     costs_sql,
     session_summary,
 )
-from sessionbridge.sessions.store import commits, queries, upkeep
+from sessionbridge.sessions.store import clients, commits, queries, upkeep
+from sessionbridge.sessions.store.clients import Client
 from sessionbridge.sessions.store.commits import Recovered
 from sessionbridge.sessions.store.engine import (
     PATIENCE,
@@ -369,6 +372,37 @@ class SessionStore:
         found = queries.common(db, name)
         assert found is not None
         return found
+
+    # -- the clients -------------------------------------------------------------------------------
+
+    @_writes
+    def add_client(self, db: Database, name: str, token: Token, rules: ClientRules) -> bool:
+        """False where the name is taken, by one that was revoked, too."""
+        return clients.add(db, Client(name, token, self._clock(), None, rules))
+
+    @_reads
+    def client_by_token(self, db: Database, id_: str) -> Client | None:
+        """See `clients.by_token`."""
+        return clients.by_token(db, id_)
+
+    @_reads
+    def client(self, db: Database, name: str) -> Client | None:
+        return clients.by_name(db, name)
+
+    @_reads
+    def clients(self, db: Database) -> list[Client]:
+        """Also those that were revoked, by name."""
+        return clients.all_of_them(db)
+
+    @_writes
+    def revoke_client(self, db: Database, name: str) -> bool:
+        """False where nobody has this name."""
+        return clients.revoke(db, name, self._clock())
+
+    @_writes
+    def rotate_client(self, db: Database, name: str, token: Token) -> bool:
+        """See `clients.rotate`."""
+        return clients.rotate(db, name, token)
 
     # -- the keys ----------------------------------------------------------------------------------
 

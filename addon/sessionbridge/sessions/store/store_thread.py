@@ -80,6 +80,9 @@ class StoreThread:
 
     common = _asked(SessionStore.common, "writing")
 
+    client = _asked(SessionStore.client, "reading")
+    client_by_token = _asked(SessionStore.client_by_token, "reading")
+
     async def bring_in(self, name: str) -> None:
         """What other nodes have added to the files of that name. No process may work with them."""
         async with self._alone_with(name):
