@@ -275,8 +275,11 @@ class Settings(BaseModel):
         "for anything (app://obsidian.md, vscode-webview://*). Give the option once for each.",
     )
     allow_remote: bool = _option(
-        False, "Bridge requests from other machines too. They use this machine's Claude login."
+        False,
+        "Bridge requests of other machines that have a client's token (sessionbridge clients add). "
+        "They use this machine's Claude login.",
     )
+    require_token: bool = _option(False, "This machine's own requests need a client's token, too.")
     strict: bool = _option(
         False,
         "Refuse parameters that have no effect through the bridge (400) instead of naming them in "

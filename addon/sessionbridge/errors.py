@@ -12,6 +12,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     │   ├── ThreadMismatch      400   a field that differs from what its thread has
     │   └── ThreadInFlight      400   a response that another request is going on from
     ├── NotLoggedIn             401   the Claude CLI has no credentials
+    ├── Unauthorized            401   a client's token is wrong, or there is none and must be
     ├── Refused                 403   a caller or page that may not use the bridge
     ├── NotFound                404   nothing is at this address, and no API is behind it
     │   ├── ConversationNotFound 404  a conversation that other credentials began
@@ -110,6 +111,10 @@ class ThreadInFlight(BadRequest):
 
 
 class NotLoggedIn(BridgeError):
+    status = 401
+
+
+class Unauthorized(BridgeError):
     status = 401
 
 

@@ -43,7 +43,7 @@ def test_whether_other_machines_are_let_in(
     finding = place.findings()["Other machines"]
     assert finding["status"] == status
     if OPEN in files.values() and status == "warning":
-        assert "get each other's conversation" in finding["found"]
+        assert "a client's token" in finding["found"]
     if status == "ok":
         assert "is started with are not seen here" in finding["found"]
 

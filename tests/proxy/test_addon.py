@@ -23,6 +23,7 @@ from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.turns.loopback import TICKET_HEADER
 from tests.support.addon_fixtures import HELLO, KEYED, Proxy, is_bridged, make_flow, proxy, refusal
 from tests.support.bridge_fixtures import bridge
+from tests.support.known_clients import add_client
 from tests.support.scripted_dispatcher import ScriptedDispatcher
 
 __all__ = ["proxy"]
@@ -208,7 +209,15 @@ async def test_other_machines_are_refused(proxy: Proxy, peer: str, ours: bool) -
     proxy.set(sessionbridge_allow_remote=True)
     flow = make_flow(KEYED)
     flow.client_conn.peername = (peer, 50000)
-    assert is_bridged(await proxy.request(flow))
+    await proxy.request(flow)
+    assert is_bridged(flow) is ours
+    if not ours:
+        status, error = refusal(flow)
+        assert (status, error["error"]["type"]) == (401, "authentication_error")
+        assert "sessionbridge clients add NAME" in error["error"]["message"]
+    known = make_flow({**KEYED, "x-api-key": add_client(proxy.settings.home)})
+    known.client_conn.peername = (peer, 50000)
+    assert is_bridged(await proxy.request(known))
 
 
 async def test_pages_of_other_hosts_are_refused(proxy: Proxy) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.http3 import post
+from tests.support.known_clients import add_client
 from tests.support.network import GATEWAY, Network, network
 from tests.support.proxy import Proxy, environment, free_port, running_proxy, wait_for
 from tests.support.scripted_api import ScriptedServer, user
@@ -35,12 +36,12 @@ def near(net: Network) -> Iterator[ScriptedServer]:
         yield server
 
 
-def answered(proxy: Proxy, *via: str) -> str:
+def answered(proxy: Proxy, *via: str, token: str = "") -> str:
     command = ["curl", "--silent", "--show-error", "--max-time", "30"]
     command += ["--cacert", str(proxy.home / "mitm" / "mitmproxy-ca-cert.pem")]
     command += ["--resolve", f"api.anthropic.com:443:{API}", "--data", BODY]
     command += [part for name in HEADERS for part in ("--header", f"{name}: {HEADERS[name]}")]
-    command += ["https://api.anthropic.com/v1/messages"]
+    command += ["--header", f"x-api-key: {token}", "https://api.anthropic.com/v1/messages"]
     variables = environment(proxy.home)
     return subprocess.check_output([*via, *command], text=True, env=variables, timeout=60)
 
@@ -92,7 +93,8 @@ def test_wireguard(tmp_path: Path, net: Network, near: ScriptedServer) -> None:
         ExitStack() as stack,
     ):
         client_of(proxy, net, port, stack)
-        assert "Nice to meet you, Ann!" in answered(proxy, *net.at_the_client())
+        token = add_client(proxy.database.parent)
+        assert "Nice to meet you, Ann!" in answered(proxy, *net.at_the_client(), token=token)
         assert proxy.connected_hosts() == {"127.0.0.1"}
 
 

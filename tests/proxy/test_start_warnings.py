@@ -60,7 +60,7 @@ def test_the_proxy_says_what_other_machines_may(tmp_path: Path, api: ScriptedSer
     with running_proxy(tmp_path, api.url, options={"allow_remote": "true"}) as started:
         pass
     said = " ".join(started.log.split())
-    assert "two machines with one id get each other's conversation" in said
+    assert "lets clients on other machines use this machine's Claude login" in said
 
 
 @pytest.mark.parametrize(
@@ -99,5 +99,5 @@ async def test_it_is_said_once_and_again_when_it_is_switched_on_again(
     said = []
     for changed in ({"allow_remote": True}, {"retries": 1}, {"allow_remote": False}) * 2:
         proxy.set(**{f"sessionbridge_{name}": value for name, value in changed.items()})
-        said.append(caplog.text.count("two machines"))
+        said.append(caplog.text.count("clients on other machines"))
     assert said == [1, 1, 1, 2, 2, 2]

@@ -19,6 +19,7 @@ import pytest
 from tests.end_to_end.test_websocket import ended
 from tests.support.documents import DOCS
 from tests.support.greeter import GREETING, greeter
+from tests.support.known_clients import add_client
 from tests.support.network import CLIENT, FAR, GATEWAY, NOBODY, Network, network
 from tests.support.proxy import TOOLS, Proxy, environment, free_port, running_proxy, wait_for
 from tests.support.scripted_api import ScriptedServer, user
@@ -95,9 +96,9 @@ def curl(proxy: Proxy, *arguments: str, via: Sequence[str] = ()) -> Result:
     )
 
 
-def asked(name: str, words: str) -> Sequence[str]:
+def asked(name: str, words: str, *headers: str) -> Sequence[str]:
     body = {"model": "sonnet", "max_tokens": 9, "messages": [user(words)]}
-    headers = ["content-type: application/json", f"x-openclaw-session: {name}"]
+    headers = ("content-type: application/json", f"x-openclaw-session: {name}", *headers)
     given = [part for header in headers for part in ("--header", header)]
     return *given, "--data", json.dumps(body), "https://api.anthropic.com/v1/messages"
 
@@ -110,7 +111,8 @@ def said(result: Result) -> str:
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 def test_another_machines_tools_are_bridged(gateway: Proxy, net: Network, version: str) -> None:
     name = f"behind{version}"
-    result = curl(gateway, version, *asked(name, "My name is Ann."), via=net.at_the_client())
+    token = f"x-api-key: {add_client(gateway.database.parent, name.replace('/', '-'))}"
+    result = curl(gateway, version, *asked(name, "My name is Ann.", token), via=net.at_the_client())
     assert said(result) == "Nice to meet you, Ann!"
     (flow,) = gateway.bridged(name, 1)
     assert flow["url"] == "https://api.anthropic.com/v1/messages"
@@ -121,7 +123,7 @@ async def test_so_is_a_websocket(gateway: Proxy, net: Network) -> None:
     options: Any = {"proxy": None, "ssl": gateway.tls(), "host": API}
     with net.clients_sockets():
         async with (
-            openai.AsyncOpenAI(api_key="sk-client") as client,
+            openai.AsyncOpenAI(api_key=add_client(gateway.database.parent)) as client,
             client.responses.connect(
                 extra_headers={"x-sessionbridge-session": "socket"},
                 websocket_connection_options=options,

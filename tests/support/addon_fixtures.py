@@ -71,6 +71,9 @@ class Proxy:
     def http_connect(self, flow: HTTPFlow) -> None:
         self.told(http.HttpConnectHook(flow))
 
+    def http_connected(self, flow: HTTPFlow) -> None:
+        self.told(http.HttpConnectedHook(flow))
+
     async def request(self, flow: HTTPFlow) -> HTTPFlow:
         """The hooks of a request, as far as they lead before the server is connected to."""
         await self.requestheaders(flow)

@@ -13,6 +13,7 @@ from mitmproxy import ctx, http
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.proxy.admin import Admin
 from sessionbridge.proxy.client_host import ClientHost
+from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.connections import Connections
 from sessionbridge.proxy.console_commands import Commands
 from sessionbridge.proxy.content_view import ContentView
@@ -67,6 +68,7 @@ class SessionBridge:
         self.memory = Memory()
         self.options = Options()
         self.client_host = ClientHost()
+        self.clients = Clients(self.runtime)
         self.path_prefix = PathPrefix(self.options)
         self.connections = Connections(self.options)
         self.rerouting = Rerouting(
@@ -76,8 +78,8 @@ class SessionBridge:
         self.admin = Admin(self.runtime, self.rerouting.exchanges)
         self.commands = Commands(self.admin)
         loops, whole_bodies = Loops(), WholeBodies()
-        guard = Guard(self.options, self.shutdown, self.client_host)
-        sockets = WebSockets(self.options, self.runtime, self.rerouting, guard)
+        guard = Guard(self.options, self.shutdown, self.client_host, self.clients)
+        sockets = WebSockets(self.options, self.runtime, self.rerouting, guard, self.clients)
         self.pages = OperatorPages(
             self.options,
             self.runtime,
@@ -95,13 +97,14 @@ class SessionBridge:
             self.rerouting,
             self.pages,
             local,
-            StoredObjects(self.options, self.runtime, self.rerouting, guard, local),
+            StoredObjects(self.options, self.runtime, self.rerouting, guard, local, self.clients),
             guard,
             loops,
             whole_bodies,
             self.path_prefix,
             sockets,
             FromNodes(self.runtime, self.shutdown, self.rerouting, self.flow_list),
+            self.clients,
             self.errors,
         )
         self.addons = [self.commands]  # mitmproxy looks for commands on addons alone
@@ -113,6 +116,7 @@ class SessionBridge:
             Lifecycle(self.options, self.runtime, self.loopback, self.shutdown, self.telemetry),
             self.client_host,
             whole_bodies,
+            self.clients,  # nobody behind it sees a token
             self.path_prefix,
             ProxyUser(),
             self.decision,

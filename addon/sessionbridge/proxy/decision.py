@@ -16,6 +16,7 @@ from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused
 from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
+from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
 from sessionbridge.proxy.from_nodes import FromNodes
@@ -60,6 +61,7 @@ class Decision:
         path_prefix: PathPrefix,
         sockets: WebSockets,
         from_nodes: FromNodes,
+        clients: Clients,
         errors: Errors,
     ) -> None:
         self._options = options
@@ -74,6 +76,7 @@ class Decision:
         self._path_prefix = path_prefix
         self._sockets = sockets
         self._from_nodes = from_nodes
+        self._clients = clients
         self._errors = errors
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
@@ -85,29 +88,26 @@ class Decision:
         """What is none of these passes on."""
         if flow.response or flow.error or not flow.live:
             return
-        api = None
+        turn = socket = None
         try:
             self._loops.check(flow.client_conn)
             if await self._from_nodes.serve(flow):
                 return
+            self._clients.check_address(flow)
             if (page := operator_pages.asked(flow)) is not None:
                 return await self._pages.serve(flow, page)
             self._guard.check_host(flow)
-            api = self._options.routes.api_of_turn(flow.request, flow.client_conn.sni)
+            routes, sni = self._options.routes, flow.client_conn.sni
+            turn = routes.api_of_turn(flow.request, sni)
+            socket = None if turn else routes.api_of_socket(flow.request, sni)
             self._path_prefix.check(flow)
-            if api:
-                await self._turn(flow, api)
-            elif api := self._options.routes.api_of_socket(flow.request, flow.client_conn.sni):
-                await self._socket(flow, api)
-            elif (path := self._stored.asked(flow, self._headers)) is not None:
-                await self._stored.serve(flow, path, self._headers(flow))
-            elif self._is_preflight(flow):
-                self._answer_preflight(flow)
-            elif self._local.is_meant(flow):
-                await self._local.serve(flow, lowered(flow.request.headers))
+            await self._identify(flow)
+            await self._answer(flow, turn, socket)
+            if flow.response is None and flow not in self._rerouting:
+                self._clients.check_passing(flow)
         except Exception as error:
             headers = lowered(flow.request.headers)
-            spoken = api or local_api.spoken(flow.request.path, headers)
+            spoken = turn or socket or local_api.spoken(flow.request.path, headers)
             self._refuse(flow, spoken, error)
 
     def _may_be_ours(self, flow: http.HTTPFlow) -> bool:
@@ -116,6 +116,7 @@ class Decision:
             self._guard.check_host(flow)
             return (
                 HEADER in flow.request.headers
+                or self._clients.may_not_pass(flow)
                 or operator_pages.asked(flow) is not None
                 or routes.api_of_turn(flow.request, sni) is not None
                 or routes.api_of_socket(flow.request, sni) is not None
@@ -124,6 +125,28 @@ class Decision:
             )
         except Exception:
             return True  # and is refused
+
+    async def _answer(self, flow: http.HTTPFlow, turn: str | None, socket: str | None) -> None:
+        """`turn` and `socket` are the API shapes in which it asks for one."""
+        if turn:
+            await self._turn(flow, turn)
+        elif socket:
+            await self._socket(flow, socket)
+        elif (path := self._stored.asked(flow, self._headers)) is not None:
+            await self._stored.serve(flow, path, self._headers(flow))
+        elif self._is_preflight(flow):
+            self._answer_preflight(flow)
+        elif self._local.is_meant(flow):
+            await self._local.serve(flow, lowered(flow.request.headers))
+
+    async def _identify(self, flow: http.HTTPFlow) -> None:
+        """Who asks something that may be answered here. What else passes, nobody is asked about."""
+        if not self._clients.has_token(flow):
+            return
+        routes, sni = self._options.routes, flow.client_conn.sni
+        if routes.is_asked(flow.request, sni) or self._local.is_meant(flow):
+            self._guard.check_machine(flow, self._options.usable())
+            await self._clients.identify(flow)
 
     async def _turn(self, flow: http.HTTPFlow, api: str) -> None:
         """A request for a turn that the bridge may take: the CLI's own and Claude Code's are left
@@ -140,7 +163,8 @@ class Decision:
         self._guard.check(flow, self._options.usable())
         check_head(flow.request)
         descriptors.check(descriptors.OF_A_TURN)  # or mitmproxy would answer, with a page
-        sent = attempt(headers)
+        asking = self._clients.asking(flow)
+        sent, origin = attempt(headers, asking.name), asking.owning(found.origin)
         if flow.is_replay == "request":
             sent = replace(sent, again=True)  # what somebody replays is a retry of itself
         model, run = self._options.routes.model_at(flow.request), proxy_user.run(flow)
@@ -149,15 +173,15 @@ class Decision:
         )
         exchange = Exchange(
             api,
-            found.origin,
+            origin,
             sent,
             model=model,
             run=run,
             summary=summary,
+            path=None if summary else flow.request.path,
+            rules=asking.rules,
             trace=trace(headers),
         )
-        if not summary:
-            exchange = replace(exchange, path=flow.request.path)
         self._rerouting.begin(flow, exchange)
 
     async def _socket(self, flow: http.HTTPFlow, api: str) -> None:

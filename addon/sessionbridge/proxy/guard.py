@@ -8,10 +8,11 @@ from mitmproxy.proxy import mode_specs
 
 from sessionbridge.addresses import is_address, plain_host
 from sessionbridge.config import Settings
-from sessionbridge.errors import Refused, ShuttingDown
+from sessionbridge.errors import Refused, ShuttingDown, Unauthorized
 from sessionbridge.names import shown
 from sessionbridge.proxy import cors
 from sessionbridge.proxy.client_host import ClientHost
+from sessionbridge.proxy.clients import NEEDED, Clients
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.own_names import (
     host_and_port,
@@ -24,10 +25,13 @@ from sessionbridge.turns.shutdown import Shutdown
 
 
 class Guard:
-    def __init__(self, options: Options, shutdown: Shutdown, client_host: ClientHost) -> None:
+    def __init__(
+        self, options: Options, shutdown: Shutdown, client_host: ClientHost, clients: Clients
+    ) -> None:
         self._options = options
         self._shutdown = shutdown
         self._client_host = client_host
+        self._clients = clients
 
     def check_host(self, flow: http.HTTPFlow) -> None:
         """Raises `Refused` in reverse mode for a name that is nobody's who may use the bridge. That
@@ -55,6 +59,8 @@ class Guard:
         if self._shutdown.begun:
             raise ShuttingDown("The proxy is shutting down; try again.")
         self.check_machine(flow, settings)
+        if settings.require_token or is_remote(flow.client_conn):
+            self._check_known(flow)
         if cors.refuses(flow.request.headers, settings.allow_origins, own_names(flow)):
             raise page_refused()
 
@@ -64,9 +70,13 @@ class Guard:
             address, mode = flow.client_conn.peername[0], flow.client_conn.proxy_mode
             raise Refused(
                 f"Requests from {address}, another machine in {mode.type_name} mode, are not "
-                "bridged; set sessionbridge_allow_remote to let other machines use this machine's "
-                "Claude."
+                "bridged; set sessionbridge_allow_remote to let clients on other machines use this "
+                "machine's Claude (sessionbridge clients add NAME)."
             )
+
+    def _check_known(self, flow: http.HTTPFlow) -> None:
+        if not self._clients.asking(flow).name:
+            raise Unauthorized(NEEDED)
 
 
 def is_remote(client: connection.Client) -> bool:

@@ -8,7 +8,7 @@ an http request on to the server (read in mitmproxy 12.3, `addons/proxyauth.py`)
 
 from __future__ import annotations
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, http
@@ -19,6 +19,8 @@ from sessionbridge.program_runs import NOBODY, RUN_ID
 HEADER = "proxy-authorization"
 _USER = "sessionbridge_proxy_user"
 _RUN = "sessionbridge_run"
+_CHECKED = "proxyauth"
+"""In the metadata of flows; the others are ours."""
 
 type _Told = tuple[str | None, str | None]
 
@@ -46,6 +48,27 @@ def named(flow: http.HTTPFlow) -> str | None:
     return flow.metadata.get(_USER)
 
 
+def name_nothing(flow: http.HTTPFlow) -> None:
+    """The user is who asks, and no conversation."""
+    flow.metadata.pop(_USER, None)
+
+
+def credentials(flow: http.HTTPFlow) -> tuple[str, str]:
+    """User and password for this proxy; empty where there are none. With mitmproxy's option
+    `proxyauth` the header is gone, and they are noted."""
+    if noted := flow.metadata.get(_CHECKED):
+        user, password = noted
+        return user, password
+    return basic(flow.request.headers.get(HEADER, ""))
+
+
+def leave_password_out(flow: http.HTTPFlow, user: str) -> None:
+    if _CHECKED in flow.metadata:
+        flow.metadata[_CHECKED] = user, ""
+    if HEADER in flow.request.headers:
+        flow.request.headers[HEADER] = f"Basic {b64encode(f'{user}:'.encode()).decode()}"
+
+
 def with_user(headers: dict[str, str], flow: http.HTTPFlow) -> dict[str, str]:
     """The headers of the flow, by name in lower case; where the proxy's user is told, there is his
     name alone, without scheme and password."""
@@ -61,21 +84,18 @@ def run(flow: http.HTTPFlow) -> str | None:
 
 
 def _told(flow: http.HTTPFlow) -> _Told:
-    """User and run. With mitmproxy's option `proxyauth` the header is gone, and noted; one that it
-    has checked is a person's, all of whose conversations would become one. A password that is no id
-    of a run is nobody's business here."""
-    if noted := flow.metadata.get("proxyauth"):
-        if ctx.options.proxyauth != "any":
-            return None, None
-        user, password = noted
-    else:
-        user, password = _basic(flow.request.headers.get(HEADER, ""))
+    """User and run. A user whom mitmproxy has checked is a person, all of whose conversations would
+    become one. A password that is no id of a run is nobody's business here."""
+    if _CHECKED in flow.metadata and ctx.options.proxyauth != "any":
+        return None, None
+    user, password = credentials(flow)
     known = None if user == NOBODY else user or None
     return known, password if RUN_ID.fullmatch(password) else None
 
 
-def _basic(credentials: str) -> tuple[str, str]:
-    scheme, _, told = credentials.partition(" ")
+def basic(value: str) -> tuple[str, str]:
+    """User and password of a header; empty where it has another scheme."""
+    scheme, _, told = value.partition(" ")
     if scheme.lower() != "basic":
         return "", ""
     try:

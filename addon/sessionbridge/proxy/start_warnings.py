@@ -25,9 +25,9 @@ class StartWarnings:
         remote = self._options.allow_remote
         if remote and not self._remote:
             logger.warning(
-                "sessionbridge_allow_remote lets other machines use this machine's Claude login, "
-                "and whoever sends a conversation's id goes on with it: two machines with one id "
-                "get each other's conversation. Let in only what sets the ids itself."
+                "sessionbridge_allow_remote lets clients on other machines use this machine's "
+                "Claude login; their tokens go over the network as they are, unless they reach the "
+                "proxy by TLS."
             )
         self._remote = remote
 

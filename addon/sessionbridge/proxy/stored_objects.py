@@ -21,6 +21,7 @@ from sessionbridge.apis.openai_responses.pages import number, page
 from sessionbridge.errors import BadRequest, NotFound
 from sessionbridge.model import Origin
 from sessionbridge.proxy import conversations
+from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.local_server import LocalServer
@@ -49,12 +50,14 @@ class StoredObjects:
         rerouting: Rerouting,
         guard: Guard,
         local: LocalServer,
+        clients: Clients,
     ) -> None:
         self._options = options
         self._runtime = runtime
         self._rerouting = rerouting
         self._guard = guard
         self._local = local
+        self._clients = clients
 
     def asked(
         self, flow: http.HTTPFlow, headers: Callable[[http.HTTPFlow], Mapping[str, str]]
@@ -95,7 +98,7 @@ class StoredObjects:
         self._guard.check(flow, self._options.usable())
         if path.kind == "conversations":
             kept, worker = self._runtime.conversations, self._runtime.worker
-            caller = attempt(headers).caller
+            caller = attempt(headers, self._clients.asking(flow).name).caller
             told = await conversations.answered(flow.request, path.rest, kept, worker, caller)
             flow.comment = "answered here · conversation"
         elif (response := await self._response(flow, path, headers)) is not None:
@@ -110,7 +113,9 @@ class StoredObjects:
     ) -> Mapping[str, Any] | None:
         """None for one whose events follow."""
         id_, *further = path.rest
-        asks = _Asks(id_, self._origin(headers), attempt(headers).caller)
+        asking = self._clients.asking(flow)
+        origin = asking.owning(self._origin(headers))
+        asks = _Asks(id_, origin, attempt(headers, asking.name).caller)
         query = dict(flow.request.query)
         flow.comment = "answered here · response"
         match flow.request.method, further:

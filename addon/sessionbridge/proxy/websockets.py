@@ -18,6 +18,7 @@ from sessionbridge import descriptors
 from sessionbridge.apis.openai_responses.websocket import error_frame
 from sessionbridge.errors import BadRequest, NoWebSocket, presentable
 from sessionbridge.proxy import proxy_user
+from sessionbridge.proxy.clients import Asking, Clients
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.http_message import check_head, lowered
 from sessionbridge.proxy.options import Options
@@ -50,9 +51,15 @@ _NAMES_NONE = (
 
 class WebSockets:
     def __init__(
-        self, options: Options, runtime: Runtime, rerouting: Rerouting, guard: Guard
+        self,
+        options: Options,
+        runtime: Runtime,
+        rerouting: Rerouting,
+        guard: Guard,
+        clients: Clients,
     ) -> None:
         self._options = options
+        self._clients = clients
         self._runtime = runtime
         self._rerouting = rerouting
         self._guard = guard
@@ -82,8 +89,12 @@ class WebSockets:
         elif flow in self._passed:
             await self._look_at(flow)
 
+    def asking(self, flow: http.HTTPFlow) -> Asking:
+        return self._clients.asking(flow)
+
     async def allowed(self, flow: http.HTTPFlow, headers: Mapping[str, str], frame: Frame) -> None:
         """Raises `BridgeError` where it may not have a turn, or no longer."""
+        await self._clients.identify(flow)
         self._guard.check(flow, self._options.usable())
         if not is_ours(frame.named, headers, self._options):
             raise BadRequest(_NAMES_NONE)
@@ -139,7 +150,8 @@ class _Exchanges:
         self._api = api
         self._headers = headers
         # They were sent with the upgrade: what they say of it they do not say of each turn.
-        self._attempt = replace(attempt(headers), again=False, key=None)
+        client = sockets.asking(flow).name
+        self._attempt = replace(attempt(headers, client), again=False, key=None)
 
     async def of(self, frame: Frame) -> Exchange:
         await self._sockets.allowed(self._flow, self._headers, frame)
@@ -147,12 +159,14 @@ class _Exchanges:
         if frame.generates:
             self._attempt = replace(sent, anew=False)  # that is asked for once
         run = proxy_user.run(self._flow)
+        asking = self._sockets.asking(self._flow)
         return Exchange(
             self._api,
-            frame.named.origin,
+            asking.owning(frame.named.origin),
             sent,
             framed=True,
             run=run,
+            rules=asking.rules,
             trace=trace(self._headers),
         )
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 from sessionbridge.apis.openai_responses.request import kept_in
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.config import PROVIDER, Settings
-from sessionbridge.errors import BadRequest, SessionLost, ThreadsUnsupported
+from sessionbridge.errors import BadRequest, Refused, SessionLost, ThreadsUnsupported
 from sessionbridge.model import Origin, TurnRequest
 from sessionbridge.names import is_conversation
 from sessionbridge.sessions.origins.fingerprint import fingerprint
@@ -68,6 +68,12 @@ class Memories:
         exchange.outcome.origin = origin = self._origin(turn, links, exchange)
         if origin is None:
             continues = self._settings.unkeyed == "continue"
+            if continues and exchange.attempt.client:
+                raise Refused(
+                    "With sessionbridge_unkeyed=continue all requests that name no conversation "
+                    "share one, and clients share none: name one, in X-SessionBridge-Session for "
+                    "example."
+                )
             return Continued(links) if continues else Fleeting("stateless", links)
         if self._store is None:
             return Fleeting("mapper_off", links)

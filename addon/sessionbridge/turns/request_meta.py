@@ -16,11 +16,12 @@ _LONGEST = 512
 """https://www.w3.org/TR/trace-context/: so long a `tracestate` should be passed on."""
 
 
-def attempt(headers: Mapping[str, str]) -> Attempt:
+def attempt(headers: Mapping[str, str], client: str = "") -> Attempt:
     """`headers` are looked up by lower-case names.
 
     Libraries of the Stainless family count their retries in `x-stainless-retry-count` (seen on the
-    wire). Keys and credentials are hashed: they are compared, never shown.
+    wire). Keys and credentials are hashed: they are compared, never shown. A client's are its name,
+    so that they outlive its token.
     """
     key = headers.get("idempotency-key", "").strip()
     credentials = next(filter(None, map(headers.get, _CREDENTIALS)), "")
@@ -28,7 +29,8 @@ def attempt(headers: Mapping[str, str]) -> Attempt:
         again=headers.get("x-stainless-retry-count", "0").strip() not in ("", "0"),
         key=_hashed(key) if key else None,
         anew=headers.get("x-sessionbridge-new", "").strip().lower() in _YES,
-        caller=_hashed(credentials),
+        caller=_hashed(client, b"client") if client else _hashed(credentials),
+        client=client,
     )
 
 
@@ -39,5 +41,7 @@ def trace(headers: Mapping[str, str]) -> dict[str, str]:
     return {it: text for it, text in told.items() if text.isascii() and len(text) <= _LONGEST}
 
 
-def _hashed(text: str) -> str:
-    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+def _hashed(text: str, kind: bytes = b"") -> str:
+    """Of different kinds no two texts have the same."""
+    told = text.encode("utf-8", "surrogateescape")
+    return hashlib.blake2b(told, digest_size=16, person=kind).hexdigest()

@@ -43,11 +43,12 @@ def _check_remote(confdir: Path, read: list[Mapping[str, Any]]) -> Finding:
     said = [options[option] for options in read if option in options]
     if said and said[-1] is True:
         found = (
-            f"{option} in {confdir} lets them use this machine's Claude login, and whoever sends a "
-            "conversation's id goes on with it: two machines with one id get each other's "
-            "conversation"
+            f"{option} in {confdir} lets those that have a client's token use this machine's "
+            "Claude login; tokens go over the network as they are, unless the proxy is reached by "
+            "TLS"
         )
-        return Finding(_CHECK, "warning", found, "Let in only what sets the ids itself.")
+        advice = "See who has one: sessionbridge clients list"
+        return Finding(_CHECK, "warning", found, advice)
     found = f"not let in by {confdir}; options that a proxy is started with are not seen here"
     return Finding(_CHECK, "ok", found)
 

@@ -1,0 +1,210 @@
+"""Which client asks, by the token that a request brings. That goes no further than here: nothing
+behind this part, and nobody who looks at the flow, sees it."""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+from mitmproxy import connection, http
+
+from sessionbridge.allowances import ClientRules
+from sessionbridge.client_tokens import PREFIX, Token, redacted, token
+from sessionbridge.errors import BadRequest, Refused, StoreUnavailable, Unauthorized
+from sessionbridge.model import Origin
+from sessionbridge.names import printable
+from sessionbridge.proxy import proxy_user
+from sessionbridge.proxy.wrong_tokens import WrongTokens
+from sessionbridge.sessions.store.clients import Client
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.runtime import Runtime
+
+_OWN = "x-sessionbridge-token"
+_KEYS = ("authorization", "x-api-key", "api-key")
+"""The headers in which APIs are sent their keys; the last is Azure's."""
+
+_NAME = "sessionbridge_client"
+"""In the flow's metadata. One that is replayed comes without a token."""
+
+_NOBODYS = Token("", "0" * 64)
+
+NEEDED = (
+    "This needs the token of a client (sessionbridge clients add NAME makes one): send it in the "
+    "place of the API's key, or in X-SessionBridge-Token."
+)
+_WRONG = (
+    "The token is none of a client of this proxy; see sessionbridge clients list, or have a new "
+    "one made with sessionbridge clients rotate NAME."
+)
+_DISAGREE = "This request brings two tokens that are not the same; send one."
+_IN_ADDRESS = (
+    "A token stands in the address of this request, where others may log it: rotate it "
+    "(sessionbridge clients rotate NAME), and send the new one in a header."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """Who asks. Nobody who is known has no `name`."""
+
+    name: str = ""
+    rules: ClientRules = ClientRules()
+
+    def owning(self, origin: Origin | None) -> Origin | None:
+        """What the request names is the client's own."""
+        return origin and replace(origin, client=self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What a request has brought; `as_key` where one stood in the place of the API's key."""
+
+    tokens: frozenset[Token]
+    as_key: bool
+    in_address: bool
+
+
+class Clients:
+    def __init__(self, runtime: Runtime) -> None:
+        self._runtime = runtime
+        self._wrong = WrongTokens()
+        self._of_connection: WeakKeyDictionary[connection.Client, Token] = WeakKeyDictionary()
+        self._sent: WeakKeyDictionary[http.HTTPFlow, _Sent] = WeakKeyDictionary()
+        self._asking: WeakKeyDictionary[http.HTTPFlow, Asking] = WeakKeyDictionary()
+
+    def http_connected(self, flow: http.HTTPFlow) -> None:
+        for text in _of_proxy(flow):
+            self._of_connection[flow.client_conn] = token(text)
+
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Takes the tokens out."""
+        self._sent.pop(flow, None)
+        self._asking.pop(flow, None)
+        path = redacted(flow.request.data.path)
+        if path is not None:
+            flow.request.data.path = path
+        keys, others = [*_of_keys(flow.request.headers)], [*_of_proxy(flow)]
+        others += _of_own(flow.request.headers)
+        tokens = {token(text) for text in [*keys, *others]}
+        if not flow.is_replay and (known := self._of_connection.get(flow.client_conn)) is not None:
+            tokens.add(known)
+        if tokens or path is not None:
+            self._sent[flow] = _Sent(frozenset(tokens), bool(keys), path is not None)
+
+    def has_token(self, flow: http.HTTPFlow) -> bool:
+        """Or had one when it came, and is replayed."""
+        return flow in self._sent or (flow.is_replay == "request" and _NAME in flow.metadata)
+
+    def may_not_pass(self, flow: http.HTTPFlow) -> bool:
+        """Whether to send it on would tell a token."""
+        sent = self._sent.get(flow)
+        return sent is not None and (sent.as_key or sent.in_address)
+
+    def asking(self, flow: http.HTTPFlow) -> Asking:
+        """As far as that has been found out."""
+        return self._asking.get(flow, Asking())
+
+    async def identify(self, flow: http.HTTPFlow) -> None:
+        """Finds out who asks, by one question to the database. Raises `BridgeError`."""
+        self._asking.pop(flow, None)
+        client = await self._client(flow)
+        if client is None:
+            return
+        if client.revoked_at is not None:
+            raise Unauthorized(
+                f"The token of the client {client.name} was revoked; have a new one made with "
+                f"sessionbridge clients rotate {client.name}."
+            )
+        self._asking[flow] = Asking(client.name, client.rules)
+        flow.metadata[_NAME] = client.name
+        if proxy_user.named(flow) == client.name:
+            proxy_user.name_nothing(flow)
+
+    def check_address(self, flow: http.HTTPFlow) -> None:
+        """Raises `BadRequest` for a token in it."""
+        sent = self._sent.get(flow)
+        if sent is not None and sent.in_address:
+            raise BadRequest(_IN_ADDRESS)
+
+    def check_passing(self, flow: http.HTTPFlow) -> None:
+        """Raises `Refused` for what would pass on, and has a token where a key of the API's is to
+        be."""
+        sent = self._sent.get(flow)
+        if sent is not None and sent.as_key:
+            raise Refused(
+                f"This request would pass on to {printable(flow.request.pretty_host)}, with a "
+                "token of this proxy in the place of a key: it was not sent. Name a conversation, "
+                "in X-SessionBridge-Session for example, or send the token in "
+                "X-SessionBridge-Token beside a key."
+            )
+
+    async def _client(self, flow: http.HTTPFlow) -> Client | None:
+        sent = self._sent.get(flow)
+        if sent is None or not sent.tokens:
+            return await self._replayed(flow)
+        if len(sent.tokens) > 1:
+            raise Unauthorized(_DISAGREE)
+        (given,) = sent.tokens
+        client = await self._store.client_by_token(given.id)
+        ours = client.token if client else _NOBODYS
+        if not hmac.compare_digest(ours.hash, given.hash) or client is None:
+            peer = flow.client_conn.peername
+            await self._wrong.wait(peer[0] if peer else "")
+            raise Unauthorized(_WRONG)
+        return client
+
+    async def _replayed(self, flow: http.HTTPFlow) -> Client | None:
+        name = flow.metadata.get(_NAME)
+        if flow.is_replay != "request" or name is None:
+            return None
+        client = await self._store.client(name)
+        if client is None:
+            raise Unauthorized(_WRONG)
+        return client
+
+    @property
+    def _store(self) -> StoreThread:
+        if self._runtime.store is None:
+            raise StoreUnavailable(
+                "No client can be known: the session map is switched off (SESSIONBRIDGE_MAPPER)."
+            )
+        return self._runtime.store
+
+
+def _of_keys(headers: http.Headers) -> Iterator[str]:
+    """Most requests hold none: the names are looked at only where a value may be one."""
+    if not _may_hold(headers):
+        return
+    for name in _KEYS:
+        if found := [*filter(None, map(_in_value, headers.get_all(name)))]:
+            del headers[name]
+            yield from found
+
+
+def _may_hold(headers: http.Headers) -> bool:
+    return any(
+        PREFIX.encode() in value or value[:6].lower() == b"basic " for _, value in headers.fields
+    )
+
+
+def _in_value(value: str) -> str | None:
+    """With any scheme or none, or as the password of HTTP's own."""
+    _, password = proxy_user.basic(value)
+    words = (password or value).split()
+    return words[-1] if words and words[-1].startswith(PREFIX) else None
+
+
+def _of_own(headers: http.Headers) -> Iterator[str]:
+    """Whatever it is, it is meant as a token."""
+    if values := headers.get_all(_OWN):
+        del headers[_OWN]
+        yield from filter(None, map(str.strip, values))
+
+
+def _of_proxy(flow: http.HTTPFlow) -> Iterator[str]:
+    user, password = proxy_user.credentials(flow)
+    if password.startswith(PREFIX):
+        proxy_user.leave_password_out(flow, user)
+        yield password
