@@ -17,9 +17,11 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
+from sessionbridge.allowances import ClientRules
 from sessionbridge.claude.profile import ClaudeProfile, transcripts_folder
 from sessionbridge.claude.work_dirs import NAME, chosen, root, work_dir
 from sessionbridge.cli.main import cli
+from sessionbridge.client_tokens import made as made_token
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store import commits, copying
 from sessionbridge.sessions.store.engine import PATIENCE, Database, Engine
@@ -106,6 +108,16 @@ def place(tmp_path: Path) -> Place:
         store.count_unkept(KEY, UNKEPT)
         store.passed(PASSED)
         store.set(SessionKey("goclaw", "noted", "claude"), "none yet", {"trying": "x"})
+        store.add_client("ann", made_token()[1], ClientRules(fallback=False))
+        store.add_client("bob", made_token()[1], ClientRules())
+        store.revoke_client("bob")
+        store.engine.write(
+            lambda db: db.execute(
+                "INSERT INTO spending (id, client, provider, started_at, cost_usd, tokens)"
+                " VALUES (7, 'ann', 'claude', 5.5, 0.25, 1000)",
+                {},
+            )
+        )
         store.engine.write(lambda db: db.execute("UPDATE turns SET id = id + 40 WHERE id > 1", {}))
         store.engine.write(
             lambda db: db.execute("UPDATE points SET turn_id = 42 WHERE turn_id = 2", {})
@@ -123,7 +135,10 @@ def other(tmp_path: Path) -> Place:
 
 def rows(store: SessionStore) -> dict[str, list[dict[str, Any]]]:
     """All that is in the tables, in their order."""
-    orders = {"session_map": "scope, created_at", "turns": "id", "points": "rowid"}
+    orders = {
+        **{"session_map": "scope, created_at", "turns": "id", "points": "rowid"},
+        **{"clients": "name", "spending": "started_at"},
+    }
 
     def read(db: Database) -> dict[str, list[dict[str, Any]]]:
         return {
@@ -134,6 +149,8 @@ def rows(store: SessionStore) -> dict[str, list[dict[str, Any]]]:
     found = store.engine.read(read)
     for point in found["points"]:
         point.pop("rowid", None)
+    for spent in found["spending"]:
+        spent.pop("id")
     return found
 
 
@@ -146,7 +163,8 @@ def without_nul(found: dict[str, list[dict[str, Any]]]) -> dict[str, list[dict[s
     """PostgreSQL's texts hold none."""
     for table in found.values():
         for row in table:
-            row["external_id"] = row["external_id"].replace("\0", "\ufffd")
+            if "external_id" in row:
+                row["external_id"] = row["external_id"].replace("\0", "\ufffd")
     return found
 
 
@@ -162,8 +180,8 @@ def test_there_and_back(place: Place, other: Place, database: str) -> None:
     told = done(place.run("migrate", "--to", database))
     name = database.partition("@")[2]
     assert told == (
-        f"postgresql://{name}: rows of session_map 3 of 3, turns 4 of 4, points 4 of 4; "
-        "3 transcripts.\n"
+        f"postgresql://{name}: rows of session_map 3 of 3, turns 4 of 4, points 4 of 4, "
+        "clients 2 of 2, spending 1 of 1; 3 transcripts.\n"
         f"Compared with {place.home / DATABASE_NAME}: 4 turns with their conversations and points, "
         "3 transcripts. All are the same.\n"
     )
@@ -335,14 +353,24 @@ def test_other_conversations_are_left_as_they_are(
     done(other.run("migrate", "--to", database))
     there, files = shared_rows(database), other.files()
     refused = place.run("migrate", "--to", database)
-    assert refused.exit_code == 1 and "holds 1 turns or conversations that" in refused.stderr
+    assert refused.exit_code == 1
+    assert "holds 1 turns, conversations or clients that" in refused.stderr
     assert shared_rows(database) == there
     with psycopg.connect(database) as connection:
         connection.execute("DELETE FROM sessionbridge.turns")
         connection.execute("DELETE FROM sessionbridge.points")
-    assert "holds 1 turns or" in place.run("migrate", "--to", database).stderr
+    assert "holds 1 turns, " in place.run("migrate", "--to", database).stderr
     with psycopg.connect(database) as connection:
         connection.execute("DELETE FROM sessionbridge.session_map")
+    with other.store() as store:
+        store.add_client("cid", made_token()[1], ClientRules())
+    done(other.run("migrate", "--to", database))
+    with psycopg.connect(database) as connection:
+        for table in ("turns", "points", "session_map"):
+            connection.execute(f"DELETE FROM sessionbridge.{table}")
+    assert "holds 1 turns, " in place.run("migrate", "--to", database).stderr
+    with psycopg.connect(database) as connection:
+        connection.execute("DELETE FROM sessionbridge.clients")
     done(place.run("migrate", "--to", database))
     refused = other.run("migrate", "--from", database)
     assert refused.exit_code == 1 and other.files() == files
@@ -354,7 +382,7 @@ def test_a_lost_database_of_the_target_counts_by_what_is_noted(
     done(place.run("migrate", "--to", database))
     other.talk("session-9", SessionKey("slack", "C9", "claude"))
     (other.home / DATABASE_NAME).unlink()
-    assert "holds 1 turns or" in other.run("migrate", "--from", database).stderr
+    assert "holds 1 turns, " in other.run("migrate", "--from", database).stderr
     assert "session-9.turns" in other.files()
 
 

@@ -251,6 +251,7 @@ def test_what_a_node_has_sealed_is_answered_once(place: Place) -> None:
         api="messages",
         origin={**origin, "history": "learn"},
         attempt={},
+        rules={},
         model=None,
         digest=sha256(body).hexdigest(),
         trace={},

@@ -13,6 +13,7 @@ from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.errors import Refused, Unreachable
 from sessionbridge.model import Attempt, Origin, Usage
 from sessionbridge.sessions.store.postgres.place import Postgres as Place
@@ -29,9 +30,10 @@ BODY = b'{"messages": []}'
 USAGE = Usage(3, 8, 56, 300)
 EXCHANGE = Exchange(
     "chat",
-    Origin("openclaw", "é" * 255, "conversation", "learn", by_caller=True),
-    Attempt(again=True, key="k", anew=True, caller="c"),
+    Origin("openclaw", "é" * 255, "conversation", "learn", by_caller=True, client="ann"),
+    Attempt(again=True, key="k", anew=True, caller="c", client="ann"),
     model="m",
+    rules=ClientRules(budgets=(Budget(per="day", usd=0.5),), providers=("key",), fallback=False),
     path="/v1/chät/\udce9completions?key=hidden",
     trace={"traceparent": "00-a-b-01"},
 )
@@ -223,11 +225,12 @@ async def test_the_other_reads_what_this_one_has_read(database: str) -> None:
         assert await there.passed(sealed[:-4] + "AAA=", body) is None
         read = await there.passed(sealed, body)
         assert read is not None
-        assert (read.api, read.origin, read.attempt, read.model) == (
+        assert (read.api, read.origin, read.attempt, read.model, read.rules) == (
             EXCHANGE.api,
             EXCHANGE.origin,
             EXCHANGE.attempt,
             EXCHANGE.model,
+            EXCHANGE.rules,
         )
         assert read.trace == EXCHANGE.trace
         assert read.path is None, "so that it is not passed on once more"

@@ -125,8 +125,8 @@ def _copied(
     """With the state of the source that it is a copy of."""
     if others := target.engine.read(lambda there: copying.strangers(source, there)):
         raise click.ClickException(
-            f"{names[1]} holds {others} turns or conversations that {names[0]} does not; nothing "
-            "was changed. Name a target without them."
+            f"{names[1]} holds {others} turns, conversations or clients that {names[0]} does not; "
+            "nothing was changed. Name a target without them."
         )
     places = move.prepare(source, target)
     copying.copy_turns(source, target.engine, tracked)

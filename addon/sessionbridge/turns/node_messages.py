@@ -15,6 +15,7 @@ from uuid import uuid4
 from cryptography.fernet import Fernet, InvalidToken
 from pydantic import BaseModel, ValidationError
 
+from sessionbridge.allowances import ClientRules
 from sessionbridge.errors import Refused
 from sessionbridge.model import Attempt, Origin
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -54,6 +55,7 @@ class Passed(ForNode):
     api: str
     origin: Origin | None
     attempt: Attempt
+    rules: ClientRules
     model: str | None
     digest: str
     trace: Mapping[str, str]

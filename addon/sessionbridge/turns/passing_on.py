@@ -114,6 +114,7 @@ class PassingOn:
             api=exchange.api,
             origin=exchange.origin,
             attempt=exchange.attempt,
+            rules=exchange.rules,
             model=exchange.model,
             digest=digest,
             trace=exchange.trace,
@@ -220,7 +221,9 @@ class PassingOn:
         if passed.digest != await asyncio.to_thread(_digest, body):
             raise Refused("This is not the body that was passed on; send that.")
         read = passed.api, passed.origin, passed.attempt
-        return Exchange(*read, model=passed.model, node=passed.node, trace=passed.trace)
+        return Exchange(
+            *read, model=passed.model, node=passed.node, rules=passed.rules, trace=passed.trace
+        )
 
 
 async def with_used(

@@ -65,6 +65,12 @@ class _Table:
         return {name: value for name, value in row.items() if self.kept or name != self.number}
 
 
+_WHOLE = {
+    "clients": "*",
+    "spending": "client, provider, started_at, until, cost_usd, tokens",
+}
+"""Columns of the tables that are copied as a whole; what has no name is numbered anew."""
+
 _TURNS = _Table("turns", "id", kept=True)
 _POINTS = _Table("points", "rowid", kept=False)
 
@@ -84,7 +90,7 @@ class Compared:
 
 
 def strangers(source: Database, target: Database) -> int:
-    """How many turns and conversations of the target are none of the source's."""
+    """How many turns, conversations and clients of the target are none of the source's."""
     sql = f"SELECT {', '.join(_WHICH_TURN)} FROM turns ORDER BY id"
     ours = map(without_nul, source.stream(sql))
     known = next(ours, None)
@@ -98,7 +104,11 @@ def strangers(source: Database, target: Database) -> int:
     without_turns = f"{keys} WHERE NOT EXISTS (SELECT 1 FROM turns WHERE {same_key})"
     unknown = {_key(without_nul(row)) for row in target.stream(without_turns)}
     unknown.difference_update(_key(without_nul(row)) for row in source.stream(keys))
-    return count + len(unknown)
+    return count + len(unknown) + len(_clients(target) - _clients(source))
+
+
+def _clients(db: Database) -> set[str]:
+    return {row["name"] for row in db.query("SELECT name FROM clients", {})}
 
 
 def copy_turns(source: Database, target: Engine, tracked: Tracked) -> None:
@@ -108,8 +118,14 @@ def copy_turns(source: Database, target: Engine, tracked: Tracked) -> None:
 
 
 def copy_map(source: Database, target: Engine, places: Places, tracked: Tracked) -> None:
-    """Comes last: now the conversations are known there."""
-    target.write(lambda db: _copy_map(source, db, places, tracked))
+    """Comes last: now the conversations are known there, and who has them."""
+
+    def copied(db: Database) -> None:
+        for table, columns in _WHOLE.items():
+            _copy_whole(source, db, table, columns)
+        _copy_map(source, db, places, tracked)
+
+    target.write(copied)
 
 
 def _copy(source: Database, target: Engine, table: _Table, tracked: Tracked) -> None:
@@ -146,6 +162,12 @@ def _insert(db: Database, table: _Table, rows: Sequence[Row]) -> None:
         list(db.query(db.dialect.number_on, {}))
 
 
+def _copy_whole(source: Database, target: Database, table: str, columns: str) -> None:
+    target.execute(f"DELETE FROM {table}", {})
+    for batch in batched(source.stream(f"SELECT {columns} FROM {table}"), _BATCH):
+        target.execute_many(insert_sql(table, batch[0]), batch)
+
+
 def _copy_map(source: Database, target: Database, places: Places, tracked: Tracked) -> None:
     target.execute("DELETE FROM session_map", {})
     rows = (_placed(row, places) for row in source.stream("SELECT * FROM session_map"))
@@ -155,7 +177,7 @@ def _copy_map(source: Database, target: Database, places: Places, tracked: Track
 
 
 def compare(source: Database, target: Database, places: Places) -> Compared:
-    tables = ("session_map", "turns", "points")
+    tables = ("session_map", "turns", "points", *_WHOLE)
     numbers = [row["id"] for row in source.stream("SELECT id FROM turns ORDER BY id")]
     compared = sample(numbers)
     different = (
