@@ -39,6 +39,7 @@ def test_a_name_is_given_once(store: SessionStore) -> None:
     assert store.add_client("bot", first, ClientRules())
     assert not store.add_client("bot", second, ClientRules())
     assert store.revoke_client("bot")
+    assert store.has_clients()
     assert not store.add_client("bot", second, ClientRules())
     assert [client.token for client in store.clients()] == [first]
 
@@ -58,6 +59,7 @@ def test_a_revoked_one_stays_and_a_new_token_brings_it_back(store: SessionStore)
 
 
 def test_nobody_is_revoked_or_given_a_token(store: SessionStore) -> None:
+    assert not store.has_clients()
     assert not store.revoke_client("bot")
     assert not store.rotate_client("bot", made()[1])
     assert store.clients() == []

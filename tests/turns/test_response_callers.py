@@ -13,6 +13,7 @@ import pytest
 from sessionbridge.model import Attempt, Origin
 from sessionbridge.sessions.origins.table import Origins
 from tests.support.bridge_fixtures import SERVER_HELD, Answer, House, ask, house
+from tests.support.known_clients import add_client
 
 __all__ = ["house"]
 
@@ -117,3 +118,14 @@ async def test_naming_the_conversation_finds_no_item_of_it(
 def test_the_api_s_own_conversation_is_known_as_that() -> None:
     for named in ("conv_1", {"id": "conv_1"}):
         assert Origins.default().detect({}, {"conversation": named}) == CONVERSATION
+
+
+async def test_clients_share_no_conversation_of_all(house: House) -> None:
+    house.change(unkeyed="continue")
+    assert (await respond(house, None, Attempt())).status == 200
+    add_client(house.settings.home, "ann")
+    for attempt in (Attempt(client="ann"), Attempt()):
+        refused = await respond(house, None, attempt)
+        assert refused.status == 403
+        assert "may be another client's" in refused.json["error"]["message"]
+    assert len(house.dispatcher.seen) == 1

@@ -67,14 +67,10 @@ class Memories:
             return await self._in_conversation(created, turn, spoken, exchange)
         exchange.outcome.origin = origin = self._origin(turn, links, exchange)
         if origin is None:
-            continues = self._settings.unkeyed == "continue"
-            if continues and exchange.attempt.client:
-                raise Refused(
-                    "With sessionbridge_unkeyed=continue all requests that name no conversation "
-                    "share one, and clients share none: name one, in X-SessionBridge-Session for "
-                    "example."
-                )
-            return Continued(links) if continues else Fleeting("stateless", links)
+            if self._settings.unkeyed != "continue":
+                return Fleeting("stateless", links)
+            await self._check_alone()
+            return Continued(links)
         if self._store is None:
             return Fleeting("mapper_off", links)
         if turn.purpose == "summary":
@@ -95,6 +91,16 @@ class Memories:
             refuse_loss=self._settings.memory_lost == "error",
             said=said,
         )
+
+    async def _check_alone(self) -> None:
+        """Claude's most recent session may be anybody's. Raises `Refused` where clients are to have
+        sessions of their own."""
+        if self._store is not None and await self._store.has_clients():
+            raise Refused(
+                "This request names no conversation, and by sessionbridge_unkeyed=continue would "
+                "go on in the most recent one, which may be another client's: name one, in "
+                "X-SessionBridge-Session for example, or set another sessionbridge_unkeyed."
+            )
 
     def _origin(
         self, turn: TurnRequest, links: Sequence[Link], exchange: Exchange

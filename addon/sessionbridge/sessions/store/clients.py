@@ -45,6 +45,11 @@ def all_of_them(db: Database) -> list[Client]:
     return [client for row in rows if (client := _client(row))]
 
 
+def are_there(db: Database) -> bool:
+    """Revoked ones, too."""
+    return first(db, "SELECT 1 FROM clients LIMIT 1", {}) is not None
+
+
 def revoke(db: Database, name: str, now: float) -> bool:
     """False where nobody has this name. What was revoked before stays so since then."""
     sql = """

@@ -394,6 +394,11 @@ class SessionStore:
         """Also those that were revoked, by name."""
         return clients.all_of_them(db)
 
+    @_reads
+    def has_clients(self, db: Database) -> bool:
+        """Or has had some."""
+        return clients.are_there(db)
+
     @_writes
     def revoke_client(self, db: Database, name: str) -> bool:
         """False where nobody has this name."""

@@ -81,7 +81,12 @@ class StoreThread:
     common = _asked(SessionStore.common, "writing")
 
     client = _asked(SessionStore.client, "reading")
+    _has_clients = _asked(SessionStore.has_clients, "reading")
     client_by_token = _asked(SessionStore.client_by_token, "reading")
+
+    async def has_clients(self) -> bool:
+        """No database is made to find that out."""
+        return await asyncio.to_thread(self.place.is_made) and await self._has_clients()
 
     async def bring_in(self, name: str) -> None:
         """What other nodes have added to the files of that name. No process may work with them."""
