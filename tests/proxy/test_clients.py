@@ -235,6 +235,18 @@ async def test_this_machine_may_have_to_say_who_asks(proxy: Proxy, token: str) -
     assert passing.response is None and not is_bridged(passing)
 
 
+async def test_another_machine_that_is_not_let_in_is_not_asked_who_it_is(
+    proxy: Proxy, home: Path, token: str
+) -> None:
+    for sent in (token, made()[0]):
+        flow = make_flow({**KEYED, "x-api-key": sent})
+        flow.client_conn.peername = ("192.0.2.7", 50000)
+        status, message = said(await proxy.request(flow))
+        assert status == 403
+        assert "sessionbridge_allow_remote" in message
+        assert not holds(flow, sent)
+
+
 @pytest.mark.parametrize(
     ("method", "path"),
     [("GET", "/v1/responses/resp_sb1"), ("POST", "/v1/conversations"), ("GET", "/v1/models")],
