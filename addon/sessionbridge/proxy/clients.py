@@ -22,6 +22,7 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.runtime import Runtime
 
 _OWN = "x-sessionbridge-token"
+_OWN_NAME, _PREFIX = _OWN.encode(), PREFIX.encode()
 _KEYS = ("authorization", "x-api-key", "api-key")
 """The headers in which APIs are sent their keys; the last is Azure's."""
 
@@ -85,8 +86,9 @@ class Clients:
         path = redacted(flow.request.data.path)
         if path is not None:
             flow.request.data.path = path
-        keys, others = [*_of_keys(flow.request.headers)], [*_of_proxy(flow)]
-        others += _of_own(flow.request.headers)
+        headers, may_hold = flow.request.headers, _may_hold(flow)
+        keys = [*_of_keys(headers)] if may_hold else []
+        others = [*_of_proxy(flow), *_of_own(headers)] if may_hold else []
         tokens = {token(text) for text in [*keys, *others]}
         if not flow.is_replay and (known := self._of_connection.get(flow.client_conn)) is not None:
             tokens.add(known)
@@ -173,20 +175,19 @@ class Clients:
         return self._runtime.store
 
 
+def _may_hold(flow: http.HTTPFlow) -> bool:
+    """Most requests hold none, and mitmproxy walks over all headers for each that is looked up."""
+    return proxy_user.is_checked(flow) or any(
+        _PREFIX in value or value[:6].lower() == b"basic " or name.lower() == _OWN_NAME
+        for name, value in flow.request.headers.fields
+    )
+
+
 def _of_keys(headers: http.Headers) -> Iterator[str]:
-    """Most requests hold none: the names are looked at only where a value may be one."""
-    if not _may_hold(headers):
-        return
     for name in _KEYS:
         if found := [*filter(None, map(_in_value, headers.get_all(name)))]:
             del headers[name]
             yield from found
-
-
-def _may_hold(headers: http.Headers) -> bool:
-    return any(
-        PREFIX.encode() in value or value[:6].lower() == b"basic " for _, value in headers.fields
-    )
 
 
 def _in_value(value: str) -> str | None:

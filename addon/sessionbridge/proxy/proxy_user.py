@@ -62,8 +62,13 @@ def credentials(flow: http.HTTPFlow) -> tuple[str, str]:
     return basic(flow.request.headers.get(HEADER, ""))
 
 
+def is_checked(flow: http.HTTPFlow) -> bool:
+    """Whether mitmproxy's option `proxyauth` has been."""
+    return _CHECKED in flow.metadata
+
+
 def leave_password_out(flow: http.HTTPFlow, user: str) -> None:
-    if _CHECKED in flow.metadata:
+    if is_checked(flow):
         flow.metadata[_CHECKED] = user, ""
     if HEADER in flow.request.headers:
         flow.request.headers[HEADER] = f"Basic {b64encode(f'{user}:'.encode()).decode()}"
@@ -86,7 +91,7 @@ def run(flow: http.HTTPFlow) -> str | None:
 def _told(flow: http.HTTPFlow) -> _Told:
     """User and run. A user whom mitmproxy has checked is a person, all of whose conversations would
     become one. A password that is no id of a run is nobody's business here."""
-    if _CHECKED in flow.metadata and ctx.options.proxyauth != "any":
+    if is_checked(flow) and ctx.options.proxyauth != "any":
         return None, None
     user, password = credentials(flow)
     known = None if user == NOBODY else user or None
