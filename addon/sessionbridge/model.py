@@ -176,7 +176,11 @@ class Origin:
     def scope(self) -> str:
         """Of the session key: a client's are its own, whatever a request names. No platform has a
         colon in its name."""
-        return f"{self.client}:{self.platform}" if self.client else self.platform
+        return scope_of(self.client, self.platform)
+
+
+def scope_of(client: str, platform: str) -> str:
+    return f"{client}:{platform}" if client else platform
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,15 @@ class SessionKey:
     scope: str
     external_id: str
     provider: str
+
+    @property
+    def client(self) -> str:
+        """Whose it is, who is known by a token; empty where nobody has one."""
+        return self.scope.rpartition(":")[0]
+
+    @property
+    def platform(self) -> str:
+        return self.scope.rpartition(":")[2]
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,7 +154,7 @@ def test_csv_keeps_an_id_as_it_is(home: Path) -> None:
 
 def test_csv_of_nothing_is_its_header(home: Path) -> None:
     (header,) = run(home, "cost", "--by", "user", "--csv").stdout.splitlines()
-    assert header.split(",")[:3] == ["platform", "user", "turns"]
+    assert header.split(",")[:4] == ["client", "platform", "user", "turns"]
     assert not home.exists()
 
 
@@ -186,6 +186,17 @@ def test_a_time_nobody_can_read_is_refused(filled: Path, since: str) -> None:
     result = run(filled, "cost", "--since", since)
     assert result.exit_code == 2
     assert "neither an age" in result.output
+
+
+def test_clients_have_a_column_where_there_are_any(filled: Path) -> None:
+    for command in (["cost", "--by", "user"], ["sessions", "list"]):
+        assert "Client" not in run(filled, *command).stdout
+    with closing(SessionStore.open(filled / DATABASE_NAME)) as store:
+        store.commit(turn(key=SessionKey("ann:goclaw", "u", "claude"), client="ann"))
+    for command in (["cost", "--by", "user"], ["sessions", "list"]):
+        output = run(filled, *command).stdout
+        assert "Client" in output and line(output, "ann")[1:3] == ["goclaw", "u"]
+    assert line(run(filled, "cost", "--by", "client").stdout, "ann")[1] == "1"
 
 
 def test_sessions_list_tells_what_each_session_is_and_was(filled: Path) -> None:

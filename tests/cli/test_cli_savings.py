@@ -28,7 +28,7 @@ from tests.support.documents import DOCS, blocks
 from tests.support.turn_records import GROUPS
 
 SONNET = "claude-sonnet-4-5"
-OPENCLAW = SessionKey("openclaw", "team-1", "claude")
+OPENCLAW = SessionKey("openclaw", "team-1", "work")
 TODAY = datetime.now(UTC)
 
 
@@ -177,7 +177,7 @@ def test_every_grouping_says_the_same_in_sum(home: Path, by: str, names: set[str
         home,
         {"usage": usages[0], "started_at": now - 3 * 86_400},
         {"usage": usages[1], "internal_id": "session-2", "process": "live"},
-        {"usage": usages[2], "key": OPENCLAW, "internal_id": "session-3"},
+        {"usage": usages[2], "key": OPENCLAW, "internal_id": "session-3", "client": "ann"},
         {"usage": usages[3], "key": OPENCLAW, "internal_id": "session-3", "model": "claude-opus-5"},
     )
     rows = documents(home, "--by", by)

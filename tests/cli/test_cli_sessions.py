@@ -112,6 +112,16 @@ def test_a_name_that_several_have_lists_them(place: Place, command: list[str]) -
     assert left == ({"s1"} if command[0] == "forget" else {"s1", "other-0", "other-1"})
 
 
+def test_a_clients_conversation_is_named_with_the_client(place: Place) -> None:
+    place.talk("s1")
+    place.talk("s2", key=replace(KEY, scope="ann:goclaw"))
+    refused = place.run("forget", NAME, "--yes")
+    assert refused.exit_code == 2 and f"ann:goclaw/{NAME} (claude), session s2" in refused.stderr
+    (gone,) = place.document("forget", f"ann:goclaw/{NAME}", "--yes", "--json")
+    assert (gone["client"], gone["platform"], gone["sessions"]) == ("ann", "goclaw", ["s2"])
+    assert place.document("export", f"goclaw/{NAME}")["client"] is None
+
+
 @pytest.mark.parametrize("name", [ODD.external_id, f"openclaw/{ODD.external_id}", "s1"])
 def test_odd_ids_are_named_as_they_are(place: Place, name: str) -> None:
     place.talk("s1", key=ODD)

@@ -186,6 +186,22 @@ async def test_sessions_have_their_totals_and_why_they_are_imported(watched: Wat
     assert time.time() - talked["last_used_at"] < 60
 
 
+async def test_two_clients_conversations_of_one_id_are_two(watched: Watched) -> None:
+    watched.commit(
+        {"key": SessionKey("goclaw", "chat", "claude"), "model": "nobodys"},
+        {"key": SessionKey("ann:goclaw", "chat", "claude"), "client": "ann", "model": "anns"},
+    )
+    rows = (await watched.document("/api/sessions"))["sessions"]
+    assert {(row["client"], row["platform"]) for row in rows} == {
+        (None, "goclaw"),
+        ("ann", "goclaw"),
+    }
+    named = {"platform": "goclaw", "id": "chat", "provider": "claude"}
+    for query, model in ((named, "nobodys"), ({**named, "client": "ann"}, "anns")):
+        shown = await watched.document("/api/conversation", **query)
+        assert [turn["model"] for turn in shown["turns"]] == [model]
+
+
 async def test_of_very_many_sessions_those_used_last_are_listed(watched: Watched) -> None:
     keys = [SessionKey("goclaw", f"user-{number}", "claude") for number in range(LISTED + 1)]
     watched.commit(*({"key": key} for key in keys))

@@ -187,6 +187,22 @@ async def test_it_can_be_read_on_a_phone(watched: Watched, seen: Seen) -> None:
     assert await seen.tab.evaluate(wide) == 0
 
 
+async def test_clients_are_named_where_there_are_any(watched: Watched, seen: Seen) -> None:
+    watched.commit({})
+    await seen.open()
+    heading = seen.tab.get_by_role("columnheader", name="Client", exact=True)
+    await expect(seen.tab.get_by_test_id("session")).to_have_count(1)
+    await expect(heading).to_have_count(0)
+    watched.commit({"key": SessionKey("ann:goclaw", "her chat", "claude"), "client": "ann"})
+    await seen.next_look()
+    await expect(heading).to_have_count(1)
+    anns = seen.tab.get_by_role("row").filter(has_text="her chat")
+    await expect(anns.get_by_role("cell", name="ann", exact=True)).to_be_visible()
+    await anns.get_by_role("link").click()
+    await expect(seen.tab.get_by_role("heading", name="ann, goclaw: her chat")).to_be_visible()
+    await expect(seen.tab.get_by_test_id("turn")).to_have_count(1)
+
+
 TRAP = '<img src="x" onerror="document.title = 1">'
 
 

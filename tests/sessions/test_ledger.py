@@ -43,18 +43,28 @@ def test_sessions_sum_up_every_turn_of_the_key(store: SessionStore) -> None:
     ("by", "groups"),
     [
         ("platform", [{"platform": "other"}, {"platform": "goclaw"}]),
-        ("user", [{"platform": "other", "user": "u"}, {"platform": "goclaw", "user": "u"}]),
+        (
+            "user",
+            [
+                {"client": "", "platform": "other", "user": "u"},
+                {"client": "", "platform": "goclaw", "user": "u"},
+            ],
+        ),
         (
             "session",
-            [{"platform": "other", "session": "s2"}, {"platform": "goclaw", "session": "s1"}],
+            [
+                {"client": "", "platform": "other", "session": "s2"},
+                {"client": "", "platform": "goclaw", "session": "s1"},
+            ],
         ),
         ("model", [{"model": "big"}, {"model": "small"}]),
+        ("provider", [{"provider": "work"}, {"provider": "claude"}]),
     ],
 )
 def test_costs_are_grouped_and_the_dearest_comes_first(
     store: SessionStore, by: Any, groups: list[dict[str, str]]
 ) -> None:
-    one, two = SessionKey("goclaw", "u", "claude"), SessionKey("other", "u", "claude")
+    one, two = SessionKey("goclaw", "u", "claude"), SessionKey("other", "u", "work")
     store.commit(turn(key=one, internal_id="s1", model="small"))
     store.commit(turn(key=one, internal_id="s1", model="small", started_at=1_000_060.0))
     store.commit(turn(key=two, internal_id="s2", model="big", cost_usd=2.0))
@@ -63,6 +73,23 @@ def test_costs_are_grouped_and_the_dearest_comes_first(
     assert [(row.turns, row.cost_usd) for row in rows] == [(1, 2.0), (2, 0.5)]
     assert (rows[1].first_at, rows[1].last_at) == (1_000_000.0, 1_000_060.0)
     assert rows[1].usage == Usage(20, 40, 60, 80)
+
+
+def test_clients_and_platforms_are_told_apart(store: SessionStore) -> None:
+    """The conversations of a client are in a scope of its own, but for those that it has created,
+    whose ids are nobody else's."""
+    for client, scope in (("ann", "ann:goclaw"), ("bob", "bob:goclaw"), (None, "goclaw")):
+        store.commit(turn(key=SessionKey(scope, "u", "claude"), client=client))
+    store.commit(turn(key=SessionKey("responses", "conv_1", "claude"), client="ann"))
+    by_platform = [(row.group["platform"], row.turns) for row in store.costs("platform")]
+    assert by_platform == [("goclaw", 3), ("responses", 1)]
+    by_client = {row.group["client"]: row.turns for row in store.costs("client")}
+    assert by_client == {"ann": 2, "bob": 1, "": 1}
+    users = {tuple(row.group.values()) for row in store.costs("user")}
+    goclaw = {(client, "goclaw", "u") for client in ("ann", "bob", "")}
+    assert users == {*goclaw, ("ann", "responses", "conv_1")}
+    keys = {(row.key.client, row.key.platform) for row in store.sessions()}
+    assert keys == {("ann", "goclaw"), ("bob", "goclaw"), ("", "goclaw"), ("", "responses")}
 
 
 def test_costs_by_day_come_in_order(store: SessionStore) -> None:

@@ -142,7 +142,7 @@ def looking(tmp_path: Path) -> Iterator[Looking]:
     made.close()
 
 
-LIVE = LiveTurn("openclaw", "team:7", "messages", "resume", "continued", "claude-x", 1e9, 420)
+LIVE = LiveTurn("", "openclaw", "team:7", "messages", "resume", "continued", "claude-x", 1e9, 420)
 BUSY = State((LIVE,), waiting=3, running=1, live=5, spares=2)
 
 OTHER = SessionKey("openclaw", "[bold]team:1/2", "work")

@@ -12,10 +12,12 @@ KEY = SessionKey("goclaw", "agent:main:http:direct:ann", "claude")
 
 GROUPS = {
     "day": {"day"},
+    "client": {"client"},
     "platform": {"platform"},
-    "user": {"platform", "user"},
-    "session": {"platform", "session"},
+    "user": {"client", "platform", "user"},
+    "session": {"client", "platform", "session"},
     "model": {"model"},
+    "provider": {"provider"},
 }
 """What may follow `--by`, and the fields that then name a row."""
 

@@ -18,6 +18,7 @@ from sessionbridge.sessions.store.store import Holdings, LedgerTurn
 
 
 def title(key: SessionKey) -> str:
+    """Begins with a name that commands know it by."""
     return f"{key.scope}/{key.external_id} ({key.provider})"
 
 

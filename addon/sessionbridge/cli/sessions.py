@@ -16,6 +16,7 @@ from sessionbridge.cli.housekeeping import Forgotten, House
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.session_views import document, title, tree
 from sessionbridge.cli.tables import (
+    CLIENT,
     SUM_HEADINGS,
     chosen_place,
     console,
@@ -43,8 +44,8 @@ from sessionbridge.sessions.store.turn_files import TurnFiles
 def sessions() -> None:
     """The conversations the bridge knows.
 
-    KEY is the id of a conversation or user, PLATFORM/ID where several platforms have that id, or
-    a Claude session."""
+    KEY is the id of a conversation or user, PLATFORM/ID where several platforms have that id
+    (CLIENT:PLATFORM/ID for one of a client), or a Claude session."""
 
 
 class _Ambiguous(click.ClickException):
@@ -67,10 +68,12 @@ def list_(home: Path, as_json: bool) -> None:
     if as_json:
         print_json([_document(row) for row in rows])
     elif rows:
-        ours = ("Platform", "Id", "Provider", "Claude session", "Last plan", "Last used", "Imports")
+        whose = (CLIENT, "Platform", "Id", "Provider", "Claude session")
+        ours = (*whose, "Last plan", "Last used", "Imports")
         cells = [
             (
-                *(row.key.scope, row.key.external_id, row.key.provider, row.internal_id),
+                *(row.key.client, row.key.platform, row.key.external_id, row.key.provider),
+                row.internal_id,
                 f"{row.plan} ({row.reason})" if row.plan else "-",
                 local(row.last_used_at),
                 _imports(row),
@@ -218,8 +221,8 @@ def _find(house: House | None, name: str) -> tuple[House, SessionKey]:
     if len(found) > 1:
         candidates = "\n".join(f"  {_candidate(house.store, key)}" for key in found)
         raise _Ambiguous(
-            f"Several conversations are called {name!r}; name one as PLATFORM/ID or by its Claude "
-            f"session:\n{candidates}"
+            f"Several conversations are called {name!r}; name one as PLATFORM/ID (or "
+            f"CLIENT:PLATFORM/ID) or by its Claude session:\n{candidates}"
         )
     return house, found[0]
 

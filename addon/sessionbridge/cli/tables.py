@@ -94,6 +94,8 @@ def tracked[T](doing: str, steps: Iterable[T], count: int) -> Iterable[T]:
     return track(steps, doing, count, console=bar, disable=not bar.is_terminal)
 
 
+CLIENT = "Client"
+
 SUM_HEADINGS = ("Turns", "Input", "Output", "Cache write", "Cache read", "Cache hit", "Cost USD")
 
 
@@ -104,7 +106,9 @@ def print_table(
     total: Sequence[str] | None = None,
 ) -> None:
     """`names` and `figures` are headings, those of figures to the right. `total` are the figures of
-    a last line."""
+    a last line. A first column of clients is left out where nobody is one."""
+    if names[0] == CLIENT and len(names) > 1 and not any(row[0] for row in rows):
+        names, rows = names[1:], [row[1:] for row in rows]
     table = Table()
     for heading in names:
         table.add_column(heading, overflow="fold")

@@ -1,6 +1,6 @@
 // The dashboard's page: asks for the figures every few seconds and shows them.
 
-import { showConversation } from "./conversation.js";
+import { showConversation, titled } from "./conversation.js";
 import {
   NOTHING, byId, cell, clock, cost, date, dollars, element, fill, known, moment, number, percent,
   planned, promptTokens, row, seconds, short, span, whole,
@@ -50,24 +50,34 @@ function showFigures({ ledger, live }) {
 
 // -- tables --------------------------------------------------------------------------------------
 
+const whose = ({ client }) => element("td", { className: "whose" }, client || NOTHING);
+
+// The column of clients is there where one of these has any.
+function fillOf(ones, body, ...rest) {
+  body.closest("table").classList.toggle("of-clients", ones.some((one) => one.client));
+  fill(body, ...rest);
+}
+
 function showLive(turns) {
   const now = Date.now() / 1000;
   const rows = turns.map((turn) => row([
-    cell(turn.platform), cell(turn.external_id), cell(planned(turn)), cell(turn.model),
+    whose(turn), cell(turn.platform), cell(turn.external_id), cell(planned(turn)), cell(turn.model),
     number(seconds.format(Math.max(0, now - turn.started_at))),
     number(turn.ttft_ms ? seconds.format(turn.ttft_ms / 1000) : NOTHING),
   ], "live-turn"));
-  fill(byId("live"), rows, 6, "No turn is under way.");
+  fillOf(turns, byId("live"), rows, 7, "No turn is under way.");
 }
 
-function address({ platform, external_id: id, provider }) {
-  return `#conversation?${new URLSearchParams({ platform, id, provider })}`;
+function address({ client, platform, external_id: id, provider }) {
+  const whose = client === null ? {} : { client };
+  return `#conversation?${new URLSearchParams({ ...whose, platform, id, provider })}`;
 }
 
 function sessionRow(session) {
   const link = element("a", { href: address(session) }, session.external_id);
   return row([
-    element("td", { className: "name" }, link), cell(session.platform), cell(planned(session)),
+    element("td", { className: "name" }, link), whose(session), cell(session.platform),
+    cell(planned(session)),
     number(whole.format(session.turns)), number(short.format(promptTokens(session))),
     number(short.format(session.output_tokens)), number(known(percent, session.cache_hit)),
     number(cost(session.cost_usd, session.unpriced_turns)),
@@ -82,7 +92,7 @@ function cause({ likely_cause: cause, imports, recent_turns: recent }) {
 
 function showSessions({ total, sessions }) {
   const focused = document.activeElement?.closest("#sessions a")?.getAttribute("href");
-  fill(byId("sessions"), sessions.map(sessionRow), 10, "No session yet.");
+  fillOf(sessions, byId("sessions"), sessions.map(sessionRow), 11, "No session yet.");
   byId("sessions-note").textContent = total > sessions.length
     ? `The ${sessions.length} used last of ${whole.format(total)}. ` : "";
   if (focused) byId("sessions").querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
@@ -102,7 +112,8 @@ function go() {
   byId("conversation").hidden = view === null;
   byId("turns").replaceChildren();
   byId("conversation-note").textContent = "";
-  byId("conversation-title").textContent = view ? `${view.get("platform")}: ${view.get("id")}` : "";
+  byId("conversation-title").textContent = view
+    ? titled(view.get("client"), view.get("platform"), view.get("id")) : "";
   document.title = view ? `${view.get("id")} – Session bridge` : "Session bridge";
   if (view) byId("conversation-title").focus();
   forgetDrawn();

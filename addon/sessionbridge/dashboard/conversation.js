@@ -109,10 +109,13 @@ function total(turns) {
   return cost(sum, prices.length < turns.length);
 }
 
-export function showConversation({ platform, external_id: id, turns }) {
+export const titled = (client, platform, id) =>
+  `${client ? `${client}, ` : ""}${platform}: ${id}`;
+
+export function showConversation({ client, platform, external_id: id, turns }) {
   const children = childrenOf(turns);
   const count = `${whole.format(turns.length)} ${turns.length === 1 ? "turn" : "turns"}`;
-  byId("conversation-title").textContent = `${platform}: ${id}`;
+  byId("conversation-title").textContent = titled(client, platform, id);
   byId("conversation-note").textContent =
     `${count}, ${total(turns)}. Texts are read from the CLI's transcripts.`;
   byId("turns").replaceChildren(...children(null).flatMap((first) => lineFrom(first, children)));

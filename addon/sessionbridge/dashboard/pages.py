@@ -23,7 +23,7 @@ from sessionbridge.dashboard.metrics import Errors, exposition
 from sessionbridge.dashboard.session_page import Kept, conversation
 from sessionbridge.dashboard.state import State
 from sessionbridge.errors import BadRequest, NotFound, presentable
-from sessionbridge.model import SessionKey
+from sessionbridge.model import SessionKey, scope_of
 from sessionbridge.sessions.planning.memory import ReadMessages
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -154,7 +154,8 @@ def _plotly() -> bytes:
 
 def _key(query: Query) -> SessionKey:
     try:
-        return SessionKey(query["platform"], query["id"], query["provider"])
+        scope = scope_of(query.get("client", ""), query["platform"])
+        return SessionKey(scope, query["id"], query["provider"])
     except KeyError as error:
         name = str(error.args[0])
         raise BadRequest(

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class LiveTurn:
-    """A turn under way, which may not be planned yet. `started_at` is epoch seconds; `ttft_ms` is 0
-    until the model has begun to answer."""
+    """A turn under way, which may not be planned yet. `client` is empty where nobody is known by a
+    token, `started_at` is epoch seconds; `ttft_ms` is 0 until the model has begun to answer."""
 
+    client: str
     platform: str
     external_id: str
     api: str

@@ -75,6 +75,7 @@ def _live_turn(exchange: Exchange) -> LiveTurn:
     outcome = exchange.outcome
     origin, plan = outcome.origin or exchange.origin, outcome.plan
     return LiveTurn(
+        client=exchange.attempt.client,
         platform=origin.platform if origin else "",
         external_id=origin.external_id if origin else "",
         api=exchange.api,

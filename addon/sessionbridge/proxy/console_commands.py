@@ -64,8 +64,8 @@ class Commands:
 
     @_command("sessionbridge.forget")
     def forget(self, name: str) -> None:
-        """Forget a conversation, by its id, PLATFORM/ID or Claude session, and delete its
-        transcripts. Should it go on, it begins anew."""
+        """Forget a conversation, by its id, PLATFORM/ID (of a client CLIENT:PLATFORM/ID) or Claude
+        session, and delete its transcripts. Should it go on, it begins anew."""
         self._tell(lambda: self._forget(name))
 
     def _tell(self, work: Callable[[], Coroutine[Any, Any, str]]) -> None:

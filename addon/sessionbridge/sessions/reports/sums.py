@@ -13,9 +13,9 @@ from typing import Any, Literal
 
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store.engine import Dialect
-from sessionbridge.sessions.store.ledger import KEPT, usage
+from sessionbridge.sessions.store.ledger import CLIENT, KEPT, PLATFORM, usage
 
-By = Literal["day", "platform", "user", "session", "model"]
+By = Literal["day", "client", "platform", "user", "session", "model", "provider"]
 
 LOST = "transcripts disappear: see cleanupPeriodDays"
 WINDOW = "the client drops or rewrites the beginning of its history (sliding window)"
@@ -88,14 +88,24 @@ SUMS = """
 
 GROUPS: Mapping[By, tuple[str, ...]] = {
     "day": ("day",),
+    "client": ("client",),
     "platform": ("platform",),
-    "user": ("platform", "user"),
-    "session": ("platform", "session"),
+    "user": ("client", "platform", "user"),
+    "session": ("client", "platform", "session"),
     "model": ("model",),
+    "provider": ("provider",),
 }
-"""What names a group. A day is the reader's own, as on the clock of the machine that asks."""
+"""What names a group. A day is the reader's own, as on the clock of the machine that asks; the
+client is empty where nobody is known by a token."""
 
-_COLUMNS = {"platform": "scope", "user": "external_id", "session": "internal_id", "model": "model"}
+_COLUMNS = {
+    "client": CLIENT,
+    "platform": PLATFORM,
+    "user": "external_id",
+    "session": "internal_id",
+    "model": "model",
+    "provider": "provider",
+}
 
 # The kinds of `likely_cause` among the newest turns. Whoever asks to start over wants the import.
 _RECENT = f"""

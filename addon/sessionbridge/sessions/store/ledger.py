@@ -27,6 +27,10 @@ KEPT = "internal_id <> ''"
 PASSED = "passthrough"
 """Its platform and its plan."""
 
+CLIENT = "coalesce(client, '')"
+PLATFORM = "CASE WHEN client IS NULL THEN scope ELSE replace(scope, client || ':', '') END"
+"""SQL that takes a turn's scope apart, as `SessionKey` does."""
+
 BRIDGED = f"plan <> '{PASSED}'"
 """SQL that is true of the turns the bridge has answered itself."""
 
@@ -127,9 +131,14 @@ class PassedTurn:
 _PLAIN = tuple(field.name for field in fields(_Turn) if field.name != "usage")
 
 
-def key_document(key: SessionKey) -> dict[str, str]:
-    """The key, as every JSON document names it."""
-    return {"platform": key.scope, "external_id": key.external_id, "provider": key.provider}
+def key_document(key: SessionKey) -> dict[str, str | None]:
+    """The key, as every JSON document names it; without a client that is null."""
+    return {
+        "client": key.client or None,
+        "platform": key.platform,
+        "external_id": key.external_id,
+        "provider": key.provider,
+    }
 
 
 def turn_row(record: TurnRecord) -> dict[str, Any]:

@@ -147,7 +147,8 @@ class Response:
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.key.scope, self.key.external_id, "conversation", "server")
+        key = self.key
+        return Origin(key.platform, key.external_id, "conversation", "server", client=key.client)
 
     def is_for(self, origin: Origin | None, caller: str) -> bool:
         return given_to(self.origin, self.turn.caller, origin, caller)
