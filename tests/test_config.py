@@ -186,6 +186,7 @@ def test_a_bad_option_is_named(option: str, value: Any) -> None:
         ("live", -1, "sessionbridge_live=-1 is too small."),
         ("concurrency", 0, "sessionbridge_concurrency=0 is too small."),
         ("keep_flows", -1, "sessionbridge_keep_flows=-1 is too small."),
+        ("plan_share", 101, "sessionbridge_plan_share=101 is too large."),
         (
             "memory_lost",
             "never",

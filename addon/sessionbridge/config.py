@@ -148,10 +148,19 @@ def _file(name: str, info: ValidationInfo) -> ConfigFile:
         raise ValueError(f"{option}: {error}.") from error
 
 
-def _option(default: _Default, help: str, *, least: int | None = None, secret: bool = False) -> Any:
+def _option(
+    default: _Default,
+    help: str,
+    *,
+    least: int | None = None,
+    most: int | None = None,
+    secret: bool = False,
+) -> Any:
     """The field of an option. mitmproxy holds `default`, or a value of its type; what the field is
     made of it is for the field's type to say. What is `secret` is not shown with the others."""
-    return Field(default, validate_default=True, description=help, ge=least, repr=not secret)
+    return Field(
+        default, validate_default=True, description=help, ge=least, le=most, repr=not secret
+    )
 
 
 class Settings(BaseModel):
@@ -245,6 +254,13 @@ class Settings(BaseModel):
         2,
         "How often the Claude CLI asks again when the API fails before the client is told.",
         least=0,
+    )
+    plan_share: int = _option(
+        100,
+        "Percent of a window of the Claude login's plan (5 hours, 7 days) from which on new turns "
+        "are refused until it resets, to leave the rest to people at the same login; 100: never.",
+        least=1,
+        most=100,
     )
     memory_lost: WhenLost = _option(
         "fresh",
@@ -344,6 +360,8 @@ def _sentence(error: ValidationError) -> str:
             return str(first["ctx"]["error"])
         case "greater_than_equal":
             return f"{option}={value} is too small."
+        case "less_than_equal":
+            return f"{option}={value} is too large."
         case "literal_error":
             (choices,) = (one.choices for one in OPTIONS if one.name == option)
             return f"{option}={value!r} is not one of {', '.join(choices or ())}."

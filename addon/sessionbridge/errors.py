@@ -23,6 +23,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
     ├── NoWebSocket             426   an upgrade that nothing answers (clients go on by POST)
+    ├── PlanShareReached        429   as much of a login's plan is used as the bridge may use
     ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
@@ -163,6 +164,14 @@ class UnknownEncoding(BridgeError):
 
 class NoWebSocket(BridgeError):
     status = 426
+
+
+class PlanShareReached(BridgeError):
+    """Libraries would try again at once and in vain, but for this header, which those of Anthropic
+    and OpenAI obey."""
+
+    status = 429
+    headers = (("x-should-retry", "false"),)
 
 
 class HeadersTooLarge(BridgeError):

@@ -12,9 +12,10 @@ from claude_agent_sdk import RateLimitEvent, SystemMessage
 from claude_agent_sdk.types import RateLimitInfo
 
 from sessionbridge.claude.cli.answer import AnswerReader
-from sessionbridge.claude.cli.limits import limit_headers, seconds_until_reset
+from sessionbridge.claude.cli.limits import limit_headers, plan_windows, seconds_until_reset
 from sessionbridge.cli.demo.scripted_api import Failure, Reply
 from sessionbridge.errors import ApiFailed
+from sessionbridge.plan_windows import PlanWindow
 from tests.claude.test_claude_answer import PLAIN, result
 from tests.support.bridge_fixtures import House, house
 from tests.support.claude_cli import USAGE, Stage, isolated, job, staged
@@ -78,6 +79,15 @@ def test_only_what_is_known_becomes_a_header() -> None:
     assert limit_headers(limited(unifiedWindows=week)) == ((UNIFIED + "7d-utilization", "0.5"),)
 
 
+def test_a_window_is_what_is_told_of_it() -> None:
+    odd = (("7d-utilization", "nan"), ("7d-reset", "-5"), ("status", "allowed"), ("9d-status", "x"))
+    told = tuple((UNIFIED + name, value) for name, value in odd)
+    assert plan_windows(told, "claude", 7.0) == [
+        PlanWindow("claude", "7d", "unknown", None, None, 7.0)
+    ]
+    assert plan_windows((), "claude", 7.0) == []
+
+
 @pytest.mark.parametrize(
     ("raw", "seconds"),
     [
@@ -136,6 +146,9 @@ async def test_how_much_of_a_limit_is_used_is_told_with_the_answer(stage: Stage)
     stage.replies = [Reply(("Hi",), USAGE, headers=headers)]
     by_login = await stage.answer(job("Hi"), extra=stage.extra | LOGIN)
     assert dict(by_login.finished.limits) == headers
+    (window,) = plan_windows(by_login.finished.limits, "work", 1.5)
+    resets = float(told["5h-reset"])
+    assert window == PlanWindow("work", "5h", "allowed", 0.91, resets, told_at=1.5)
     stage.replies = [Reply(("Hi",), USAGE)]
     assert (await stage.answer(job("Hi"), extra=stage.extra | LOGIN)).finished.limits == ()
 

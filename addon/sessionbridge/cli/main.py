@@ -20,6 +20,7 @@ _PLACES = {
     "clients": "sessionbridge.cli.clients:clients",
     "cost": "sessionbridge.cli.cost:cost",
     "savings": "sessionbridge.cli.savings:savings",
+    "limits": "sessionbridge.cli.limits:limits",
     "backup": "sessionbridge.cli.backup:backup",
     "restore": "sessionbridge.cli.backup:restore",
     "migrate": "sessionbridge.cli.migrate:migrate",

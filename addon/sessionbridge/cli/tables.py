@@ -149,6 +149,12 @@ def sums(row: CostRow | SessionSummary) -> dict[str, Any]:
     }
 
 
+def bar(share: float) -> str:
+    """For example `██████▌···`, ten wide and full from 1.0 on."""
+    halves = round(20 * min(max(share, 0.0), 1.0))
+    return ("█" * (halves // 2) + "▌" * (halves % 2)).ljust(10, "·")
+
+
 def local(seconds: float) -> str:
     """A time as on the reader's own clock."""
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")

@@ -22,8 +22,9 @@ from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
-from sessionbridge.config import Settings
+from sessionbridge.config import PROVIDER, Settings
 from sessionbridge.errors import (
+    ApiFailed,
     BadRequest,
     BridgeError,
     Overloaded,
@@ -55,6 +56,7 @@ from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.memories import Memories
 from sessionbridge.turns.passing_on import PassingOn, with_used
+from sessionbridge.turns.plan_windows import PlanWindows
 from sessionbridge.turns.request_body import Reader
 from sessionbridge.turns.response_headers import error_headers, headers
 from sessionbridge.turns.timeouts import Limits, timed
@@ -94,6 +96,7 @@ class Bridge:
         references = References(store, dispatcher.said)
         self._reader = Reader(settings, seals, references, self._instructions, worker, background)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
+        self._plan_windows = PlanWindows(store, PROVIDER, settings.plan_share)
 
     def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         """Answers in the API's own form, whatever happens: an error before the first byte has its
@@ -191,6 +194,7 @@ class Bridge:
             yield Finished("", (), "max_tokens", Usage(), cost_usd=None)
             return
         exchange.outcome.enter("plan")
+        await self._plan_windows.check()
         async with self._alone(turn), self._admitted(memory) as plan:
             await memory.begin(plan)
             turn = await self._instructed(memory.completed(turn), plan, memory)
@@ -281,6 +285,7 @@ class Bridge:
         job = _job(turn, plan, memory, self._limits.first)
         running = self._dispatcher.run(job)
         async with (
+            self._windows_heard(),
             counted(job.meter, memory, exchange),
             aclosing(timed(running, self._limits)) as deltas,
         ):
@@ -291,6 +296,7 @@ class Bridge:
                     carried_out = delta.plan
                     continue
                 if isinstance(delta, Finished):
+                    self._plan_windows.hear(delta.limits)
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
                     await self._beside.keep(turn, delta, memory, exchange)
@@ -301,6 +307,15 @@ class Bridge:
                     outcome.enter("close")
                 yield delta
         await self._tidy(memory, plan, outcome.turn)
+
+    @asynccontextmanager
+    async def _windows_heard(self) -> AsyncIterator[None]:
+        """What the API has told with an error, too."""
+        try:
+            yield
+        except ApiFailed as error:
+            self._plan_windows.hear(error.headers)
+            raise
 
     async def _tidy(self, memory: Memory, plan: Plan, turn: int | None) -> None:
         """After the client has its answer; what fails here only leaves something lying about."""

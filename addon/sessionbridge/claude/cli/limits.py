@@ -4,10 +4,13 @@ tells nothing (measured with 2.1.332)."""
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from claude_agent_sdk import RateLimitEvent
+
+from sessionbridge.plan_windows import SECONDS, PlanWindow
 
 Headers = tuple[tuple[str, str], ...]
 
@@ -39,6 +42,28 @@ def limit_headers(event: RateLimitEvent) -> Headers:
     if told == _NOTHING:
         return ()
     return tuple((_PREFIX + field, value) for field, value in told)
+
+
+def plan_windows(headers: Headers, provider: str, now: float) -> list[PlanWindow]:
+    """The windows that these tell of. What the API leaves out of one is None, and its status
+    `unknown`; `reset` is in epoch seconds, `utilization` a share."""
+    told = {name.removeprefix(_PREFIX): value for name, value in headers}
+    return [
+        PlanWindow(
+            provider=provider,
+            name=name,
+            status=told.get(f"{name}-status", "unknown"),
+            used=_number(told.get(f"{name}-utilization")),
+            resets_at=_number(told.get(f"{name}-reset")),
+            told_at=now,
+        )
+        for name in SECONDS
+        if any(field.startswith(f"{name}-") for field in told)
+    ]
+
+
+def _number(value: str | None) -> float | None:
+    return float(value) if value and re.fullmatch(r"\d{1,12}(\.\d+)?", value, re.ASCII) else None
 
 
 def seconds_until_reset(event: RateLimitEvent, now: float) -> int | None:

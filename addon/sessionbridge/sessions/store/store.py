@@ -18,6 +18,7 @@ from sessionbridge.allowances import ClientRules
 from sessionbridge.client_tokens import Token
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
+from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.reports import activity
 from sessionbridge.sessions.reports.activity import Activity, Figures
@@ -37,7 +38,7 @@ from sessionbridge.sessions.reports.sums import (
     costs_sql,
     session_summary,
 )
-from sessionbridge.sessions.store import clients, commits, queries, upkeep
+from sessionbridge.sessions.store import clients, commits, plan_windows, queries, upkeep
 from sessionbridge.sessions.store.clients import Client
 from sessionbridge.sessions.store.commits import Recovered
 from sessionbridge.sessions.store.engine import (
@@ -329,6 +330,18 @@ class SessionStore:
     def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
         """Keeps what a turn used that nothing goes on from, and no more of it. Returns its id."""
         return insert(db, "turns", unkept_row(key, turn))
+
+    # -- the plans of logins ----------------------------------------------------------------------
+
+    @_writes
+    def keep_plan_windows(self, db: Database, windows: Iterable[PlanWindow]) -> None:
+        """In the place of what was told of them before."""
+        plan_windows.keep(db, windows)
+
+    @_reads
+    def plan_windows(self, db: Database) -> list[PlanWindow]:
+        """Of all providers, also those whose time is over."""
+        return plan_windows.windows(db)
 
     # -- the files that nodes share ----------------------------------------------------------------
 

@@ -78,6 +78,9 @@ class StoreThread:
     _keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
     forget_files = _asked(SessionStore.forget_files, "writing", whole=True)
 
+    keep_plan_windows = _asked(SessionStore.keep_plan_windows, "writing")
+    plan_windows = _asked(SessionStore.plan_windows, "reading")
+
     common = _asked(SessionStore.common, "writing")
 
     client = _asked(SessionStore.client, "reading")
