@@ -145,9 +145,9 @@ def test_percentiles_are_by_nearest_rank(
 def test_figures_are_of_the_whole_ledger_and_time_bridged_turns_only(store: SessionStore) -> None:
     keep(store, *mixed_turns(NOW))
     found = store.figures()
-    assert sum(row.turns for row in found.counts) == len(mixed_turns(NOW))
-    assert {row.plan for row in found.counts} >= {"fresh", PASSED}
-    assert sum(row.usage.input_tokens for row in found.models) == 1 + 700 + 40 + 90
+    assert sum(row.turns for row in found.turns) == len(mixed_turns(NOW))
+    assert {row.plan for row in found.turns} >= {"fresh", PASSED}
+    assert sum(row.usage.input_tokens for row in found.used) == 1 + 700 + 40 + 90
     # Six were bridged; of one of them nobody knows when its answer began, one took 31 seconds.
     assert (found.first_token.count, found.duration.count) == (5, 6)
     assert found.first_token.seconds == pytest.approx(5 * 0.3)

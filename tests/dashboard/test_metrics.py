@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from prometheus_client.samples import Sample
 
 from sessionbridge.dashboard.metrics import Errors, exposition
 from sessionbridge.dashboard.pages import Dashboard
+from sessionbridge.model import SessionKey
+from sessionbridge.plan_windows import HOUR, PlanWindow
+from sessionbridge.sessions.reports.figures import NAMED, OTHERS
 from sessionbridge.sessions.store.places import DATABASE_NAME, Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -23,6 +27,7 @@ from tests.support.dashboard_fixtures import (
     Watched,
     mixed_turns,
     nothing_said,
+    passing,
     watched,
 )
 from tests.support.turn_records import KEY
@@ -48,10 +53,11 @@ def _own(sample: Sample) -> set[tuple[str, str]]:
 def assert_equals_ledger(text: str, home: Path) -> None:
     with closing(SessionStore.open(home / DATABASE_NAME)) as store:
         costs, sessions = store.costs("model"), store.sessions()
-        counts = store.figures().counts
+        counts = store.figures().turns
     assert total(text, "turns_total") == sum(row.turns for row in costs)
     for count in counts:
         labels = {"plan": count.plan, "reason": count.reason, "api": count.api}
+        labels |= asdict(count.whose)
         process = count.process or ""
         assert total(text, "turns_total", **labels, process=process) == count.turns
     for row in costs:
@@ -132,6 +138,7 @@ async def test_no_label_holds_anybodys_id(watched: Watched) -> None:
     watched.commit(*mixed_turns(time.time()))
     labels: list[Mapping[str, str]] = [s.labels for s in samples(await watched.text("/metrics"))]
     allowed = {"plan", "reason", "process", "api", "kind", "model", "error", "le"}
+    allowed |= {"client", "provider", "window"}
     assert {name for one in labels for name in one} <= allowed
     values = {value for one in labels for value in one.values()}
     assert values.isdisjoint({KEY.external_id, OTHER.external_id, "session-1", "session-2"})
@@ -153,6 +160,73 @@ async def test_names_and_types_are_what_prometheus_expects(watched: Watched) -> 
         "cost_usd": "counter",
         "time_to_first_token_seconds": "histogram",
         "turn_duration_seconds": "histogram",
+        "plan_window_used_ratio": "gauge",
+        "plan_window_used_per_hour_ratio": "gauge",
+        "plan_window_reset_timestamp_seconds": "gauge",
+    }
+
+
+async def test_clients_and_providers_are_labels(watched: Watched) -> None:
+    anns = {"client": "ann", "key": SessionKey("ann:goclaw", "u", "claude")}
+    work = {"key": SessionKey("goclaw", "u", "work"), "cost_usd": 2.0}
+    watched.commit(anns, anns, work, passing(time.time()))
+    text = await watched.text("/metrics")
+    assert total(text, "turns_total", client="ann", provider="claude") == 2
+    assert total(text, "turns_total", client="", provider="work") == 1
+    assert total(text, "turns_total", provider="", plan="passthrough") == 1
+    assert total(text, "tokens_total", client="ann", kind="output") == 40
+    assert total(text, "cost_usd_total", provider="work") == 2.0
+
+
+async def test_the_number_of_names_is_bounded_and_no_counter_ever_falls(watched: Watched) -> None:
+    def of(name: str) -> dict[str, object]:
+        key = SessionKey(f"{name}:goclaw", "u", f"of-{name}")
+        return {"client": name, "key": key, "plan": "resume", "cost_usd": 0.5}
+
+    before: dict[tuple[str, frozenset[tuple[str, str]]], float] = {}
+    for number in range(NAMED + 3):
+        # In alphabetical order it is the other way around.
+        watched.commit(of(f"c{NAMED + 3 - number:03}"), *[of(OTHERS[1:-1])] * (number == 0))
+        if number < NAMED - 2:
+            continue
+        now = {
+            (sample.name, frozenset(sample.labels.items())): sample.value
+            for sample in samples(await watched.text("/metrics"))
+            if sample.name.endswith("_total")
+        }
+        assert all(now[name] >= value for name, value in before.items())
+        before = now
+    text = await watched.text("/metrics")
+    clients = {s.labels["client"] for s in samples(text) if "client" in s.labels}
+    assert len(clients) == NAMED + 1
+    later = {"client": OTHERS, "provider": OTHERS}
+    assert total(text, "turns_total", **later) == 4
+    assert total(text, "cost_usd_total", **later) == 4 * 0.5
+    assert total(text, "tokens_total", kind="output", **later) == 4 * 20
+    assert total(text, "turns_total", client="other") == 1
+
+
+async def test_plan_windows_are_gauges_while_they_last(watched: Watched) -> None:
+    watched.commit({})
+    now = time.time()
+    open_, week = (
+        PlanWindow("work", "5h", "allowed", 0.6, now + 3 * HOUR, now),
+        PlanWindow("claude", "7d", "unknown", None, now + 60, now),
+    )
+    over = PlanWindow("claude", "5h", "allowed", 0.9, now - 1, now - 60)
+    with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
+        store.keep_plan_windows([open_, week, over])
+    text = await watched.text("/metrics")
+    found = {
+        (s.name.removeprefix("sessionbridge_plan_window_"), s.labels["provider"]): s.value
+        for s in samples(text)
+        if "window" in s.labels
+    }
+    assert found == {
+        ("used_ratio", "work"): 0.6,
+        ("used_per_hour_ratio", "work"): pytest.approx(0.3),
+        ("reset_timestamp_seconds", "work"): pytest.approx(now + 3 * HOUR),
+        ("reset_timestamp_seconds", "claude"): pytest.approx(now + 60),
     }
 
 

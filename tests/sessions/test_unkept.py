@@ -139,7 +139,7 @@ def test_it_is_in_every_sum(store: SessionStore) -> None:
     assert (row.turns, row.usage, row.cost_usd) == (2, both, 0.375)
     assert [row.group["session"] for row in store.costs("session")] == ["session-1", ""]
     figures = store.figures()
-    assert sum(row.turns for row in figures.counts) == 2
+    assert sum(row.turns for row in figures.turns) == 2
     assert (figures.duration.count, figures.first_token.count) == (1, 1)
 
 

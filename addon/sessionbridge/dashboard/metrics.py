@@ -1,13 +1,16 @@
 """What Prometheus scrapes: the ledger's sums and what goes on now.
 
 The counters are read from the ledger for each scrape, so they equal it and outlive a restart; only
-errors, which no ledger has, are counted in this process. No label holds anybody's id.
+errors, which no ledger has, are counted in this process. No label holds anybody's id, and names of
+clients and providers are bounded in number (`figures.NAMED`).
 """
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import (
@@ -20,8 +23,12 @@ from prometheus_client.registry import Collector
 
 from sessionbridge.dashboard.state import State
 from sessionbridge.model import Usage
-from sessionbridge.sessions.reports.activity import Figures, Histogram
+from sessionbridge.plan_windows import PlanWindow
+from sessionbridge.sessions.reports.figures import Figures, Histogram
+from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
+
+_WHOSE = ("client", "provider")
 
 
 class Errors:
@@ -41,11 +48,11 @@ class Errors:
 
 async def exposition(reports: StoreThread | None, state: State, errors: Errors) -> bytes:
     """The text format. Raises `StoreUnavailable`: figures that are not known are not zero."""
-    figures = await reports.ask(lambda store: store.figures()) if reports else None
     registry = CollectorRegistry()
     registry.register(_Now(state, errors))
-    if figures is not None:
-        registry.register(_Ledger(figures))
+    if reports is not None:
+        registry.register(_Ledger(await reports.ask(SessionStore.figures)))
+        registry.register(_Plans(await reports.ask(SessionStore.plan_windows), time.time()))
     return generate_latest(registry)
 
 
@@ -87,33 +94,60 @@ class _Ledger(Collector):
         )
 
     def _turns(self) -> Metric:
-        labels = ("plan", "reason", "process", "api")
+        labels = ("plan", "reason", "process", "api", *_WHOSE)
         family = _counter("turns", "Turns in the ledger.", *labels)
-        for row in self._figures.counts:
-            family.add_metric([row.plan, row.reason, row.process or "", row.api], row.turns)
+        for row in self._figures.turns:
+            how = (row.plan, row.reason, row.process or "", row.api)
+            family.add_metric([*how, *astuple(row.whose)], row.turns)
         return family
 
     def _tokens(self) -> Metric:
-        family = _counter("tokens", "Tokens in the ledger.", "kind", "model")
-        for row in self._figures.models:
+        family = _counter("tokens", "Tokens in the ledger.", "kind", "model", *_WHOSE)
+        for row in self._figures.used:
             for kind, count in _kinds(row.usage).items():
-                family.add_metric([kind, row.group["model"]], count)
+                family.add_metric([kind, row.model, *astuple(row.whose)], count)
         return family
 
     def _for_an_hour(self) -> Metric:
         """Not a kind of its own: they are part of one, and would be in a sum of all twice."""
         text = "Of the tokens written to the cache, those kept for an hour."
-        family = _counter("cache_write_1h_tokens", text, "model")
-        for row in self._figures.models:
-            family.add_metric([row.group["model"]], row.usage.cache_creation_1h_input_tokens)
+        family = _counter("cache_write_1h_tokens", text, "model", *_WHOSE)
+        for row in self._figures.used:
+            count = row.usage.cache_creation_1h_input_tokens
+            family.add_metric([row.model, *astuple(row.whose)], count)
         return family
 
     def _cost(self) -> Metric:
         """A model of which no turn told its cost has none here: it is unknown, not zero."""
-        family = _counter("cost_usd", "US dollars in the ledger, where known.", "model")
-        for row in self._figures.models:
+        text = "US dollars in the ledger, where known."
+        family = _counter("cost_usd", text, "model", *_WHOSE)
+        for row in self._figures.used:
             if row.cost_usd is not None:
-                family.add_metric([row.group["model"]], row.cost_usd)
+                family.add_metric([row.model, *astuple(row.whose)], row.cost_usd)
+        return family
+
+
+class _Plans(Collector):
+    """Of windows that are open: of one that has reset nothing is known."""
+
+    def __init__(self, windows: Sequence[PlanWindow], now: float) -> None:
+        self._windows = [window for window in windows if window.is_open(now)]
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._gauge("used_ratio", "Share that is used.", lambda one: one.used)
+        rate = "Share used in an hour, on average since the window began."
+        yield self._gauge("used_per_hour_ratio", rate, lambda one: one.used_per_hour)
+        resets = "When the window resets, in epoch seconds."
+        yield self._gauge("reset_timestamp_seconds", resets, lambda one: one.resets_at)
+
+    def _gauge(self, name: str, text: str, value: Callable[[PlanWindow], float | None]) -> Metric:
+        whole = f"sessionbridge_plan_window_{name}"
+        family = GaugeMetricFamily(
+            whole, f"Of a login's plan: {text}", labels=("provider", "window")
+        )
+        for window in self._windows:
+            if (known := value(window)) is not None:
+                family.add_metric([window.provider, window.name], known)
         return family
 
 

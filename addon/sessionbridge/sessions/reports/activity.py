@@ -1,4 +1,4 @@
-"""What happened when: the sums, buckets and counts that the dashboard plots and Prometheus scrapes.
+"""What happened when: the sums, buckets and counts that the dashboard plots.
 
 Each function reads within its caller's transaction, so that all of its figures are of one moment.
 What passed through counts as use like every other turn, but had no process and no plan of ours:
@@ -7,9 +7,9 @@ latencies and reasons leave it out. Latencies are those of turns that came to th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import SUMS, By, CostRow, cost_row, costs_sql, total_cost
@@ -21,10 +21,6 @@ DAY = 24 * HOUR
 
 _HOURS_UP_TO = 2 * DAY
 """Seconds; a longer span is shown by the day."""
-
-FIRST_TOKEN_BOUNDS = (0.1, 0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0)
-DURATION_BOUNDS = (0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-"""Upper bounds of the histograms' buckets, in seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,25 +75,6 @@ class Activity:
         return sum(row.turns for row in self.counts if row.bridged and row.process in WARM)
 
 
-@dataclass(frozen=True, slots=True)
-class Histogram:
-    """Of how many turns each upper bound (seconds) is not exceeded; count and sum of all."""
-
-    buckets: Sequence[tuple[float, int]]
-    count: int
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class Figures:
-    """Sums over the whole ledger. They only ever grow, because no turn is taken out of it."""
-
-    counts: Sequence[Counted]
-    models: Sequence[CostRow]
-    first_token: Histogram
-    duration: Histogram
-
-
 _COUNTS_SQL = """
     SELECT plan, reason, process, api, count(*) AS turns FROM turns
     WHERE started_at >= :since GROUP BY plan, reason, process, api ORDER BY turns DESC, plan, reason
@@ -127,18 +104,6 @@ def _buckets_sql(seconds: int, dialect: Dialect) -> str:
     """
 
 
-def _histogram_sql(column: str, bounds: Iterable[float]) -> str:
-    within = "".join(
-        f", count(*) FILTER (WHERE {column} <= {round(bound * 1000)}) AS within_{number}"
-        for number, bound in enumerate(bounds)
-    )
-    return f"""
-        SELECT count({column}) AS count,
-            CAST(coalesce(sum({column}), 0) AS double precision) / 1000 AS seconds{within}
-        FROM turns WHERE {BRIDGED} AND {KEPT}
-    """
-
-
 def activity(db: Database, since: float | None, now: float) -> Activity:
     """Times are epoch seconds. The buckets fit the span from the first turn in it until `now`."""
     bounds = {"since": 0.0 if since is None else since}
@@ -156,16 +121,6 @@ def activity(db: Database, since: float | None, now: float) -> Activity:
     )
 
 
-def figures(db: Database) -> Figures:
-    bounds = {"since": 0.0}
-    return Figures(
-        counts=_counts(db, bounds),
-        models=_costs(db, "model", bounds),
-        first_token=_histogram(db, "ttft_ms", FIRST_TOKEN_BOUNDS),
-        duration=_histogram(db, "duration_ms", DURATION_BOUNDS),
-    )
-
-
 def _costs(db: Database, by: By, bounds: dict[str, float]) -> list[CostRow]:
     return [cost_row(by, row) for row in db.query(costs_sql(by, db.dialect), bounds)]
 
@@ -176,11 +131,3 @@ def _counts(db: Database, bounds: dict[str, float]) -> list[Counted]:
 
 def _bucket(row: Mapping[str, Any]) -> Bucket:
     return Bucket(row["at"], row["turns"], usage(row), row["cost_usd"], row["p50"], row["p95"])
-
-
-def _histogram(
-    db: Database, column: Literal["ttft_ms", "duration_ms"], bounds: Sequence[float]
-) -> Histogram:
-    (row,) = db.query(_histogram_sql(column, bounds), {})
-    count, seconds, *within = row.values()
-    return Histogram(tuple(zip(bounds, map(int, within), strict=True)), count, seconds)

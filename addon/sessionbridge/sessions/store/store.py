@@ -20,8 +20,9 @@ from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
 from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.reports import activity
-from sessionbridge.sessions.reports.activity import Activity, Figures
+from sessionbridge.sessions.reports import activity, figures
+from sessionbridge.sessions.reports.activity import Activity
+from sessionbridge.sessions.reports.figures import Figures
 from sessionbridge.sessions.reports.savings import (
     CacheRates,
     SavingsRow,
@@ -480,7 +481,7 @@ class SessionStore:
     @_reads
     def figures(self, db: Database) -> Figures:
         """What the whole ledger comes to."""
-        return activity.figures(db)
+        return figures.figures(db)
 
     @_reads
     def places(self, db: Database, key: SessionKey) -> Mapping[int, Sequence[tuple[str, str]]]:
