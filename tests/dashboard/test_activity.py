@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.model import Usage
+from sessionbridge.allowances import Budget, ClientRules, window
+from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.reports.activity import DAY, HOUR, Activity, Counted
+from sessionbridge.sessions.store.engine import insert
 from sessionbridge.sessions.store.ledger import PASSED
 from sessionbridge.sessions.store.store import SessionStore
-from tests.support.dashboard_fixtures import keep, mixed_turns, passing
+from tests.support.dashboard_fixtures import keep, known_client, mixed_turns, passing
 from tests.support.stores import ENGINES, opened_store
 from tests.support.turn_records import KEY, turn, turn_named
 
@@ -154,6 +156,45 @@ def test_figures_are_of_the_whole_ledger_and_time_bridged_turns_only(store: Sess
     assert dict(found.first_token.buckets)[0.25] == 0
     assert dict(found.first_token.buckets)[0.5] == 5
     assert [n for _, n in found.duration.buckets] == [0, 0, 5, 5, 5, 5, 5, 5, 6, 6, 6, 6]
+
+
+def test_clients_and_providers_leave_out_what_passed_through(store: SessionStore) -> None:
+    keep(store, passing(NOW))
+    commit(store, NOW, NOW, key=SessionKey("ann:goclaw", "u", "work"), client="ann", cost_usd=1.0)
+    commit(store, NOW, cost_usd=0.5)
+    found = store.activity()
+    clients = [(row.group["client"], row.turns, row.cost_usd) for row in found.clients]
+    assert clients == [("ann", 2, 2.0), ("", 1, 0.5)]
+    assert [(row.group["provider"], row.turns) for row in found.providers] == [
+        ("work", 2),
+        ("claude", 1),
+    ]
+
+
+def spend(store: SessionStore, client: str, at: float, cost_usd: float, tokens: int = 0) -> None:
+    used = {"cost_usd": cost_usd, "tokens": tokens}
+    row = {"client": client, "provider": "claude", "started_at": at, **used}
+    store.engine.write(lambda db: insert(db, "spending", row))
+
+
+def test_budgets_are_told_with_what_is_used_of_their_window(store: SessionStore) -> None:
+    day, week = Budget(per="day", usd=4), Budget(per="week", tokens=1000)
+    known_client(store, "bob", ClientRules(budgets=(day, Budget(per="month", usd=0))))
+    known_client(store, "ann", ClientRules(budgets=(week, day)))
+    known_client(store, "eve", ClientRules(budgets=(day,)), revoked_at=NOW)
+    known_client(store, "unlimited", ClientRules())
+    begin, end = window("day", NOW)
+    spend(store, "ann", begin - 1, cost_usd=9.0, tokens=200)  # yesterday, of the same week
+    spend(store, "ann", begin, cost_usd=1.0, tokens=300)
+    spend(store, "ann", NOW, cost_usd=2.0)
+    found = [(one.client, one.budget, one.used, one.share) for one in store.activity().budgets]
+    assert found == [
+        ("bob", Budget(per="month", usd=0), 0, 1.0),
+        ("ann", day, 3.0, 0.75),
+        ("ann", week, 500, 0.5),
+        ("bob", day, 0, 0),
+    ]
+    assert store.activity().budgets[1].until == end
 
 
 def test_a_turn_at_a_bound_is_within_it(store: SessionStore) -> None:

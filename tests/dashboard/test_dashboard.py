@@ -7,6 +7,7 @@ import json
 import os
 import re
 import time
+from contextlib import closing
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,25 @@ from typing import Any
 import pytest
 
 import sessionbridge.dashboard
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.dashboard.documents import LISTED
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard
 from sessionbridge.model import SessionKey
+from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.reports.sums import WINDOW
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.dashboard_fixtures import (
     BUSY,
     IDLE,
     OTHER,
     Watched,
     cost_rows,
+    known_client,
     mixed_turns,
     nothing_said,
+    passing,
     watched,
 )
 from tests.support.turn_records import KEY
@@ -160,6 +167,35 @@ async def test_the_overview_tells_what_passed_through_apart(watched: Watched) ->
     assert tally(ledger["platforms"]) == {"goclaw": 5, "openclaw": 1, "passthrough": 1}
     assert tally(ledger["models"])["gpt-4o"] == 1
     assert ledger["totals"]["starts_avoided"] == 2
+
+
+async def test_of_one_account_and_nobody_known_by_a_token_nothing_is_told_apart(
+    watched: Watched,
+) -> None:
+    watched.commit({}, passing(time.time()))
+    ledger = (await watched.document("/api/overview"))["ledger"]
+    spent = ("clients", "providers", "budgets", "plan_windows")
+    assert {name: ledger[name] for name in spent} == dict.fromkeys(spent, [])
+
+
+async def test_clients_providers_budgets_and_plans_are_told(watched: Watched) -> None:
+    watched.commit({}, {"client": "ann", "key": SessionKey("ann:goclaw", "u", "work")})
+    now = time.time()
+    with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
+        known_client(store, "ann", ClientRules(budgets=(Budget(per="day", usd=5),)))
+        store.keep_plan_windows([PlanWindow("work", "7d", "allowed", 0.5, now + 60, now)])
+    ledger = (await watched.document("/api/overview"))["ledger"]
+    assert {(row["name"], row["turns"]) for row in ledger["clients"]} == {("ann", 1), ("", 1)}
+    assert {row["name"]: row["cost_usd"] for row in ledger["providers"]} == {
+        "work": 0.25,
+        "claude": 0.25,
+    }
+    (budget,) = ledger["budgets"]
+    assert budget.pop("until") > now
+    told = {"per": "day", "usd": 5.0, "tokens": None, "used": 0.0, "share": 0.0}
+    assert budget == {"client": "ann", **told}
+    (plan,) = ledger["plan_windows"]
+    assert (plan["provider"], plan["window"], plan["used"]) == ("work", "7d", 0.5)
 
 
 async def test_the_overview_tells_what_goes_on_now(watched: Watched) -> None:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import closing
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import FloatRect, expect
 
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.model import Message, SessionKey
+from sessionbridge.plan_windows import PlanWindow
+from sessionbridge.sessions.store.engine import insert
+from sessionbridge.sessions.store.places import DATABASE_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.bridge_fixtures import CLIENT_HELD
 from tests.support.dashboard_browser import (
     IN_A_BROWSER,
@@ -24,6 +30,7 @@ from tests.support.dashboard_fixtures import (
     Looking,
     Watched,
     cost_rows,
+    known_client,
     looking,
     mixed_turns,
     watched,
@@ -181,8 +188,15 @@ async def test_it_can_be_read_on_a_phone(watched: Watched, seen: Seen) -> None:
     await seen.tab.set_viewport_size({"width": 360, "height": 740})
     watched.commit(*mixed_turns(time.time()))
     watched.state = BUSY
+    ann = "ann-whose-name-is-as-long-as-names-of-clients-may-be-at-the-most"
+    watched.commit({"client": ann})
+    with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
+        known_client(store, ann, ClientRules(budgets=(Budget(per="day", usd=5),)))
+        now = time.time()
+        store.keep_plan_windows([PlanWindow("work", "5h", "allowed", 0.6, now + 9000, now)])
     await seen.open()
     await expect(seen.tab.get_by_test_id("session")).to_have_count(2)
+    await expect(seen.tab.get_by_test_id("meter")).to_have_count(2)
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert await seen.tab.evaluate(wide) == 0
 
@@ -201,6 +215,56 @@ async def test_clients_are_named_where_there_are_any(watched: Watched, seen: See
     await anns.get_by_role("link").click()
     await expect(seen.tab.get_by_role("heading", name="ann, goclaw: her chat")).to_be_visible()
     await expect(seen.tab.get_by_test_id("turn")).to_have_count(1)
+
+
+async def test_who_used_what_is_shown_where_there_are_several(watched: Watched, seen: Seen) -> None:
+    watched.commit({})
+    await seen.open()
+    await expect(seen.tab.locator("#plot-plans svg.main-svg").first).to_be_visible()
+    for name in ("plan-windows", "budgets", "clients", "providers", "plot-clients"):
+        await expect(seen.tab.locator(f"#{name}")).to_be_hidden()
+    work = SessionKey("ann:goclaw", "u", "work")
+    watched.commit({"client": "ann", "key": work, "cost_usd": 2.5}, {"cost_usd": None})
+    now = time.time()
+    with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
+        budgets = (Budget(per="day", usd=5), Budget(per="week", tokens=1000))
+        known_client(store, "ann", ClientRules(budgets=budgets))
+        spent = {"cost_usd": 4.5, "tokens": 1200, "started_at": now}
+        row = {"client": "ann", "provider": "work", **spent}
+        store.engine.write(lambda db: insert(db, "spending", row))
+        five = PlanWindow("work", "5h", "allowed", 0.6, now + 3 * 3600, now)
+        store.keep_plan_windows([five, PlanWindow("claude", "7d", "allowed", 0.9, now - 60, now)])
+    await seen.next_look()
+    spenders = seen.tab.get_by_test_id("spender")
+    await expect(spenders).to_have_count(4)
+    assert await spenders.all_inner_texts() == [
+        "ann\t1\t80\t20\t50%\t$2.50",
+        "without a token\t2\t160\t40\t50%\t$0.25 + ?",
+        "work\t1\t80\t20\t50%\t$2.50",
+        "claude\t2\t160\t40\t50%\t$0.25 + ?",
+    ]
+    meters = seen.tab.get_by_test_id("meter")
+    told = [(await meters.nth(place).inner_text()).split("\n") for place in range(4)]
+    assert [lines[:2] for lines in told] == [
+        ["claude, 7d", "not known"],
+        ["work, 5h", "60%, 30% an hour"],
+        ["ann, a week", "1,200 of 1,000 tokens"],
+        ["ann, a day", "$4.50 of $5.00"],
+    ]
+    assert "at this rate full" in told[1][2] and "has reset" in told[0][2]
+    bars = seen.tab.get_by_role("meter")
+    await expect(bars.nth(1)).to_have_attribute("aria-valuenow", "0.6")
+    widths = [box["width"] for place in range(4) if (box := await fill(seen, place))]
+    track = await bars.first.bounding_box()
+    assert track is not None
+    assert [width / track["width"] for width in widths] == pytest.approx([0, 0.6, 1, 0.9], abs=0.01)
+    for plot in ("clients", "providers"):
+        await expect(seen.tab.locator(f"#plot-{plot} svg.main-svg").first).to_be_visible()
+    await expect(seen.tab.locator("#plot-clients")).to_contain_text("without a token")
+
+
+async def fill(seen: Seen, place: int) -> FloatRect | None:
+    return await seen.tab.locator(".meter .fill").nth(place).bounding_box()
 
 
 TRAP = '<img src="x" onerror="document.title = 1">'

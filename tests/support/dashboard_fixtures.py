@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from sessionbridge.allowances import ClientRules
 from sessionbridge.cli.main import cli
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard, Page
 from sessionbridge.dashboard.state import LiveTurn, State
 from sessionbridge.errors import SessionLost
 from sessionbridge.model import Message, Origin, SessionKey, Usage
+from sessionbridge.sessions.store.engine import insert_sql
 from sessionbridge.sessions.store.ledger import PassedTurn
 from sessionbridge.sessions.store.places import DATABASE_NAME, Home
 from sessionbridge.sessions.store.store import SessionStore
@@ -42,6 +44,20 @@ def keep(store: SessionStore, *changes: Change) -> None:
             store.passed(change)
         else:
             store.commit(turn(**change))
+
+
+def known_client(
+    store: SessionStore, name: str, rules: ClientRules, revoked_at: float | None = None
+) -> None:
+    row = {
+        "name": name,
+        "id": name,
+        "token_hash": "",
+        "created_at": 0.0,
+        "revoked_at": revoked_at,
+        "rules": rules.model_dump_json(),
+    }
+    store.engine.write(lambda db: db.execute(insert_sql("clients", row), row))
 
 
 def cost_rows(home: Path, span: str = "all") -> list[dict[str, Any]]:

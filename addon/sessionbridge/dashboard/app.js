@@ -6,6 +6,7 @@ import {
   planned, promptTokens, row, seconds, short, span, whole,
 } from "./elements.js";
 import { dark, forgetDrawn, showPlots } from "./plots.js";
+import { showSpending } from "./spending.js";
 
 const PAUSE = 3000;
 
@@ -148,6 +149,7 @@ async function loadOverview(current) {
   byId("empty").hidden = ledger === null || ledger.totals.turns > 0;
   showFigures(overview);
   showPlots(ledger);
+  showSpending(ledger);
   showLive(live.turns);
   const state = JSON.stringify(ledger && [ledger.totals, Math.floor(ledger.until / 60), live.turns.length]);
   if (state === listed) return;

@@ -12,11 +12,15 @@ from typing import Any
 
 from sessionbridge.dashboard.state import State
 from sessionbridge.sessions.reports.activity import Activity, Bucket, Counted
+from sessionbridge.sessions.reports.budgets import ClientBudget
 from sessionbridge.sessions.reports.sums import CostRow, SessionSummary
 from sessionbridge.sessions.store.ledger import key_document
 
 LISTED = 200
 """Sessions in one document. The command line lists them all."""
+
+BUDGETS_LISTED = 50
+"""Those used most."""
 
 
 def overview(span: str, activity: Activity | None, state: State) -> dict[str, Any]:
@@ -40,7 +44,7 @@ def sessions(summaries: Sequence[SessionSummary]) -> dict[str, Any]:
 
 def _ledger(activity: Activity) -> dict[str, Any]:
     bridged = [row for row in activity.counts if row.bridged]
-    total = activity.total
+    total, several = activity.total, len(activity.providers) > 1
     return {
         "since": activity.since,
         "until": activity.until,
@@ -56,6 +60,33 @@ def _ledger(activity: Activity) -> dict[str, Any]:
         "processes": _tally(bridged, lambda row: row.process or "unknown"),
         "platforms": _turns_of(activity.platforms, "platform"),
         "models": _turns_of(activity.models, "model"),
+        "clients": _clients(activity.clients),
+        "providers": _spenders(activity.providers, "provider") if several else [],
+        "budgets": [_budget(budget) for budget in activity.budgets[:BUDGETS_LISTED]],
+        "plan_windows": [one.document(activity.until) for one in activity.plan_windows],
+    }
+
+
+def _clients(rows: Sequence[CostRow]) -> list[dict[str, Any]]:
+    """Nothing where nobody is known by a token; else who is not has no name."""
+    known = any(row.group["client"] for row in rows)
+    return _spenders(rows, "client") if known else []
+
+
+def _spenders(rows: Iterable[CostRow], group: str) -> list[dict[str, Any]]:
+    return [
+        {"name": row.group[group], **_sums(row), "unpriced_turns": row.unpriced} for row in rows
+    ]
+
+
+def _budget(one: ClientBudget) -> dict[str, Any]:
+    """Exactly one of `usd` and `tokens` is the limit, and says what `used` is in."""
+    return {
+        "client": one.client,
+        **one.budget.model_dump(),
+        "used": one.used,
+        "share": one.share,
+        "until": one.until,
     }
 
 

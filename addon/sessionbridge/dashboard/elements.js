@@ -2,6 +2,7 @@
 // written by others, so it only ever becomes text (`textContent`), never markup.
 
 export const NOTHING = "–";
+export const NOBODY = "without a token";
 
 const locale = navigator.language;
 export const whole = new Intl.NumberFormat(locale);

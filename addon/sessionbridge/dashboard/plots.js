@@ -1,6 +1,6 @@
 // The plots over time and of counts.
 
-import { byId, date, dollars, known, percent, promptTokens, span, whole } from "./elements.js";
+import { NOBODY, byId, date, dollars, known, percent, promptTokens, span, whole } from "./elements.js";
 
 const KINDS = [
   ["Fresh input", "input_tokens", "--input"],
@@ -96,6 +96,14 @@ function drawCounts(id, what, counts, variable) {
   draw(id, [trace], { yaxis: { tickvals: rows, ticktext } }, `${what}: ${summary}`);
 }
 
+// Where there are none to tell apart there is no plot.
+function drawSpenders(id, what, spenders, variable) {
+  byId(id).parentElement.hidden = !spenders.length;
+  if (!spenders.length) return;
+  const counts = spenders.map(({ name, turns }) => ({ name: name || NOBODY, turns }));
+  drawCounts(id, what, counts.toSorted((one, other) => other.turns - one.turns), variable);
+}
+
 function most(counts, shown = 9) {
   if (counts.length <= shown) return counts;
   const turns = counts.slice(shown).reduce((sum, one) => sum + one.turns, 0);
@@ -127,4 +135,6 @@ export function showPlots(ledger) {
   drawCounts("plot-reasons", "Turns by reason", ledger.reasons, "--output");
   drawCounts("plot-models", "Turns by model", ledger.models, "--cache-read");
   drawCounts("plot-platforms", "Turns by platform", ledger.platforms, "--input");
+  drawSpenders("plot-clients", "Turns by client", ledger.clients, "--cache-write");
+  drawSpenders("plot-providers", "Turns by provider", ledger.providers, "--cache-read");
 }

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sessionbridge.model import Usage
+from sessionbridge.plan_windows import PlanWindow
+from sessionbridge.sessions.reports.budgets import ClientBudget, budgets
 from sessionbridge.sessions.reports.sums import SUMS, By, CostRow, cost_row, costs_sql, total_cost
+from sessionbridge.sessions.store import plan_windows
 from sessionbridge.sessions.store.engine import Database, Dialect
 from sessionbridge.sessions.store.ledger import BRIDGED, KEPT, PASSED, WARM, usage
 
@@ -55,7 +58,8 @@ class Bucket:
 class Activity:
     """What was done since `since`; None is the beginning. `seconds` is the length of a bucket, and
     buckets in which nothing began are left out. The rows of `platforms` are those of
-    `sessionbridge cost`, and `total` is their sum."""
+    `sessionbridge cost`, and `total` is their sum; those of `clients` and `providers` leave out
+    what passed through. Budgets and windows are those of now."""
 
     since: float | None
     until: float
@@ -64,6 +68,10 @@ class Activity:
     counts: Sequence[Counted]
     platforms: Sequence[CostRow]
     models: Sequence[CostRow]
+    clients: Sequence[CostRow]
+    providers: Sequence[CostRow]
+    budgets: Sequence[ClientBudget]
+    plan_windows: Sequence[PlanWindow]
 
     @property
     def total(self) -> CostRow:
@@ -118,11 +126,15 @@ def activity(db: Database, since: float | None, now: float) -> Activity:
         counts=_counts(db, bounds),
         platforms=platforms,
         models=_costs(db, "model", bounds),
+        clients=_costs(db, "client", bounds, BRIDGED),
+        providers=_costs(db, "provider", bounds, BRIDGED),
+        budgets=budgets(db, now),
+        plan_windows=plan_windows.windows(db),
     )
 
 
-def _costs(db: Database, by: By, bounds: dict[str, float]) -> list[CostRow]:
-    return [cost_row(by, row) for row in db.query(costs_sql(by, db.dialect), bounds)]
+def _costs(db: Database, by: By, bounds: dict[str, float], only: str = "TRUE") -> list[CostRow]:
+    return [cost_row(by, row) for row in db.query(costs_sql(by, db.dialect, only), bounds)]
 
 
 def _counts(db: Database, bounds: dict[str, float]) -> list[Counted]:

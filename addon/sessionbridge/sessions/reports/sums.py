@@ -172,12 +172,13 @@ def _columns(by: By, dialect: Dialect) -> dict[str, str]:
     return {name: known[name] for name in GROUPS[by]}
 
 
-def costs_sql(by: By, dialect: Dialect) -> str:
-    """Turns since `:since`, grouped; days in order, everything else by what it cost."""
+def costs_sql(by: By, dialect: Dialect, only: str = "TRUE") -> str:
+    """Turns since `:since`, grouped; days in order, everything else by what it cost. `only` is SQL
+    that is true of those that count."""
     order = "1" if by == "day" else "cost_usd DESC NULLS LAST, turns DESC, 1, last_at"
     return (
-        f"SELECT {names_sql(by, dialect)}, {SUMS} FROM turns WHERE started_at >= :since "
-        f"GROUP BY {group_sql(by, dialect)} ORDER BY {order}"
+        f"SELECT {names_sql(by, dialect)}, {SUMS} FROM turns "
+        f"WHERE started_at >= :since AND {only} GROUP BY {group_sql(by, dialect)} ORDER BY {order}"
     )
 
 
