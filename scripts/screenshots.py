@@ -1,6 +1,7 @@
 """Runs the demo and photographs mitmweb with a bridged flow open, and the dashboard.
 
-The demo has four turns only, so the dashboard is shown with a week of invented ones beside them.
+The demo has four turns only, so the dashboard is shown with a week of invented ones beside them, of
+two clients and at two providers.
 """
 
 from __future__ import annotations
@@ -12,15 +13,20 @@ import sys
 import tempfile
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from playwright.async_api import Page, ViewportSize, async_playwright
 
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.cli.demo.command import bridged_demo
 from sessionbridge.cli.mitm import Mitm
-from sessionbridge.model import SessionKey, Usage
+from sessionbridge.model import SessionKey, Usage, scope_of
+from sessionbridge.plan_windows import PlanWindow
+from sessionbridge.sessions.store.engine import insert
 from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.store import SessionStore
+from tests.support.dashboard_fixtures import known_client
 from tests.support.turn_records import turn
 
 PICTURES = Path(__file__).parent.parent / "addon" / "pictures"
@@ -35,7 +41,16 @@ PLANS = (
     ("fork", "retried", "new"),
     ("import", "imported", "new"),
 )
-SPEAKERS = (("openclaw", "team-chat"), ("openwebui", "recipes"), ("goclaw", "ann"))
+SPEAKERS = (
+    ("", "openclaw", "team-chat", "claude"),
+    ("", "openwebui", "recipes", "claude"),
+    ("ann", "goclaw", "desk", "claude"),
+    ("helpdesk", "sessionbridge", "ticket-17", "bot"),
+)
+BUDGETS = {
+    "ann": (Budget(per="day", usd=2), 1.31, 91_000),
+    "helpdesk": (Budget(per="week", tokens=2_000_000), 9.2, 1_730_000),
+}
 
 
 async def main() -> None:
@@ -90,11 +105,26 @@ def invent(database: Path) -> None:
             at = time.time() - 7 * DAY + hour * 3600
             for _ in range(chance.randint(0, 3) if 8 <= time.localtime(at).tm_hour < 20 else 0):
                 invent_turn(store, chance, at + chance.randint(0, 3599))
+        invent_limits(store, time.time())
+
+
+def invent_limits(store: SessionStore, now: float) -> None:
+    store.keep_plan_windows(
+        [
+            PlanWindow("claude", "5h", "allowed", 0.42, now + 2.5 * 3600, now),
+            PlanWindow("claude", "7d", "allowed", 0.63, now + 4 * DAY, now),
+        ]
+    )
+    for name, (budget, cost_usd, tokens) in BUDGETS.items():
+        known_client(store, name, ClientRules(budgets=(budget,)))
+        used = {"cost_usd": cost_usd, "tokens": tokens, "started_at": now}
+        row = {"client": name, "provider": "claude", **used}
+        store.engine.write(partial(insert, table="spending", row=row))
 
 
 def invent_turn(store: SessionStore, chance: random.Random, at: float) -> None:
     plan, reason, process = chance.choice(PLANS)
-    scope, name = chance.choice(SPEAKERS)
+    client, platform, name, provider = chance.choice(SPEAKERS)
     usage = Usage(
         chance.randint(5, 900),
         chance.randint(40, 900),
@@ -104,7 +134,8 @@ def invent_turn(store: SessionStore, chance: random.Random, at: float) -> None:
     starting = 0 if process == "live" else chance.randint(100, 900)
     store.commit(
         turn(
-            key=SessionKey(scope, name, "claude"),
+            key=SessionKey(scope_of(client, platform), name, provider),
+            client=client or None,
             internal_id=f"invented-{name}",
             plan=plan,
             reason=reason,
