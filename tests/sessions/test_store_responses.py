@@ -53,6 +53,14 @@ def test_a_response_is_known_by_its_id(store: SessionStore) -> None:
     assert store.response("msg_other") is None
 
 
+def test_a_response_of_a_client_leads_to_its_own_key(store: SessionStore) -> None:
+    commit(store, "one", None, key=replace(KEY, scope="ann:goclaw"), client="ann")
+    found = store.response("msg_one")
+    assert found is not None
+    assert (found.origin.client, found.origin.platform) == ("ann", "goclaw")
+    assert found.origin.scope == found.key.scope
+
+
 def test_the_newest_of_two_responses_with_one_id_is_meant(store: SessionStore) -> None:
     commit(store, "same", None)
     newest = commit(store, "same", None, internal_id="session-2")

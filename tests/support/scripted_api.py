@@ -28,6 +28,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -73,6 +74,7 @@ class ScriptedServer:
         self._checked = 0
         self._shown: dict[int, Told] = {}
         self._forgetful = False
+        self._headers: Mapping[str, str] = {}
         self.said: set[str] = set()
 
     def __enter__(self) -> ScriptedServer:
@@ -137,6 +139,15 @@ class ScriptedServer:
         finally:
             self._forgetful = False
 
+    @contextmanager
+    def telling(self, headers: Mapping[str, str]) -> Iterator[None]:
+        """With each answer, as the API tells of a login's limits."""
+        self._headers = headers
+        try:
+            yield
+        finally:
+            self._headers = {}
+
     def open_gate(self, name: str) -> None:
         self._loop.call_soon_threadsafe(self._gate(name).set)
 
@@ -162,6 +173,8 @@ class ScriptedServer:
         reply = await remembers_names(body)
         if self._forgetful:
             reply = Reply(("I do not know.",), reply.usage)
+        if self._headers:
+            reply = replace(reply, headers=self._headers)
         match asked.get("fail", "hang", "break"):
             case None:
                 if not asked.commands and not asked.results:
