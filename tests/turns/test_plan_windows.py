@@ -95,6 +95,7 @@ async def test_at_its_share_of_a_window_new_turns_are_refused(house: House) -> N
     for words in ("80% of the 5h window of claude's plan", "sessionbridge_plan_share=80"):
         assert words in refused.json["error"]["message"]
     assert 3500 < int(refused.headers["retry-after"]) <= 3601
+    assert refused.headers["x-should-retry"] == "false"
     assert len(house.dispatcher.jobs) == 2 and house.turns() == 2
     request = {"model": "claude-x", "messages": [{"role": "user", "content": "hi"}]}
     chat = await ask(house.bridge, json.dumps(request).encode(), None, api="chat")
