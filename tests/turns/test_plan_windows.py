@@ -16,6 +16,7 @@ from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.plan_windows import PlanWindows
 from tests.support.bridge_fixtures import House, ask, bridge, house, housed
+from tests.support.claude_cli import until
 
 __all__ = ["house"]
 
@@ -136,6 +137,18 @@ async def test_a_turn_under_way_finishes(house: House) -> None:
     assert (await house.ask("two")).status == 429
     house.dispatcher.gate.set()
     assert (await under_way).status == 200
+
+
+async def test_a_turn_that_waited_has_not_begun(house: House) -> None:
+    house.change(plan_share=80, concurrency=1)
+    house.dispatcher.gate = asyncio.Event()
+    house.dispatcher.limits = limits(told("5h", 0.9, 3600))
+    first = asyncio.create_task(house.ask("one"))
+    await house.dispatcher.waiting.wait()
+    second = asyncio.create_task(house.ask("two"))
+    await until(lambda: house.bridge._admission.waiting_now == 1)
+    house.dispatcher.gate.set()
+    assert [answer.status for answer in await asyncio.gather(first, second)] == [200, 429]
 
 
 async def test_without_a_store_the_process_knows_what_it_was_told(tmp_path: Path) -> None:

@@ -194,8 +194,8 @@ class Bridge:
             yield Finished("", (), "max_tokens", Usage(), cost_usd=None)
             return
         exchange.outcome.enter("plan")
-        await self._plan_windows.check()
         async with self._alone(turn), self._admitted(memory) as plan:
+            await self._plan_windows.check()
             await memory.begin(plan)
             turn = await self._instructed(memory.completed(turn), plan, memory)
             while True:
