@@ -24,6 +24,8 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── UnknownEncoding         415   a body in a content coding that is not known here
     ├── NoWebSocket             426   an upgrade that nothing answers (clients go on by POST)
     ├── PlanShareReached        429   as much of a login's plan is used as the bridge may use
+    ├── RateLimited             429   as many turns as a client or a provider may begin
+    │   └── OverBudget          429   a turn that may use more than is left of a budget
     ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
@@ -42,6 +44,7 @@ import errno
 import logging
 import sys
 import traceback
+from typing import Literal
 
 if sys.platform != "win32":
     import resource
@@ -171,6 +174,25 @@ class PlanShareReached(BridgeError):
     and OpenAI obey."""
 
     status = 429
+    headers = (("x-should-retry", "false"),)
+
+
+class RateLimited(BridgeError):
+    """`of` says whose limit it is: with another provider it would be another one."""
+
+    status = 429
+
+    def __init__(
+        self, message: str, *, of: Literal["client", "provider"], retry_after: int
+    ) -> None:
+        super().__init__(message, retry_after=retry_after)
+        self.of = of
+
+
+class OverBudget(RateLimited):
+    """Libraries would try again at once and in vain, but for this header, which those of Anthropic
+    and OpenAI obey."""
+
     headers = (("x-should-retry", "false"),)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sessionbridge.allowances import Allowance, ClientRules
 from sessionbridge.config import PROVIDER, Settings, load
 from sessionbridge.model import Attempt, History, Origin
 from sessionbridge.sessions.store.locks import Locks
@@ -22,7 +23,7 @@ from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
-from sessionbridge.turns.bridge import Bridge
+from sessionbridge.turns.bridge import NOT_LIMITED, Bridge
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.worker import Worker
 from tests.support.scripted_dispatcher import ScriptedDispatcher
@@ -83,6 +84,7 @@ def body(messages: Sequence[tuple[str, str]] | str, **fields: Any) -> bytes:
 
 
 NOT_AGAIN = Attempt()
+NO_RULES = ClientRules()
 
 
 async def ask(
@@ -91,8 +93,9 @@ async def ask(
     origin: Origin | None = CLIENT_HELD,
     api: str = "messages",
     attempt: Attempt = NOT_AGAIN,
+    rules: ClientRules = NO_RULES,
 ) -> Answer:
-    answer = Answer(Exchange(api, origin, attempt))
+    answer = Answer(Exchange(api, origin, attempt, rules=rules))
     async with aclosing(bridge.handle(answer.exchange, request)) as parts:
         async for part in parts:
             match part:
@@ -113,11 +116,12 @@ def bridge(
     worker: Worker | None = None,
     conversations: KeptConversations | None = None,
     locks: Locks | None = None,
+    allowance: Allowance = NOT_LIMITED,
 ) -> Bridge:
     locks = locks or Home(settings.home).locks()
     admission = Admission(settings.concurrency, settings.queue)
     stands = store, dispatcher, locks, admission, worker or Worker(), Background()
-    return Bridge(settings, *stands, conversations)
+    return Bridge(settings, *stands, conversations, allowance=allowance)
 
 
 class House:

@@ -1,4 +1,5 @@
-"""List prices: for turns whose cost the CLI has not told, and for what the cache has saved.
+"""List prices: for turns whose cost the CLI has not told, for what the cache has saved, and for
+what a turn may cost that has not begun.
 
 The CLI tells the cost only when a turn of the model is over, and one that waits for the client's
 tools, or was cut, is not.
@@ -26,6 +27,14 @@ _HOUR = 2
 (https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching#pricing). Where `genai-prices`
 has no price of its own for that; it has one for all models of Anthropic's own API."""
 
+_DEAREST = {
+    "haiku": "claude-haiku-4-5",
+    "sonnet": "claude-sonnet-4-5",
+    "fable": "claude-fable-5",
+    "": "claude-opus-4-1",
+}
+"""Of each family since version 4, and of all."""
+
 
 def list_price(model: str, usage: Usage) -> float | None:
     """US dollars, or None for a model without a known price."""
@@ -47,6 +56,24 @@ def list_price(model: str, usage: Usage) -> float | None:
         known = _a_token(prices, usage.prompt_tokens, hour=False).written
         total += hour * (_a_token(prices, usage.prompt_tokens, hour=True).written - known)
     return float(total)
+
+
+def price_at_most(model: str, usage: Usage) -> float:
+    """US dollars, for what is not known to be free. A model without a known price, such as an alias
+    of the CLI, costs what the dearest of the family in its name does."""
+    day = datetime.now(UTC).date().isoformat()
+    family = next(name for name in _DEAREST if name in model.lower())
+    prices = _prices(model, day) or _prices(_DEAREST[family], day)
+    assert prices is not None
+    read = usage.prompt_tokens
+    token = _a_token(prices, read, hour=False)
+    answer = calc_unit_price(prices.output_mtok or Decimal(0), 1, read, _MILLION)
+    return float(
+        token.fresh * usage.input_tokens
+        + token.written * usage.cache_creation_input_tokens
+        + token.read * usage.cache_read_input_tokens
+        + answer * usage.output_tokens
+    )
 
 
 def cache_rates(

@@ -1,6 +1,6 @@
 """The walk: one request from its bytes to the answer's last byte, top to bottom.
 
-    parse → plan, lock → dispatch → encode at once → commit → close
+    parse → plan, lock, budget → dispatch → encode at once → commit → close
 
 A turn is committed before the client sees the end of its answer, and only when it succeeded: a
 failed, aborted or timed-out turn leaves the conversation where it was.
@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from uuid import uuid4
 
+from sessionbridge.allowances import Allowance
 from sessionbridge.apis import FRAMES, SHAPES, SUMMARIES
 from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
@@ -52,6 +53,7 @@ from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, followed
 from sessionbridge.turns.beside import Beside
+from sessionbridge.turns.budgets import Budgets
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.memories import Memories
@@ -65,12 +67,14 @@ from sessionbridge.turns.worker import Worker
 
 logger = logging.getLogger(__name__)
 
+NOT_LIMITED = Allowance()
+
 
 class Bridge:
     """`store` is None when the session map is switched off. `locks` and `background` are shared
     with a bridge made before, under other options, whose last turns may still be under way.
     `conversations` are those that clients have created; `passing_on` is None where no other node is
-    known."""
+    known. `allowance` is the provider's."""
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class Bridge:
         background: Background,
         conversations: KeptConversations | None = None,
         passing_on: PassingOn | None = None,
+        allowance: Allowance = NOT_LIMITED,
     ) -> None:
         self._dispatcher = dispatcher
         self._locks = locks
@@ -97,6 +102,7 @@ class Bridge:
         self._reader = Reader(settings, seals, references, self._instructions, worker, background)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
         self._plan_windows = PlanWindows(store, PROVIDER, settings.plan_share)
+        self._budgets = Budgets(store, PROVIDER, allowance, self._limits.longest)
 
     def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         """Answers in the API's own form, whatever happens: an error before the first byte has its
@@ -196,22 +202,31 @@ class Bridge:
         exchange.outcome.enter("plan")
         async with self._alone(turn), self._admitted(memory) as plan:
             await self._plan_windows.check()
-            await memory.begin(plan)
-            turn = await self._instructed(memory.completed(turn), plan, memory)
-            while True:
-                _refuse_results_alone(plan, turn)
-                try:
-                    async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
-                        async for delta in deltas:
-                            yield delta
-                    return
-                except SessionLost:
-                    # Raised before the model was asked, so nothing has been said or spent yet.
-                    if plan.base is None:
-                        raise
-                    lost = plan.base
-                    plan = await memory.plan_again(plan)
-                    _log_loss(lost, plan)
+            turn = memory.completed(turn)
+            running = self._carried_out(turn, plan, memory, exchange)
+            async with aclosing(self._budgets.within(turn, plan, exchange, running)) as deltas:
+                async for delta in deltas:
+                    yield delta
+
+    async def _carried_out(
+        self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
+    ) -> AsyncGenerator[Delta | None]:
+        await memory.begin(plan)
+        turn = await self._instructed(turn, plan, memory)
+        while True:
+            _refuse_results_alone(plan, turn)
+            try:
+                async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
+                    async for delta in deltas:
+                        yield delta
+                return
+            except SessionLost:
+                # Raised before the model was asked, so nothing has been said or spent yet.
+                if plan.base is None:
+                    raise
+                lost = plan.base
+                plan = await memory.plan_again(plan)
+                _log_loss(lost, plan)
 
     async def _instructed(self, turn: TurnRequest, plan: Plan, memory: Memory) -> TurnRequest:
         """Under what the conversation was told earlier, where the request does not hold that."""

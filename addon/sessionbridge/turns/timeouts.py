@@ -21,6 +21,11 @@ class Limits:
     first: float
     whole: float
 
+    @property
+    def longest(self) -> float:
+        """Also of a turn whose session turned out to be lost before the first words."""
+        return self.first + self.whole
+
 
 async def timed(
     deltas: AsyncGenerator[Dispatched | Delta],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from sessionbridge.errors import BridgeError, Overloaded
+from sessionbridge.errors import BridgeError, OverBudget, Overloaded
 
 # Type and code by status. The reference (https://platform.openai.com/docs/guides/error-codes) lists
 # no types; these are the ones its clients know from answers. 402 is no status of that API, which
@@ -29,7 +29,9 @@ def error_body(error: BridgeError) -> bytes:
 
 def error_document(error: BridgeError) -> dict[str, Any]:
     other = "server_error" if status(error) >= 500 else "invalid_request_error"
-    kind, code = ERRORS.get(status(error), (other, None))
+    # A budget that is used up is told as an account that is.
+    known = 402 if isinstance(error, OverBudget) else status(error)
+    kind, code = ERRORS.get(known, (other, None))
     return {
         "error": {
             "message": error.message,

@@ -39,7 +39,14 @@ from sessionbridge.sessions.reports.sums import (
     costs_sql,
     session_summary,
 )
-from sessionbridge.sessions.store import clients, commits, plan_windows, queries, upkeep
+from sessionbridge.sessions.store import (
+    clients,
+    commits,
+    plan_windows,
+    queries,
+    spending,
+    upkeep,
+)
 from sessionbridge.sessions.store.clients import Client
 from sessionbridge.sessions.store.commits import Recovered
 from sessionbridge.sessions.store.engine import (
@@ -60,6 +67,7 @@ from sessionbridge.sessions.store.ledger import (
 )
 from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, named
 from sessionbridge.sessions.store.shared_files import SharedFiles
+from sessionbridge.sessions.store.spending import Estimate, Limited, Reserved, Use, Used
 from sessionbridge.sessions.store.sqlite.database import SharedDatabase
 from sessionbridge.sessions.store.turn_files import KeptTurn, TurnFiles
 from sessionbridge.sessions.store.upkeep import Holdings, conversation_of
@@ -343,6 +351,30 @@ class SessionStore:
     def plan_windows(self, db: Database) -> list[PlanWindow]:
         """Of all providers, also those whose time is over."""
         return plan_windows.windows(db)
+
+    # -- what clients and providers may spend ------------------------------------------------------
+
+    @_writes
+    def reserve(
+        self,
+        db: Database,
+        turn: Reserved,
+        limits: Sequence[Limited],
+        estimate: Estimate,
+        base: int | None,
+    ) -> Used:
+        """See `spending.reserve`: of those that ask at once, as many go on as there is room for."""
+        return spending.reserve(db, turn, limits, estimate, base, self._clock())
+
+    @_writes
+    def settle(self, db: Database, turn: Reserved, used: Used | None) -> None:
+        """See `spending.settle`."""
+        spending.settle(db, turn, used)
+
+    @_reads
+    def use(self, db: Database, limited: Limited) -> Use:
+        """What there is of an allowance now."""
+        return spending.use(db, limited, self._clock())
 
     # -- the files that nodes share ----------------------------------------------------------------
 

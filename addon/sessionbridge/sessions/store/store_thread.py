@@ -73,6 +73,10 @@ class StoreThread:
     forget_response = _asked(SessionStore.forget_response, "writing", whole=True)
     replaced_import = _asked(SessionStore.replaced_import, "writing", whole=True)
 
+    reserve = _asked(SessionStore.reserve, "writing")
+    settle = _asked(SessionStore.settle, "writing")
+    use = _asked(SessionStore.use, "reading")
+
     are_here = _asked(SessionStore.are_here, "reading")
     _bring_in = _asked(SessionStore.bring_in, "reading", whole=True)
     _keep_files = _asked(SessionStore.keep_files, "writing", whole=True)
