@@ -6,6 +6,7 @@ import hashlib
 import json
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from sessionbridge.cli.main import cli
 from sessionbridge.client_tokens import token
+from sessionbridge.sessions.store.spending import Limited, Reserved, Used
+from sessionbridge.sessions.store.store import SessionStore
 
 
 class Home:
@@ -90,3 +93,58 @@ def test_names_that_none_can_have(home: Home, name: str) -> None:
     result = home.run("add", name)
     assert result.exit_code == 2
     assert "letters, digits" in result.stderr
+
+
+def rules(home: Home) -> Any:
+    return home.document("show", "ci-bot")["rules"]
+
+
+def test_what_a_client_may_use_is_set_and_changed(home: Home) -> None:
+    home.document("add", "ci-bot", "--usd", "5/day", "--usd", "50/month", "--turns-at-once", "2")
+    budgets = [{"per": "day", "usd": 5.0}, {"per": "month", "usd": 50.0}]
+    assert rules(home) == {"budgets": budgets, "turns_at_once": 2}
+    more = ("--usd", "7.5/day", "--tokens", "1000/week", "--turns-a-minute", "3")
+    providers = ("--provider", "key", "--provider", "bedrock", "--no-fallback")
+    assert home.run("set", "ci-bot", *more, *providers).exit_code == 0
+    budgets = [{"per": "day", "usd": 7.5}, *budgets[1:], {"per": "week", "tokens": 1000}]
+    own = {"providers": ["key", "bedrock"], "fallback": False}
+    rates = {"turns_at_once": 2, "turns_a_minute": 3}
+    assert rules(home) == {"budgets": budgets, **rates, **own}
+    assert home.run("set", "ci-bot", "--no-limits", "--usd", "1/week").exit_code == 0
+    assert rules(home) == {"budgets": [{"per": "week", "usd": 1.0}], **own}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["5", "5/year", "-5/day", "x/day", "5.5/day/day", "5/", "inf/day", "nan/day"]
+)
+def test_what_is_no_budget_changes_nothing(home: Home, wrong: str) -> None:
+    home.document("add", "ci-bot", "--tokens", "0/day")
+    refused = home.run("set", "ci-bot", f"--usd={wrong}")
+    assert refused.exit_code == 2
+    assert "is not an amount for a day, week or month, such as 5/day" in refused.stderr
+    assert home.run("set", "ci-bot", "--tokens", "1.5/day").exit_code == 2
+    assert rules(home) == {"budgets": [{"per": "day", "tokens": 0}]}
+    for command in (("set", "nobody", "--usd", "1/day"), ("show", "nobody")):
+        assert "No client is called 'nobody'" in home.run(*command).stderr
+
+
+def test_what_a_client_has_used_is_shown(home: Home) -> None:
+    home.document("add", "ci-bot", "--usd", "5/day", "--turns-a-minute", "9")
+    with closing(SessionStore.open(home.path / "session_map.db")) as store:
+        client = store.client("ci-bot")
+        assert client is not None
+        limited = Limited("client", "ci-bot", client.rules)
+        reserved = Reserved.anew("ci-bot", "claude", 60.0)
+        store.reserve(reserved, [limited], lambda base: Used(1.25, 10), None)
+    told = home.document("show", "ci-bot")
+    (budget,) = told["budgets"]
+    resets_at = datetime.fromisoformat(budget.pop("resets_at"))
+    assert resets_at > datetime.now(UTC) and resets_at.hour == 0
+    assert budget == {"per": "day", "unit": "usd", "limit": 5.0, "used": 1.25, "left": 3.75}
+    assert told["rates"] == {
+        "turns_a_minute": {"limit": 9, "used": 1},
+        "turns_at_once": {"limit": None, "used": 1},
+    }
+    text = home.run("show", "ci-bot").stdout
+    assert "5.00 USD a day" in text and "3.75 USD" in text and "━" in text
+    assert "Turns in the last minute: 1 of 9" in text

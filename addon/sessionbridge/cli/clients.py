@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from sessionbridge.allowances import ClientRules
+from sessionbridge.cli.client_rules import changed, print_use, rules_options
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.tables import (
     chosen_place,
@@ -23,8 +24,10 @@ from sessionbridge.cli.tables import (
 )
 from sessionbridge.client_tokens import PREFIX, made
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.reports import spending
 from sessionbridge.sessions.store.clients import Client
 from sessionbridge.sessions.store.engine import PATIENCE
+from sessionbridge.sessions.store.spending import Limited
 from sessionbridge.sessions.store.store import SessionStore
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -47,17 +50,18 @@ def clients() -> None:
     Each has conversations of its own. A token is sent in the place of the API's key."""
 
 
-@clients.command(epilog="Example: sessionbridge clients add ci-bot --json")
+@clients.command(epilog="Example: sessionbridge clients add ci-bot --usd 5/day")
 @_name
+@rules_options
 @_as_json
 @click.pass_obj
-def add(home: Path, name: str, as_json: bool) -> None:
+def add(home: Path, /, name: str, as_json: bool, **told: Any) -> None:
     """Add one, and print its token.
 
     The token is shown this once: only a hash of it is kept."""
     text, token = made()
     with _made_store(home) as store:
-        if not store.add_client(name, token, ClientRules()):
+        if not store.add_client(name, token, changed(ClientRules(), **told)):
             raise click.ClickException(
                 f"There is a client {name!r} already; `sessionbridge clients rotate {name}` gives "
                 "it a new token."
@@ -103,6 +107,46 @@ def rotate(home: Path, name: str, as_json: bool) -> None:
         if store is None or not store.rotate_client(name, token):
             raise _unknown(name)
     _tell(name, text, as_json=as_json)
+
+
+@clients.command("set", epilog="Example: sessionbridge clients set ci-bot --usd 5/day")
+@_name
+@rules_options
+@click.option("--no-limits", is_flag=True, help="Take all budgets and rates away first.")
+@click.pass_obj
+def set_(home: Path, /, name: str, **told: Any) -> None:
+    """Change what it may use.
+
+    What no option names stays as it is. Holds from its next request on; turns under way finish."""
+    with opened_store(chosen_place(home)) as store:
+        if store is None or not store.change_rules(name, lambda rules: changed(rules, **told)):
+            raise _unknown(name)
+
+
+@clients.command(epilog="Example: sessionbridge clients show ci-bot")
+@_name
+@_as_json
+@click.pass_obj
+def show(home: Path, name: str, as_json: bool) -> None:
+    """Show what it may use, and how much of that is left.
+
+    A turn that is under way counts for what it may use."""
+    with opened_store(chosen_place(home)) as store:
+        client = store.client(name) if store else None
+        if store is None or client is None:
+            raise _unknown(name)
+        limited = Limited("client", name, client.rules)
+        use = store.use(limited)
+    if as_json:
+        print_json({**_document(client), **spending.document(limited, use)})
+        return
+    print_use(limited, use)
+    if client.rules.providers:
+        click.echo(f"May name the providers: {', '.join(client.rules.providers)}")
+    if not client.rules.fallback:
+        click.echo("No other provider answers for its own.")
+    if client.revoked_at is not None:
+        click.echo(f"Its token was revoked on {local(client.revoked_at)}.")
 
 
 @contextmanager

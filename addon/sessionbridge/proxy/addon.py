@@ -13,6 +13,7 @@ from mitmproxy import ctx, http
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.proxy.admin import Admin
 from sessionbridge.proxy.client_host import ClientHost
+from sessionbridge.proxy.client_usage import ClientUsage
 from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.connections import Connections
 from sessionbridge.proxy.console_commands import Commands
@@ -89,6 +90,7 @@ class SessionBridge:
             self.flow_list,
             self.client_host,
             Health(self.options, self.runtime, guard, self.shutdown),
+            ClientUsage(self.options, self.runtime, guard, self.clients),
         )
         local = LocalServer(self.options, self.runtime, guard)
         self.decision = Decision(

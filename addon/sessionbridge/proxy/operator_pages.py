@@ -1,7 +1,8 @@
 """Where the operator's pages are found: at a host of their own through the proxy, under a reserved
 path in reverse mode.
 
-They show what was said, so they are for this machine only, all but the node's health. A web page
+They show what was said, so they are for this machine only, all but the node's health and what a
+client has used, which its token asks for. A web page
 that has brought a name of its own to resolve to this machine is told apart by that name, the Host
 of all its requests, and by the Origin header that browsers send with every POST (Fetch standard,
 3.2): what holds data of conversations is asked by POST.
@@ -20,6 +21,8 @@ from sessionbridge.dashboard.pages import Dashboard
 from sessionbridge.errors import BridgeError, presentable
 from sessionbridge.proxy.admin import Admin
 from sessionbridge.proxy.client_host import ClientHost
+from sessionbridge.proxy.client_usage import PATH as USAGE
+from sessionbridge.proxy.client_usage import ClientUsage
 from sessionbridge.proxy.direct_responses import answer
 from sessionbridge.proxy.flow_list import FlowList
 from sessionbridge.proxy.guard import is_remote
@@ -77,6 +80,7 @@ class OperatorPages:
         flow_list: FlowList,
         client_host: ClientHost,
         health: Health,
+        usage: ClientUsage,
     ) -> None:
         self._options = options
         self._runtime = runtime
@@ -86,6 +90,7 @@ class OperatorPages:
         self._list = flow_list
         self._client_host = client_host
         self._health = health
+        self._usage = usage
 
     async def serve(self, flow: http.HTTPFlow, path: str) -> None:
         """Answers the flow, whatever happens: there is nobody else who could."""
@@ -99,6 +104,8 @@ class OperatorPages:
     async def _answer(self, flow: http.HTTPFlow, path: str) -> None:
         if path == HEALTH:
             await self._health.serve(flow)
+        elif path == USAGE:
+            await self._usage.serve(flow)
         elif refusal := _refusal(flow, self._client_host.named(flow)):
             _text(flow, 403, refusal)
         elif flow.request.method != ("POST" if path.startswith(_API) else "GET"):

@@ -3,7 +3,7 @@ its token is told from a wrong one. Each function works within its caller's tran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,18 @@ def rotate(db: Database, name: str, token: Token) -> bool:
     """
     params = {"name": name, "id": token.id, "token_hash": token.hash}
     return bool(list(db.query(sql, params)))
+
+
+def change_rules(db: Database, name: str, change: Callable[[ClientRules], ClientRules]) -> bool:
+    """False where nobody has this name."""
+    client = by_name(db, name)
+    if client is None:
+        return False
+    rules = change(client.rules).model_dump_json(exclude_defaults=True)
+    db.execute(
+        "UPDATE clients SET rules = :rules WHERE name = :name", {"name": name, "rules": rules}
+    )
+    return True
 
 
 def _row(client: Client) -> dict[str, Any]:

@@ -455,6 +455,13 @@ class SessionStore:
         """See `clients.rotate`."""
         return clients.rotate(db, name, token)
 
+    @_writes
+    def change_rules(
+        self, db: Database, name: str, change: Callable[[ClientRules], ClientRules]
+    ) -> bool:
+        """See `clients.change_rules`."""
+        return clients.change_rules(db, name, change)
+
     # -- the keys ----------------------------------------------------------------------------------
 
     @_reads
