@@ -15,6 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scripts.benchmarks import (
+    clients,
     hostile,
     kept,
     latency,
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Benchmark] = (
     | websocket.BENCHMARKS
     | kept.BENCHMARKS
     | settings.BENCHMARKS
+    | clients.BENCHMARKS
     | process_memory.BENCHMARKS
     | program_starts.BENCHMARKS
     | load.BENCHMARKS

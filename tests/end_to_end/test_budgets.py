@@ -40,7 +40,7 @@ class Client:
     @property
     def used(self) -> int:
         budgets = json.loads(self._command("show", "ann", "--json"))["budgets"]
-        return round(sum(budget["used"] for budget in budgets))
+        return sum(int(budget["used"]) for budget in budgets)
 
     def ask(self, proxy: Proxy, number: int, gate: str) -> httpx.Response:
         body: dict[str, Any] = {"model": "sonnet", "max_tokens": LONGEST}
