@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
+from threading import Barrier
 from typing import Any, Literal
 
 import pytest
@@ -237,8 +238,9 @@ def _rows(store: SessionStore) -> int:
 def test_of_those_that_ask_at_once_as_many_begin_as_there_is_room_for(
     engine: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    """Three processes of one home, or three nodes."""
-    limited = Limited("client", "ann", Allowance(budgets=(Budget(per="day", usd=2.0),)))
+    """Three processes of one home, or three nodes; each time there is room for one turn."""
+    times, begin = 30, Barrier(3)
+    one_turn = Allowance(budgets=(Budget(per="day", usd=1.5),))
     with ExitStack() as opened:
         if engine == "sqlite":
             path = Home(tmp_path).database
@@ -249,13 +251,19 @@ def test_of_those_that_ask_at_once_as_many_begin_as_there_is_room_for(
             url = request.getfixturevalue("database")
             stores = [opened.enter_context(node_store(url)).store for _ in range(3)]
 
-        def asks(store: SessionStore) -> int:
-            begun = 0
-            for _ in range(7):
-                with suppress(OverBudget):
-                    Client(store, limited).begin()
-                    begun += 1
+        def asks(store: SessionStore) -> list[bool]:
+            begun = []
+            for number in range(times):
+                client = Client(store, Limited("client", f"client-{number}", one_turn))
+                begin.wait()
+                try:
+                    client.begin()
+                except OverBudget:
+                    begun.append(False)
+                else:
+                    begun.append(True)
             return begun
 
         with ThreadPoolExecutor(3) as threads:
-            assert sum(threads.map(asks, stores)) == 2
+            told = [*threads.map(asks, stores)]
+    assert [sum(each) for each in zip(*told, strict=True)] == [1] * times
