@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sessionbridge.allowances import Budget, ClientRules, window
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.sessions.store.engine import Database
+from sessionbridge.sessions.store.spending import Limited, use
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,6 @@ class ClientBudget:
 
 
 _CLIENTS_SQL = "SELECT name, rules FROM clients WHERE revoked_at IS NULL ORDER BY name"
-_USED_SQL = """
-    SELECT coalesce(sum(cost_usd), 0) AS usd, coalesce(sum(tokens), 0) AS tokens
-    FROM spending WHERE client = :client AND started_at >= :begin
-"""
 
 
 def budgets(db: Database, now: float) -> list[ClientBudget]:
@@ -44,8 +41,6 @@ def budgets(db: Database, now: float) -> list[ClientBudget]:
 
 def _budgets(db: Database, now: float) -> Iterator[ClientBudget]:
     for row in list(db.query(_CLIENTS_SQL, {})):
-        for budget in ClientRules.model_validate_json(row["rules"]).budgets:
-            begin, end = window(budget.per, now)
-            (used,) = db.query(_USED_SQL, {"client": row["name"], "begin": begin})
-            unit = "usd" if budget.tokens is None else "tokens"
-            yield ClientBudget(row["name"], budget, float(used[unit]), end)
+        rules = ClientRules.model_validate_json(row["rules"])
+        for one in use(db, Limited("client", row["name"], rules), now).budgets:
+            yield ClientBudget(row["name"], one.budget, one.used, one.until)
