@@ -29,7 +29,15 @@ from pydantic.fields import FieldInfo
 from sessionbridge.claude.cli.environment import parse_extra
 from sessionbridge.claude.models import Unknown, check_table
 from sessionbridge.claude.pool import machine
+from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.endpoints import Endpoint, listed
+from sessionbridge.providers import (
+    Environment,
+    Provider,
+    all_of,
+    check_together,
+    default_of,
+)
 from sessionbridge.sessions.origins.rule import OriginRule
 from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.sessions.store.places import VARIABLE, unusable
@@ -37,21 +45,21 @@ from sessionbridge.sessions.store.places import VARIABLE, unusable
 Unkeyed = Literal["passthrough", "stateless", "continue", "fingerprint"]
 WhenLost = Literal["fresh", "error"]
 PREFIX = "sessionbridge_"
-PROVIDER = "claude"
-"""The one Claude profile there is; part of every session key, so that accounts never mix."""
 
 _Default = str | bool | int | list[str] | None
 _OFF = {"0", "false", "no", "off"}
 
 
 class ConfigFile(BaseModel):
-    """The TOML file of `sessionbridge_config`. `models` says by pattern what runs for a name."""
+    """The TOML file of `sessionbridge_config`. `models` says by pattern what runs for a name;
+    `providers` are Claude accounts by name."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoints: Annotated[tuple[Endpoint, ...], BeforeValidator(listed)] = ()
     origins: tuple[OriginRule, ...] = ()
     models: Mapping[str, str] = {}
+    providers: Mapping[str, Provider] = {}
 
 
 def _path(name: str, info: ValidationInfo) -> Path:
@@ -132,6 +140,7 @@ def _file(name: str, info: ValidationInfo) -> ConfigFile:
         file = ConfigFile.model_validate(tomllib.loads(path.read_bytes().decode()))
         Origins.default(file.origins)
         check_table(tuple(file.models.items()))
+        check_together(file.providers)
         return file
     except OSError as error:
         why = error.strerror
@@ -164,12 +173,14 @@ def _option(
 
 
 class Settings(BaseModel):
-    """Every option is declared here and nowhere else. `mapper` alone is none: it is False when the
-    environment switches the session map off for the whole process."""
+    """Every option is declared here and nowhere else. Two fields are none: `mapper` is False when
+    the environment switches the session map off for the whole process, and `provider` names the one
+    that these are for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     mapper: bool
+    provider: str = DEFAULT
     home: Annotated[Path, BeforeValidator(_home)] = _option(
         "",
         "Folder of the session map and the bridge's working directories "
@@ -189,8 +200,8 @@ class Settings(BaseModel):
     )
     config: Annotated[ConfigFile, BeforeValidator(_file)] = _option(
         "",
-        "TOML file with further origins ([[origins]]), endpoints ([endpoints]) and names of models "
-        "([models]).",
+        "TOML file with further origins ([[origins]]), endpoints ([endpoints]), names of models "
+        "([models]) and Claude accounts ([providers.NAME]).",
     )
     upstream: bool = _option(
         True,
@@ -313,7 +324,40 @@ class Settings(BaseModel):
     @property
     def models(self) -> tuple[tuple[str, str], ...]:
         """The rows that say what runs for a name, in order."""
-        return tuple(self.config.models.items())
+        return (*self.table.models.items(), *self.config.models.items())
+
+    @property
+    def all_models(self) -> tuple[tuple[str, str], ...]:
+        """Those of all providers, for who lists names."""
+        own = (row for table in self.providers.values() for row in table.models.items())
+        return (*own, *self.config.models.items())
+
+    @property
+    def providers(self) -> Mapping[str, Provider]:
+        """By name, those that are used without a table, too."""
+        return all_of(self.config.providers)
+
+    @property
+    def default_provider(self) -> str:
+        return default_of(self.config.providers)
+
+    @property
+    def table(self) -> Provider:
+        """That of the provider."""
+        return self.providers[self.provider]
+
+    def of(self, provider: str) -> Settings:
+        """These as they are for one provider."""
+        table = self.providers[provider]
+        own = ("claude", "live", "spare", "concurrency")
+        given = {name: value for name in own if (value := getattr(table, name)) is not None}
+        return self.model_copy(update={**given, "provider": provider})
+
+    def environment(self, inherited: Mapping[str, str]) -> Environment:
+        """Of the provider's CLI. The option is the default account's: of two accounts, neither is
+        to have the other's key."""
+        given = self.claude_env if self.provider == DEFAULT else {}
+        return Environment(self.provider, self.table, given, inherited)
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     │   ├── ThreadNotFound      404   the response that a thread is to go on from is not known
     │   └── ModelNotFound       404   a model name that is not to be run
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
+    ├── NotMoved                409   a provider that cannot take up another's conversation
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
     ├── NoWebSocket             426   an upgrade that nothing answers (clients go on by POST)
@@ -201,6 +202,10 @@ class HeadersTooLarge(BridgeError):
 
 
 class MemoryLost(BridgeError):
+    status = 409
+
+
+class NotMoved(BridgeError):
     status = 409
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 _MODEL = re.compile(r"[\w.:/@+\[\]-]{1,200}", re.A)
-_CONVERSATION = re.compile(r"conv_sb[0-9a-f]{32}")
+_CONVERSATION = re.compile(r"conv_sb[0-9a-f]{32}([0-9a-f]{8})?")
 _MOST = 20
 _LONGEST = 100
 

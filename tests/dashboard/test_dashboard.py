@@ -248,7 +248,7 @@ async def test_of_very_many_sessions_those_used_last_are_listed(watched: Watched
 
 
 async def test_without_a_ledger_only_what_goes_on_is_shown() -> None:
-    dashboard = Dashboard(None, lambda: BUSY, nothing_said, Errors())
+    dashboard = Dashboard(None, lambda: BUSY, lambda _: nothing_said, Errors())
     overview = json.loads((await dashboard.answer("/api/overview", {})).body)
     assert (overview["ledger"], overview["live"]["running"]) == (None, 1)
     sessions = json.loads((await dashboard.answer("/api/sessions", {})).body)
@@ -271,7 +271,7 @@ async def test_a_fault_of_our_own_tells_its_kind_and_nothing_else(
     def state() -> Any:
         raise RuntimeError("".join(("sec", "ret")))
 
-    dashboard = Dashboard(watched.thread, state, nothing_said, Errors())
+    dashboard = Dashboard(watched.thread, state, lambda _: nothing_said, Errors())
     page = await dashboard.answer("/api/overview", {})
     assert page.status == 500
     assert "RuntimeError" in json.loads(page.body)["error"]

@@ -239,6 +239,8 @@ async def test_a_bridge_that_keeps_nothing_has_gauges_and_errors_only() -> None:
 async def test_a_ledger_that_cannot_be_read_fails_the_scrape(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).mkdir()
     thread = StoreThread(Home(tmp_path))
-    page = await Dashboard(thread, lambda: IDLE, nothing_said, Errors()).answer("/metrics", {})
+    page = await Dashboard(thread, lambda: IDLE, lambda _: nothing_said, Errors()).answer(
+        "/metrics", {}
+    )
     thread.close()
     assert page.status == 503

@@ -58,7 +58,7 @@ def break_gateway(proxy: Proxy) -> None:
 
 
 def break_home(proxy: Proxy) -> None:
-    proxy.addon.runtime._home = Broken()  # type: ignore[assignment]
+    proxy.addon.runtime._settings = Broken()  # type: ignore[assignment]
 
 
 def break_settings(proxy: Proxy) -> None:

@@ -44,12 +44,12 @@ class Models:
 @pytest.fixture
 async def local(proxy: Proxy) -> AsyncIterator[Proxy]:
     proxy.set(sessionbridge_upstream=False, mode=["regular", MODE])
-    proxy.addon.runtime.dispatcher = Models()  # type: ignore[assignment]
+    proxy.addon.runtime.default.dispatcher = Models()  # type: ignore[assignment]
     yield proxy
 
 
 def asked(proxy: Proxy) -> int:
-    dispatcher: Any = proxy.addon.runtime.dispatcher
+    dispatcher: Any = proxy.addon.runtime.default.dispatcher
     return int(dispatcher.asked)
 
 
@@ -139,7 +139,7 @@ async def test_our_own_child_cannot_pass_either(local: Proxy) -> None:
 
 
 async def test_a_cli_that_cannot_be_started(local: Proxy) -> None:
-    dispatcher: Any = local.addon.runtime.dispatcher
+    dispatcher: Any = local.addon.runtime.default.dispatcher
     dispatcher.fails = ClaudeFailed("The Claude CLI was not found.")
     status, error = refusal(await local.request(reversed_flow("/v1/models", ANTHROPIC)))
     assert (status, error["error"]["type"]) == (502, "api_error")

@@ -20,15 +20,15 @@ from tests.support.turn_records import KEY, turn
 def runtime(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     isolated(monkeypatch, tmp_path)
     made = Runtime()
-    made.bridge(SETTINGS.model_copy(update={"home": tmp_path, "store": database}))
+    made.walk(SETTINGS.model_copy(update={"home": tmp_path, "store": database}))
     yield made
     made.close()
 
 
 async def test_all_of_it_is_forgotten_or_nothing(runtime: Runtime, database: str) -> None:
     admin = Admin(runtime, lambda: ())
-    assert runtime.store is not None and runtime.dispatcher is not None
-    transcript = runtime.dispatcher._profile.transcript("session-1")
+    assert runtime.store is not None
+    transcript = runtime.default.dispatcher._profile.transcript("session-1")
     transcript.parent.mkdir(parents=True)
     transcript.write_text('{"uuid": "tip"}\n')
     await runtime.store.commit(turn())

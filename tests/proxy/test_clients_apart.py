@@ -15,20 +15,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from mitmproxy.http import HTTPFlow
 
-from sessionbridge.config import PROVIDER
+from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.errors import BridgeError
 from sessionbridge.model import Attempt, Origin, SessionKey
 from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.http_message import lowered
 from sessionbridge.proxy.proxy_user import ProxyUser, with_user
 from sessionbridge.sessions.origins.table import Origins
-from sessionbridge.sessions.store.places import DATABASE_NAME, Home
+from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.queries import given_to
 from sessionbridge.sessions.store.store import SessionStore
-from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.request_meta import attempt
 from sessionbridge.turns.runtime import Runtime
 from tests.support.addon_fixtures import make_flow
+from tests.support.bridge_fixtures import SETTINGS
 from tests.support.known_clients import add_client
 
 ORIGINS = Origins.default()
@@ -75,7 +75,8 @@ class House:
         self.tokens = {name: add_client(home, name) for name in CLIENTS if name}
         self.store = SessionStore.open(home / DATABASE_NAME)
         self.runtime = Runtime()
-        self.runtime.store = StoreThread(Home(home))
+        folder = {"CLAUDE_CONFIG_DIR": str(home / "claude")}
+        self.runtime.walk(SETTINGS.model_copy(update={"home": home, "claude_env": folder}))
         self.clients, self.users = Clients(self.runtime), ProxyUser()
         self.runner = asyncio.Runner()
         self.begun: defaultdict[Place, dict[str, Asked]] = defaultdict(dict)
@@ -83,8 +84,7 @@ class House:
     def close(self) -> None:
         self.runner.close()
         self.store.close()
-        assert self.runtime.store is not None
-        self.runtime.store.close()
+        self.runtime.close()
 
     def asked(self, request: Request) -> Asked:
         flow = self.flow(request)
@@ -136,7 +136,7 @@ def test_no_header_leads_to_what_another_client_has(house: House, request: Reque
     place: Place = None
     if (origin := asked.origin) is not None:
         place = origin.platform, origin.external_id
-        key = SessionKey(origin.scope, origin.external_id, PROVIDER)
+        key = SessionKey(origin.scope, origin.external_id, DEFAULT)
         found, own = house.store.lineage(key, []).row, f"of {request.asking or 'nobody'}"
         assert found is None or found.session_id == own
         if found is None:

@@ -72,8 +72,7 @@ async def test_a_conversation_is_forgotten_with_its_transcript(
     proxy: Proxy, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     store = known(proxy, "chat-1", "chat-2")
-    dispatcher = proxy.addon.runtime.dispatcher
-    assert dispatcher is not None
+    dispatcher = proxy.addon.runtime.default.dispatcher
     transcript = dispatcher._profile.transcript("s-chat-1")
     transcript.parent.mkdir(parents=True)
     transcript.touch()

@@ -154,7 +154,7 @@ def named(response: str, block: int) -> Message:
 async def test_an_item_is_found_in_the_answer_of_its_response(store: StoreThread) -> None:
     one = await committed(store, "one", "1")
     await committed(store, "open", "3", one)
-    references = References(store, Transcript(*FULL))
+    references = References(store, lambda _: Transcript(*FULL))
     asked = (user("Hello"), named("one", 0), named("open", 0), named("open", 2))
     assert [refers(message) for message in asked] == [False, True, True, True]
     told = await references.resolved(asked, all_of_them)
@@ -166,7 +166,10 @@ async def test_an_item_that_is_not_known_is_named(
     store: StoreThread, response: str, block: int
 ) -> None:
     await committed(store, "one", "1")
-    for references in (References(store, Transcript(*FULL)), References(None, Transcript(*FULL))):
+    for references in (
+        References(store, lambda _: Transcript(*FULL)),
+        References(None, lambda _: Transcript(*FULL)),
+    ):
         with pytest.raises(ItemNotFound, match="item_1") as caught:
             await references.resolved([named(response, block)], all_of_them)
         assert (caught.value.status, caught.value.param) == (404, "input")
@@ -175,10 +178,12 @@ async def test_an_item_that_is_not_known_is_named(
 async def test_an_item_whose_transcript_is_gone_is_not_known(store: StoreThread) -> None:
     await committed(store, "one", "1")
     with pytest.raises(ItemNotFound):
-        await References(store, Transcript()).resolved([named("one", 0)], all_of_them)
+        await References(store, lambda _: Transcript()).resolved([named("one", 0)], all_of_them)
 
 
 async def test_an_item_of_somebody_else_is_not_known(store: StoreThread) -> None:
     await committed(store, "one", "1")
     with pytest.raises(ItemNotFound):
-        await References(store, Transcript(*FULL)).resolved([named("one", 0)], lambda _: False)
+        await References(store, lambda _: Transcript(*FULL)).resolved(
+            [named("one", 0)], lambda _: False
+        )

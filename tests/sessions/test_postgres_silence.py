@@ -154,7 +154,7 @@ async def test_who_hears_other_nodes_finds_out(
 def begun(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Runtime]:
     isolated(monkeypatch, tmp_path)
     made = Runtime()
-    made.bridge(SETTINGS.model_copy(update={"home": tmp_path, "store": database}))
+    made.walk(SETTINGS.model_copy(update={"home": tmp_path, "store": database}))
     yield made
     made.close()
 

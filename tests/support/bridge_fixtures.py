@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.allowances import Allowance, ClientRules
-from sessionbridge.config import PROVIDER, Settings, load
+from sessionbridge.config import Settings, load
 from sessionbridge.model import Attempt, History, Origin
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.places import Home
@@ -144,7 +144,9 @@ class House:
     @property
     def conversations(self) -> KeptConversations:
         seals = Seals(self.settings.home, self.thread)
-        return KeptConversations(self.thread, lambda: self.transcripts, PROVIDER, seals)
+        return KeptConversations(
+            self.thread, lambda: self.transcripts, self.settings.provider, seals
+        )
 
     def _bridge(self) -> Bridge:
         kept = self.conversations

@@ -83,7 +83,7 @@ class Watched:
         self.dashboard = self._dashboard()
 
     def _dashboard(self) -> Dashboard:
-        return Dashboard(self.thread, lambda: self.state, nothing_said, self.errors)
+        return Dashboard(self.thread, lambda: self.state, lambda _: nothing_said, self.errors)
 
     def restart(self) -> None:
         self.thread.close()
@@ -122,7 +122,7 @@ class Looking(House):
         super().__init__(home, dispatcher)
         self.reports = StoreThread(Home(self.settings.home))
         self.reads = 0
-        self.dashboard = Dashboard(self.reports, lambda: IDLE, self.said, Errors())
+        self.dashboard = Dashboard(self.reports, lambda: IDLE, lambda _: self.said, Errors())
 
     async def said(self, session: str, upto: str, after: str | None) -> Sequence[Message]:
         self.reads += 1

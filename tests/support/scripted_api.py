@@ -75,6 +75,7 @@ class ScriptedServer:
         self._shown: dict[int, Told] = {}
         self._forgetful = False
         self._headers: Mapping[str, str] = {}
+        self._fails: int | None = None
         self.said: set[str] = set()
 
     def __enter__(self) -> ScriptedServer:
@@ -148,6 +149,15 @@ class ScriptedServer:
         finally:
             self._headers = {}
 
+    @contextmanager
+    def failing(self, status: int) -> Iterator[None]:
+        """An account at its limit, or an API that is down."""
+        self._fails = status
+        try:
+            yield
+        finally:
+            self._fails = None
+
     def open_gate(self, name: str) -> None:
         self._loop.call_soon_threadsafe(self._gate(name).set)
 
@@ -169,6 +179,8 @@ class ScriptedServer:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _script(self, body: Body) -> Reply | Failure:
+        if self._fails is not None:
+            return _failure(self._fails, "")
         asked = prompt(body)
         reply = await remembers_names(body)
         if self._forgetful:

@@ -271,7 +271,7 @@ def _fields(model: str, today: date) -> dict[str, str]:
     days = [str(today + timedelta(days=days)) for days in (-1, 0, 1)]
     family, *numbers = re.sub(r"-\d{8}$", "", model).removeprefix("claude-").split("-")
     return {
-        "folder": r"/var/tmp/sessionbridge-\w{8}/(?:claude|continue)",
+        "folder": r"/var/tmp/sessionbridge-\w{8}/(?:claude|continue)(?:-[0-9a-f]{12})?",
         "platform": re.escape(sys.platform),
         "system": re.escape(f"{machine.sysname} {machine.release}"),
         "model": re.escape(model),

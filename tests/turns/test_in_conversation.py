@@ -237,7 +237,7 @@ async def test_its_responses_are_for_who_has_it(
     asked = _json({"model": "claude-x", "input": "Aside", "previous_response_id": first})
     assert (await ask(house.bridge, asked, named, "responses", ANN)).status == 200
     assert talk.seen == [*SHOWN, ("user", "Two"), ("assistant", "Second"), ("user", "Aside")]
-    responses = Responses(house.thread, house.dispatcher, house.bridge._locks)
+    responses = Responses(house.thread, lambda _: house.dispatcher, house.bridge._locks)
     assert (await responses.retrieve(first, named, "ann"))["id"] == first
     with pytest.raises(ItemNotFound):
         await responses.retrieve(first, named, "bob")

@@ -56,7 +56,7 @@ async def test_a_body_that_says_nothing(worker: Worker, body: bytes) -> None:
 
 async def test_ids_that_cannot_be_looked_up_are_nobody_s(tmp_path: Path) -> None:
     runtime = Runtime()
-    runtime.store = runtime.reports = StoreThread(Home(tmp_path))
+    runtime.reports = StoreThread(Home(tmp_path))
     try:
         for broken in ("\udcff", "msg_\ud83d", "caf\xe9"):
             assert not await runtime.is_our_child({"x-claude-code-session-id": broken})

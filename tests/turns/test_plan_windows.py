@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.config import PROVIDER
+from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.errors import ApiFailed
 from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -55,7 +55,7 @@ async def test_each_turn_keeps_what_the_cli_tells(house: House) -> None:
     await until_known(house.thread, "5h", 0.25)
     windows = await known(house.thread)
     five, week = windows["5h"], windows["7d"]
-    assert (five.provider, five.status, week.used) == (PROVIDER, "allowed", 0.5)
+    assert (five.provider, five.status, week.used) == (DEFAULT, "allowed", 0.5)
     assert five.resets_at == pytest.approx(time.time() + 3600, abs=30)
     assert time.time() - five.told_at < 30
     error = ApiFailed(429, "The limit.", headers=limits(told("5h", 1.01, 3600, "rejected")))
@@ -74,11 +74,11 @@ async def test_who_uses_a_key_has_none(house: House) -> None:
 
 
 async def test_only_what_has_changed_is_written(house: House) -> None:
-    windows, kept = PlanWindows(house.thread, PROVIDER, 100), house.thread
+    windows, kept = PlanWindows(house.thread, DEFAULT, 100), house.thread
     headers = limits(told("5h", 0.25, 3600))
     windows.hear(headers)
     await until_known(kept, "5h", 0.25)
-    await kept.keep_plan_windows([PlanWindow(PROVIDER, "5h", "as it was", 0.25, None, 0.0)])
+    await kept.keep_plan_windows([PlanWindow(DEFAULT, "5h", "as it was", 0.25, None, 0.0)])
     windows.hear(headers)
     windows.hear(limits(told("7d", 0.5, 3600)))  # is written after the other would have been
     await until_known(kept, "7d", 0.5)
@@ -119,8 +119,8 @@ async def test_other_proxies_and_those_that_start_later_know_it(house: House) ->
 
 
 async def test_a_window_that_has_reset_refuses_nothing(house: House) -> None:
-    over = PlanWindow(PROVIDER, "5h", "allowed", 0.9, time.time() - 1, time.time() - 60)
-    ever = PlanWindow(PROVIDER, "7d", "allowed", 0.9, None, time.time())
+    over = PlanWindow(DEFAULT, "5h", "allowed", 0.9, time.time() - 1, time.time() - 60)
+    ever = PlanWindow(DEFAULT, "7d", "allowed", 0.9, None, time.time())
     others = PlanWindow("work", "5h", "allowed", 0.9, time.time() + 3600, time.time())
     await house.thread.keep_plan_windows([over, ever, others])
     house.change(plan_share=50)
@@ -132,7 +132,7 @@ async def test_a_turn_under_way_finishes(house: House) -> None:
     house.dispatcher.gate = asyncio.Event()
     under_way = asyncio.create_task(house.ask("one"))
     await house.dispatcher.waiting.wait()
-    full = PlanWindow(PROVIDER, "5h", "allowed", 0.9, time.time() + 3600, time.time())
+    full = PlanWindow(DEFAULT, "5h", "allowed", 0.9, time.time() + 3600, time.time())
     await house.thread.keep_plan_windows([full])
     assert (await house.ask("two")).status == 429
     house.dispatcher.gate.set()

@@ -35,7 +35,7 @@ async def test_connections_to_other_nodes_end_with_the_options(
         update={"home": tmp_path, "store": database, "node": ONE, "live": 0, "spare": 0}
     )
     place, runtime = Place(database), Runtime()
-    runtime.bridge(settings)
+    runtime.walk(settings)
     runtime.start()
     before = runtime.passing_on
     assert before is not None
@@ -43,7 +43,7 @@ async def test_connections_to_other_nodes_end_with_the_options(
         await place.channel().say([json.dumps({"node": held_by, "held": ["a-session"]})])
         assert [part async for part in before.answer("a-session", EXCHANGE, b"")] == []
     assert not left.is_set()
-    runtime.bridge(settings.model_copy(update={"node": TWO}))
+    runtime.walk(settings.model_copy(update={"node": TWO}))
     async with asyncio.timeout(10):
         await left.wait()
     assert runtime.passing_on is not before

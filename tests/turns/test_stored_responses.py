@@ -24,7 +24,7 @@ async def respond(house: House, said: str, previous: str | None = None) -> Answe
 
 
 def responses(house: House) -> Responses:
-    return Responses(house.thread, house.dispatcher, house.bridge._locks)
+    return Responses(house.thread, lambda _: house.dispatcher, house.bridge._locks)
 
 
 async def delete(house: House, id_: str) -> None:

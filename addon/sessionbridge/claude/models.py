@@ -80,22 +80,24 @@ def _dashed(model: str) -> str:
 
 
 def mapped(model: str, table: Table) -> str | None:
-    """The table's model for a name, whatever its case. A pattern is also found by its own letters:
-    `opus[1m]` would mean `opus1` or `opusm` otherwise."""
-    name = model.lower()
-    for pattern, target in table:
-        known = pattern.lower()
-        if name == known or fnmatchcase(name, known):
-            return target
-    return None
+    """The table's model for a name."""
+    return next((target for pattern, target in table if is_match(model, pattern)), None)
 
 
-def check_table(table: Table) -> None:
-    """Raises ValueError naming the row that can never be obeyed."""
+def is_match(model: str, pattern: str) -> bool:
+    """Whatever its case. A pattern is also found by its own letters: `opus[1m]` would mean `opus1`
+    or `opusm` otherwise."""
+    name, known = model.lower(), pattern.lower()
+    return name == known or fnmatchcase(name, known)
+
+
+def check_table(table: Table, *, clouds: bool = False) -> None:
+    """Raises ValueError naming the row that can never be obeyed. The names of `clouds` and gateways
+    can be, by a CLI that is set up to call one."""
     for pattern, target in table:
         if not pattern.strip():
             raise ValueError(f"models: {pattern!r} is not the name of a model")
-        if not is_claude(target):
+        if not (is_claude(target) or (clouds and _PASSABLE.fullmatch(target))):
             raise ValueError(f"models: {pattern!r} = {target!r} names no model of the Claude CLI")
 
 

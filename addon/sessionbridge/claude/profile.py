@@ -10,11 +10,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from sessionbridge.claude.work_dirs import KEPT, before, chosen, of_nodes, work_dir
+from sessionbridge.claude.work_dirs import (
+    DEFAULT,
+    KEPT,
+    before,
+    chosen,
+    of_nodes,
+    work_dir,
+)
 from sessionbridge.disk import private_folder
 from sessionbridge.model import MemoryKind
 
 logger = logging.getLogger(__name__)
+
+_FOLDER = ("CLAUDE_CONFIG_DIR", "HOME")
+"""Variables that say where Claude's is."""
 
 
 def config_dir(environment: Mapping[str, str]) -> Path:
@@ -63,8 +73,8 @@ def _move(there: Path, here: Path) -> None:
 @dataclass(frozen=True)
 class ClaudeProfile:
     """The Claude CLI to use: `cli` is a path or None for the SDK's own; `extra` is added to its
-    environment; `home` is whose working directories it has. Where nodes have them in common,
-    `common` tells which theirs are, for what this one would have."""
+    environment; `home` is whose working directories it has, those of this `provider`. Where nodes
+    have them in common, `common` tells which theirs are, for what this one would have."""
 
     home: Path
     cli: Path | None
@@ -72,6 +82,7 @@ class ClaudeProfile:
     retries: int
     inherited: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
     common: Callable[[str], str] | None = None
+    provider: str = DEFAULT
 
     @property
     def bare(self) -> bool:
@@ -81,20 +92,23 @@ class ClaudeProfile:
         return bool(self.extra.get("ANTHROPIC_API_KEY"))
 
     def work_dir(self, memory: MemoryKind) -> Path:
-        return work_dir(self._root, memory)
+        return work_dir(self._root, memory, self.provider)
 
     @cached_property
     def _root(self) -> Path:
         """The home's own has the transcripts of before it was chosen. Raises OSError."""
         own = chosen(self.home)
-        bring_in_transcripts(self.config_dir, before(self.home), own)
+        if self.provider == DEFAULT:
+            bring_in_transcripts(self.config_dir, before(self.home), own)
         if self.common is None:
             return own
         return of_nodes(self.home, Path(self.common(str(own))))
 
     @cached_property
     def config_dir(self) -> Path:
-        return config_dir({**self.inherited, **self.extra})
+        """What else is in its environment may be a secret that is not there."""
+        chosen = {name: self.extra[name] for name in _FOLDER if name in self.extra}
+        return config_dir({**self.inherited, **chosen})
 
     @property
     def temporary_dir(self) -> Path:

@@ -7,11 +7,15 @@ folder can be made, as on Windows, it is `<home>/work`, as it was everywhere up 
 
 Nodes that share a database work in one folder, which that names. What a home has chosen stays
 noted: the conversations of its own database are there.
+
+Each provider has folders of its own there, so that those with one config folder do not have each
+other's transcripts.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
 from contextlib import suppress
@@ -35,6 +39,11 @@ NAME = "work-dir"
 
 KEPT: tuple[MemoryKind, ...] = ("session", "continue")
 """The kinds of memory that have transcripts; the third has the first one's folder."""
+
+DEFAULT = "claude"
+"""The provider whose folders have been there before others were."""
+
+_OURS = re.compile(r"(claude|continue)(-[0-9a-f]{12})?")
 
 
 def root(home: Path) -> Path:
@@ -80,16 +89,19 @@ def take_over(home: Path, common: Path) -> None:
                 _link(folder, home)
 
 
-def work_dir(root: Path, memory: MemoryKind) -> Path:
-    """Each kind of memory has its own: `--continue` goes on with the newest transcript of one."""
-    return root / ("continue" if memory == "continue" else "claude")
+def work_dir(root: Path, memory: MemoryKind, provider: str = DEFAULT) -> Path:
+    """Each kind of memory has its own: `--continue` goes on with the newest transcript of one. So
+    has each provider, by a hash: the model is told the path, and a CLI takes `a.b` and `a-b` for
+    one folder."""
+    own = "" if provider == DEFAULT else f"-{sha256(provider.encode()).hexdigest()[:12]}"
+    return root / f"{'continue' if memory == 'continue' else 'claude'}{own}"
 
 
 def is_work_dir(home: Path, cwd: Path) -> bool:
-    """Whether a CLI of this home works there, or has."""
+    """Whether a CLI of this home works there, or has, for whatever provider."""
     there = cwd.resolve()
     folder = there.parent
-    if not cwd.is_absolute() or there not in (work_dir(folder, memory) for memory in KEPT):
+    if not cwd.is_absolute() or not _OURS.fullmatch(there.name):
         return False
     own = root(home).resolve(), before(home).resolve()
     return folder in own or _link_of(folder, home).is_symlink()
@@ -163,9 +175,9 @@ def _note(home: Path, folder: Path) -> bool:
 
 
 def _remove(folder: Path) -> None:
-    for memory in KEPT:
-        with suppress(FileNotFoundError):
-            work_dir(folder, memory).rmdir()
+    for path in folder.glob("*"):
+        if _OURS.fullmatch(path.name):
+            path.rmdir()
     for link in _links(folder):
         link.unlink()
     folder.rmdir()

@@ -61,7 +61,7 @@ def _places(house: House, held: Holdings) -> list[Path]:
     """Where the transcripts of the key's sessions may be. That is in the map row, so of a key
     without one nothing is known."""
     if house.place.is_shared:
-        found = _own_folders(house, held.row.metadata if held.row else {})
+        found = _own_folders(house, held)
     else:
         found = _folders(house.home, held.row.metadata) if held.row else []
     names = [f"{name}.jsonl" for name in held.files if _plain(name)]
@@ -77,11 +77,12 @@ def _folders(home: Path, metadata: Mapping[str, Any]) -> list[Path]:
     return [transcripts_folder(config, one / cwd.name) for one in _roots(home, root(home))]
 
 
-def _own_folders(house: House, metadata: Mapping[str, Any]) -> list[Path]:
+def _own_folders(house: House, held: Holdings) -> list[Path]:
     """Those of this node. What the map row says may be so on another."""
+    metadata = held.row.metadata if held.row else {}
     configs = (Path(str(metadata.get("config_dir", ""))), config_dir(os.environ).absolute())
     return [
-        transcripts_folder(config, work_dir(one, "session"))
+        transcripts_folder(config, work_dir(one, "session", held.key.provider))
         for config in dict.fromkeys(configs)
         if config.is_absolute()
         for one in _roots(house.home, house.root)

@@ -79,13 +79,14 @@ _STATIC = dict(_static())
 
 class Dashboard:
     """`reports` is the ledger, None where nothing is kept; `state` tells what goes on now, `said`
-    what a session holds, `errors` what went wrong. Never raises: an error is a page as well."""
+    what the sessions of a provider hold, `errors` what went wrong. Never raises: an error is a page
+    as well."""
 
     def __init__(
         self,
         reports: StoreThread | None,
         state: Callable[[], State],
-        said: ReadMessages,
+        said: Callable[[str], ReadMessages],
         errors: Errors,
     ) -> None:
         self._reports = reports
@@ -136,7 +137,7 @@ class Dashboard:
             raise NotFound("No turn of this conversation is known.")
         if query.get("newest") == str(kept.turns[-1].id):
             return Page(204, "application/json", b"")
-        return _json(await conversation(kept, self._said))
+        return _json(await conversation(kept, self._said(key.provider)))
 
     async def _metrics(self, query: Query) -> Page:
         body = await exposition(self._reports, self._state(), self._errors)

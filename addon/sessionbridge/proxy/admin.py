@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from sessionbridge.dashboard.state import LiveTurn, State
-from sessionbridge.errors import StoreUnavailable
+from sessionbridge.errors import SessionLost, StoreUnavailable
 from sessionbridge.model import Message, SessionKey
-from sessionbridge.sessions.planning.memory import key_lock
+from sessionbridge.sessions.planning.memory import ReadMessages, key_lock
 from sessionbridge.sessions.store.locks import batches
 from sessionbridge.sessions.store.store import SessionStore, SessionSummary
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -23,20 +23,20 @@ class Admin:
         self._exchanges = exchanges
 
     def state(self) -> State:
-        dispatcher, admission = self._runtime.dispatcher, self._runtime.admission
-        live, spares = dispatcher.processes if dispatcher else (0, 0)
+        accounts = self._runtime.accounts.values()
+        processes = [account.dispatcher.processes for account in accounts]
         return State(
             turns=[_live_turn(exchange) for exchange in self._exchanges()],
-            waiting=admission.waiting_now if admission else 0,
-            running=admission.running_now if admission else 0,
-            live=live,
-            spares=spares,
+            waiting=sum(account.admission.waiting_now for account in accounts),
+            running=sum(account.admission.running_now for account in accounts),
+            live=sum(live for live, _ in processes),
+            spares=sum(spares for _, spares in processes),
         )
 
-    async def said(self, internal_id: str, upto: str, after: str | None) -> tuple[Message, ...]:
-        """See `claude.dispatcher.Dispatcher.said`."""
-        assert self._runtime.dispatcher is not None
-        return await self._runtime.dispatcher.said(internal_id, upto, after)
+    def said(self, provider: str) -> ReadMessages:
+        """What the provider's sessions hold."""
+        dispatcher = self._runtime.dispatcher(provider)
+        return _not_known if dispatcher is None else dispatcher.said
 
     async def sessions(self) -> list[SessionSummary]:
         """Every mapped key, the one used last first. Raises `StoreUnavailable`."""
@@ -50,9 +50,8 @@ class Admin:
         if len(found) != 1:
             return found
         (key,) = found
-        locks, dispatcher = self._runtime.locks, self._runtime.dispatcher
+        locks, dispatcher = self._runtime.locks, self._runtime.dispatcher(key.provider)
         assert locks is not None
-        assert dispatcher is not None
         # The commit of a turn under way would bring back what is forgotten.
         *first, last = batches(await self._reports.ask(lambda store: store.usable(key)))
         for some in first:
@@ -60,8 +59,9 @@ class Admin:
                 await self._reports.forget_points(key, some)
         async with locks.hold_all([key_lock(key), *last]):
             held = await self._reports.delete(key)
-            for name in held.files if held else ():
-                await dispatcher.delete(name)
+            if held and dispatcher:
+                for name in held.files:
+                    await dispatcher.delete(name)
         return found if held else []
 
     @property
@@ -69,6 +69,10 @@ class Admin:
         if self._runtime.reports is None:
             raise StoreUnavailable("No sessions are kept: the session map is switched off.")
         return self._runtime.reports
+
+
+async def _not_known(session: str, upto: str, after: str | None) -> Sequence[Message]:
+    raise SessionLost("The provider of this session is no longer in the config.")
 
 
 def _live_turn(exchange: Exchange) -> LiveTurn:

@@ -37,7 +37,7 @@ from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.naming import named
 from sessionbridge.turns.passing_on import HEADER
-from sessionbridge.turns.request_meta import attempt, trace
+from sessionbridge.turns.request_meta import attempt, trace, wanted
 from sessionbridge.turns.runtime import Runtime
 
 _CHILD_OF_ANOTHER = (
@@ -180,6 +180,7 @@ class Decision:
             summary=summary,
             path=None if summary else flow.request.path,
             rules=asking.rules,
+            wanted=wanted(headers, found, model),
             trace=trace(headers),
         )
         self._rerouting.begin(flow, exchange)

@@ -124,5 +124,6 @@ _PLAIN = (
     "duration_ms",
     "turn",
     "node",
+    "provider",
     "error",
 )

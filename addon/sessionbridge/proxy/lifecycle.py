@@ -35,7 +35,7 @@ class Lifecycle:
         if concern_us(updated):
             settings = self._options.usable()
             try:
-                self._loopback.walk = self._runtime.bridge(settings)
+                self._loopback.walk = self._runtime.walk(settings)
             except StoreUnavailable as error:  # the address of a database, or what it needs
                 self._options.refuse(error)
 

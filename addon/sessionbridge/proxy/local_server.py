@@ -44,7 +44,7 @@ class LocalServer:
         inquiry = local_api.inquiry(request.method, request.path, headers, body)
         # The first time a process has to be started for it, which takes most of a second.
         models = () if inquiry.version else await self._runtime.models()
-        answer(flow, 200, local_api.answer(inquiry, models, settings.models))
+        answer(flow, 200, local_api.answer(inquiry, models, settings.all_models))
         if request.method == "HEAD" and flow.response:
             flow.response.raw_content = b""  # its length stays told
         share(flow, self._options.allow_origins)

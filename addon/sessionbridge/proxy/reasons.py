@@ -25,6 +25,7 @@ REASONS = {
     "imported": "The session did not hold all that the client sent, so the rest was brought in.",
     "tool_results": "The client's tools have answered, and the turn that waited for them goes on.",
     "tools_imported": "No process waited for these tool results any more, so they were brought in.",
+    "moved": "Another provider had answered before, so what was said there was brought in.",
     "rebuilt": "Claude no longer goes on with this session, so what its file holds was brought in.",
     "memory_lost": "The session was gone and the request held nothing of it: memory starts anew.",
     "started_over": "The client asked to begin anew; the old session is left behind.",

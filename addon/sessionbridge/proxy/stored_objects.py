@@ -30,9 +30,9 @@ from sessionbridge.proxy.ownership import is_ours
 from sessionbridge.proxy.rerouting import Rerouting
 from sessionbridge.proxy.routing import ObjectPath
 from sessionbridge.turns.background import Running, followed
-from sessionbridge.turns.exchange import Chunk, Head, Replay
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Replay
 from sessionbridge.turns.naming import Named
-from sessionbridge.turns.request_meta import attempt
+from sessionbridge.turns.request_meta import attempt, wanted
 from sessionbridge.turns.runtime import Runtime
 
 
@@ -97,8 +97,9 @@ class StoredObjects:
         """Header names are in lower case. Raises `BridgeError`."""
         self._guard.check(flow, self._options.usable())
         if path.kind == "conversations":
-            kept, worker = self._runtime.conversations, self._runtime.worker
-            caller = attempt(headers, self._clients.asking(flow).name).caller
+            asked, worker = self._asked(flow, headers), self._runtime.worker
+            kept = self._runtime.conversations(next(iter(path.rest), None), asked)
+            caller = asked.attempt.caller
             told = await conversations.answered(flow.request, path.rest, kept, worker, caller)
             flow.comment = "answered here · conversation"
         elif (response := await self._response(flow, path, headers)) is not None:
@@ -107,6 +108,17 @@ class StoredObjects:
             return
         answer(flow, 200, await asyncio.to_thread(_encoded, told))
         share(flow, self._options.allow_origins)
+
+    def _asked(self, flow: http.HTTPFlow, headers: Mapping[str, str]) -> Exchange:
+        """As a conversation is created."""
+        asking, origin = self._clients.asking(flow), self._origin(headers)
+        return Exchange(
+            "responses",
+            asking.owning(origin),
+            attempt(headers, asking.name),
+            rules=asking.rules,
+            wanted=wanted(headers, Named(origin, None)),
+        )
 
     async def _response(
         self, flow: http.HTTPFlow, path: ObjectPath, headers: Mapping[str, str]

@@ -28,7 +28,7 @@ from sessionbridge.turns import frames
 from sessionbridge.turns.exchange import Exchange
 from sessionbridge.turns.frames import Frame
 from sessionbridge.turns.naming import named
-from sessionbridge.turns.request_meta import attempt, trace
+from sessionbridge.turns.request_meta import attempt, trace, wanted
 from sessionbridge.turns.runtime import Runtime
 from sessionbridge.turns.websocket import Socket
 
@@ -167,6 +167,7 @@ class _Exchanges:
             framed=True,
             run=run,
             rules=asking.rules,
+            wanted=wanted(self._headers, frame.named),
             trace=trace(self._headers),
         )
 

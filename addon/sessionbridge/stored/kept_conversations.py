@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,6 +17,7 @@ from sessionbridge.apis.openai_responses.request import place
 from sessionbridge.claude.transcript import conversations as files
 from sessionbridge.claude.transcript import problems
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
+from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import ConversationNotFound
 from sessionbridge.model import Origin, Point, SessionKey, TurnRequest
@@ -23,6 +25,10 @@ from sessionbridge.names import is_conversation, shown
 from sessionbridge.sessions.planning.conversation import Reached
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.seals import Seals
+
+_UNMARKED = len("conv_sb") + 32
+"""Characters of an id before those that tell its provider, which nothing else does before the first
+turn; the default's have none."""
 
 _SCOPE = "openai"
 """Of the rule by which a request names one (see `origins.toml`)."""
@@ -52,7 +58,7 @@ class KeptConversations:
         self, caller: str, items: Sequence[Any], metadata: Mapping[str, str]
     ) -> tuple[str, Conversation]:
         """Its id, too."""
-        id_ = ids.made("conv", uuid4().hex)
+        id_ = ids.made("conv", uuid4().hex + _mark(self._provider))
         given = (Added(None, new_items(items, ())),) if items else ()
         conversation = Conversation(time.time(), caller, metadata, given)
         await self.replace(id_, conversation)
@@ -130,6 +136,15 @@ class AskedIn:
 
     async def _read(self) -> Conversation:
         return await self._kept.read(self._id, self._caller)
+
+
+def is_of(provider: str, id_: str) -> bool:
+    """Whether it is the id of a conversation that was created with this provider."""
+    return is_conversation(id_) and id_[_UNMARKED:] == _mark(provider)
+
+
+def _mark(provider: str) -> str:
+    return "" if provider == DEFAULT else sha256(provider.encode()).hexdigest()[:8]
 
 
 def new_items(values: Sequence[Any], before: Iterable[Item]) -> list[dict[str, Any]]:

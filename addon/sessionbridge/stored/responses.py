@@ -5,7 +5,7 @@ What is not there, or was given to somebody else, is not found, in the same word
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -25,12 +25,18 @@ from sessionbridge.sessions.store.store_thread import StoreThread
 
 
 class Responses:
-    """`store` is None when the session map is switched off: then there are none. Whoever asks is
-    known by the `origin` that the request names and by its `caller`, as in `Attempt`."""
+    """`store` is None when the session map is switched off: then there are none. `dispatchers` has
+    that of each provider, None where there is none of that name any more. Whoever asks is known by
+    the `origin` that the request names and by its `caller`, as in `Attempt`."""
 
-    def __init__(self, store: StoreThread | None, dispatcher: Dispatcher, locks: Locks) -> None:
+    def __init__(
+        self,
+        store: StoreThread | None,
+        dispatchers: Callable[[str], Dispatcher | None],
+        locks: Locks,
+    ) -> None:
         self._store = store
-        self._dispatcher = dispatcher
+        self._dispatchers = dispatchers
         self._locks = locks
 
     async def retrieve(self, id_: str, origin: Origin | None, caller: str) -> dict[str, Any]:
@@ -40,11 +46,11 @@ class Responses:
         """Whether it can be asked for: it may have been deleted with its conversation, and by
         another process."""
         try:
-            found = await self._found(id_, origin, caller)
+            found, dispatcher = await self._found(id_, origin, caller)
         except ItemNotFound:
             return False
         with problems.told("The response", "read"):
-            return await self._dispatcher.response(found.end.session_id, found.id) is not None
+            return await dispatcher.response(found.end.session_id, found.id) is not None
 
     async def events(self, id_: str, origin: Origin | None, caller: str) -> list[dict[str, Any]]:
         """Those of its stream, each block in one piece."""
@@ -61,41 +67,46 @@ class Responses:
         """Nobody goes on from it any more. Its words stay as long as the conversation they are part
         of; where it was all of that, they are deleted with it. A turn that goes on from it comes to
         its end first: its answer is in the same session."""
-        found = await self._found(id_, origin, caller)
+        found, _ = await self._found(id_, origin, caller)
         async with self._locks.hold(lock_of(found), lambda: None):
-            await self._delete(await self._found(id_, origin, caller), id_)
+            await self._delete(*await self._found(id_, origin, caller), id_)
         return {"id": response_id(found.id), "object": "response", "deleted": True}
 
-    async def _delete(self, found: Response, id_: str) -> None:
+    async def _delete(self, found: Response, dispatcher: Dispatcher, id_: str) -> None:
         session = found.end.session_id
         with problems.told("The response", "deleted"):
-            if await self._dispatcher.response(session, found.id) is None:
+            if await dispatcher.response(session, found.id) is None:
                 raise _gone(id_)
-            await self._dispatcher.forget_response(session, found.id)
+            await dispatcher.forget_response(session, found.id)
         assert self._store is not None
         if await self._store.forget_response(found.id):
             with problems.told("The response", "deleted"):
-                await self._dispatcher.discard(session)
+                await dispatcher.discard(session)
 
-    async def _found(self, id_: str, origin: Origin | None, caller: str) -> Response:
+    async def _found(
+        self, id_: str, origin: Origin | None, caller: str
+    ) -> tuple[Response, Dispatcher]:
         message_id = answered(id_)
         if self._store is None or message_id is None:
             raise _gone(id_)
         found = await self._store.response(message_id)
         if found is None or not found.is_for(origin, caller):
             raise _gone(id_)
-        return found
+        dispatcher = self._dispatchers(found.key.provider)
+        if dispatcher is None:
+            raise _gone(id_)
+        return found, dispatcher
 
     async def _stored(self, id_: str, origin: Origin | None, caller: str) -> StoredResponse:
-        found = await self._found(id_, origin, caller)
+        found, dispatcher = await self._found(id_, origin, caller)
         session, turn = found.end.session_id, found.turn
         with problems.told("The response", "read"):
-            kept = await self._dispatcher.response(session, found.id)
+            kept = await dispatcher.response(session, found.id)
         if kept is None:
             raise _gone(id_)
         said: tuple[Message, ...] = ()
         with suppress(SessionLost):
-            said = tuple(await self._dispatcher.said(session, found.end.entry_uuid, None))
+            said = tuple(await dispatcher.said(session, found.end.entry_uuid, None))
         if not said:
             raise _gone(id_)
         asked = max((n for n, message in enumerate(said, 1) if message.role == "user"), default=0)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from sessionbridge.config import PROVIDER
 from sessionbridge.turns.exchange import Exchange, Outcome
 
 type Attributes = dict[str, Any]
@@ -79,7 +78,7 @@ def _who(exchange: Exchange) -> Attributes:
         "gen_ai.request.model": outcome.asked.model if outcome.asked else None,
         "gen_ai.response.model": outcome.model,
         "sessionbridge.client": exchange.attempt.client or None,
-        "sessionbridge.provider": PROVIDER,
+        "sessionbridge.provider": outcome.provider,
     }
 
 

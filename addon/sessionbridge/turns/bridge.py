@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from functools import partial
@@ -23,7 +23,7 @@ from sessionbridge.apis.common.ids import made
 from sessionbridge.apis.common.shape import Encoder, Shape
 from sessionbridge.claude.job import Job
 from sessionbridge.claude.pool.dispatcher import Dispatcher
-from sessionbridge.config import PROVIDER, Settings
+from sessionbridge.config import Settings
 from sessionbridge.errors import (
     ApiFailed,
     BadRequest,
@@ -44,7 +44,7 @@ from sessionbridge.model import (
     TurnRequest,
     Usage,
 )
-from sessionbridge.sessions.planning.memory import Answered, Memory
+from sessionbridge.sessions.planning.memory import Answered, Memory, ReadMessages
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -74,7 +74,8 @@ class Bridge:
     """`store` is None when the session map is switched off. `locks` and `background` are shared
     with a bridge made before, under other options, whose last turns may still be under way.
     `conversations` are those that clients have created; `passing_on` is None where no other node is
-    known. `allowance` is the provider's."""
+    known. `allowance` is the provider's; `dispatchers` has that of each provider, where there are
+    several."""
 
     def __init__(
         self,
@@ -88,21 +89,29 @@ class Bridge:
         conversations: KeptConversations | None = None,
         passing_on: PassingOn | None = None,
         allowance: Allowance = NOT_LIMITED,
+        dispatchers: Callable[[str], Dispatcher | None] | None = None,
     ) -> None:
+        dispatchers = dispatchers or (lambda _: dispatcher)
+
+        def said_by(provider: str) -> ReadMessages | None:
+            found = dispatchers(provider)
+            return None if found is None else found.said
+
+        self._provider = settings.provider
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
         self._background = background
         self._passing_on = passing_on
-        self._memories = Memories(settings, store, dispatcher, conversations)
-        self._instructions = KeptInstructions(dispatcher)
+        self._memories = Memories(settings, store, said_by, conversations)
+        self._instructions = KeptInstructions(dispatcher, dispatchers)
         self._beside = Beside(dispatcher, self._instructions, conversations)
         seals = Seals(settings.home, store)
-        references = References(store, dispatcher.said)
+        references = References(store, said_by)
         self._reader = Reader(settings, seals, references, self._instructions, worker, background)
         self._limits = Limits(settings.first_token_timeout, settings.timeout)
-        self._plan_windows = PlanWindows(store, PROVIDER, settings.plan_share)
-        self._budgets = Budgets(store, PROVIDER, allowance, self._limits.longest)
+        self._plan_windows = PlanWindows(store, settings.provider, settings.plan_share)
+        self._budgets = Budgets(store, settings.provider, allowance, self._limits.longest)
 
     def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
         """Answers in the API's own form, whatever happens: an error before the first byte has its
@@ -114,6 +123,7 @@ class Bridge:
         shape = _shape(exchange)
         encoder = None
         begun = False
+        exchange.outcome.provider = self._provider
         exchange.outcome.enter("parse")
         try:
             if exchange.refused is not None:
@@ -230,9 +240,10 @@ class Bridge:
 
     async def _instructed(self, turn: TurnRequest, plan: Plan, memory: Memory) -> TurnRequest:
         """Under what the conversation was told earlier, where the request does not hold that."""
-        if plan.base is None or not memory.holds or turn.previous is not None:
+        provider, point = memory.moved or (self._provider, plan.base)
+        if point is None or not memory.holds or turn.previous is not None:
             return turn
-        return await self._instructions.under(turn, plan.base)
+        return await self._instructions.under(turn, provider, point)
 
     async def prepare(self, exchange: Exchange, body: bytes) -> None:
         """Of a turn that is only announced. What is wrong with it, the turn itself will tell."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 from sessionbridge.allowances import ClientRules
@@ -54,6 +54,18 @@ class Chunk:
     last: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What a request says of who is to answer: the `provider` it names, or then the one that was
+    chosen, the `model` by the client's word for it, and the answer that it `follows`, by its id.
+    With `fallback` another may answer where that one cannot."""
+
+    provider: str | None = None
+    model: str = ""
+    follows: str | None = None
+    fallback: bool = True
+
+
 @dataclass(slots=True)
 class Outcome:
     """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
@@ -62,8 +74,9 @@ class Outcome:
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
     `error` is the `failure` with the status the client got, for people to read. What `goes_on` in
     the background is over when that task is; its answer has the `given_id`. `node` is the address
-    of the other node that has answered, which tells what it has used, and its `error`. `asked` is
-    the request as it was read, `steps` are those begun, each with the seconds since it came.
+    of the other node that has answered, which tells what it has used, and its `error`. `provider`
+    is the account that has answered. `asked` is the request as it was read, `steps` are those
+    begun, each with the seconds since it came.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -92,6 +105,7 @@ class Outcome:
     goes_on: asyncio.Task[None] | None = None
     given_id: str | None = None
     node: str | None = None
+    provider: str | None = None
     call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
     """How the client will tell the input of a call, by the tool's name and what was written."""
     _answer: Answer = field(default_factory=Answer)
@@ -145,6 +159,14 @@ class Outcome:
                 self.duration_ms = self._elapsed_ms()
                 self.enter("commit")
 
+    def begin_again(self) -> None:
+        """Nothing of what has become of it so far was told."""
+        self.become(Outcome(started_at=self.started_at, _begun=self._begun))
+
+    def become(self, other: Outcome) -> None:
+        for known in fields(self):
+            setattr(self, known.name, getattr(other, known.name))
+
     def fail(self, failure: BridgeError, status: int) -> None:
         self.failure, self.error = failure, f"{status} {type(failure).__name__}"
 
@@ -170,8 +192,9 @@ class Exchange:
     `sessionbridge exec` has started that. One that is `framed` came on a WebSocket, one for a
     `summary` to an address that its API has for these. One without a `path` is not to be passed on
     to another node; one that another has passed on has the address of this `node`. The client
-    that is known by a token is named in `attempt`, and has these `rules`. `trace` are the headers
-    that tell which trace it is a part of."""
+    that is known by a token is named in `attempt`, and has these `rules`. `after` are the providers
+    that could not answer it, the last one last. `trace` are the headers that tell which trace it is
+    a part of."""
 
     api: str
     origin: Origin | None
@@ -184,6 +207,8 @@ class Exchange:
     path: str | None = None
     node: str | None = None
     rules: ClientRules = ClientRules()
+    wanted: Wanted = Wanted()
+    after: tuple[str, ...] = ()
     trace: Mapping[str, str] = field(default_factory=dict)
     outcome: Outcome = field(default_factory=Outcome)
 

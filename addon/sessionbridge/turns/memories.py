@@ -7,8 +7,7 @@ from dataclasses import replace
 from uuid import uuid4
 
 from sessionbridge.apis.openai_responses.request import kept_in
-from sessionbridge.claude.pool.dispatcher import Dispatcher
-from sessionbridge.config import PROVIDER, Settings
+from sessionbridge.config import Settings
 from sessionbridge.errors import BadRequest, Refused, SessionLost, ThreadsUnsupported
 from sessionbridge.model import Origin, TurnRequest
 from sessionbridge.names import is_conversation
@@ -23,6 +22,7 @@ from sessionbridge.sessions.planning.memory import (
     Remembered,
     Summarized,
 )
+from sessionbridge.sessions.planning.moved import Movable, MovedAfter, SaidBy
 from sessionbridge.sessions.store.queries import Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations, not_found
@@ -31,19 +31,20 @@ from sessionbridge.turns.request_body import Spoken
 
 
 class Memories:
-    """`store` is None when the session map is switched off; `conversations` are those that clients
-    have created."""
+    """`store` is None when the session map is switched off; `said_by` tells what a provider's
+    sessions hold; `conversations` are those that clients have created."""
 
     def __init__(
         self,
         settings: Settings,
         store: StoreThread | None,
-        dispatcher: Dispatcher,
+        said_by: SaidBy,
         conversations: KeptConversations | None,
     ) -> None:
         self._settings = settings
+        self._provider = settings.provider
         self._store = store
-        self._dispatcher = dispatcher
+        self._said_by = said_by
         self._conversations = conversations
 
     async def of(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
@@ -57,12 +58,18 @@ class Memories:
         return memory
 
     async def _remembered(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
-        links, said = spoken.links, self._dispatcher.said
+        links, said = spoken.links, self._said_by(self._provider)
+        assert said is not None
         if self._store is not None and spoken.previous is not None:
             previous = spoken.previous
             exchange.outcome.origin = previous.origin
             asked = links, exchange.attempt, spoken.manner
-            return Chained(previous, self._store, *asked, gone=gone(turn), said=said)
+            if previous.key.provider == self._provider:
+                return Chained(previous, self._store, *asked, gone=gone(turn), said=said)
+            there = self._said_by(previous.key.provider)
+            assert there is not None  # or it would not have been found
+            here = previous, self._store, self._provider
+            return MovedAfter(*here, *asked, gone=gone(turn), said=there)
         if (created := kept_in(turn.echo.get("conversation"))) is not None:
             return await self._in_conversation(created, turn, spoken, exchange)
         exchange.outcome.origin = origin = self._origin(turn, links, exchange)
@@ -74,23 +81,19 @@ class Memories:
         if self._store is None:
             return Fleeting("mapper_off", links)
         if turn.purpose == "summary":
-            return Summarized(self._store, origin, PROVIDER, links)
+            return Summarized(self._store, origin, self._provider, links)
         if origin.by_caller and is_conversation(origin.external_id):
             raise BadRequest(
                 f"{origin.external_id} goes on where the Responses API names it as its "
                 "conversation; send this to /v1/responses.",
                 param="conversation",
             )
-        return Remembered(
-            self._store,
-            origin,
-            PROVIDER,
-            links,
-            exchange.attempt,
-            spoken.manner,
-            refuse_loss=self._settings.memory_lost == "error",
-            said=said,
-        )
+        how = self._store, origin, self._provider, links, exchange.attempt, spoken.manner
+        refuse = self._settings.memory_lost == "error"
+        if len(self._settings.providers) == 1:
+            return Remembered(*how, refuse_loss=refuse, said=said)
+        after = exchange.after
+        return Movable(*how, refuse_loss=refuse, said=said, said_by=self._said_by, after=after)
 
     async def _check_alone(self) -> None:
         """Claude's most recent session may be anybody's. Raises `Refused` where clients are to have
@@ -123,8 +126,10 @@ class Memories:
     ) -> tuple[TurnRequest, Spoken, Exchange]:
         """What is to be summarised, with all that was said up to the response it follows."""
         end = previous.end
+        said_by = self._said_by(previous.key.provider)
+        assert said_by is not None
         try:
-            said = await self._dispatcher.said(end.session_id, end.entry_uuid, None)
+            said = await said_by(end.session_id, end.entry_uuid, None)
         except SessionLost as error:
             raise gone(turn) from error
         messages = [*said, *(link.message for link in spoken.links)]
@@ -143,4 +148,4 @@ class Memories:
         exchange.outcome.origin = origin = self._conversations.origin(id_)
         items = self._conversations.asked_in(id_, caller, turn)
         how = spoken.links, exchange.attempt, spoken.manner
-        return InConversation(items, self._store, origin, PROVIDER, *how)
+        return InConversation(items, self._store, origin, self._provider, *how)

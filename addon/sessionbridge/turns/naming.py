@@ -23,14 +23,16 @@ from sessionbridge.turns.worker import Worker, is_costly
 
 
 class Named(NamedTuple):
-    """`response` is the one that the request goes on from. `is_read` tells whether the body could
-    be, or there is none; `brings_ours` whether it holds what nobody but us can read: a summary that
-    was sealed here, or the id of an item that was answered here."""
+    """`response` is the one that the request goes on from, `model` the client's word for
+    it. `is_read` tells whether the body could be, or there is none; `brings_ours` whether it holds
+    what nobody but us can read: a summary that was sealed here, or the id of an item that was
+    answered here."""
 
     origin: Origin | None
     response: str | None
     is_read: bool = True
     brings_ours: bool = False
+    model: str = ""
 
 
 async def named(origins: Origins, headers: Mapping[str, str], body: bytes, worker: Worker) -> Named:
@@ -45,7 +47,13 @@ def named_by(
 ) -> Named:
     """The same of a body that has been read."""
     asked = fields or {}
-    return Named(origins.detect(headers, fields), _previous(asked), brings_ours=_brings_ours(asked))
+    model = asked.get("model")
+    return Named(
+        origins.detect(headers, fields),
+        _previous(asked),
+        brings_ours=_brings_ours(asked),
+        model=model if isinstance(model, str) else "",
+    )
 
 
 def _named(body: bytes, origins: Origins, headers: Mapping[str, str]) -> Named:

@@ -50,13 +50,14 @@ class Answer(BaseModel, extra="forbid"):
 
 
 class Passed(ForNode):
-    """A turn. `digest` is that of its body (SHA-256)."""
+    """A turn. `provider` has been chosen for it, `digest` is that of its body (SHA-256)."""
 
     api: str
     origin: Origin | None
     attempt: Attempt
     rules: ClientRules
     model: str | None
+    provider: str | None
     digest: str
     trace: Mapping[str, str]
 

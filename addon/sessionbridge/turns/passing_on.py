@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from sessionbridge.errors import Refused, Unreachable
 from sessionbridge.model import Usage
-from sessionbridge.turns.exchange import Chunk, Exchange, Head, Outcome
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Outcome, Wanted
 from sessionbridge.turns.holders import Holders
 from sessionbridge.turns.node_messages import Answer, NodeMessages, Passed, Question, new_name
 from sessionbridge.turns.response_headers import NODE_HEADER
@@ -116,6 +116,7 @@ class PassingOn:
             attempt=exchange.attempt,
             rules=exchange.rules,
             model=exchange.model,
+            provider=exchange.wanted.provider,
             digest=digest,
             trace=exchange.trace,
         )
@@ -222,7 +223,12 @@ class PassingOn:
             raise Refused("This is not the body that was passed on; send that.")
         read = passed.api, passed.origin, passed.attempt
         return Exchange(
-            *read, model=passed.model, node=passed.node, rules=passed.rules, trace=passed.trace
+            *read,
+            model=passed.model,
+            node=passed.node,
+            rules=passed.rules,
+            wanted=Wanted(provider=passed.provider),
+            trace=passed.trace,
         )
 
 

@@ -81,7 +81,7 @@ class Reader:
             previous = await self._references.response(turn.previous, theirs)
             if previous is None:
                 raise self._unknown(turn, exchange)
-            turn = await self._instructions.under(turn, previous.end)
+            turn = await self._instructions.under(turn, previous.key.provider, previous.end)
         return turn, Spoken(links, how or _manner(turn, asked, links), previous)
 
     def _unknown(self, turn: TurnRequest, exchange: Exchange) -> BridgeError:

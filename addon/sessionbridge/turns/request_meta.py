@@ -1,4 +1,5 @@
-"""Reads from a request's headers how it was sent: for the first time, again, or to start over."""
+"""Reads from a request how it was sent, for the first time, again, or to start over, and who is to
+answer it."""
 
 from __future__ import annotations
 
@@ -6,6 +7,8 @@ import hashlib
 from collections.abc import Mapping
 
 from sessionbridge.model import Attempt
+from sessionbridge.turns.exchange import Wanted
+from sessionbridge.turns.naming import Named
 
 _YES = {"1", "true", "yes"}
 _CREDENTIALS = ("authorization", "x-api-key", "api-key")
@@ -39,6 +42,16 @@ def trace(headers: Mapping[str, str]) -> dict[str, str]:
     true."""
     told = {name: headers[name] for name in _TRACE if name in headers}
     return {it: text for it, text in told.items() if text.isascii() and len(text) <= _LONGEST}
+
+
+def wanted(headers: Mapping[str, str], named: Named, model: str | None = None) -> Wanted:
+    """`model` is the one that the address names, where an API has it there."""
+    return Wanted(
+        provider=headers.get("x-sessionbridge-provider", "").strip() or None,
+        model=model or named.model,
+        follows=named.response,
+        fallback=headers.get("x-sessionbridge-fallback", "").strip().lower() != "none",
+    )
 
 
 def _hashed(text: str, kind: bytes = b"") -> str:

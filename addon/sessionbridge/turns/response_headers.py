@@ -8,6 +8,9 @@ from sessionbridge.apis.openai_responses.answer import response_id
 from sessionbridge.errors import BridgeError
 from sessionbridge.turns.exchange import Exchange
 
+PROVIDER_HEADER = "x-sessionbridge-provider"
+"""The Claude account that has answered, where there are several."""
+
 NODE_HEADER = "x-sessionbridge-node"
 """The address of the node that has answered, where that is another than was asked."""
 
@@ -26,6 +29,8 @@ def headers(exchange: Exchange, content_type: str) -> list[tuple[str, str]]:
             ("x-sessionbridge-plan", plan.name),
             ("x-sessionbridge-reason", plan.reason),
         ]
+    if exchange.wanted.provider is not None:
+        told.append((PROVIDER_HEADER, exchange.wanted.provider))
     if exchange.node is not None:
         told.append((NODE_HEADER, exchange.node))
     if outcome.given_id is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sessionbridge.errors import BadRequest, ConversationNotFound, MemoryLost, SessionLost
@@ -64,11 +64,13 @@ class Answered:
 class Memory(Protocol):
     """`kind` is what the CLI is told to keep, `compaction` allows the CLI to shorten a conversation
     that nobody else holds. After `plan`, `lock` names what only one turn at a time may use, if it
-    shares anything with others."""
+    shares anything with others, and `moved` the provider whose conversation it takes up, and where
+    that has ended."""
 
     kind: MemoryKind
     lock: str | None
     compaction: bool
+    moved: tuple[str, Point] | None
 
     @property
     def holds(self) -> bool:
@@ -107,6 +109,7 @@ class Remembered:
     tells what a session holds."""
 
     kind: MemoryKind = "session"
+    moved: tuple[str, Point] | None = None
 
     def __init__(
         self,
@@ -285,18 +288,31 @@ class Remembered:
         base = await self._store.last_ended(turn.turn_id) if follows else None
         after = base.entry_uuid if base else None
         said = await self._said(turn.session_id, turn.entry_uuid, after)
-        *earlier, ask = chain([*said, *(link.message for link in new)])
+        plan = self._plan_with(said, [link.message for link in new], base, reason)
+        if plan is not None:
+            self._answers = turn
+        return plan or plan_unknown(self._links)
+
+    def _plan_with(
+        self,
+        said: Sequence[Message],
+        new: Sequence[Message],
+        base: Point | None,
+        reason: str | None,
+    ) -> Plan | None:
+        """Brings in what was `said` since the base, and what is new. None where the request shows
+        itself how its results came about. Raises `BadRequest` for results that answer nothing."""
+        *earlier, ask = chain([*said, *new])
         made, given = earlier[-1].message.calls if earlier else [], ask.message.results
         if sorted(made) != sorted(given):
             if _brings_calls(self._links):
-                return plan_unknown(self._links)
+                return None
             if missing := [call for call in made if call not in given]:
                 raise BadRequest(f"No tool output found for function call {shown(missing[0])}.")
             raise BadRequest(
                 "These tool results answer no call that waits here; send the conversation from its "
                 "beginning."
             )
-        self._answers = turn
         feed = tuple(link.message for link in earlier)
         brought = "tools_imported" if given else "imported"
         return Plan("import", reason or brought, base, feed, ask.message)
@@ -366,6 +382,7 @@ class Fleeting:
     kind: MemoryKind = "none"
     lock: str | None = None
     compaction = False
+    moved: tuple[str, Point] | None = None
     holds = False
 
     def __init__(self, reason: str, links: Sequence[Link]) -> None:
@@ -447,8 +464,9 @@ class Continued(Fleeting):
 
 
 def key_lock(key: SessionKey) -> str:
-    """The lock of all turns of a key."""
-    return "\n".join(astuple(key))  # none of them has a control character
+    """The lock of all turns of a key, and of those of its id that other providers have: one may
+    take up what another has begun. Nodes that know of one provider call it so."""
+    return "\n".join((key.scope, key.external_id, "claude"))  # none has a control character
 
 
 def _hashes(answered: Answered) -> list[str]:

@@ -30,18 +30,23 @@ def named_in(messages: Iterable[Message], resolved: Iterable[Message]) -> Iterat
 
 
 class References:
-    """`said` tells what a session holds. Raises `ItemNotFound` for what is not known any more."""
+    """`said_by` tells what a provider's sessions hold, and is None for one that is not there any
+    more. Raises `ItemNotFound` for what is not known any more."""
 
-    def __init__(self, store: StoreThread | None, said: ReadMessages) -> None:
+    def __init__(
+        self, store: StoreThread | None, said_by: Callable[[str], ReadMessages | None]
+    ) -> None:
         self._store = store
-        self._said = said
+        self._said_by = said_by
 
     async def response(
         self, response_id: str, theirs: Callable[[Response], bool]
     ) -> Response | None:
         """None for one that is not known, or not `theirs`."""
         found = await self._store.response(response_id) if self._store else None
-        return found if found is not None and theirs(found) else None
+        if found is None or not theirs(found) or self._said_by(found.key.provider) is None:
+            return None
+        return found
 
     async def resolved(
         self, messages: Iterable[Message], theirs: Callable[[Response], bool]
@@ -68,11 +73,12 @@ class References:
     ) -> Sequence[Block] | None:
         """The blocks of a response; its turn may have begun with messages that were fed to it."""
         found = await self.response(response_id, theirs)
-        if found is None:
+        said_by = self._said_by(found.key.provider) if found else None
+        if found is None or said_by is None:
             return None
         after = found.before.entry_uuid if found.before else None
         try:
-            said = await self._said(found.end.session_id, found.end.entry_uuid, after)
+            said = await said_by(found.end.session_id, found.end.entry_uuid, after)
         except SessionLost:
             return None
         asked = max((n for n, message in enumerate(said) if message.role == "user"), default=-1)

@@ -107,11 +107,12 @@ _COLUMNS = {
     "provider": "provider",
 }
 
-# The kinds of `likely_cause` among the newest turns. Whoever asks to start over wants the import.
+# The kinds of `likely_cause` among the newest turns. Whoever asks to start over wants the import,
+# and another provider's turns are no loss.
 _RECENT = f"""
     aged AS (
         SELECT scope, external_id, provider, parent_id IS NULL AS rootless,
-            plan = 'import' AND reason <> 'started_over' AS imported,
+            plan = 'import' AND reason NOT IN ('started_over', 'moved') AS imported,
             reason = 'memory_lost' AND plan <> 'import' AS lost,
             'memory_lost' IN (reason, lead(reason, 1, '') OVER newest) AS after_loss,
             row_number() OVER newest AS age

@@ -48,9 +48,15 @@ class Place(Protocol):
     def is_made(self) -> bool:
         """Whether there is a database of ours yet. Waits for none; raises `StoreUnavailable`."""
 
-    def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
+    def store(
+        self,
+        transcripts: Callable[[], Path] | None,
+        patience: float,
+        others: Callable[[], Sequence[Path]] = list,
+    ) -> SessionStore:
         """Raises `StoreUnavailable` where it cannot be used for so long, and OSError of the folder
-        of the transcripts. Made where there is none."""
+        of the transcripts. Made where there is none, from what is noted there and in the `others`,
+        those of other providers."""
 
     def check(self, patience: float) -> None:
         """Raises `StoreUnavailable` where no turn could be kept now, as far as that can be told
@@ -87,9 +93,16 @@ class Home:
     def is_made(self) -> bool:
         return self.database.exists()
 
-    def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
+    def store(
+        self,
+        transcripts: Callable[[], Path] | None,
+        patience: float,
+        others: Callable[[], Sequence[Path]] = list,
+    ) -> SessionStore:
         folder = transcripts() if transcripts else None
-        return SessionStore.open(self.database, transcripts=folder, patience=patience)
+        return SessionStore.open(
+            self.database, transcripts=folder, others=others(), patience=patience
+        )
 
     def check(self, patience: float) -> None:
         """One that is not there yet is made with the first turn."""

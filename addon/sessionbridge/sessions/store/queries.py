@@ -113,6 +113,16 @@ class MapRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Held:
+    """What one provider has of an id: its newest turn, if any, and the provider whose conversation
+    it has taken up, or only stands in for."""
+
+    newest: int | None = None
+    moved_from: str | None = None
+    stands_in: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Lineage:
     """Everything one read tells about a key.
 
@@ -238,6 +248,35 @@ def caller(db: Database, key: SessionKey) -> str | None:
     row = map_row(db, key)
     newest = first(db, _NEWEST_SQL, {"session": row.session_id}) if row else None
     return newest["caller"] if newest else None
+
+
+def whereabouts(db: Database, key: SessionKey) -> dict[str, Held]:
+    """Of the key's id, by the provider that has something of it."""
+    sql = f"""
+        SELECT provider, metadata, (
+            SELECT max(id) FROM turns WHERE turns.{KEPT} AND turns.scope = session_map.scope
+            AND turns.external_id = session_map.external_id
+            AND turns.provider = session_map.provider
+        ) AS newest
+        FROM session_map WHERE scope = :scope AND external_id = :external_id
+    """
+    found = {}
+    params = {"scope": key.scope, "external_id": key.external_id}
+    for row in db.query(sql, params):
+        metadata = json.loads(row["metadata"])
+        taken = metadata.get("moved_from"), metadata.get("stands_in")
+        found[row["provider"]] = Held(row["newest"], *taken)
+    return found
+
+
+def is_known_elsewhere(db: Database, key: SessionKey, hashes: Sequence[str]) -> bool:
+    """Whether another provider has one of these places of the key's conversation."""
+    sql = f"""
+        SELECT 1 FROM points WHERE scope = :scope AND external_id = :external_id
+        AND provider <> :provider AND hash IN (SELECT value FROM {db.dialect.listed} AS listed)
+        LIMIT 1
+    """
+    return first(db, sql, {**named(key), "listed": json.dumps(list(hashes))}) is not None
 
 
 def _newest(

@@ -65,7 +65,7 @@ from sessionbridge.sessions.store.ledger import (
     passed_row,
     unkept_row,
 )
-from sessionbridge.sessions.store.queries import KEY_IS, Lineage, MapRow, Response, named
+from sessionbridge.sessions.store.queries import KEY_IS, Held, Lineage, MapRow, Response, named
 from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.spending import Estimate, Limited, Reserved, Use, Used
 from sessionbridge.sessions.store.sqlite.database import SharedDatabase
@@ -135,13 +135,15 @@ class SessionStore:
         path: Path,
         *,
         transcripts: Path | None = None,
+        others: Sequence[Path] = (),
         patience: float = PATIENCE,
         clock: Callable[[], float] = time.time,
     ) -> SessionStore:
         """Make the file where there is none. With the folder of the `transcripts` each turn is also
-        noted there, and a database without turns begins with those that are. One that is locked is
-        waited for until the `patience` (seconds) is over."""
-        beside = None if transcripts is None else TurnFiles(transcripts)
+        noted there, and a database without turns begins with those that are, there and in the
+        folders of `others`. One that is locked is waited for until the `patience` (seconds) is
+        over."""
+        beside = None if transcripts is None else TurnFiles(transcripts, others)
         file = SharedDatabase(path, patience, partial(_begin_with, beside))
         file.open()
         return cls(file, clock, beside)
@@ -250,6 +252,16 @@ class SessionStore:
 
         One question however many they are."""
         return queries.lineage(db, key, hashes, tip=tip, asked_so=asked_so, waits=waits)
+
+    @_reads
+    def whereabouts(self, db: Database, key: SessionKey) -> Mapping[str, Held]:
+        """See `queries.whereabouts`."""
+        return queries.whereabouts(db, key)
+
+    @_reads
+    def is_known_elsewhere(self, db: Database, key: SessionKey, hashes: Sequence[str]) -> bool:
+        """See `queries.is_known_elsewhere`."""
+        return queries.is_known_elsewhere(db, key, hashes)
 
     @_reads
     def last_ended(self, db: Database, turn_id: int) -> Point | None:
@@ -542,12 +554,16 @@ def _begin_with(beside: TurnFiles | None, db: Database) -> None:
         turns = beside.read()
     except OSError as error:
         raise StoreUnavailable(
-            f"The session database is to be made anew from the files in {beside.folder}, which "
+            f"The session database is to be made anew from the files in {_listed(beside)}, which "
             f"cannot be read ({error}); make them readable."
         ) from error
     if turns:
         recovered = commits.recover(db, turns)
         logger.warning(
             "The session database was lost; %s turns of %s conversations are known again from %s.",
-            *(recovered.turns, recovered.conversations, beside.folder),
+            *(recovered.turns, recovered.conversations, _listed(beside)),
         )
+
+
+def _listed(beside: TurnFiles) -> str:
+    return " and ".join(map(str, beside.folders))

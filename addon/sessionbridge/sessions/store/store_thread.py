@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import wraps
@@ -44,20 +44,29 @@ class StoreThread:
     of its own: it needs no lock, and waits for no write that does. Where several nodes write at the
     same time, so do several threads here: a turn whose key another node is busy with holds up no
     others. Opened when they are first needed, so that a bridge nobody uses makes no file; not
-    before then is asked where the `transcripts` are. Raises `StoreUnavailable` where the store
-    does, and once it has been closed.
+    before then is asked where the `transcripts` are, and those of `others`. Raises
+    `StoreUnavailable` where the store does, and once it has been closed.
     """
 
-    def __init__(self, place: Place, transcripts: Callable[[], Path] | None = None) -> None:
+    def __init__(
+        self,
+        place: Place,
+        transcripts: Callable[[], Path] | None = None,
+        others: Callable[[], Sequence[Path]] = list,
+    ) -> None:
         self.place = place
         self._names: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.reading = _Line(place, transcripts)
-        self.writing = _Line(place, transcripts)
-        self.committing = (
-            _Line(place, transcripts, _COMMITTING) if place.is_shared else self.writing
-        )
+
+        def opened(patience: float) -> SessionStore:
+            return place.store(transcripts, patience, others)
+
+        self.reading = _Line(place, opened)
+        self.writing = _Line(place, opened)
+        self.committing = _Line(place, opened, _COMMITTING) if place.is_shared else self.writing
 
     lineage = _asked(SessionStore.lineage, "reading")
+    whereabouts = _asked(SessionStore.whereabouts, "reading")
+    is_known_elsewhere = _asked(SessionStore.is_known_elsewhere, "reading")
     last_ended = _asked(SessionStore.last_ended, "reading")
     response = _asked(SessionStore.response, "reading")
     ended_at = _asked(SessionStore.ended_at, "reading")
@@ -145,11 +154,11 @@ class _Line:
     waited for those before it: so they do not add up."""
 
     def __init__(
-        self, place: Place, transcripts: Callable[[], Path] | None, threads: int = 1
+        self, place: Place, opened: Callable[[float], SessionStore], threads: int = 1
     ) -> None:
         self.begun: set[Future[Any]] = set()
         self._place = place
-        self._transcripts = transcripts
+        self._open = opened
         self._stores: dict[int, SessionStore] = {}
         """By thread."""
         self._closed = False
@@ -191,7 +200,7 @@ class _Line:
         store = self._stores.get(get_ident())
         if store is None:
             try:
-                store = self._place.store(self._transcripts, patience)
+                store = self._open(patience)
             except OSError as error:
                 raise StoreUnavailable(
                     f"The folder of transcripts cannot be found ({error.strerror}); see whether "

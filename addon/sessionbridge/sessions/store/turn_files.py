@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
@@ -41,10 +41,12 @@ class KeptTurn:
 
 
 class TurnFiles:
-    """Those in the folder of the transcripts. Nothing in it is no error."""
+    """Those in the folder of the transcripts, where they are written, and in that of the `others`.
+    Nothing in one is no error."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
         self.folder = folder
+        self.folders = (folder, *others)
 
     def add(self, turn: KeptTurn) -> None:
         """The conversation goes on without it, so that it is missed only where the database is lost
@@ -78,12 +80,7 @@ class TurnFiles:
             self._write(turn)
 
     def _paths(self) -> list[Path]:
-        """Not by `glob`, to which a folder that cannot be read is an empty one."""
-        try:
-            names = os.listdir(self.folder)
-        except FileNotFoundError:
-            return []
-        return [self.folder / name for name in sorted(names) if name.endswith(_SUFFIX)]
+        return [path for folder in self.folders for path in _in(folder)]
 
     def _read(self, path: Path) -> Iterator[KeptTurn]:
         """What is no turn was cut short, or is of a later version."""
@@ -97,3 +94,12 @@ class TurnFiles:
     @cached_property
     def _lines(self) -> TypeAdapter[KeptTurn]:
         return TypeAdapter(KeptTurn)
+
+
+def _in(folder: Path) -> list[Path]:
+    """Not by `glob`, to which a folder that cannot be read is an empty one."""
+    try:
+        names = os.listdir(folder)
+    except FileNotFoundError:
+        return []
+    return [folder / name for name in sorted(names) if name.endswith(_SUFFIX)]

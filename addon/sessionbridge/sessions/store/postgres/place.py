@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sessionbridge.sessions.store import queries
@@ -32,7 +32,12 @@ class Postgres:
     def examine(self) -> ServerHealth:
         return self._server.examine()
 
-    def store(self, transcripts: Callable[[], Path] | None, patience: float) -> SessionStore:
+    def store(
+        self,
+        transcripts: Callable[[], Path] | None,
+        patience: float,
+        others: Callable[[], Sequence[Path]] = list,
+    ) -> SessionStore:
         files = SharedFiles(transcripts()) if transcripts else None
         self._server.open(patience)
         engine = PostgresDatabase(self._server, patience)

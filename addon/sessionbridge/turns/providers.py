@@ -1,0 +1,191 @@
+"""Which provider answers a request, and which one does where that cannot.
+
+What goes on from an answer, or in a conversation that a client has created, is for the provider
+that has it. All else is for the one that the request names, or for the first that is there for its
+client, its model or its platform, or for the default.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from copy import copy
+from dataclasses import dataclass, replace
+
+from sessionbridge.apis.common.ids import is_made_here, message_id
+from sessionbridge.config import Settings
+from sessionbridge.errors import (
+    ApiFailed,
+    BadRequest,
+    BridgeError,
+    ClaudeFailed,
+    NotLoggedIn,
+    NotMoved,
+    Overloaded,
+    PlanShareReached,
+    RateLimited,
+    Refused,
+)
+from sessionbridge.model import SessionKey
+from sessionbridge.names import is_conversation, shown
+from sessionbridge.sessions.planning.moved import newest
+from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.kept_conversations import is_of
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Outcome, Walk
+
+logger = logging.getLogger(__name__)
+
+
+class Providers:
+    """`walk` is that of a provider, `store` None where the session map is switched off."""
+
+    def __init__(
+        self, settings: Settings, walk: Callable[[str], Walk], store: StoreThread | None
+    ) -> None:
+        self._settings = settings
+        self._walk = walk
+        self._store = store
+
+    async def handle(self, exchange: Exchange, body: bytes) -> AsyncGenerator[Head | Chunk]:
+        """Where one cannot answer, and nothing was sent yet, the next of its list does. Where none
+        can, the error is that of the first."""
+        names: Sequence[str] = (self._settings.default_provider,)
+        try:
+            names = await self._chosen(exchange)
+        except BridgeError as error:
+            exchange = replace(exchange, refused=error)
+        first: _Failed | None = None
+        for index, name in enumerate(names):
+            asked = self._asked_of(name, exchange, names[:index])
+            async with aclosing(self._walk(name).handle(asked, body)) as parts:
+                head = await anext(parts)
+                failure = exchange.outcome.failure
+                if failure is None or not is_unable(failure) or len(names) == 1:
+                    yield head
+                    async for part in parts:
+                        yield part
+                    return
+                told = [head, *[part async for part in parts]]
+            why = type(failure).__name__
+            logger.warning("the provider %s could not answer: %s", name, why)
+            first = first or _Failed(told, copy(exchange.outcome))
+            exchange.outcome.begin_again()
+        assert first is not None
+        exchange.outcome.become(first.outcome)
+        for part in first.told:
+            yield part
+
+    async def prepare(self, exchange: Exchange, body: bytes) -> None:
+        try:
+            name, *_ = await self._chosen(exchange)
+        except BridgeError as error:
+            logger.debug("an announced turn was not prepared: %s", type(error).__name__)
+        else:
+            await self._walk(name).prepare(self._asked_of(name, exchange, ()), body)
+
+    def _asked_of(self, name: str, exchange: Exchange, after: Sequence[str]) -> Exchange:
+        """Which one it is the client is told where the config names any."""
+        told = name if self._settings.config.providers else None
+        return replace(exchange, wanted=replace(exchange.wanted, provider=told), after=tuple(after))
+
+    async def _chosen(self, exchange: Exchange) -> Sequence[str]:
+        """In the order in which they are to be asked."""
+        settings, wanted = self._settings, exchange.wanted
+        if exchange.node is not None and wanted.provider is not None:
+            return (wanted.provider,)  # chosen where it came from, which has the same config
+        if (name := self._of_conversation(exchange)) is not None:
+            return (name,)
+        name = await self._of_answer(exchange) or chosen(exchange, settings)
+        if not (wanted.fallback and exchange.rules.fallback):
+            return (name,)
+        first = name if wanted.provider or wanted.follows else await self._newest(name, exchange)
+        return tuple(dict.fromkeys((first, name, *settings.providers[name].fallback)))
+
+    def _of_conversation(self, exchange: Exchange) -> str | None:
+        """The one that has the conversation that a client has created."""
+        origin = exchange.origin
+        if origin is None or not (origin.by_caller and is_conversation(origin.external_id)):
+            return None
+        return holder(origin.external_id, self._settings)
+
+    async def _of_answer(self, exchange: Exchange) -> str | None:
+        """The one that has what a request goes on from."""
+        follows = exchange.wanted.follows
+        if follows is None or self._store is None or len(self._settings.providers) == 1:
+            return None
+        id_ = message_id(follows.partition("_")[0], follows) if is_made_here(follows) else None
+        found = await self._store.response(id_) if id_ is not None else None
+        if found is None or found.key.provider not in self._settings.providers:
+            return None
+        return found.key.provider
+
+    async def _newest(self, name: str, exchange: Exchange) -> str:
+        """The one that has taken up what is kept here of a conversation of this one."""
+        origin = exchange.origin
+        if origin is None or origin.history == "client" or self._store is None:
+            return name
+        if len(self._settings.providers) == 1:
+            return name
+        known = replace(origin, client=exchange.attempt.client)
+        key = SessionKey(known.scope, known.external_id, name)
+        found = newest(await self._store.whereabouts(key), name)
+        return found if found in self._settings.providers else name
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    told: Sequence[Head | Chunk]
+    outcome: Outcome
+
+
+def is_unable(failure: BridgeError) -> bool:
+    """Whether the provider could not answer: it is at its limit, or down. Whatever is wrong with
+    the request is so for the others, too."""
+    match failure:
+        case NotLoggedIn() | ClaudeFailed() | Overloaded() | PlanShareReached() | NotMoved():
+            return True
+        case RateLimited(of=whose):
+            return whose == "provider"
+        case ApiFailed(status=status):
+            return status in (401, 402, 403, 429) or status >= 500
+    return False
+
+
+def holder(conversation: str, settings: Settings) -> str | None:
+    """Of a conversation that was created here, by its id."""
+    return next((name for name in settings.providers if is_of(name, conversation)), None)
+
+
+def chosen(exchange: Exchange, settings: Settings) -> str:
+    """For what goes on from nothing that one provider has. Raises `BadRequest` and `Refused` for a
+    name that is none, or not for this client to give."""
+    named = exchange.wanted.provider
+    own = _own(exchange, settings)
+    if named is None or named == own:
+        return own
+    client = exchange.attempt.client
+    if client and named not in exchange.rules.providers:
+        raise Refused(
+            f"X-SessionBridge-Provider: {shown(named)} is not one that {client} may name; leave "
+            "the header out, or have the provider added to this client's rules."
+        )
+    if named not in settings.providers:
+        known = ", ".join(settings.providers)
+        raise BadRequest(
+            f"X-SessionBridge-Provider: there is no provider {shown(named)}; name one of {known}, "
+            "or leave the header out."
+        )
+    return named
+
+
+def _own(exchange: Exchange, settings: Settings) -> str:
+    tables, client, model = settings.providers, exchange.attempt.client, exchange.wanted.model
+    platform = exchange.origin.platform if exchange.origin else None
+    ways: tuple[Callable[[str], bool], ...] = (
+        lambda name: client in tables[name].for_clients,
+        lambda name: tables[name].runs(model),
+        lambda name: platform in tables[name].for_platforms,
+    )
+    found = (name for is_for in ways for name in tables if is_for(name))
+    return next(found, settings.default_provider)
