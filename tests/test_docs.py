@@ -21,10 +21,14 @@ from openai import DefaultHttpxClient, OpenAI
 from scripts.benchmarks.figures import Figure
 from scripts.benchmarks.page import PAGE as SPEED
 from scripts.benchmarks.page import write
-from sessionbridge.config import ConfigFile
+from sessionbridge.claude.models import choice
+from sessionbridge.config import ConfigFile, load
 from sessionbridge.endpoints import known
+from sessionbridge.providers import Provider
 from sessionbridge.proxy import options
 from sessionbridge.sessions.origins.table import Origins
+from sessionbridge.turns.exchange import Exchange, Wanted
+from sessionbridge.turns.providers import chosen
 from tests.support.documents import DOCS, DOCUMENTS, README, anchors, blocks, local_links
 from tests.support.proxy import ROOT, Proxy, environment, free_port, running_proxy
 from tests.support.scripted_api import ScriptedServer
@@ -116,6 +120,21 @@ def test_the_configuration_example_is_valid() -> None:
     assert origin is not None
     assert (origin.platform, origin.external_id) == ("my-agent", "abc")
     assert config.endpoints[0].host == "llm.example.com"
+
+
+def test_the_providers_on_their_page_can_be_obeyed(tmp_path: Path) -> None:
+    page = DOCS / "providers.md"
+    (example,) = blocks(page, "toml")
+    file = tmp_path / "sessionbridge.toml"
+    file.write_text(example)
+    settings = load({"sessionbridge_config": str(file)}, {})
+    assert list(settings.providers) == ["claude", "key", "anna", "bedrock"]
+    asked = Exchange("messages", None, wanted=Wanted(model="big"))
+    assert chosen(asked, settings) == "bedrock"
+    assert choice("big", settings.of("bedrock").models).model.endswith("opus-4-5-20251101-v1:0")
+    fields = set(Provider.model_fields)
+    rows = re.findall(r"^\| (`.+?) \|", page.read_text("utf-8"), re.M)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == fields
 
 
 def test_the_hosts_on_their_page_are_those_of_the_table() -> None:

@@ -7,13 +7,14 @@ import os
 import sqlite3
 import tarfile
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from sessionbridge.claude.profile import transcripts_folder
-from sessionbridge.claude.work_dirs import chosen, work_dir
+from sessionbridge.claude.work_dirs import chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.places import DATABASE_NAME
@@ -226,6 +227,18 @@ def test_what_the_database_has_lost_is_recovered(place: Place) -> None:
     assert told == f"1 turn of 1 conversation recovered from {place.transcripts}.\n"
     assert (place.responses(), place.responses(other)) == (["r1"], ["r9"])
     assert "0 turns of 0 conversations" in done(place.run("sessions", "recover"))
+
+
+def test_so_is_what_another_provider_has_noted(place: Place) -> None:
+    """In the same folder of Claude's, beside the transcripts of its own working directory."""
+    there = transcripts_folder(place.config, work_dir(root(place.home), "session", "key"))
+    with closing(SessionStore.open(place.database, transcripts=there)) as store:
+        store.commit(turn(key=replace(KEY, provider="key"), internal_id="session-2"))
+    place.lose()
+    with closing(SessionStore.open(place.database)) as store:
+        store.commit(turn(key=SessionKey("slack", "C1", "claude"), internal_id="session-9"))
+    told = done(place.run("sessions", "recover"))
+    assert told.startswith("2 turns of 2 conversations recovered from ")
 
 
 def test_the_doctor_says_how_old_the_last_backup_is(place: Place, file: Path) -> None:

@@ -28,6 +28,7 @@ from sessionbridge.cli.checks.programs import (
     check_python,
     check_turn_settings,
 )
+from sessionbridge.cli.checks.providers import check_providers
 from sessionbridge.cli.checks.shared_database import check_shared_database
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
@@ -53,6 +54,12 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     help="The port the proxy is to have.",
 )
 @click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The proxy's sessionbridge_config: its providers are checked, too.",
+)
+@click.option(
     "--live",
     type=click.IntRange(1, 2),
     is_flag=False,
@@ -63,19 +70,26 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_obj
 def doctor(
-    home: Path, claude: Path | None, confdir: Path, port: int, live: int | None, as_json: bool
+    home: Path,
+    claude: Path | None,
+    confdir: Path,
+    port: int,
+    config: Path | None,
+    live: int | None,
+    as_json: bool,
 ) -> None:
     """Check that everything is in order.
 
     Says what to do where it is not. Looks at Python, mitmproxy, the addon, the Claude CLI, its
-    login and whether it takes other settings while it runs, the proxy's CA and port, what
+    login and whether it takes other settings while it runs, the accounts that --config names, the
+    proxy's CA and port, what
     mitmproxy's configuration file opens, what could send Claude's own calls back into the proxy,
     how long Claude keeps transcripts, the session database and its last backup, or the database
     that SESSIONBRIDGE_STORE names and how many connections it has left. Changes nothing and
     calls no model, unless --live has the proxy that runs do so, and says what that cost. Ends with
     1 where there is a problem."""
     confdir = confdir.expanduser()
-    findings = _findings(home, claude, confdir, port)
+    findings = _findings(home, claude, confdir, port, config)
     if live is not None:
         findings += check_live(port, confdir / CA_NAME, live)
     if as_json:
@@ -86,7 +100,9 @@ def doctor(
         raise click.exceptions.Exit(1)
 
 
-def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list[Finding]:
+def _findings(
+    home: Path, claude: Path | None, confdir: Path, port: int, config: Path | None
+) -> list[Finding]:
     environment = dict(os.environ)
     address = environment.get(VARIABLE, "")
     health = None if address else examine(home / DATABASE_NAME)
@@ -99,6 +115,7 @@ def _findings(home: Path, claude: Path | None, confdir: Path, port: int) -> list
         check_mitmproxy(Path(sys.executable).parent),
         check_addon(Path(sys.executable), environment),
         *claude_found,
+        *(check_providers(config, cli, environment) if config else []),
         check_ca(confdir / CA_NAME, environment),
         check_port(port),
         *check_config(confdir),

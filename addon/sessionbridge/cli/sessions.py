@@ -164,12 +164,15 @@ def recover(home: Path, config_dir: Path | None) -> None:
     """Find the conversations again that the database has lost.
 
     The proxy does so by itself where the database is gone or corrupt. This adds what a database
-    lacks that has begun anew: the conversations that are noted beside transcripts. Those that have
-    gone on since then stay as they are."""
+    lacks that has begun anew: the conversations that are noted beside transcripts, of all providers
+    that keep these in one folder of Claude's. Those that have gone on since then stay as they
+    are."""
     refuse_shared(chosen_place(home), "what it has lost is in a dump of it alone")
     try:
         _, folder = transcripts_of(home, config_dir)
-        turns = TurnFiles(folder).read()
+        # Those of other providers' working directories, which are named so (see `work_dirs`).
+        others = sorted(folder.parent.glob(f"{folder.name}-{12 * '[0-9a-f]'}"))
+        turns = TurnFiles(folder, others).read()
         with closing(SessionStore.open(home / DATABASE_NAME)) as store:
             found = store.recover(tracked("Recovering", turns, len(turns)))
     except (StoreUnavailable, OSError) as error:

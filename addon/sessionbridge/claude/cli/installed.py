@@ -38,13 +38,15 @@ def new_enough(version: str) -> bool:
     return found is not None and tuple(map(int, found.groups())) >= OLDEST
 
 
-def said(cli: Path, inherited: Mapping[str, str], *arguments: str) -> bytes:
-    """What it prints, in the environment its turns will have. Raises OSError or
+def said(
+    cli: Path, inherited: Mapping[str, str], *arguments: str, extra: Mapping[str, str] | None = None
+) -> bytes:
+    """What it prints, in the environment its turns will have, `extra` with it. Raises OSError or
     `subprocess.TimeoutExpired` when it cannot be run; how it ends does not matter."""
     allowed = {name: value for name, value in inherited.items() if is_allowed(name)}
     done = subprocess.run(
         [cli, *arguments],
-        env=allowed | FIXED,
+        env=allowed | FIXED | dict(extra or {}),
         stdin=subprocess.DEVNULL,
         capture_output=True,
         timeout=_PATIENCE,

@@ -24,8 +24,11 @@ def find_cli(named: Path | None) -> Path | None:
     return Path(found) if found else None
 
 
-def is_logged_in(cli: Path, inherited: Mapping[str, str]) -> bool:
-    """What `claude auth status` says. Raises OSError or `subprocess.TimeoutExpired` when it cannot
-    be run, ValueError when what it says cannot be read."""
-    status = json.loads(said(cli, inherited, "auth", "status"))
+def is_logged_in(
+    cli: Path, inherited: Mapping[str, str], extra: Mapping[str, str] | None = None
+) -> bool:
+    """What `claude auth status` says; a key, a token and a cloud's switch are logins, too, where
+    they are in the `extra` environment. Raises OSError or `subprocess.TimeoutExpired` when it
+    cannot be run, ValueError when what it says cannot be read."""
+    status = json.loads(said(cli, inherited, "auth", "status", extra=extra))
     return isinstance(status, dict) and status.get("loggedIn") is True

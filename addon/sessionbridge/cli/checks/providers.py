@@ -1,0 +1,49 @@
+"""The Claude accounts that the config names: is each one's CLI there, and logged in?"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+from sessionbridge.claude.cli.login import find_cli, is_logged_in
+from sessionbridge.cli.checks.finding import Finding
+from sessionbridge.config import Settings, load
+from sessionbridge.errors import NotLoggedIn
+
+
+def check_providers(
+    config: Path, claude: Path | None, environment: Mapping[str, str]
+) -> list[Finding]:
+    """`config` is the proxy's TOML file, `claude` its CLI where that is not the SDK's own."""
+    options = {"sessionbridge_config": str(config), "sessionbridge_claude": str(claude or "")}
+    try:
+        settings = load(options, environment)
+    except ValueError as error:
+        return [Finding("Config", "problem", str(error), "Correct it: docs/providers.md.")]
+    if not settings.config.providers:
+        return [Finding("Config", "ok", f"{config} names no providers")]
+    return [_check(settings.of(name), environment) for name in settings.config.providers]
+
+
+def _check(settings: Settings, environment: Mapping[str, str]) -> Finding:
+    check = f"Provider {settings.provider}"
+    cli = find_cli(settings.claude)
+    if cli is None:
+        advice = "Correct  claude  in its table, or leave that out."
+        return Finding(check, "problem", f"no CLI at {settings.claude}", advice)
+    try:
+        extra = dict(settings.environment(environment))
+    except NotLoggedIn as error:
+        advice = "Its turns fail with 401 until then; those of the others do not."
+        return Finding(check, "problem", error.message, advice)
+    try:
+        if is_logged_in(cli, environment, extra):
+            return Finding(check, "ok", "logged in")
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        found = f"the CLI could not be asked ({type(error).__name__})"
+        return Finding(check, "problem", found, f"Run  {cli} auth status")
+    folder = extra.get("CLAUDE_CONFIG_DIR")
+    run = f"CLAUDE_CONFIG_DIR={folder} {cli} auth login" if folder else f"{cli} auth login"
+    advice = f"{run}  or name a key in its env."
+    return Finding(check, "problem", "not logged in; its turns fail with 401", advice)
