@@ -6,11 +6,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
-
-from claude_agent_sdk import RateLimitEvent
+from typing import TYPE_CHECKING, Any
 
 from sessionbridge.plan_windows import SECONDS, PlanWindow
+
+if TYPE_CHECKING:  # it takes half a second to import, and the bridge needs this room before that
+    from claude_agent_sdk import RateLimitEvent
 
 Headers = tuple[tuple[str, str], ...]
 
