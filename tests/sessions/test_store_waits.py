@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -77,3 +78,19 @@ async def test_nobody_waits_who_may_not(store: StoreThread, path: Path) -> None:
     ):
         await store.writing.ask(at_once)
     assert caught.value.retry_after == 30
+
+
+async def test_what_has_begun_can_be_told_while_it_is_being_answered(
+    store: StoreThread,
+) -> None:
+    """As where a proxy ends: at any moment another thread may be done with some of it."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        asked = [asyncio.create_task(store.ask(SessionStore.count)) for _ in range(200)]
+        await asyncio.sleep(0)
+        while store.begun:
+            pass
+    finally:
+        sys.setswitchinterval(before)
+    assert await asyncio.gather(*asked) == [0] * 200

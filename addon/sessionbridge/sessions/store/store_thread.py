@@ -135,8 +135,9 @@ class StoreThread:
 
     @property
     def begun(self) -> set[Future[Any]]:
-        """What has been asked and is not answered yet."""
-        return {answer for line in self._lines for answer in line.begun}
+        """What has been asked and is not answered yet. Each line's in one step: its threads take
+        away what they have answered."""
+        return set[Future[Any]]().union(*(line.begun for line in self._lines))
 
     def close(self) -> None:
         """Waits for what has begun."""
