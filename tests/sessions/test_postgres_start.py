@@ -11,8 +11,10 @@ import threading
 import traceback
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
+from psycopg.sql import SQL, Identifier
 
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.postgres import migrations
@@ -181,3 +183,31 @@ def test_a_wrong_password_is_told_at_once_and_not_shown(
     shown += [refused.value.message, caplog.text, *traceback.format_exception(refused.value)]
     assert re.search("is no address|does not let this node in", refused.value.message)
     assert not [text for text in shown if SECRET in text]
+
+
+def test_this_version_goes_on_where_a_later_one_adds_columns(database: str, tmp_path: Path) -> None:
+    """Also with what has been prepared by then."""
+    with node_store(database, folder=tmp_path) as node:
+
+        def use(number: int) -> None:
+            answer = f"answer-{number}"
+            store = node.store
+            (tmp_path / "session-1.jsonl").write_text(f'"{number}"\n')
+            last = store.commit(turn(history_hash=str(number), response_id=answer))
+            store.bring_in("session-1")
+            assert store.lineage(KEY, [str(number)]).tip is not None
+            assert store.last_ended(last) is not None
+            assert store.response(answer) is not None
+            assert store.ended_at(KEY, "tip") is not None
+            assert store.turns(KEY)[-1].id == last
+            assert store.holdings(KEY).sessions == ("session-1",)
+            store.set(KEY, "session-1")
+            store.forget_response(answer)
+
+        for number in range(6):
+            use(number)
+        tables = "SELECT tablename FROM pg_tables WHERE schemaname = 'sessionbridge'"
+        for (table,) in asked(database, tables):
+            added = SQL("ALTER TABLE sessionbridge.{} ADD COLUMN later text")
+            asked(database, added.format(Identifier(table)))
+        use(6)

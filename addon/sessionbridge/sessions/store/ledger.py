@@ -131,6 +131,11 @@ class PassedTurn:
 _PLAIN = tuple(field.name for field in fields(_Turn) if field.name != "usage")
 
 
+READ = ", ".join(("id", *KEY, *_PLAIN, *(field.name for field in fields(Usage))))
+"""The columns of a turn that is read back. All of them by a star would be one more as soon as a
+later version adds one, and PostgreSQL refuses a prepared statement whose columns have changed."""
+
+
 def key_document(key: SessionKey) -> dict[str, str | None]:
     """The key, as every JSON document names it; without a client that is null."""
     return {

@@ -14,6 +14,7 @@ from sessionbridge.sessions.store.engine import Database, first, first_of
 from sessionbridge.sessions.store.ledger import (
     KEPT,
     KEY,
+    READ,
     LedgerTurn,
     TurnRecord,
     ledger_turn,
@@ -98,7 +99,8 @@ _LAST_ENDED_SQL = f"""
 """
 _RESPONSE_SQL = f"{_ENDS_SQL} WHERE response_id = :response ORDER BY id DESC LIMIT 1"
 _ENDED_AT_SQL = f"{_ENDS_SQL} WHERE {KEY_IS} AND tip_uuid = :entry ORDER BY id DESC LIMIT 1"
-_LEDGER_SQL = "SELECT * FROM turns WHERE id = :turn"
+_MAP_ROW = "internal_id, created_at, last_used_at, metadata"
+_LEDGER_SQL = f"SELECT {READ} FROM turns WHERE id = :turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,7 @@ def map_row(db: Database, key: SessionKey) -> MapRow | None:
 
 
 def ask_map_row(db: Database, key: SessionKey) -> Iterable[Mapping[str, Any]]:
-    return db.query(f"SELECT * FROM session_map WHERE {KEY_IS}", named(key))
+    return db.query(f"SELECT {_MAP_ROW} FROM session_map WHERE {KEY_IS}", named(key))
 
 
 def read_map_row(key: SessionKey, rows: Iterable[Mapping[str, Any]]) -> MapRow | None:

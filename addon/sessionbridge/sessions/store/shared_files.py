@@ -205,7 +205,9 @@ def _files(name: str) -> tuple[str, ...]:
 def _heads(db: Database, name: str) -> Mapping[str, _Head]:
     names = {f"file_{number}": file for number, file in enumerate(_files(name))}
     listed = ", ".join(f":{name}" for name in names)
-    rows = db.query(f"SELECT * FROM files WHERE name IN ({listed})", names)
+    rows = db.query(
+        f"SELECT name, length, digest, pieces FROM files WHERE name IN ({listed})", names
+    )
     return {row["name"]: _Head(row["length"], row["digest"], row["pieces"]) for row in rows}
 
 

@@ -57,6 +57,7 @@ from sessionbridge.sessions.store.engine import (
     insert,
 )
 from sessionbridge.sessions.store.ledger import (
+    READ,
     LedgerTurn,
     PassedTurn,
     TurnRecord,
@@ -498,7 +499,7 @@ class SessionStore:
     @_reads
     def turns(self, db: Database, key: SessionKey) -> list[LedgerTurn]:
         """Every turn of the key, the oldest first."""
-        sql = f"SELECT * FROM turns WHERE {KEY_IS} ORDER BY id"
+        sql = f"SELECT {READ} FROM turns WHERE {KEY_IS} ORDER BY id"
         return [ledger_turn(row) for row in db.query(sql, named(key))]
 
     # -- the reports ------------------------------------------------------------------------------

@@ -152,7 +152,8 @@ def forget_session(db: Database, internal_id: str, *, unmap: bool) -> None:
 def forget_response(db: Database, response_id: str) -> bool:
     """Nobody finds it by its id. Whether its session was one that only ids of responses lead to,
     and of which no other is left: then it is forgotten."""
-    turns = list(db.query("SELECT * FROM turns WHERE response_id = :id", {"id": response_id}))
+    sql = "SELECT internal_id, scope, api FROM turns WHERE response_id = :id"
+    turns = list(db.query(sql, {"id": response_id}))
     db.execute("UPDATE turns SET response_id = NULL WHERE response_id = :id", {"id": response_id})
     gone = False
     for turn in turns:
