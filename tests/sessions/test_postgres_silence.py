@@ -56,6 +56,23 @@ def frozen(postgres: Postgres, database: str) -> Iterator[None]:
             os.kill(pid, signal.SIGCONT)
 
 
+@contextmanager
+def all_frozen(postgres: Postgres) -> Iterator[None]:
+    """Itself first, so that it begins no more."""
+    assert postgres.process is not None
+    stopped = [postgres.process.pid]
+    try:
+        os.kill(stopped[0], signal.SIGSTOP)
+        children = Path(f"/proc/{stopped[0]}/task/{stopped[0]}/children").read_text()
+        for pid in map(int, children.split()):
+            os.kill(pid, signal.SIGSTOP)
+            stopped.append(pid)
+        yield
+    finally:
+        for pid in stopped:
+            os.kill(pid, signal.SIGCONT)
+
+
 @asynccontextmanager
 async def soon() -> AsyncIterator[None]:
     async with asyncio.timeout(20):
@@ -86,6 +103,34 @@ def test_one_that_lets_nobody_in_is_told(
             server.Server(database).open(0.2)
     finally:
         os.kill(postgres.process.pid, signal.SIGCONT)
+
+
+def test_who_has_waited_in_line_is_told_so_at_once(
+    postgres: Postgres, node: NodeStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(server._ALIVE, "connect_timeout", 2)
+    tries: list[Exception | None] = []
+
+    def tried(its: server.Server) -> Exception | None:
+        tries.append(found := refused(its))
+        return found
+
+    refused = server.Server._refused
+    monkeypatch.setattr(server.Server, "_refused", tried)
+    node.store.wait_at_most(10)
+    assert node.store.count() == 0
+    node.store.wait_at_most(0.2)
+    with all_frozen(postgres):
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            node.store.count()
+        monkeypatch.setattr(connections, "BRIEF", 60)
+        node.store.wait_at_most(0)
+        for _ in range(3):
+            with pytest.raises(StoreUnavailable, match="cannot be reached .*timeout"):
+                node.store.count()
+    assert len(tries) == 1
+    node.store.wait_at_most(10)
+    assert node.store.count() == 0
 
 
 async def test_a_turn_is_not_kept_and_its_lock_is_given_back(

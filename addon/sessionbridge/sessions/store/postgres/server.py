@@ -79,6 +79,8 @@ class Server:
         self._pools: dict[int, ConnectionPool[Connection]] = {}
         self._threshold: int | None = None
         self._began = 0.0
+        self._refusal: tuple[float, psycopg.Error | None] = 0.0, None
+        """When it was found out last why there is no connection, and why."""
         self._lent: set[Connection] = set()
         self._uses: WeakKeyDictionary[Connection, Lock] = WeakKeyDictionary()
         self._closed = False
@@ -284,6 +286,7 @@ class Server:
             try:
                 connection = self._pools[most].getconn(timeout=min(max(left, 0.1), _RETRY_SECONDS))
                 self._lent.add(connection)
+                self._refusal = 0.0, None
                 if self._closed:  # meanwhile
                     connection.cut()
                 return connection
@@ -321,14 +324,22 @@ class Server:
             connection.execute(f"{begun};{told};{then}")
 
     def _why(self, error: psycopg.Error) -> StoreUnavailable:
-        """A pool does not tell why it has no connection."""
-        if isinstance(error, PoolTimeout):
-            try:
-                with self._connected():
-                    pass
-            except psycopg.Error as reason:
-                return self.unavailable(reason)
-        return self.unavailable(error)
+        """A pool does not tell why it has no connection. Who has waited in line while another found
+        out is told the same: a server that lets nobody in costs each who asks seconds."""
+        if not isinstance(error, PoolTimeout):
+            return self.unavailable(error)
+        found_at, reason = self._refusal
+        if reason is None or time.monotonic() - found_at >= connections.BRIEF:
+            reason = self._refused()
+            self._refusal = time.monotonic(), reason
+        return self.unavailable(reason or error)
+
+    def _refused(self) -> psycopg.Error | None:
+        try:
+            with self._connected():
+                return None
+        except psycopg.Error as error:
+            return error
 
 
 def milliseconds(seconds: float) -> int:
