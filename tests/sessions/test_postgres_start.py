@@ -17,6 +17,7 @@ import pytest
 from psycopg.sql import SQL, Identifier
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store import clients
 from sessionbridge.sessions.store.postgres import migrations
 from sessionbridge.sessions.store.postgres.database import PostgresDatabase
 from sessionbridge.sessions.store.postgres.server import Server
@@ -202,6 +203,7 @@ def test_this_version_goes_on_where_a_later_one_adds_columns(database: str, tmp_
             assert store.turns(KEY)[-1].id == last
             assert store.holdings(KEY).sessions == ("session-1",)
             store.set(KEY, "session-1")
+            assert node.engine.read(lambda db: clients.by_token(db, "nobody's")) is None
             store.forget_response(answer)
 
         for number in range(6):

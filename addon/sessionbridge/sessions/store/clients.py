@@ -23,6 +23,9 @@ class Client:
     rules: ClientRules
 
 
+_READ = "SELECT name, id, token_hash, created_at, revoked_at, rules FROM clients"
+
+
 def add(db: Database, client: Client) -> bool:
     """False where the name is taken, by a revoked one, too."""
     row = _row(client)
@@ -32,16 +35,16 @@ def add(db: Database, client: Client) -> bool:
 
 def by_token(db: Database, id_: str) -> Client | None:
     """The one whose token has this id, whatever the rest of it is."""
-    return _client(first(db, "SELECT * FROM clients WHERE id = :id", {"id": id_}))
+    return _client(first(db, f"{_READ} WHERE id = :id", {"id": id_}))
 
 
 def by_name(db: Database, name: str) -> Client | None:
-    return _client(first(db, "SELECT * FROM clients WHERE name = :name", {"name": name}))
+    return _client(first(db, f"{_READ} WHERE name = :name", {"name": name}))
 
 
 def all_of_them(db: Database) -> list[Client]:
     """By name."""
-    rows = db.query("SELECT * FROM clients ORDER BY name", {})
+    rows = db.query(f"{_READ} ORDER BY name", {})
     return [client for row in rows if (client := _client(row))]
 
 

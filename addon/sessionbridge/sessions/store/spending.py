@@ -19,7 +19,7 @@ from sessionbridge.allowances import Allowance, Budget, window
 from sessionbridge.errors import OverBudget, RateLimited
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.store.engine import Database, first, insert_sql
-from sessionbridge.sessions.store.ledger import usage
+from sessionbridge.sessions.store.ledger import READ, usage
 
 _MINUTE = 60.0
 _SETTLED = 2 * _MINUTE
@@ -169,7 +169,7 @@ def _column(budget: Budget) -> str:
 
 
 def _base(db: Database, turn: int | None) -> tuple[str, Usage] | None:
-    sql = "SELECT * FROM turns WHERE id = :id"
+    sql = f"SELECT {READ} FROM turns WHERE id = :id"
     row = None if turn is None else first(db, sql, {"id": turn})
     return None if row is None else (row["model"], usage(row))
 
