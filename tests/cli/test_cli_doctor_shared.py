@@ -14,6 +14,7 @@ from sessionbridge.cli.checks.shared_database import check_shared_database, told
 from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.places import VARIABLE, place_of
 from sessionbridge.sessions.store.postgres.health import ServerHealth
+from sessionbridge.sessions.store.postgres.migrations import STEPS
 from tests.support.doctor_fixtures import Place, ca, place
 from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import PASSWORD, Postgres
@@ -63,7 +64,7 @@ def test_pgbouncer_in_front_is_told(postgres: Postgres, tmp_path: Path, database
 @pytest.mark.parametrize(
     ("statement", "status", "note"),
     [
-        ("DELETE FROM sessionbridge.steps", "warning", "1 steps behind"),
+        ("DELETE FROM sessionbridge.steps", "warning", f"{len(STEPS)} steps behind"),
         ("INSERT INTO sessionbridge.steps (name) VALUES ('p999')", "problem", "version (p999)"),
         ("DROP TABLE sessionbridge.session_map", "problem", "its tables are not sessionbridge's"),
     ],

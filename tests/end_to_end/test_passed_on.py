@@ -253,6 +253,7 @@ def test_what_a_node_has_sealed_is_answered_once(place: Place) -> None:
         attempt={},
         rules={},
         model=None,
+        provider=None,
         digest=sha256(body).hexdigest(),
         trace={},
     )

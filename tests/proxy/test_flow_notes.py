@@ -77,6 +77,7 @@ def test_metadata_survives_being_saved() -> None:
         "told": ["system", "max_tokens"],
         "told_ms": 6,
         "turn": 7,
+        "provider": None,
         "node": None,
         "error": None,
     }

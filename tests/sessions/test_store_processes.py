@@ -103,7 +103,7 @@ def test_many_processes_may_make_the_same_file(path: Path, attempt: int) -> None
     found = everywhere(open_and_write, path, OPENERS)
     assert found == [f"session-{worker}-0" for worker in range(OPENERS)]
     with closing(sqlite3.connect(path)) as db:
-        assert db.execute("SELECT count(*) FROM _sqlite_migrations").fetchone() == (12,)
+        assert db.execute("SELECT count(*) FROM _sqlite_migrations").fetchone() == (15,)
         assert db.execute("SELECT count(*) FROM turns").fetchone() == (OPENERS,)
         assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
