@@ -21,7 +21,7 @@ from tests.support.responses_place import Place
 from tests.support.scripted_api import ScriptedServer
 
 MODEL = "claude-sonnet-4-5"
-CUTS = int(os.environ.get("CUTS", "6"))
+CUTS = int(os.environ.get("CUTS", "4"))
 
 
 @pytest.fixture(scope="module")

@@ -41,7 +41,7 @@ ITEMS: list[Any] = [
     {"type": "custom_tool_call_output", "call_id": "c2", "output": "kept"},
     {"role": "assistant", "content": "It rains there."},
 ]  # fmt: skip
-WALKS = int(os.environ.get("WALKS", 2))
+WALKS = int(os.environ.get("WALKS", 1))
 NODE = ROOT / "tests" / "node" / "conversations.mjs"
 KINDS = [item.get("type", "message") for item in ITEMS]
 

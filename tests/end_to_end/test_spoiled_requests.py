@@ -28,7 +28,7 @@ URLS = {
     "ollama": "http://localhost:11434/api/chat",
 }
 SOME = settings(
-    max_examples=300,
+    max_examples=150,
     deadline=None,
     phases=[Phase.generate],  # each example is a request: the first that fails says enough
     suppress_health_check=list(HealthCheck),

@@ -211,7 +211,7 @@ def test_every_reason_in_the_code_is_explained() -> None:
     assert {"first_turn", "started_over", "compacted", "stateless"} <= given <= set(REASONS)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(st.sampled_from([*SHAPES]), confused, st.lists(confused, max_size=4), confused)
 def test_any_reading_can_be_shown(
     api: str, asked: Any, answered: list[Any], notes: dict[str, Any]

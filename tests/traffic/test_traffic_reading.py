@@ -282,7 +282,7 @@ def test_five_megabytes_are_read_to_the_last_letter(api: str) -> None:
     assert text_of(read_stream(api, stream)) == "".join(letters)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.sampled_from([*SHAPES]), confused, st.lists(confused, max_size=4), st.binary())
 def test_nothing_is_raised_whatever_comes(
     api: str, asked: Any, answered: list[Any], junk: bytes

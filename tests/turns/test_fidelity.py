@@ -286,7 +286,7 @@ class Learnt(Client):
 
 
 MANY = settings(
-    max_examples=int(os.environ.get("FIDELITY_EXAMPLES", "100")) // 3,
+    max_examples=int(os.environ.get("FIDELITY_EXAMPLES", "60")) // 3,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=list(HealthCheck),
