@@ -58,12 +58,15 @@ def list_price(model: str, usage: Usage) -> float | None:
     return float(total)
 
 
+def has_price(model: str) -> bool:
+    return _prices(model, _today()) is not None
+
+
 def price_at_most(model: str, usage: Usage) -> float:
     """US dollars, for what is not known to be free. A model without a known price, such as an alias
     of the CLI, costs what the dearest of the family in its name does."""
-    day = datetime.now(UTC).date().isoformat()
     family = next(name for name in _DEAREST if name in model.lower())
-    prices = _prices(model, day) or _prices(_DEAREST[family], day)
+    prices = _prices(model, _today()) or _prices(_DEAREST[family], _today())
     assert prices is not None
     read = usage.prompt_tokens
     token = _a_token(prices, read, hour=False)
@@ -115,6 +118,10 @@ def _a_token(prices: ModelPrice, prompt_tokens: int, *, hour: bool) -> _Token:
     if hour and written is not None:
         written = _HOUR * fresh if for_an_hour is None else for_an_hour
     return _Token(fresh, fresh if read is None else read, fresh if written is None else written)
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
 
 
 @lru_cache(maxsize=4096)

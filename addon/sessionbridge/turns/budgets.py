@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from sessionbridge.allowances import Allowance
-from sessionbridge.claude.prices import list_price, price_at_most
+from sessionbridge.claude.prices import has_price, price_at_most
 from sessionbridge.errors import BridgeError, StoreUnavailable, TimedOut
 from sessionbridge.model import Delta, Finished, Plan, TurnRequest, Usage
 from sessionbridge.sessions.store.engine import CommitUnknown
@@ -121,7 +121,7 @@ class _Counted:
         usage = estimated(self._turn, self._plan, base[1] if base else None)
         # The CLI's alias for a model has no price; what it has answered with before has one.
         model = self._turn.model
-        if base is not None and list_price(model, Usage()) is None:
+        if base is not None and not has_price(model):
             model = base[0]
         self._read = _priced(model, replace(usage, output_tokens=0))
         return _priced(model, usage)

@@ -175,8 +175,10 @@ class PassingOn:
                 events, found, begun = (begun + piece).rpartition(end)
                 if found:
                     yield Chunk(events + found)
-            _hear_used(outcome, begun.removeprefix(_COMMENT))
-            yield Chunk(b"", last=True)
+            is_told = begun.startswith(_COMMENT)
+            if is_told:
+                _hear_used(outcome, begun.removeprefix(_COMMENT))
+            yield Chunk(b"" if is_told else begun, last=True)
 
     async def _pieces(self, response: httpcore2.Response, node: str) -> AsyncGenerator[bytes]:
         pieces = response.aiter_stream()

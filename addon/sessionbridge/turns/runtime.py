@@ -203,7 +203,9 @@ class Runtime:
         if not settings.mapper:
             self._close_stores()
         elif self.reports is None:
-            self.reports = StoreThread(place, *self._transcripts(settings.default_provider))
+            # Where they are is asked of the SDK, which takes a second to load.
+            kept = self._transcripts(settings.default_provider) if place.is_shared else ()
+            self.reports = StoreThread(place, *kept)
             self.reachability = Reachability(place)
 
     def _close_place(self) -> None:

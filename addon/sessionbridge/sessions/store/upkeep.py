@@ -109,10 +109,11 @@ def forget(db: Database, key: SessionKey, before: float | None) -> Holdings | No
 
 
 def usable(db: Database, key: SessionKey) -> tuple[str, ...]:
-    """The sessions that a turn of the key may be under way in, or go on from."""
+    """The sessions that a turn of the key may be under way in, or go on from: in one order, so that
+    two who lock them all never wait for each other."""
     sql = f"""
         SELECT internal_id FROM points WHERE {KEY_IS}
-        UNION SELECT internal_id FROM session_map WHERE {KEY_IS}
+        UNION SELECT internal_id FROM session_map WHERE {KEY_IS} ORDER BY internal_id
     """
     return tuple(row["internal_id"] for row in db.query(sql, named(key)))
 
