@@ -38,7 +38,7 @@ def own_names(flow: http.HTTPFlow) -> frozenset[str]:
     if bound in ALL_INTERFACES:
         machine = socket.gethostname()
         names |= ALL_INTERFACES | {machine, machine.partition(".")[0]}
-    return frozenset(map(_plain, names)) - {""}
+    return frozenset(map(plain_address, names)) - {""}
 
 
 def is_reached_as(host: str, flow: http.HTTPFlow) -> bool:
@@ -52,14 +52,14 @@ def is_reached_as(host: str, flow: http.HTTPFlow) -> bool:
 
 def is_on_this_machine(address: str) -> bool:
     """Whether one of the machine's interfaces has it: from there the machine would send to it."""
-    plain = _plain(address)
+    plain = plain_address(address)
     family = socket.AF_INET6 if ":" in plain else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:  # nothing is sent
         try:
             probe.connect((address if ":" in plain else plain, 9))
         except OSError:
             return False
-        return _plain(probe.getsockname()[0]) == plain
+        return plain_address(probe.getsockname()[0]) == plain
 
 
 def host_and_port(host: str) -> tuple[str, int | None]:
@@ -68,10 +68,10 @@ def host_and_port(host: str) -> tuple[str, int | None]:
         name, port = url.parse_authority(host, check=True)
     except ValueError:
         return "", None
-    return _plain(name), port
+    return plain_address(name), port
 
 
-def _plain(name: str) -> str:
+def plain_address(name: str) -> str:
     """Of the forms of an address the usual one."""
     try:
         address = ipaddress.ip_address(name.partition("%")[0])
