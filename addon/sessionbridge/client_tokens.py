@@ -39,10 +39,9 @@ def token(text: str) -> Token:
     return Token(found[1] if found else "", hashed)
 
 
-def redacted(path: bytes) -> bytes | None:
-    """A request's path without what begins like a token; None where nothing does."""
-    if PREFIX.encode() in path:
-        return _IN_BYTES.sub(_REDACTED, path)
-    if b"%" in path and PREFIX.encode() in (plain := unquote_to_bytes(path)):
+def redacted(text: bytes) -> bytes | None:
+    """A path or header without what begins like a token; None where nothing does."""
+    if b"%" in text and PREFIX.encode() in (plain := unquote_to_bytes(text)):
+        # Before it is looked for as it is: a part of it alone may be spelled so.
         return quote_from_bytes(_IN_BYTES.sub(_REDACTED, plain), safe="/?&=;:,@+").encode()
-    return None
+    return _IN_BYTES.sub(_REDACTED, text) if PREFIX.encode() in text else None

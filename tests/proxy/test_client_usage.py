@@ -65,6 +65,8 @@ async def test_nobody_else_is(proxy: Proxy) -> None:
     token = add_client(proxy.settings.home, "ann", RULES)
     assert await status(proxy, asked()) == 401
     assert await status(proxy, asked(x_api_key=f"{token}x")) == 401
-    assert await status(proxy, asked("192.0.2.9", x_api_key=token)) == 403
+    for sent in (token, f"{token}x"):  # nor told whether it is a right one
+        assert await status(proxy, asked("192.0.2.9", x_api_key=sent)) == 403
+    assert proxy.addon.errors.counts == {"Unauthorized": 2, "Refused": 2}
     assert await status(proxy, asked(query=f"?token={token}")) == 400
     assert await status(proxy, asked(method=b"POST", x_api_key=token)) == 405

@@ -32,10 +32,12 @@ WAYS = [
     lambda token: {"authorization": f"Bearer {token}"},
     lambda token: {"authorization": token},
     lambda token: {"authorization": basic("anybody", token)},
+    lambda token: {"authorization": basic(token, "")},
     lambda token: {"x-api-key": token},
     lambda token: {"api-key": f" {token} "},
     lambda token: {"x-sessionbridge-token": token, "x-api-key": REAL_KEY},
     lambda token: {"proxy-authorization": basic("anybody", token)},
+    lambda token: {"proxy-authorization": basic(token, "")},
     lambda token: {"x-api-key": token, "authorization": f"Bearer {token}"},
 ]
 
@@ -164,6 +166,18 @@ async def test_one_in_an_address_is_kept_nowhere(
         assert not holds(flow, token)
 
 
+@pytest.mark.parametrize("name", ["x-sessionbridge-session", "cookie", "proxy-authorization"])
+@pytest.mark.parametrize("host", ["api.anthropic.com", "example.com"])
+async def test_one_in_a_header_that_is_not_for_it_is_kept_nowhere(
+    proxy: Proxy, token: str, name: str, host: str
+) -> None:
+    flow = make_flow({**KEYED, name: f"key {token}; a=b"}, host=host)
+    status, message = said(await proxy.request(flow))
+    assert status == 400
+    assert f"The header {name} holds" in message
+    assert not holds(flow, token)
+
+
 async def test_the_api_learns_no_token(proxy: Proxy, token: str) -> None:
     for headers in ({"x-api-key": token}, {"authorization": f"Bearer {token}"}):
         for host in ("api.anthropic.com", "example.com"):
@@ -190,8 +204,8 @@ async def test_the_password_of_the_proxys_user(proxy: Proxy, token: str) -> None
     """For https it comes once, with the tunnel."""
     tunnel = make_flow({"proxy-authorization": basic("my-chat", token)}, method=b"CONNECT")
     proxy.http_connect(tunnel)
+    assert not holds(tunnel, token)  # also where it is refused, and shown
     proxy.http_connected(tunnel)
-    assert not holds(tunnel, token)
     flow = make_flow()
     flow.client_conn = tunnel.client_conn
     assert is_bridged(await proxy.request(flow))

@@ -32,9 +32,10 @@ class ClientUsage:
         """Raises `BridgeError`."""
         if flow.request.method != "GET":
             return answer(flow, 405, b"", {"allow": "GET"})
-        self._clients.check_address(flow)
+        settings = self._options.usable()
+        self._guard.check_machine(flow, settings)  # or others could ask which tokens are right
         await self._clients.identify(flow)
-        self._guard.check(flow, self._options.usable())
+        self._guard.check(flow, settings)
         asking = self._clients.asking(flow)
         if not asking.name:
             raise Unauthorized(NEEDED)

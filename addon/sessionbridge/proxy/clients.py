@@ -44,6 +44,10 @@ _IN_ADDRESS = (
     "A token stands in the address of this request, where others may log it: rotate it "
     "(sessionbridge clients rotate NAME), and send the new one in a header."
 )
+_IN_HEADER = (
+    "The header {} holds a token in a way that is not known here: send it, and nothing else, in "
+    "the place of the API's key, or in X-SessionBridge-Token."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +64,12 @@ class Asking:
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """What a request has brought; `as_key` where one stood in the place of the API's key."""
+    """What a request has brought; `as_key` where one stood in the place of the API's key. `astray`
+    says what is wrong where one stood in no place for it."""
 
     tokens: frozenset[Token]
     as_key: bool
-    in_address: bool
+    astray: str | None
 
 
 class Clients:
@@ -75,7 +80,9 @@ class Clients:
         self._sent: WeakKeyDictionary[http.HTTPFlow, _Sent] = WeakKeyDictionary()
         self._asking: WeakKeyDictionary[http.HTTPFlow, Asking] = WeakKeyDictionary()
 
-    def http_connected(self, flow: http.HTTPFlow) -> None:
+    def http_connect(self, flow: http.HTTPFlow) -> None:
+        """Not once it is connected: mitmproxy shows the headers of a tunnel that it refuses."""
+        self._of_connection.pop(flow.client_conn, None)
         for text in _of_proxy(flow):
             self._of_connection[flow.client_conn] = token(text)
 
@@ -83,17 +90,19 @@ class Clients:
         """Takes the tokens out."""
         self._sent.pop(flow, None)
         self._asking.pop(flow, None)
-        path = redacted(flow.request.data.path)
-        if path is not None:
-            flow.request.data.path = path
+        astray = None
+        if (path := redacted(flow.request.data.path)) is not None:
+            flow.request.data.path, astray = path, _IN_ADDRESS
         headers, may_hold = flow.request.headers, _may_hold(flow)
         keys = [*_of_keys(headers)] if may_hold else []
         others = [*_of_proxy(flow), *_of_own(headers)] if may_hold else []
         tokens = {token(text) for text in [*keys, *others]}
         if not flow.is_replay and (known := self._of_connection.get(flow.client_conn)) is not None:
             tokens.add(known)
-        if tokens or path is not None:
-            self._sent[flow] = _Sent(frozenset(tokens), bool(keys), path is not None)
+        if may_hold and (name := _left_in(headers)) is not None:
+            astray = astray or _IN_HEADER.format(name)
+        if tokens or astray is not None:
+            self._sent[flow] = _Sent(frozenset(tokens), bool(keys), astray)
 
     def has_token(self, flow: http.HTTPFlow) -> bool:
         """Or had one when it came, and is replayed."""
@@ -102,7 +111,7 @@ class Clients:
     def may_not_pass(self, flow: http.HTTPFlow) -> bool:
         """Whether to send it on would tell a token."""
         sent = self._sent.get(flow)
-        return sent is not None and (sent.as_key or sent.in_address)
+        return sent is not None and (sent.as_key or sent.astray is not None)
 
     def asking(self, flow: http.HTTPFlow) -> Asking:
         """As far as that has been found out."""
@@ -124,11 +133,11 @@ class Clients:
         if proxy_user.named(flow) == client.name:
             proxy_user.name_nothing(flow)
 
-    def check_address(self, flow: http.HTTPFlow) -> None:
-        """Raises `BadRequest` for a token in it."""
+    def check_places(self, flow: http.HTTPFlow) -> None:
+        """Raises `BadRequest` for a token in the address, or in a header that is not for one."""
         sent = self._sent.get(flow)
-        if sent is not None and sent.in_address:
-            raise BadRequest(_IN_ADDRESS)
+        if sent is not None and sent.astray is not None:
+            raise BadRequest(sent.astray)
 
     def check_passing(self, flow: http.HTTPFlow) -> None:
         """Raises `Refused` for what would pass on, and has a token where a key of the API's is to
@@ -191,10 +200,9 @@ def _of_keys(headers: http.Headers) -> Iterator[str]:
 
 
 def _in_value(value: str) -> str | None:
-    """With any scheme or none, or as the password of HTTP's own."""
-    _, password = proxy_user.basic(value)
-    words = (password or value).split()
-    return words[-1] if words and words[-1].startswith(PREFIX) else None
+    """With any scheme or none, or as the user or the password of HTTP's own."""
+    words = *proxy_user.basic(value), *value.split()[-1:]
+    return next((word for word in words if word.startswith(PREFIX)), None)
 
 
 def _of_own(headers: http.Headers) -> Iterator[str]:
@@ -205,7 +213,18 @@ def _of_own(headers: http.Headers) -> Iterator[str]:
 
 
 def _of_proxy(flow: http.HTTPFlow) -> Iterator[str]:
-    user, password = proxy_user.credentials(flow)
-    if password.startswith(PREFIX):
-        proxy_user.leave_password_out(flow, user)
-        yield password
+    """As the user or the password."""
+    told = proxy_user.credentials(flow)
+    if found := [text for text in told if text.startswith(PREFIX)]:
+        user, password = ("" if text in found else text for text in told)
+        proxy_user.replace_credentials(flow, user, password)
+        yield from found
+
+
+def _left_in(headers: http.Headers) -> str | None:
+    """The name of a header that still holds a token, which is made unreadable."""
+    names = [name for name, value in headers.fields if _PREFIX in value]
+    if not names:
+        return None
+    headers.fields = tuple((name, redacted(value) or value) for name, value in headers.fields)
+    return printable(names[0].decode("ascii", "replace"))

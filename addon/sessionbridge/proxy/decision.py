@@ -93,7 +93,7 @@ class Decision:
             self._loops.check(flow.client_conn)
             if await self._from_nodes.serve(flow):
                 return
-            self._clients.check_address(flow)
+            self._clients.check_places(flow)
             if (page := operator_pages.asked(flow)) is not None:
                 return await self._pages.serve(flow, page)
             self._guard.check_host(flow)

@@ -98,6 +98,7 @@ class OperatorPages:
             await self._answer(flow, path)
         except Exception as error:
             failure = presentable(error)
+            self._errors.count(type(failure).__name__)
             _text(flow, failure.status, failure.message)
         self._list.page(flow, ctx.master.addons.get("view"))
 

@@ -67,11 +67,12 @@ def is_checked(flow: http.HTTPFlow) -> bool:
     return _CHECKED in flow.metadata
 
 
-def leave_password_out(flow: http.HTTPFlow, user: str) -> None:
+def replace_credentials(flow: http.HTTPFlow, user: str, password: str) -> None:
     if is_checked(flow):
-        flow.metadata[_CHECKED] = user, ""
+        flow.metadata[_CHECKED] = user, password
     if HEADER in flow.request.headers:
-        flow.request.headers[HEADER] = f"Basic {b64encode(f'{user}:'.encode()).decode()}"
+        told = b64encode(f"{user}:{password}".encode()).decode()
+        flow.request.headers[HEADER] = f"Basic {told}"
 
 
 def with_user(headers: dict[str, str], flow: http.HTTPFlow) -> dict[str, str]:
