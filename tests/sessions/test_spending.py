@@ -186,11 +186,12 @@ def test_a_killed_process_leaves_the_estimate_and_a_turn_that_ends_in_time(
 def test_a_clock_that_jumps_gives_nothing_back(store: SessionStore, clock: Clock) -> None:
     ann = client(store, Budget(per="day", usd=1), turns_a_minute=1)
     clock.now += 40 * DAY
-    store.settle(ann.begin(), Used(1.0, 1))
+    ann.begin()  # and its process is killed
     clock.now = MONDAY
     assert not ann.fits()
-    # The rate is another matter: for 40 days that turn would have begun just now.
-    assert store.use(ann.limited).lately == 0
+    # Rates are another matter: for 40 days that turn would have begun just now, and be under way.
+    known = store.use(ann.limited)
+    assert (known.lately, known.at_once) == (0, 0)
 
 
 def test_the_turn_before_is_known_to_the_estimate(store: SessionStore) -> None:

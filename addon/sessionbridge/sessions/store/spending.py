@@ -122,7 +122,7 @@ def use(db: Database, limited: Limited, now: float) -> Use:
     counts = [
         # A minute ahead, or whose clock was set back would wait for that time to come again.
         "count(CASE WHEN started_at > :earliest AND started_at <= :latest THEN 1 END) AS lately",
-        "count(CASE WHEN until > :now THEN 1 END) AS at_once",
+        "count(CASE WHEN until > :now AND started_at <= :latest THEN 1 END) AS at_once",
     ]
     sql = f"SELECT {', '.join([*sums, *counts])} FROM spending WHERE {limited.of} = :name"
     minute = {"now": now, "earliest": now - _MINUTE, "latest": now + _MINUTE}
