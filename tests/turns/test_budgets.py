@@ -214,6 +214,7 @@ def test_the_estimate(
     assert usage.output_tokens == expected.output_tokens
     assert usage.cache_read_input_tokens == expected.cache_read_input_tokens
     assert abs(usage.cache_creation_input_tokens - expected.cache_creation_input_tokens) <= 4
+    assert usage.cache_creation_1h_input_tokens == usage.cache_creation_input_tokens
 
 
 def test_the_estimate_has_what_the_model_is_told_and_may_write() -> None:
@@ -227,6 +228,7 @@ def test_the_estimate_has_what_the_model_is_told_and_may_write() -> None:
     assert 100 <= estimated(turn, plan, USAGE).cache_creation_input_tokens < 110
 
 
+@pytest.mark.parametrize("hour", [0, 500])
 @pytest.mark.parametrize(
     ("model", "priced_as"),
     [
@@ -236,6 +238,6 @@ def test_the_estimate_has_what_the_model_is_told_and_may_write() -> None:
         ("default", "claude-opus-4-1"),
     ],
 )
-def test_no_model_is_free(model: str, priced_as: str) -> None:
-    used = Usage(1000, 2000, 3000, 4000)
+def test_no_model_is_free(model: str, priced_as: str, hour: int) -> None:
+    used = Usage(1000, 2000, 3000, 4000, hour)
     assert price_at_most(model, used) == pytest.approx(list_price(priced_as, used))

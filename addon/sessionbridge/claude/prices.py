@@ -69,11 +69,13 @@ def price_at_most(model: str, usage: Usage) -> float:
     prices = _prices(model, _today()) or _prices(_DEAREST[family], _today())
     assert prices is not None
     read = usage.prompt_tokens
+    hour = min(usage.cache_creation_1h_input_tokens, usage.cache_creation_input_tokens)
     token = _a_token(prices, read, hour=False)
     answer = calc_unit_price(prices.output_mtok or Decimal(0), 1, read, _MILLION)
     return float(
         token.fresh * usage.input_tokens
-        + token.written * usage.cache_creation_input_tokens
+        + token.written * (usage.cache_creation_input_tokens - hour)
+        + _a_token(prices, read, hour=True).written * hour
         + token.read * usage.cache_read_input_tokens
         + answer * usage.output_tokens
     )

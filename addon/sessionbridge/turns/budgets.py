@@ -151,17 +151,19 @@ def _is_given_up(outcome: Outcome, error: BaseException | None) -> bool:
 
 
 def estimated(turn: TurnRequest, plan: Plan, before: Usage | None) -> Usage:
-    """What the turn may use; `before` is what the one used that it goes on from."""
+    """What the turn may use; `before` is what the one used that it goes on from. What is new may be
+    written to the cache for an hour, as by a login, which costs the most."""
     known = 0 if before is None else before.prompt_tokens + before.output_tokens
     new: list[Any] = [message.blocks for message in (*plan.feed, plan.ask)]
     if before is None:
         tools = turn.parameters.tools
         new += [turn.system, *((tool.name, tool.description, tool.schema) for tool in tools)]
-    longest = turn.parameters.max_tokens
+    longest, written = turn.parameters.max_tokens, 1 + _size(new) // _CHARACTERS
     return Usage(
         output_tokens=_ANSWER if longest is None else longest,
-        cache_creation_input_tokens=1 + _size(new) // _CHARACTERS,
+        cache_creation_input_tokens=written,
         cache_read_input_tokens=known,
+        cache_creation_1h_input_tokens=written,
     )
 
 
