@@ -24,6 +24,9 @@ budgets = [{ per = "day", usd = 5 }]
 
 [providers.key]
 env = { ANTHROPIC_API_KEY = "env:KEY_TWO", ANTHROPIC_BASE_URL = "https://gateway.example" }
+
+[providers.vertex]
+env = { CLAUDE_CODE_SKIP_VERTEX_AUTH = "1" }
 """
 
 
@@ -37,7 +40,7 @@ def configured(tmp_path: Path, text: str, **options: object) -> Settings:
 
 def test_a_provider_has_settings_of_its_own_and_the_others_are_the_options(tmp_path: Path) -> None:
     settings = configured(tmp_path, TWO, concurrency=7, live=3)
-    assert list(settings.providers) == ["claude", "team", "key"]
+    assert list(settings.providers) == ["claude", "team", "key", "vertex"]
     assert settings.default_provider == settings.provider == "claude"
     team, key = settings.of("team"), settings.of("key")
     assert (team.live, team.concurrency, key.live) == (0, 7, 3)
@@ -101,7 +104,9 @@ def test_a_secret_that_is_not_there(tmp_path: Path, reference: str, why: str) ->
         ('env = { "A B" = "secret" }', "not the name of a variable"),
         ('env = { CLAUDE_CONFIG_DIR = "/srv" }', "as config_dir"),
         ('fallback = ["nobody"]', "fallback names 'nobody', which is none"),
-        ('fallback = ["key"]', "fallback names 'key', which is none"),
+        ('fallback = ["key"]', "fallback names 'key' itself; name others"),
+        ('config_dir = ""', "config_dir: .*this is empty; name a path"),
+        ('for_clients = [""]', "for_clients.0: .*at least 1 character"),
         ('models = { fast = "--version" }', "names no model of the Claude CLI"),
         ("live = -1", "greater than or equal to 0"),
         ("budget = 1", "Extra inputs are not permitted"),

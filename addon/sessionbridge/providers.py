@@ -23,7 +23,13 @@ from sessionbridge.errors import NotLoggedIn
 NAME = r"[A-Za-z0-9._-]{1,64}"
 
 _FOLDER_VARIABLES = ("CLAUDE_CONFIG_DIR", "HOME")
+_SWITCHED = ("0", "1", "false", "true")
+"""Whatever is named so, as CLAUDE_CODE_SKIP_VERTEX_AUTH is, no secret is this."""
 _LIKE_A_SECRET = re.compile(r"^sk-|://[^/]*@|[?&][^=]*(key|token|secret)[^=]*=", re.I)
+
+
+_Names = tuple[Annotated[str, Field(min_length=1)], ...]
+"""One that is empty would be that of everybody who has none."""
 
 
 def _path(named: str) -> Path:
@@ -44,16 +50,18 @@ class Provider(Allowance):
     live: Annotated[int, Field(ge=0)] | None = None
     spare: Annotated[int, Field(ge=0)] | None = None
     concurrency: Annotated[int, Field(ge=1)] | None = None
-    for_clients: tuple[str, ...] = ()
-    for_models: tuple[str, ...] = ()
-    for_platforms: tuple[str, ...] = ()
+    for_clients: _Names = ()
+    for_models: _Names = ()
+    for_platforms: _Names = ()
     default: bool = False
     fallback: tuple[str, ...] = ()
 
-    @field_validator("config_dir", "claude")
+    @field_validator("config_dir", "claude", mode="before")
     @classmethod
-    def _whole(cls, path: Path | None) -> Path | None:
-        return None if path is None else _path(str(path))
+    def _whole(cls, named: object) -> object:
+        if named == "":
+            raise ValueError("this is empty; name a path, or leave it out")
+        return _path(named) if isinstance(named, str) else named
 
     @field_validator("env")
     @classmethod
@@ -138,6 +146,8 @@ def _check(name: str, value: str) -> None:
         if not place.strip():
             raise ValueError(f"{name} = '{kind}:' names nothing behind the colon")
         return
+    if value.lower() in _SWITCHED:
+        return
     if sets_a_secret(f"{name}={value}") or _LIKE_A_SECRET.search(value):
         raise ValueError(
             f"{name} looks like a secret, which has no place in a config: write env:NAME for a "
@@ -154,7 +164,9 @@ def check_together(providers: Mapping[str, Provider]) -> None:
                 "at most"
             )
         for other in table.fallback:
-            if other == name or other not in {DEFAULT, *providers}:
+            if other == name:
+                raise ValueError(f"providers.{name}: fallback names {name!r} itself; name others")
+            if other not in {DEFAULT, *providers}:
                 raise ValueError(f"providers.{name}: fallback names {other!r}, which is none")
     defaults = [name for name, table in providers.items() if table.default]
     if defaults[1:]:
