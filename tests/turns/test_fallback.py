@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ from sessionbridge.errors import (
     Overloaded,
     PlanShareReached,
 )
-from sessionbridge.model import Origin, SessionKey
+from sessionbridge.model import Attempt, Origin, SessionKey
 from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.admission import Admission
@@ -32,6 +33,8 @@ from sessionbridge.turns.providers import Providers
 from sessionbridge.turns.worker import Worker
 from tests.support.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, body
 from tests.support.scripted_dispatcher import ScriptedDispatcher, words
+from tests.support.spoken import assert_same, assistant, user
+from tests.support.tool_rounds import found, use
 from tests.test_providers import configured
 
 CONFIG = """
@@ -41,6 +44,7 @@ fallback = ["key", "cloud"]
 [providers.cloud]
 """
 LIMITED = ApiFailed(429, "The account has reached its limit.", retry_after=60)
+AGAIN = Attempt(again=True)
 
 
 class Place:
@@ -73,8 +77,9 @@ class Place:
         rules: ClientRules = ClientRules(),  # noqa: B008
         api: str = "messages",
         sent: bytes | None = None,
+        **more: Any,
     ) -> Answer:
-        answer = Answer(Exchange(api, origin, wanted=wanted, rules=rules))
+        answer = Answer(Exchange(api, origin, wanted=wanted, rules=rules, **more))
         told = body(messages) if sent is None else sent
         async with aclosing(self.providers.handle(answer.exchange, told)) as parts:
             async for part in parts:
@@ -129,6 +134,38 @@ async def test_what_is_kept_here_moves_and_comes_back_whole(place: Place, origin
     assert place.seen("claude") == [*whole, ("user", "Four")]
 
 
+@pytest.mark.parametrize("origin", [SERVER_HELD, LEARNT], ids=["server", "learnt"])
+async def test_what_has_moved_and_is_asked_once_more_moves_again(
+    place: Place, origin: Origin
+) -> None:
+    await place.ask("One", origin)
+    place.fail("claude")
+    assert who(await place.ask("Two", origin)) == ("key", "moved")
+    for _ in range(2):
+        assert who(await place.ask("Two", origin, attempt=AGAIN)) == ("key", "moved")
+        assert place.seen("key") == [("user", "One"), ("assistant", "1: One"), ("user", "Two")]
+    assert who(await place.ask("Three", origin)) == ("key", "appended")
+    assert place.seen("key")[:3] == [("user", "One"), ("assistant", "1: One"), ("user", "Two")]
+
+
+async def test_results_of_tools_move_with_the_calls_once_more_too(place: Place) -> None:
+    call, results = assistant("I look", use("toolu_1", at="it")), user(found("toolu_1", "one"))
+    place.dispatchers["claude"].answer = lambda _: call
+    tools = [{"name": "look", "input_schema": {"type": "object"}}]
+
+    async def ask(content: object, **more: Any) -> Answer:
+        said = [{"role": "user", "content": content}]
+        request = {"model": "claude-x", "max_tokens": 9, "messages": said, "tools": tools}
+        return await place.ask("", sent=json.dumps(request).encode(), **more)
+
+    await ask("Look")
+    place.fail("claude")
+    for attempt in (Attempt(), AGAIN):
+        answer = await ask([dict(block) for block in results.blocks], attempt=attempt)
+        assert answer.status == 200 and who(answer) == ("key", "moved")
+        assert_same(place.dispatchers["key"].seen[-1], (user("Look"), call, results))
+
+
 async def test_a_first_turn_may_begin_with_another(place: Place) -> None:
     place.fail("claude", "key")
     assert who(await place.ask("One")) == ("cloud", "first_turn")
@@ -140,11 +177,14 @@ async def test_a_first_turn_may_begin_with_another(place: Place) -> None:
     assert place.seen("claude") == [*first, ("user", "Three")]
 
 
-async def test_what_the_client_resends_is_asked_of_its_own_provider_first(place: Place) -> None:
+@pytest.mark.parametrize("origin", [CLIENT_HELD, LEARNT], ids=["client", "learnt"])
+async def test_what_the_client_resends_is_asked_of_its_own_provider_first(
+    place: Place, origin: Origin
+) -> None:
     said = [("user", "One")]
 
     async def go_on(next_: str) -> tuple[str, str]:
-        answer = await place.ask(said, CLIENT_HELD)
+        answer = await place.ask(said, origin)
         provider, why = who(answer)
         assert place.seen(provider) == said
         said.extend([("assistant", answer.text), ("user", next_)])
@@ -171,6 +211,19 @@ async def test_what_another_has_under_the_id_is_not_taken_up(place: Place) -> No
     assert place.seen("key")[0] == ("user", "Other")
 
 
+async def test_nor_is_what_was_begun_where_only_side_calls_were(place: Place) -> None:
+    await place.ask("One", LEARNT)
+    place.fail("claude")
+    await place.ask("", LEARNT, sent=body("Title", system="Name this conversation."))
+    place.fail()
+    key = Wanted(provider="key")
+    await place.ask("Other", LEARNT, key)
+    place.fail("claude")
+    assert who(await place.ask("Two", LEARNT)) == ("cloud", "moved")
+    await place.ask("More", LEARNT, key)
+    assert [text for _, text in place.seen("key")][::2] == ["Other", "More"]
+
+
 async def test_a_side_call_elsewhere_does_not_take_the_conversation_with_it(place: Place) -> None:
     """In the manner of a task of its own, which is not part of what is kept."""
     await place.ask("One", LEARNT)
@@ -182,6 +235,18 @@ async def test_a_side_call_elsewhere_does_not_take_the_conversation_with_it(plac
     assert who(await place.ask("Two", LEARNT)) == ("key", "moved")
     assert place.seen("key") == [("user", "One"), ("assistant", "1: One"), ("user", "Two")]
     assert who(await place.ask("Three", LEARNT)) == ("key", "appended")
+
+
+async def test_nor_does_one_that_goes_back(place: Place) -> None:
+    await place.ask("One", LEARNT)
+    place.fail("claude")
+    await place.ask("Two", LEARNT)
+    place.fail("key")
+    beside = await place.ask("", LEARNT, sent=body("Title", system="Name this conversation."))
+    assert beside.headers["x-sessionbridge-provider"] == "claude"
+    place.fail()
+    assert who(await place.ask("Three", LEARNT)) == ("key", "appended")
+    assert [text for _, text in place.seen("key")][::2] == ["One", "Two", "Three"]
 
 
 async def test_what_follows_an_answer_moves_with_it(place: Place) -> None:

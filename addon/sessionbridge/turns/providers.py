@@ -121,7 +121,8 @@ class Providers:
         return found.key.provider
 
     async def _newest(self, name: str, exchange: Exchange) -> str:
-        """The one that has taken up what is kept here of a conversation of this one."""
+        """The one that has taken up what is kept here of a conversation of this one. Where that has
+        turned out to be the client, this one is asked each time."""
         origin = exchange.origin
         if origin is None or origin.history == "client" or self._store is None:
             return name
@@ -129,8 +130,11 @@ class Providers:
             return name
         known = replace(origin, client=exchange.attempt.client)
         key = SessionKey(known.scope, known.external_id, name)
-        found = newest(await self._store.whereabouts(key), name)
-        return found if found in self._settings.providers else name
+        held = await self._store.whereabouts(key)
+        found = newest(held, name)
+        if found not in self._settings.providers or found not in held:
+            return name
+        return name if held[found].history == "client" else found
 
 
 @dataclass(frozen=True, slots=True)

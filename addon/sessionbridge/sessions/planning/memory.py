@@ -361,7 +361,8 @@ class Remembered:
                 unsaid=ends[-1] is None,
                 caller=self._attempt.caller or None,
                 client=self._attempt.client or None,
-                may_be_aside=self._history == "client" or self._origin.history == "learn",
+                may_be_aside=self.moved is None
+                and (self._history == "client" or self._origin.history == "learn"),
                 points=tuple(points),
                 metadata={
                     **self._learnt,

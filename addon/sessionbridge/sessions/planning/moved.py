@@ -18,7 +18,7 @@ from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
 from sessionbridge.sessions.planning.memory import ReadMessages, Remembered, key_lock
 from sessionbridge.sessions.planning.plan import plan_unknown
-from sessionbridge.sessions.store.queries import Held, Response
+from sessionbridge.sessions.store.queries import Held, Lineage, Response
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 SaidBy = Callable[[str], ReadMessages | None]
@@ -65,28 +65,40 @@ class Movable(Remembered):
         self._said_by = said_by
         self._after = after
         self._noted_moves: Mapping[str, str | None] = {}
+        self._tip_reason: str | None = None
 
     @property
     def _learnt(self) -> Mapping[str, Any]:
         return {**super()._learnt, **self._noted_moves}
 
     async def plan(self) -> Plan:
-        self.moved, self._noted_moves = None, {}
+        self.moved, self._noted_moves, self._tip_reason = None, {}, None
+        held: Mapping[str, Held] = {}
         if self._origin.history != "client":
-            there = await self._whose()
+            held = await self._store.whereabouts(self._key)
+            there = self._whose(held)
             if there is not None and not self._attempt.anew:
                 plan = await self._taken_up(there)
                 if plan is not None:
                     return plan
-        plan = await super().plan()
+        plan, here = await super().plan(), held.get(self._key.provider, Held())
+        if here.stands_in is not None and not self._after:
+            self._noted_moves = {"stands_in": None}  # from now on it has a conversation of its own
+        begins_again = plan.reason == "retried" and plan.base is None
+        if begins_again and self._tip_reason == "moved" and here.moved_from is not None:
+            return await self._taken_up(here.moved_from) or plan
         if plan.name == "import" and await self._is_moved(plan):
             return replace(plan, reason="moved")
         return plan
 
-    async def _whose(self) -> str | None:
+    async def _lineage(self) -> Lineage:
+        lineage = await super()._lineage()
+        self._tip_reason = lineage.reason
+        return lineage
+
+    def _whose(self, held: Mapping[str, Held]) -> str | None:
         """The other provider whose conversation this goes on with. Raises `NotMoved`."""
         provider = self._key.provider
-        held = await self._store.whereabouts(self._key)
         if self._after and not linked_with(held, provider) & set(self._after):
             # Of one that only stands in nothing is gone on with here.
             if held.get(provider, Held(stands_in=self._after[0])).stands_in is None:

@@ -54,7 +54,7 @@ _ENDS_SQL = f"""
     SELECT history_hash AS hash, internal_id, tip_uuid AS entry_uuid, id AS turn_id, id = (
         SELECT max(id) FROM turns newer WHERE newer.internal_id = turns.internal_id
     ) AS is_tip, {_IS_OPEN} AS is_open, parent_id, ask_hash, idempotency_key,
-    scope, external_id, provider, settings_hash, settings_sketch, caller
+    reason, scope, external_id, provider, settings_hash, settings_sketch, caller
     FROM turns
 """
 _NEWEST_SQL = f"{_ENDS_SQL} WHERE internal_id = :session ORDER BY id DESC LIMIT 1"
@@ -116,12 +116,14 @@ class MapRow:
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """What one provider has of an id: its newest turn, if any, and the provider whose conversation
-    it has taken up, or only stands in for."""
+    """What one provider has of an id: the newest turn of the session it is mapped to, if any, the
+    provider whose conversation it has taken up, or only stands in for, and who keeps the history,
+    as far as that is known."""
 
     newest: int | None = None
     moved_from: str | None = None
     stands_in: str | None = None
+    history: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +135,7 @@ class Lineage:
     longest known beginning of the conversation, and of the whole of it; newest turn first.
     `open_turn` ended before the last message, with calls of the client's tools. `asked` is the hash
     of what that newest turn was asked and `request` its idempotency key; `before` is where it had
-    continued from, None where it began a session.
+    continued from, None where it began a session; `reason` is why it was planned so.
     """
 
     row: MapRow | None
@@ -143,6 +145,7 @@ class Lineage:
     asked: str | None = None
     request: str | None = None
     before: Point | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +244,7 @@ def lineage(
         asked=newest["ask_hash"],
         request=newest["idempotency_key"],
         before=_point(parent) if parent else None,
+        reason=newest["reason"],
     )
 
 
@@ -253,12 +257,12 @@ def caller(db: Database, key: SessionKey) -> str | None:
 
 
 def whereabouts(db: Database, key: SessionKey) -> dict[str, Held]:
-    """Of the key's id, by the provider that has something of it."""
+    """Of the key's id, by the provider that has something of it. Side calls, which have sessions of
+    their own, are nothing of the conversation."""
     sql = f"""
         SELECT provider, metadata, (
-            SELECT max(id) FROM turns WHERE turns.{KEPT} AND turns.scope = session_map.scope
-            AND turns.external_id = session_map.external_id
-            AND turns.provider = session_map.provider
+            SELECT max(id) FROM turns
+            WHERE turns.{KEPT} AND turns.internal_id = session_map.internal_id
         ) AS newest
         FROM session_map WHERE scope = :scope AND external_id = :external_id
     """
@@ -266,8 +270,8 @@ def whereabouts(db: Database, key: SessionKey) -> dict[str, Held]:
     params = {"scope": key.scope, "external_id": key.external_id}
     for row in db.query(sql, params):
         metadata = json.loads(row["metadata"])
-        taken = metadata.get("moved_from"), metadata.get("stands_in")
-        found[row["provider"]] = Held(row["newest"], *taken)
+        noted = (metadata.get(name) for name in ("moved_from", "stands_in", "history"))
+        found[row["provider"]] = Held(row["newest"], *noted)
     return found
 
 
