@@ -284,6 +284,19 @@ class TimedOut(BridgeError):
     status = 504
 
 
+def is_unable(failure: BridgeError) -> bool:
+    """Whether a provider could not answer: it is at its limit, or down. Whatever is wrong with the
+    request is so for the others, too."""
+    match failure:
+        case NotLoggedIn() | ClaudeFailed() | Overloaded() | PlanShareReached() | NotMoved():
+            return True
+        case RateLimited(of=whose):
+            return whose == "provider"
+        case ApiFailed(status=status):
+            return status in (401, 402, 403, 429) or status >= 500
+    return False
+
+
 def presentable(error: Exception) -> BridgeError:
     """An error of ours as it is; any other by its kind and place only, for its text may quote the
     conversation. What came of a lack of file descriptors is told as that."""

@@ -4,8 +4,9 @@ sees all of it, and nobody who forbids that is answered by another."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,12 @@ from sessionbridge.errors import (
 from sessionbridge.model import Attempt, Origin, SessionKey
 from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.stored.kept_conversations import is_of
 from sessionbridge.turns.admission import Admission
 from sessionbridge.turns.background import Background
 from sessionbridge.turns.bridge import Bridge
 from sessionbridge.turns.exchange import Chunk, Exchange, Head, Wanted
+from sessionbridge.turns.passing_on import PassingOn
 from sessionbridge.turns.providers import Providers
 from sessionbridge.turns.worker import Worker
 from tests.support.bridge_fixtures import CLIENT_HELD, LEARNT, SERVER_HELD, Answer, body
@@ -50,7 +53,7 @@ AGAIN = Attempt(again=True)
 class Place:
     """Providers with a dispatcher in memory each, in front of one database."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, passing_on: PassingOn | None = None) -> None:
         self.settings = configured(home, CONFIG)
         self.store = StoreThread(Home(home))
         locks, worker, background = Home(home).locks(), Worker(), Background()
@@ -59,6 +62,7 @@ class Place:
             name: Bridge(
                 self.settings.of(name),
                 *(self.store, dispatcher, locks, Admission(9, 9), worker, background),
+                passing_on=passing_on,
                 dispatchers=self.dispatchers.get,
             )
             for name, dispatcher in self.dispatchers.items()
@@ -338,11 +342,69 @@ async def test_where_none_can_the_error_is_the_first_one_s(place: Place) -> None
     assert answer.exchange.outcome.error == "429 ApiFailed"
 
 
+@pytest.mark.parametrize("error", [ApiFailed(404, "No such model."), BadRequest("Wrong.")])
+async def test_so_it_is_where_another_takes_what_it_was_asked_for_a_mistake(
+    place: Place, error: BridgeError
+) -> None:
+    place.fail("claude")
+    place.dispatchers["key"].fails = error
+    answer = await place.ask("One")
+    assert (answer.status, answer.headers["retry-after"]) == (429, "60")
+    assert answer.headers["x-sessionbridge-provider"] == "claude"
+    assert not place.dispatchers["cloud"].jobs
+
+
+class OnAnotherNode(PassingOn):
+    """A node where a process waits for what goes on, and may not be asked."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def answer(
+        self, session: str, exchange: Exchange, body: bytes
+    ) -> AsyncGenerator[Head | Chunk]:
+        exchange.outcome.node = "http://other"
+        exchange.outcome.error, exchange.outcome.is_unable = "429 PlanShareReached", True
+        yield Head(429, [("x-sessionbridge-node", "http://other")])
+        yield Chunk(b"{}", last=True)
+
+
+async def test_what_another_node_s_provider_cannot_do_another_may_here(tmp_path: Path) -> None:
+    place = Place(tmp_path, OnAnotherNode())
+    await place.ask("One")
+    answer = await place.ask("Two", path="/v1/messages")
+    assert who(answer) == ("key", "moved") and answer.exchange.outcome.node is None
+    assert place.seen("key") == [("user", "One"), ("assistant", "1: One"), ("user", "Two")]
+    place.store.close()
+
+
 async def test_once_something_was_sent_the_error_is_sent_too(place: Place) -> None:
     place.dispatchers["claude"].breaks = LIMITED
     answer = await place.ask("", sent=body("One", stream=True))
     assert answer.status == 200 and answer.events[-1] == "error"
     assert not place.dispatchers["key"].jobs
+
+
+async def test_an_id_that_is_not_theirs_is_no_way_to_a_provider(place: Place) -> None:
+    """That of an answer, or one that is made up as if a conversation had been created there."""
+    key, sent = Wanted(provider="key"), json.dumps({"model": "gpt-5", "input": "One"}).encode()
+    one = await place.ask("", SERVER_HELD, key, api="responses", sent=sent)
+    jobs = len(place.dispatchers["key"].jobs)
+    made_up = f"conv_sb{'0' * 32}{sha256(b'key').hexdigest()[:8]}"
+    assert is_of("key", made_up)
+    named = Origin("openai", made_up, "conversation", "server", by_caller=True)
+    for wanted in (Wanted(follows=one.json["id"]), Wanted(conversation=made_up)):
+        answer = await place.ask("One", CLIENT_HELD, wanted)
+        assert answer.headers["x-sessionbridge-provider"] == "claude"
+    shortened = body("One", compaction={"type": "summarize"})
+    answer = await place.ask("", named, Wanted(conversation=made_up), sent=shortened)
+    assert answer.status == 400 and "send this to /v1/responses" in answer.body.decode()
+    assert len(place.dispatchers["key"].jobs) == jobs
+
+
+async def test_a_node_that_knows_no_such_provider_says_so(place: Place) -> None:
+    answer = await place.ask("One", wanted=Wanted(provider="gone"), node="http://other")
+    assert answer.status == 400 and "no provider 'gone'" in answer.json["error"]["message"]
 
 
 async def test_a_name_that_is_none_is_an_error_and_nothing_is_kept(place: Place) -> None:

@@ -42,6 +42,9 @@ async def test_what_a_body_names(worker: Worker, said: dict[str, Any]) -> None:
     assert isinstance(found, Origin) and found.external_id == "chat-7"
     assert previous == "resp_1"
     assert await ask({"previous_response_id": 7}) == Named(None, None)
+    created = f"conv_sb{'0' * 32}"
+    for conversation in (created, {"id": created}):
+        assert (await ask({"conversation": conversation})).conversation == created
     with pytest.raises(BadRequest, match="holds a control character"):
         await ask({"chat": {"id": "a\u0001b"}})
 

@@ -14,7 +14,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from sessionbridge.allowances import Budget, ClientRules
-from sessionbridge.errors import Refused, Unreachable
+from sessionbridge.errors import ApiFailed, Refused, Unreachable
 from sessionbridge.model import Attempt, Origin, Usage
 from sessionbridge.sessions.store.postgres.place import Postgres as Place
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -312,6 +312,15 @@ async def test_what_it_has_used_is_told_and_no_client_hears_it(database: str, st
     assert isinstance(head, Head) and HEADER not in dict(head.headers)
     assert b"".join(chunk.data for chunk in chunks if isinstance(chunk, Chunk)) == EVENTS
     assert (asked.outcome.usage, asked.outcome.cost_usd) == (USAGE, 0.25)
+
+
+async def test_whether_its_provider_could_not_answer_is_told(database: str) -> None:
+    other = Other(stream=False, pieces=(b"{}",))
+    other.outcome.fail(ApiFailed(429, "The account has reached its limit."), 429)
+    async with another(database, other) as place:
+        asked = replace(EXCHANGE, outcome=Outcome())
+        await place.answer(asked)
+    assert (asked.outcome.error, asked.outcome.is_unable) == ("429 ApiFailed", True)
 
 
 async def test_it_is_closed_when_its_turns_have_ended(database: str) -> None:

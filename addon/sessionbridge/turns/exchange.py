@@ -11,7 +11,7 @@ from typing import Any, Literal, Protocol
 from sessionbridge.allowances import ClientRules
 from sessionbridge.answer import Answer
 from sessionbridge.apis.common.arguments import read_arguments
-from sessionbridge.errors import BridgeError
+from sessionbridge.errors import BridgeError, is_unable
 from sessionbridge.model import (
     Attempt,
     Block,
@@ -57,12 +57,14 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What a request says of who is to answer: the `provider` it names, or then the one that was
-    chosen, the `model` by the client's word for it, and the answer that it `follows`, by its id.
-    With `fallback` another may answer where that one cannot."""
+    chosen, the `model` by the client's word for it, the answer that it `follows`, and the
+    `conversation` that a client has created, by their ids. With `fallback` another may answer where
+    that one cannot."""
 
     provider: str | None = None
     model: str = ""
     follows: str | None = None
+    conversation: str | None = None
     fallback: bool = True
 
 
@@ -72,7 +74,8 @@ class Outcome:
 
     `command` is the command line the dispatch equals, `process` what kind of process answers;
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
-    `error` is the `failure` with the status the client got, for people to read. What `goes_on` in
+    `error` is the `failure` with the status the client got, for people to read; `is_unable` says
+    that it is the provider's, and another might do better. What `goes_on` in
     the background is over when that task is; its answer has the `given_id`. `node` is the address
     of the other node that has answered, which tells what it has used, and its `error`. `provider`
     is the account that has answered. `asked` is the request as it was read, `steps` are those
@@ -102,6 +105,7 @@ class Outcome:
     committing: bool = False
     failure: BridgeError | None = None
     error: str | None = None
+    is_unable: bool = False
     goes_on: asyncio.Task[None] | None = None
     given_id: str | None = None
     node: str | None = None
@@ -169,6 +173,7 @@ class Outcome:
 
     def fail(self, failure: BridgeError, status: int) -> None:
         self.failure, self.error = failure, f"{status} {type(failure).__name__}"
+        self.is_unable = is_unable(failure)
 
     def spend(self, spent: Spent) -> None:
         """The turn has ended without `Finished`."""

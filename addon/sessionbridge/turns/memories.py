@@ -80,14 +80,14 @@ class Memories:
             return Continued(links)
         if self._store is None:
             return Fleeting("mapper_off", links)
-        if turn.purpose == "summary":
-            return Summarized(self._store, origin, self._provider, links)
         if origin.by_caller and is_conversation(origin.external_id):
             raise BadRequest(
                 f"{origin.external_id} goes on where the Responses API names it as its "
                 "conversation; send this to /v1/responses.",
                 param="conversation",
             )
+        if turn.purpose == "summary":
+            return Summarized(self._store, origin, self._provider, links)
         how = self._store, origin, self._provider, links, exchange.attempt, spoken.manner
         refuse = self._settings.memory_lost == "error"
         if len(self._settings.providers) == 1:

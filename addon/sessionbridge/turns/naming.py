@@ -17,6 +17,7 @@ from pydantic_core import from_json
 
 from sessionbridge.apis.common.ids import is_made_here
 from sessionbridge.apis.common.summary import is_sealed_here
+from sessionbridge.apis.openai_responses.request import kept_in
 from sessionbridge.model import Origin
 from sessionbridge.sessions.origins.table import Origins
 from sessionbridge.turns.worker import Worker, is_costly
@@ -26,13 +27,14 @@ class Named(NamedTuple):
     """`response` is the one that the request goes on from, `model` the client's word for
     it. `is_read` tells whether the body could be, or there is none; `brings_ours` whether it holds
     what nobody but us can read: a summary that was sealed here, or the id of an item that was
-    answered here."""
+    answered here. `conversation` is one that was created here, whatever else names one."""
 
     origin: Origin | None
     response: str | None
     is_read: bool = True
     brings_ours: bool = False
     model: str = ""
+    conversation: str | None = None
 
 
 async def named(origins: Origins, headers: Mapping[str, str], body: bytes, worker: Worker) -> Named:
@@ -53,6 +55,7 @@ def named_by(
         _previous(asked),
         brings_ours=_brings_ours(asked),
         model=model if isinstance(model, str) else "",
+        conversation=kept_in(asked.get("conversation")),
     )
 
 

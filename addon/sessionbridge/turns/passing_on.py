@@ -51,11 +51,13 @@ _OF_A_CONNECTION = {"connection", "content-length", "date", "keep-alive", "trans
 
 
 class _Used(BaseModel):
-    """What became of the turn, as far as it has been counted: `error` has status and class."""
+    """What became of the turn, as far as it has been counted: `error` has status and class,
+    `is_unable` is as in `Outcome`."""
 
     usage: Usage | None
     cost_usd: float | None
     error: str | None
+    is_unable: bool = False
 
 
 class PassingOn:
@@ -243,7 +245,7 @@ async def with_used(
     async with aclosing(parts):
         async for part in parts:
             if not told and (outcome.usage or outcome.error):
-                used = _Used(usage=outcome.usage, cost_usd=outcome.cost_usd, error=outcome.error)
+                used = _Used.model_validate(outcome, from_attributes=True)
                 written = used.model_dump_json()
                 match part:
                     case Head():
@@ -257,7 +259,8 @@ async def with_used(
 def _hear_used(outcome: Outcome, told: str | bytes) -> None:
     with suppress(ValidationError):  # it tells nothing
         used = _Used.model_validate_json(told)
-        outcome.usage, outcome.cost_usd, outcome.error = used.usage, used.cost_usd, used.error
+        outcome.usage, outcome.cost_usd = used.usage, used.cost_usd
+        outcome.error, outcome.is_unable = used.error, used.is_unable
 
 
 async def _next(pieces: AsyncIterator[bytes]) -> bytes | None:

@@ -15,20 +15,9 @@ from dataclasses import dataclass, replace
 
 from sessionbridge.apis.common.ids import is_made_here, message_id
 from sessionbridge.config import Settings
-from sessionbridge.errors import (
-    ApiFailed,
-    BadRequest,
-    BridgeError,
-    ClaudeFailed,
-    NotLoggedIn,
-    NotMoved,
-    Overloaded,
-    PlanShareReached,
-    RateLimited,
-    Refused,
-)
+from sessionbridge.errors import BadRequest, BridgeError, Refused
 from sessionbridge.model import SessionKey
-from sessionbridge.names import is_conversation, shown
+from sessionbridge.names import shown
 from sessionbridge.sessions.planning.moved import newest
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import is_of
@@ -56,23 +45,25 @@ class Providers:
         except BridgeError as error:
             exchange = replace(exchange, refused=error)
         first: _Failed | None = None
+        outcome = exchange.outcome
         for index, name in enumerate(names):
             asked = self._asked_of(name, exchange, names[:index])
             async with aclosing(self._walk(name).handle(asked, body)) as parts:
                 head = await anext(parts)
-                failure = exchange.outcome.failure
-                if failure is None or not is_unable(failure) or len(names) == 1:
+                is_last = first is None and (not outcome.is_unable or len(names) == 1)
+                if outcome.error is None or is_last:
                     yield head
                     async for part in parts:
                         yield part
                     return
                 told = [head, *[part async for part in parts]]
-            why = type(failure).__name__
-            logger.warning("the provider %s could not answer: %s", name, why)
-            first = first or _Failed(told, copy(exchange.outcome))
-            exchange.outcome.begin_again()
+            logger.warning("the provider %s could not answer: %s", name, outcome.error)
+            first = first or _Failed(told, copy(outcome))
+            if not outcome.is_unable:
+                break
+            outcome.begin_again()
         assert first is not None
-        exchange.outcome.become(first.outcome)
+        outcome.become(first.outcome)
         for part in first.told:
             yield part
 
@@ -91,23 +82,24 @@ class Providers:
 
     async def _chosen(self, exchange: Exchange) -> Sequence[str]:
         """In the order in which they are to be asked."""
-        settings, wanted = self._settings, exchange.wanted
-        if exchange.node is not None and wanted.provider is not None:
-            return (wanted.provider,)  # chosen where it came from, which has the same config
+        settings, wanted, named = self._settings, exchange.wanted, exchange.wanted.provider
+        if exchange.node is not None and named is not None and named in settings.providers:
+            return (named,)  # chosen where it came from
         if (name := self._of_conversation(exchange)) is not None:
             return (name,)
         name = await self._of_answer(exchange) or chosen(exchange, settings)
         if not (wanted.fallback and exchange.rules.fallback):
             return (name,)
-        first = name if wanted.provider or wanted.follows else await self._newest(name, exchange)
+        first = name if named or wanted.follows else await self._newest(name, exchange)
         return tuple(dict.fromkeys((first, name, *settings.providers[name].fallback)))
 
     def _of_conversation(self, exchange: Exchange) -> str | None:
-        """The one that has the conversation that a client has created."""
-        origin = exchange.origin
-        if origin is None or not (origin.by_caller and is_conversation(origin.external_id)):
+        """The one that has the conversation that a client has created. With another API it does not
+        go on, whoever has it: its id is no way to a provider."""
+        named = exchange.wanted.conversation
+        if named is None or exchange.api != "responses" or exchange.summary:
             return None
-        return holder(origin.external_id, self._settings)
+        return holder(named, self._settings)
 
     async def _of_answer(self, exchange: Exchange) -> str | None:
         """The one that has what a request goes on from."""
@@ -118,7 +110,8 @@ class Providers:
         found = await self._store.response(id_) if id_ is not None else None
         if found is None or found.key.provider not in self._settings.providers:
             return None
-        return found.key.provider
+        is_theirs = found.is_for(exchange.origin, exchange.attempt.caller)
+        return found.key.provider if is_theirs else None
 
     async def _newest(self, name: str, exchange: Exchange) -> str:
         """The one that has taken up what is kept here of a conversation of this one. Where that has
@@ -141,19 +134,6 @@ class Providers:
 class _Failed:
     told: Sequence[Head | Chunk]
     outcome: Outcome
-
-
-def is_unable(failure: BridgeError) -> bool:
-    """Whether the provider could not answer: it is at its limit, or down. Whatever is wrong with
-    the request is so for the others, too."""
-    match failure:
-        case NotLoggedIn() | ClaudeFailed() | Overloaded() | PlanShareReached() | NotMoved():
-            return True
-        case RateLimited(of=whose):
-            return whose == "provider"
-        case ApiFailed(status=status):
-            return status in (401, 402, 403, 429) or status >= 500
-    return False
 
 
 def holder(conversation: str, settings: Settings) -> str | None:

@@ -50,6 +50,7 @@ def wanted(headers: Mapping[str, str], named: Named, model: str | None = None) -
         provider=headers.get("x-sessionbridge-provider", "").strip() or None,
         model=model or named.model,
         follows=named.response,
+        conversation=named.conversation,
         fallback=headers.get("x-sessionbridge-fallback", "").strip().lower() != "none",
     )
 
