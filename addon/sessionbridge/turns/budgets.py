@@ -94,19 +94,23 @@ class _Counted:
         self, reserved: Reserved, limits: Sequence[Limited], deltas: AsyncGenerator[Delta | None]
     ) -> AsyncGenerator[Delta | None]:
         await self._reserve(reserved, limits)
-        settled = False
+        settling: asyncio.Task[None] | None = None
         try:
             async with aclosing(deltas):
                 async for delta in deltas:
                     if isinstance(delta, Finished):
-                        # Before the client sees the end: its next turn may come at once.
-                        settled = True
-                        await self._settle(reserved, self._used())
+                        # Asked of the store before the client sees the end, whose next turn may
+                        # come at once: it stands behind this in the store's line.
+                        settling = asyncio.create_task(self._settle(reserved, self._used()))
+                        await asyncio.sleep(0)
                     yield delta
         except BaseException as error:
-            if not settled:
+            if settling is None:
                 await self._settle(reserved, self._used(error))
             raise
+        finally:
+            if settling is not None:
+                await settling
 
     async def _reserve(self, reserved: Reserved, limits: Sequence[Limited]) -> None:
         base = self._plan.base.turn_id if self._plan.base else None
