@@ -148,6 +148,8 @@ def test_a_stream_passes_piece_by_piece_and_is_counted(
             while not received.endswith(piece):
                 received += more(connection, received)
             upstream.go_on()
+        # Who leaves before the proxy has seen the end has left in mid-answer.
+        assert connection.recv(1) == b""
     (row,) = counted(watching, before)
     assert {name: row[name] for name in usage} == usage
 
