@@ -170,12 +170,14 @@ class NoWebSocket(BridgeError):
     status = 426
 
 
-class PlanShareReached(BridgeError):
-    """Libraries would try again at once and in vain, but for this header, which those of Anthropic
-    and OpenAI obey."""
+_NOT_AGAIN = (("x-should-retry", "false"),)
+"""Libraries would try again at once and in vain, but for this header, which those of Anthropic and
+OpenAI obey."""
 
+
+class PlanShareReached(BridgeError):
     status = 429
-    headers = (("x-should-retry", "false"),)
+    headers = _NOT_AGAIN
 
 
 class RateLimited(BridgeError):
@@ -191,10 +193,7 @@ class RateLimited(BridgeError):
 
 
 class OverBudget(RateLimited):
-    """Libraries would try again at once and in vain, but for this header, which those of Anthropic
-    and OpenAI obey."""
-
-    headers = (("x-should-retry", "false"),)
+    headers = _NOT_AGAIN
 
 
 class HeadersTooLarge(BridgeError):

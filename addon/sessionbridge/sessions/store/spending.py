@@ -92,6 +92,11 @@ class BudgetUse:
     def left(self) -> float:
         return max(0.0, self.limit - self.used)
 
+    @property
+    def share(self) -> float:
+        """A budget of nothing is used up."""
+        return self.used / self.limit if self.limit else 1.0
+
     def has_room_for(self, estimate: Used) -> bool:
         # Also one that costs nothing is none for a budget of nothing.
         return self.limit > 0 and self.used + self.of(estimate) <= self.limit + _EXACT
