@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.postgres.locks import _LOCK_SQL
 from sessionbridge.sessions.store.postgres.server import Server
 from tests.support.lock_places import (
     Database,
@@ -68,6 +69,23 @@ async def test_turns_of_two_nodes_hold_in_order(place: LockPlace) -> None:
     """They know of each other by what they share only."""
     one, other = place.nodes
     await one_by_one(await queue(one, other, one, one, other, other, one))
+    assert place.in_line == 0
+
+
+async def test_a_server_that_is_slow_with_one_keeps_the_order(
+    shared: Shared, postgres: Postgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It tells of a wait, and the place in line comes later, as where its process was not given
+    the processor in between."""
+    place = Database(postgres, shared.url, *shared.servers)
+    one, other = place.nodes
+    turns = await queue(one)
+    for node, seconds in ((one, 0.3), (other, 0), (one, 0.3), (one, 0)):
+        slow = _LOCK_SQL.replace("PERFORM", f"PERFORM pg_sleep({seconds}); PERFORM")
+        monkeypatch.setattr("sessionbridge.sessions.store.postgres.locks._LOCK_SQL", slow)
+        turns.append(Turn(node))
+        await turns[-1].waits.wait()
+    await one_by_one(turns)
     assert place.in_line == 0
 
 

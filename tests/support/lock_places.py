@@ -36,9 +36,19 @@ async def queue(*locks: Locks) -> list[Turn]:
 
 async def one_by_one(turns: list[Turn]) -> None:
     for number, turn in enumerate(turns):
-        await turn.runs.wait()
-        assert [other.runs.is_set() for other in turns[number + 1 :]].count(True) == 0
+        await _one_runs(turns[number:])
+        runs = [each.runs.is_set() for each in turns[number:]]
+        assert runs == [True, *[False] * (len(runs) - 1)], "another one's turn"
         await turn.end()
+
+
+async def _one_runs(turns: list[Turn]) -> None:
+    """Or fails."""
+    waits = [asyncio.create_task(turn.runs.wait()) for turn in turns]
+    tasks = [turn.task for turn in turns]
+    await asyncio.wait([*waits, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 class LockPlace(Protocol):

@@ -21,6 +21,7 @@ from weakref import WeakValueDictionary
 import psycopg
 from psycopg.errors import Diagnostic
 
+from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.postgres import connections
 from sessionbridge.sessions.store.postgres.connections import Connection
@@ -35,6 +36,9 @@ _BRIEF = 8
 
 _CANCEL_SECONDS = 0.1
 
+_PLACE_SECONDS = 0.002
+"""Between looks whether one that waits has its place in line, which nothing tells."""
+
 _WAITS = "sessionbridge waits"
 
 _NOTICES_SQL = "SET LOCAL client_min_messages = notice"
@@ -42,11 +46,15 @@ _NOTICES_SQL = "SET LOCAL client_min_messages = notice"
 _LOCK_SQL = """
     DO $$ BEGIN
         IF NOT pg_try_advisory_xact_lock({number}) THEN
-            -- sent at once, by one who is in line the moment after
-            RAISE NOTICE '{waits}';
+            -- sent at once, by one who gets in line after it
+            RAISE NOTICE '{waits}' USING DETAIL = pg_backend_pid();
             PERFORM pg_advisory_xact_lock({number});
         END IF;
     END $$
+"""
+
+_IN_LINE_SQL = """
+    SELECT FROM pg_locks WHERE locktype = 'advisory' AND pid = %s AND NOT granted
 """
 
 
@@ -64,7 +72,7 @@ class PostgresLocks(Locks):
             async with line.arrival:
                 asked = _Asked(self._server, [name], self._waiting)
                 await ends.enter_async_context(self._left(asked))
-                await asked.in_line.wait()
+                await self._in_line(asked)
             if asked.waits or line.turn.locked():
                 on_wait()
             async with self._had(asked) as connection, line.turn:
@@ -89,6 +97,15 @@ class PostgresLocks(Locks):
         finally:
             # Shielded: cancelled once more, it would stay in line, or never be given back.
             await asyncio.shield(self._leave(asked))
+
+    async def _in_line(self, asked: _Asked) -> None:
+        """A server that is busy gets somebody in line long after it has told of the wait, and who
+        asks meanwhile would be before them."""
+        await asked.told.wait()
+        while asked.waits and not asked.answer.done():
+            if await asyncio.to_thread(asked.is_in_line):
+                return
+            await asyncio.sleep(_PLACE_SECONDS)
 
     @asynccontextmanager
     async def _had(self, asked: _Asked) -> AsyncIterator[Connection]:
@@ -145,7 +162,7 @@ class _Line:
 
 class _Asked:
     """For locks, one after another, on a thread and a connection of its own. `waits` says whether
-    others are before it, once it is `in_line`; `answer` is done when all are had, or will not be.
+    others are before it, once it was `told`; `answer` is done when all are had, or will not be.
     """
 
     def __init__(self, server: Server, names: Sequence[str], threads: ThreadPoolExecutor) -> None:
@@ -154,11 +171,15 @@ class _Asked:
         self._loop = asyncio.get_running_loop()
         self._connection: Connection | None = None
         self._is_unwanted = False
-        self.waits = False
-        self.in_line = asyncio.Event()
+        self._waiting_pid = 0
+        self.told = asyncio.Event()
         self._work: Future[None] = threads.submit(self._ask)
         self.answer = asyncio.wrap_future(self._work)
-        self.answer.add_done_callback(lambda _: self.in_line.set())
+        self.answer.add_done_callback(lambda _: self.told.set())
+
+    @property
+    def waits(self) -> bool:
+        return bool(self._waiting_pid)
 
     async def had(self) -> Connection:
         """Raises `StoreUnavailable`, also where the server does not answer any more."""
@@ -184,11 +205,17 @@ class _Asked:
     def _heard(self, notice: Diagnostic) -> None:
         if notice.message_primary == _WAITS and self._connection is not None:
             self._connection.wait_without_end()
-            self._loop.call_soon_threadsafe(self._has_to_wait)
+            self._waiting_pid = int(notice.message_detail or 0)
+            self._loop.call_soon_threadsafe(self.told.set)
 
-    def _has_to_wait(self) -> None:
-        self.waits = True
-        self.in_line.set()
+    def is_in_line(self) -> bool:
+        """Also where nobody can tell: whoever waits for the lock finds out."""
+        try:
+            with self._server.question(connections.BRIEF) as connection:
+                connection.patience = connections.BRIEF
+                return bool(connection.execute(_IN_LINE_SQL, [self._waiting_pid]).rowcount)
+        except (psycopg.Error, StoreUnavailable):
+            return True
 
     def cancel(self) -> None:
         """To be tried again until there is an answer."""
