@@ -5,8 +5,8 @@ name it was imported by: mypy takes that name for private."""
 from scripts.benchmarks.inside.ticking import TickingDispatcher
 from scripts.benchmarks.inside.watch import Watch
 from sessionbridge.proxy import addon
-from sessionbridge.turns import runtime
+from sessionbridge.turns import account
 
-# In the place of the name that the runtime has imported, so no attribute of its own.
-runtime.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
+# In the place of the name that `account` has imported, so no attribute of its own.
+account.ClaudeDispatcher = TickingDispatcher  # type: ignore[attr-defined]
 addons = [Watch(), *addon.addons]

@@ -9,7 +9,7 @@ from sessionbridge.claude.job import Job
 from sessionbridge.disk import private_folder
 from sessionbridge.model import Delta, Dispatched
 from sessionbridge.proxy import addon
-from sessionbridge.turns import runtime
+from sessionbridge.turns import account
 
 
 class WritingDispatcher(TickingDispatcher):
@@ -23,6 +23,6 @@ class WritingDispatcher(TickingDispatcher):
             yield delta
 
 
-# In the place of the name that the runtime has imported, so no attribute of its own.
-runtime.ClaudeDispatcher = WritingDispatcher  # type: ignore[attr-defined]
+# In the place of the name that `account` has imported, so no attribute of its own.
+account.ClaudeDispatcher = WritingDispatcher  # type: ignore[attr-defined]
 addons = addon.addons
