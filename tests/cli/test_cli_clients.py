@@ -146,5 +146,10 @@ def test_what_a_client_has_used_is_shown(home: Home) -> None:
         "turns_at_once": {"limit": None, "used": 1},
     }
     text = home.run("show", "ci-bot").stdout
-    assert "5.00 USD a day" in text and "3.75 USD" in text and "━" in text
+    assert "5.00 USD a day" in text and "3.75 USD" in text and "██▌·······" in text
     assert "Turns in the last minute: 1 of 9" in text
+
+
+def test_of_a_budget_of_nothing_the_bar_is_full(home: Home) -> None:
+    home.document("add", "ci-bot", "--usd", "0/day")
+    assert "██████████" in home.run("show", "ci-bot").stdout

@@ -7,15 +7,11 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from sessionbridge.allowances import Budget, ClientRules
-from sessionbridge.cli.tables import console, local
+from sessionbridge.cli.tables import bar, console, local
 from sessionbridge.sessions.store.spending import Limited, Use, amount
-
-_BAR = 20
-"""Columns."""
 
 
 def _usd(value: str) -> Budget:
@@ -94,10 +90,9 @@ def changed(
 def print_use(limited: Limited, use: Use) -> None:
     table = Table("Budget", "", "Used", "Left", "Until")
     for one in use.budgets:
-        share = ProgressBar(total=one.limit or 1, completed=one.used, width=_BAR)
         used, left = (amount(one.budget, number) for number in (one.used, one.left))
         budget = f"{amount(one.budget, one.limit)} a {one.budget.per}"
-        table.add_row(budget, share, used, left, local(one.until))
+        table.add_row(budget, bar(one.share), used, left, local(one.until))
     if use.budgets:
         console().print(table)
     else:
