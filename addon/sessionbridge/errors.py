@@ -181,12 +181,13 @@ class PlanShareReached(BridgeError):
 
 
 class RateLimited(BridgeError):
-    """`of` says whose limit it is: with another provider it would be another one."""
+    """`of` says whose limit it is: with another provider it would be another one. `retry_after` is
+    None where waiting does not help."""
 
     status = 429
 
     def __init__(
-        self, message: str, *, of: Literal["client", "provider"], retry_after: int
+        self, message: str, *, of: Literal["client", "provider"], retry_after: int | None
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.of = of

@@ -110,8 +110,24 @@ def test_of_several_that_are_used_up_the_last_to_end_is_told(store: SessionStore
 def test_a_budget_of_nothing_lets_nothing_begin(store: SessionStore, budget: Budget) -> None:
     for a_turn in (Used(1.0, 1), Used(0.0, 0)):
         nobody = replace(client(store, budget), a_turn=a_turn)
-        with pytest.raises(OverBudget):
+        with pytest.raises(
+            OverBudget, match="a day, lets no turn begin; have it raised"
+        ) as refused:
             nobody.begin()
+        assert refused.value.retry_after is None
+
+
+def test_what_no_window_has_room_for_is_not_to_be_tried_again(store: SessionStore) -> None:
+    """Whatever else is used up, and for how long."""
+    ann = client(store, Budget(per="day", usd=0.5), Budget(per="month", tokens=100))
+    store.settle(replace(ann, a_turn=Used(0.25, 100)).begin(), Used(0.25, 100))
+    with pytest.raises(OverBudget) as refused:
+        ann.begin()
+    assert refused.value.message == (
+        "The budget of client ann, 0.50 USD a day, is less than the 1.00 USD that this turn may "
+        "use; allow it a shorter answer, or have the budget raised."
+    )
+    assert refused.value.retry_after is None
 
 
 def test_what_was_never_asked_costs_nothing(store: SessionStore) -> None:

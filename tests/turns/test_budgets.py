@@ -52,11 +52,19 @@ async def test_over_it_nothing_is_asked_of_the_model(house: House) -> None:
     answer = await asked(house, max_tokens=1001)
     assert (answer.status, answer.json["error"]["type"]) == (429, "rate_limit_error")
     assert "client ann" in answer.json["error"]["message"]
-    assert 0 < int(answer.headers["retry-after"]) <= 86400
     assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers  # it is never going to fit
     assert not house.dispatcher.jobs
     assert await used(house) == [0, 0]
     assert house.turns() == 0
+
+
+async def test_what_would_fit_later_is_told_when(house: House) -> None:
+    await asked(house)
+    answer = await asked(house, max_tokens=990, origin=None)
+    assert answer.status == 429
+    assert 0 < int(answer.headers["retry-after"]) <= 86400
+    assert len(house.dispatcher.jobs) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from secrets import randbits
 from typing import Any, Literal
@@ -100,6 +100,10 @@ class BudgetUse:
     def has_room_for(self, estimate: Used) -> bool:
         # Also one that costs nothing is none for a budget of nothing.
         return self.limit > 0 and self.used + self.of(estimate) <= self.limit + _EXACT
+
+    def can_ever_hold(self, estimate: Used) -> bool:
+        """Whether there is room for it once the next window begins."""
+        return replace(self, used=0.0).has_room_for(estimate)
 
     def of(self, used: Used) -> float:
         return used.cost_usd if self.budget.tokens is None else used.tokens
@@ -204,7 +208,7 @@ def _check(db: Database, limited: Limited, expected: Used, now: float) -> None:
     known, allowance = use(db, limited, now), limited.allowance
     full = [budget for budget in known.budgets if not budget.has_room_for(expected)]
     if full:
-        raise _over(limited, max(full, key=lambda budget: budget.until), expected, now)
+        raise _over(limited, _last_to_end(full, expected), expected, now)
     who = f"{limited.of.capitalize()} {limited.name}"
     most = allowance.turns_at_once
     if most is not None and known.at_once >= most:
@@ -229,15 +233,25 @@ def _turns(count: int) -> str:
     return f"{count} turn{'' if count == 1 else 's'}"
 
 
+def _last_to_end(full: Sequence[BudgetUse], expected: Used) -> BudgetUse:
+    return max(full, key=lambda one: math.inf if not one.can_ever_hold(expected) else one.until)
+
+
 def _over(limited: Limited, full: BudgetUse, expected: Used, now: float) -> OverBudget:
-    whose = f"The budget of {limited.of} {limited.name}, {amount(full.budget, full.limit)} a "
-    most = full.of(expected)
-    needed = amount(full.budget, most)
-    advice = "; allow it a shorter answer, or have the budget raised" if most > full.limit else ""
+    per, needed = full.budget.per, amount(full.budget, full.of(expected))
+    budget = f"The budget of {limited.of} {limited.name}, {amount(full.budget, full.limit)} a {per}"
+    if not full.can_ever_hold(expected):
+        why = (
+            f"is less than the {needed} that this turn may use; allow it a shorter answer, or have "
+            "the budget raised."
+            if full.limit
+            else "lets no turn begin; have it raised."
+        )
+        return OverBudget(f"{budget}, {why}", of=limited.of, retry_after=None)
     ends = datetime.fromtimestamp(full.until, UTC)
     return OverBudget(
-        f"{whose}{full.budget.per}, has {amount(full.budget, full.left)} left, and this turn may "
-        f"use {needed}{advice}. The next {full.budget.per} begins at {ends:%Y-%m-%d %H:%M} UTC.",
+        f"{budget}, has {amount(full.budget, full.left)} left, and this turn may use {needed}. "
+        f"The next {per} begins at {ends:%Y-%m-%d %H:%M} UTC.",
         of=limited.of,
         retry_after=_seconds(full.until - now),
     )
