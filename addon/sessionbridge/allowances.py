@@ -26,6 +26,10 @@ class Budget(BaseModel):
             raise ValueError("a budget is in usd or in tokens: give one of them")
         return self
 
+    @property
+    def unit(self) -> Literal["usd", "tokens"]:
+        return "usd" if self.tokens is None else "tokens"
+
 
 class Allowance(BaseModel):
     """Without limits where nothing is given."""

@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.cli.main import cli
 from sessionbridge.cli.tables import bar, local
 from sessionbridge.plan_windows import HOUR, PlanWindow
+from sessionbridge.sessions.store.engine import insert
 from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.store import SessionStore
+from tests.support.known_clients import add_client
 
 
 def run(home: Path, *arguments: str) -> str:
@@ -32,7 +35,7 @@ def keep(home: Path, *windows: PlanWindow) -> None:
 
 def test_where_nothing_was_told_there_is_nothing(tmp_path: Path) -> None:
     home = tmp_path / "home"
-    assert json.loads(run(home, "--json")) == []
+    assert json.loads(run(home, "--json")) == {"plan_windows": [], "budgets": []}
     assert "Nothing here yet" in run(home)
     assert not home.exists()
     keep(home)
@@ -57,8 +60,33 @@ def test_each_window_with_its_share_rate_and_times(tmp_path: Path) -> None:
     assert (over["used"], over["used_per_hour"], over["full_at"]) == (None, None, None)
 
 
+def test_budgets_of_clients_and_of_the_configs_providers(tmp_path: Path) -> None:
+    add_client(tmp_path, "ann", ClientRules(budgets=(Budget(per="day", tokens=0),)))
+    config = tmp_path / "config.toml"
+    config.write_text('[providers.work]\nbudgets = [{ per = "month", usd = 8 }]')
+    with closing(SessionStore.open(tmp_path / DATABASE_NAME)) as store:
+        row = {"client": "", "provider": "work", "cost_usd": 2.0, "tokens": 9}
+        store.engine.write(lambda db: insert(db, "spending", row | {"started_at": time.time()}))
+    assert "work" not in run(tmp_path)
+    output = run(tmp_path, "--config", str(config))
+    shown = ["provider", "work", "8.00 USD a month", "██▌·······", "2.00 USD", "6.00 USD"]
+    assert cells(output, "provider")[:-1] == shown
+    assert cells(output, "client")[2:4] == ["0 tokens a day", "██████████"]
+    nothing, work = json.loads(run(tmp_path, "--config", str(config), "--json"))["budgets"]
+    assert (nothing["of"], nothing["name"], nothing["left"]) == ("client", "ann", 0)
+    assert datetime.fromisoformat(work.pop("resets_at")).day == 1
+    usd = {"per": "month", "unit": "usd", "limit": 8.0, "used": 2.0, "left": 6.0}
+    assert work == {"of": "provider", "name": "work", **usd}
+
+
+def test_a_config_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    command = ["--home", str(tmp_path), "limits", "--config", str(tmp_path / "none.toml")]
+    ran = CliRunner().invoke(cli, command)
+    assert (ran.exit_code, "cannot be read" in ran.stderr) == (1, True)
+
+
 def documents(home: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run(home, "--json"))
+    found: list[dict[str, Any]] = json.loads(run(home, "--json"))["plan_windows"]
     return found
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sessionbridge.allowances import Budget, ClientRules, window
+from sessionbridge.allowances import Allowance, Budget, ClientRules, window
 from sessionbridge.model import SessionKey, Usage
 from sessionbridge.sessions.reports.activity import DAY, HOUR, Activity, Counted
 from sessionbridge.sessions.store.engine import insert
@@ -171,9 +171,16 @@ def test_clients_and_providers_leave_out_what_passed_through(store: SessionStore
     ]
 
 
-def spend(store: SessionStore, client: str, at: float, cost_usd: float, tokens: int = 0) -> None:
+def spend(
+    store: SessionStore,
+    client: str,
+    at: float,
+    cost_usd: float,
+    tokens: int = 0,
+    provider: str = "claude",
+) -> None:
     used = {"cost_usd": cost_usd, "tokens": tokens}
-    row = {"client": client, "provider": "claude", "started_at": at, **used}
+    row = {"client": client, "provider": provider, "started_at": at, **used}
     store.engine.write(lambda db: insert(db, "spending", row))
 
 
@@ -187,14 +194,16 @@ def test_budgets_are_told_with_what_is_used_of_their_window(store: SessionStore)
     spend(store, "ann", begin - 1, cost_usd=9.0, tokens=200)  # yesterday, of the same week
     spend(store, "ann", begin, cost_usd=1.0, tokens=300)
     spend(store, "ann", NOW, cost_usd=2.0)
-    found = [(one.client, one.budget, one.used, one.share) for one in store.activity().budgets]
-    assert found == [
-        ("bob", Budget(per="month", usd=0), 0, 1.0),
-        ("ann", day, 3.0, 0.75),
-        ("ann", week, 500, 0.5),
-        ("bob", day, 0, 0),
+    spend(store, "", NOW, cost_usd=3.5, provider="work")
+    budgets = store.budgets({"work": Allowance(budgets=(day,)), "ann": Allowance()})
+    assert [(one.whose, one.name, one.budget, one.used, one.share) for one in budgets] == [
+        ("client", "bob", Budget(per="month", usd=0), 0, 1.0),
+        ("provider", "work", day, 3.5, 0.875),
+        ("client", "ann", day, 3.0, 0.75),
+        ("client", "ann", week, 500, 0.5),
+        ("client", "bob", day, 0, 0),
     ]
-    assert store.activity().budgets[1].until == end
+    assert budgets[1].until == end
 
 
 def test_a_turn_at_a_bound_is_within_it(store: SessionStore) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import sessionbridge.dashboard
-from sessionbridge.allowances import Budget, ClientRules
+from sessionbridge.allowances import Allowance, Budget, ClientRules
 from sessionbridge.dashboard.documents import LISTED
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard
@@ -181,6 +181,7 @@ async def test_of_one_account_and_nobody_known_by_a_token_nothing_is_told_apart(
 async def test_clients_providers_budgets_and_plans_are_told(watched: Watched) -> None:
     watched.commit({}, {"client": "ann", "key": SessionKey("ann:goclaw", "u", "work")})
     now = time.time()
+    watched.providers["work"] = Allowance(budgets=(Budget(per="week", tokens=0),))
     with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
         known_client(store, "ann", ClientRules(budgets=(Budget(per="day", usd=5),)))
         store.keep_plan_windows([PlanWindow("work", "7d", "allowed", 0.5, now + 60, now)])
@@ -190,10 +191,11 @@ async def test_clients_providers_budgets_and_plans_are_told(watched: Watched) ->
         "work": 0.25,
         "claude": 0.25,
     }
-    (budget,) = ledger["budgets"]
+    nothing, budget = ledger["budgets"]
+    assert (nothing["of"], nothing["name"], nothing["share"]) == ("provider", "work", 1.0)
     assert budget.pop("until") > now
     told = {"per": "day", "usd": 5.0, "tokens": None, "used": 0.0, "share": 0.0}
-    assert budget == {"client": "ann", **told}
+    assert budget == {"of": "client", "name": "ann", **told}
     (plan,) = ledger["plan_windows"]
     assert (plan["provider"], plan["window"], plan["used"]) == ("work", "7d", 0.5)
 
@@ -248,7 +250,7 @@ async def test_of_very_many_sessions_those_used_last_are_listed(watched: Watched
 
 
 async def test_without_a_ledger_only_what_goes_on_is_shown() -> None:
-    dashboard = Dashboard(None, lambda: BUSY, lambda _: nothing_said, Errors())
+    dashboard = Dashboard(None, lambda: BUSY, lambda _: nothing_said, Errors(), {})
     overview = json.loads((await dashboard.answer("/api/overview", {})).body)
     assert (overview["ledger"], overview["live"]["running"]) == (None, 1)
     sessions = json.loads((await dashboard.answer("/api/sessions", {})).body)
@@ -271,7 +273,7 @@ async def test_a_fault_of_our_own_tells_its_kind_and_nothing_else(
     def state() -> Any:
         raise RuntimeError("".join(("sec", "ret")))
 
-    dashboard = Dashboard(watched.thread, state, lambda _: nothing_said, Errors())
+    dashboard = Dashboard(watched.thread, state, lambda _: nothing_said, Errors(), {})
     page = await dashboard.answer("/api/overview", {})
     assert page.status == 500
     assert "RuntimeError" in json.loads(page.body)["error"]

@@ -108,7 +108,7 @@ async def test_where_a_branch_begins_is_known_without_the_clients_own_words(
 
     await looking.ask([*HELLO, ("user", "B"), ("assistant", "C"), ("user", "D")])
     await looking.ask([*HELLO, ("user", "E")])
-    looking.dashboard = Dashboard(looking.reports, lambda: IDLE, lambda _: said, Errors())
+    looking.dashboard = Dashboard(looking.reports, lambda: IDLE, lambda _: said, Errors(), {})
     _, branch = await looking.turns()
     assert words(branch) == [("user", "E"), ("assistant", "Else")]
 
@@ -206,7 +206,7 @@ async def test_pictures_and_thoughts_are_told_apart_from_words(looking: Looking)
         return shown, assistant(thought, hidden, strange, "Yes")
 
     await looking.ask("Hello")
-    dashboard = Dashboard(looking.reports, lambda: IDLE, lambda _: said, Errors())
+    dashboard = Dashboard(looking.reports, lambda: IDLE, lambda _: said, Errors(), {})
     query = {"platform": "tests", "id": "chat-1", "provider": "claude"}
     page = await dashboard.answer("/api/conversation", query)
     ((_, picture, document), answer) = [
@@ -228,7 +228,7 @@ async def test_a_result_without_its_call_stays_where_it_was_brought(looking: Loo
         return (user(found("toolu_9", [text("late"), image()], is_error=True)),)
 
     await looking.ask("Hello")
-    dashboard = Dashboard(looking.reports, lambda: IDLE, lambda _: said, Errors())
+    dashboard = Dashboard(looking.reports, lambda: IDLE, lambda _: said, Errors(), {})
     query = {"platform": "tests", "id": "chat-1", "provider": "claude"}
     page = await dashboard.answer("/api/conversation", query)
     (block,) = json.loads(page.body)["turns"][0]["messages"][0]["blocks"]

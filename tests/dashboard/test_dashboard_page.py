@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 from playwright.async_api import FloatRect, expect
 
-from sessionbridge.allowances import Budget, ClientRules
+from sessionbridge.allowances import Allowance, Budget, ClientRules
 from sessionbridge.model import Message, SessionKey
 from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.store.engine import insert
@@ -226,6 +226,7 @@ async def test_who_used_what_is_shown_where_there_are_several(watched: Watched, 
     work = SessionKey("ann:goclaw", "u", "work")
     watched.commit({"client": "ann", "key": work, "cost_usd": 2.5}, {"cost_usd": None})
     now = time.time()
+    watched.providers["work"] = Allowance(budgets=(Budget(per="month", usd=9),))
     with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
         budgets = (Budget(per="day", usd=5), Budget(per="week", tokens=1000))
         known_client(store, "ann", ClientRules(budgets=budgets))
@@ -244,20 +245,22 @@ async def test_who_used_what_is_shown_where_there_are_several(watched: Watched, 
         "claude\t2\t160\t40\t50%\t$0.25 + ?",
     ]
     meters = seen.tab.get_by_test_id("meter")
-    told = [(await meters.nth(place).inner_text()).split("\n") for place in range(4)]
+    told = [(await meters.nth(place).inner_text()).split("\n") for place in range(5)]
     assert [lines[:2] for lines in told] == [
         ["claude, 7d", "not known"],
         ["work, 5h", "60%, 30% an hour"],
-        ["ann, a week", "1,200 of 1,000 tokens"],
-        ["ann, a day", "$4.50 of $5.00"],
+        ["client ann, a week", "1,200 of 1,000 tokens"],
+        ["client ann, a day", "$4.50 of $5.00"],
+        ["provider work, a month", "$4.50 of $9.00"],
     ]
     assert "at this rate full" in told[1][2] and "has reset" in told[0][2]
     bars = seen.tab.get_by_role("meter")
     await expect(bars.nth(1)).to_have_attribute("aria-valuenow", "0.6")
-    widths = [box["width"] for place in range(4) if (box := await fill(seen, place))]
+    widths = [box["width"] for place in range(5) if (box := await fill(seen, place))]
     track = await bars.first.bounding_box()
     assert track is not None
-    assert [width / track["width"] for width in widths] == pytest.approx([0, 0.6, 1, 0.9], abs=0.01)
+    shares = [width / track["width"] for width in widths]
+    assert shares == pytest.approx([0, 0.6, 1, 0.9, 0.5], abs=0.01)
     for plot in ("clients", "providers"):
         await expect(seen.tab.locator(f"#plot-{plot} svg.main-svg").first).to_be_visible()
     await expect(seen.tab.locator("#plot-clients")).to_contain_text("without a token")

@@ -12,11 +12,14 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from sessionbridge.allowances import Allowance, Budget, ClientRules
 from sessionbridge.dashboard.metrics import Errors, exposition
 from sessionbridge.dashboard.pages import Dashboard
 from sessionbridge.model import SessionKey
 from sessionbridge.plan_windows import HOUR, PlanWindow
+from sessionbridge.sessions.reports.budgets import LISTED
 from sessionbridge.sessions.reports.figures import NAMED, OTHERS
+from sessionbridge.sessions.store.engine import insert
 from sessionbridge.sessions.store.places import DATABASE_NAME, Home
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -25,6 +28,7 @@ from tests.support.dashboard_fixtures import (
     IDLE,
     OTHER,
     Watched,
+    known_client,
     mixed_turns,
     nothing_said,
     passing,
@@ -138,7 +142,7 @@ async def test_no_label_holds_anybodys_id(watched: Watched) -> None:
     watched.commit(*mixed_turns(time.time()))
     labels: list[Mapping[str, str]] = [s.labels for s in samples(await watched.text("/metrics"))]
     allowed = {"plan", "reason", "process", "api", "kind", "model", "error", "le"}
-    allowed |= {"client", "provider", "window"}
+    allowed |= {"client", "provider", "window", "unit", "per"}
     assert {name for one in labels for name in one} <= allowed
     values = {value for one in labels for value in one.values()}
     assert values.isdisjoint({KEY.external_id, OTHER.external_id, "session-1", "session-2"})
@@ -163,6 +167,7 @@ async def test_names_and_types_are_what_prometheus_expects(watched: Watched) -> 
         "plan_window_used_ratio": "gauge",
         "plan_window_used_per_hour_ratio": "gauge",
         "plan_window_reset_timestamp_seconds": "gauge",
+        "budget_used_ratio": "gauge",
     }
 
 
@@ -230,8 +235,24 @@ async def test_plan_windows_are_gauges_while_they_last(watched: Watched) -> None
     }
 
 
+async def test_of_budgets_those_are_gauges_that_are_used_most(watched: Watched) -> None:
+    watched.commit({})
+    watched.providers["work"] = Allowance(budgets=(Budget(per="week", tokens=0),))
+    day = ClientRules(budgets=(Budget(per="day", usd=5),))
+    with closing(SessionStore.open(watched.home / DATABASE_NAME)) as store:
+        for number in range(LISTED):
+            known_client(store, f"c{number}", day)
+        spent = {"cost_usd": 2.0, "tokens": 9, "started_at": time.time()}
+        row = {"client": "c49", "provider": "work", **spent}
+        store.engine.write(lambda db: insert(db, "spending", row))
+    text = await watched.text("/metrics")
+    assert total(text, "budget_used_ratio", client="", provider="work", unit="tokens") == 1
+    assert total(text, "budget_used_ratio", client="c49", provider="", unit="usd", per="day") == 0.4
+    assert len([s for s in samples(text) if "per" in s.labels]) == LISTED
+
+
 async def test_a_bridge_that_keeps_nothing_has_gauges_and_errors_only() -> None:
-    text = (await exposition(None, BUSY, Errors())).decode()
+    text = (await exposition(None, BUSY, Errors(), {})).decode()
     assert total(text, "live_processes") == BUSY.live
     assert "sessionbridge_turns_total" not in text
 
@@ -239,7 +260,7 @@ async def test_a_bridge_that_keeps_nothing_has_gauges_and_errors_only() -> None:
 async def test_a_ledger_that_cannot_be_read_fails_the_scrape(tmp_path: Path) -> None:
     (tmp_path / DATABASE_NAME).mkdir()
     thread = StoreThread(Home(tmp_path))
-    page = await Dashboard(thread, lambda: IDLE, lambda _: nothing_said, Errors()).answer(
+    page = await Dashboard(thread, lambda: IDLE, lambda _: nothing_said, Errors(), {}).answer(
         "/metrics", {}
     )
     thread.close()

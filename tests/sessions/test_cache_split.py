@@ -209,7 +209,7 @@ def test_the_tables_say_how_much_was_for_an_hour(tmp_path: Path) -> None:
 
 async def test_the_metrics_and_the_overview_say_it_too(watched: Watched) -> None:
     watched.commit({"model": MODEL, "usage": LOGIN})
-    text = (await exposition(watched.thread, IDLE, Errors())).decode()
+    text = (await exposition(watched.thread, IDLE, Errors(), {})).decode()
     labels = f'client="",model="{MODEL}",provider="claude"'
     assert f"sessionbridge_cache_write_1h_tokens_total{{{labels}}} 100000.0" in text
     overview = await watched.document("/api/overview")

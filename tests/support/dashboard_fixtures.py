@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from sessionbridge.allowances import ClientRules
+from sessionbridge.allowances import Allowance, ClientRules
 from sessionbridge.cli.main import cli
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.dashboard.pages import Dashboard, Page
@@ -73,17 +73,21 @@ async def nothing_said(session: str, upto: str, after: str | None) -> Sequence[M
 
 
 class Watched:
-    """A dashboard, and what it shows of. `state` is what goes on "now"."""
+    """A dashboard, and what it shows of. `state` is what goes on "now", `providers`
+    what each may spend."""
 
     def __init__(self, home: Path) -> None:
         self.home = home
         self.state = IDLE
         self.errors = Errors()
+        self.providers: dict[str, Allowance] = {}
         self.thread = StoreThread(Home(home))
         self.dashboard = self._dashboard()
 
     def _dashboard(self) -> Dashboard:
-        return Dashboard(self.thread, lambda: self.state, lambda _: nothing_said, self.errors)
+        return Dashboard(
+            self.thread, lambda: self.state, lambda _: nothing_said, self.errors, self.providers
+        )
 
     def restart(self) -> None:
         self.thread.close()
@@ -122,7 +126,7 @@ class Looking(House):
         super().__init__(home, dispatcher)
         self.reports = StoreThread(Home(self.settings.home))
         self.reads = 0
-        self.dashboard = Dashboard(self.reports, lambda: IDLE, lambda _: self.said, Errors())
+        self.dashboard = Dashboard(self.reports, lambda: IDLE, lambda _: self.said, Errors(), {})
 
     async def said(self, session: str, upto: str, after: str | None) -> Sequence[Message]:
         self.reads += 1

@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 from pydantic import ValidationError
-from rich.table import Table
 
 from sessionbridge.allowances import Budget, ClientRules
-from sessionbridge.cli.tables import bar, console, local
-from sessionbridge.sessions.store.spending import Limited, Use, amount
+from sessionbridge.cli.tables import BUDGET_HEADINGS, budget_cells, print_table
+from sessionbridge.sessions.store.spending import Limited, Use
 
 
 def _usd(value: str) -> Budget:
@@ -88,13 +87,8 @@ def changed(
 
 
 def print_use(limited: Limited, use: Use) -> None:
-    table = Table("Budget", "", "Used", "Left", "Until")
-    for one in use.budgets:
-        used, left = (amount(one.budget, number) for number in (one.used, one.left))
-        budget = f"{amount(one.budget, one.limit)} a {one.budget.per}"
-        table.add_row(budget, bar(one.share), used, left, local(one.until))
     if use.budgets:
-        console().print(table)
+        print_table(*BUDGET_HEADINGS, [budget_cells(one) for one in use.budgets])
     else:
         click.echo(f"{limited.name} has no budget.")
     rates = limited.allowance

@@ -24,6 +24,7 @@ from sessionbridge.model import Usage
 from sessionbridge.sessions.reports.sums import money
 from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.places import VARIABLE, Place, place_of
+from sessionbridge.sessions.store.spending import BudgetUse, amount
 from sessionbridge.sessions.store.store import CostRow, SessionStore, SessionSummary
 
 
@@ -153,6 +154,15 @@ def bar(share: float) -> str:
     """For example `██████▌···`, ten wide and full from 1.0 on."""
     halves = round(20 * min(max(share, 0.0), 1.0))
     return ("█" * (halves // 2) + "▌" * (halves % 2)).ljust(10, "·")
+
+
+BUDGET_HEADINGS = (("Budget", ""), ("Used", "Left", "Until"))
+
+
+def budget_cells(use: BudgetUse) -> tuple[str, ...]:
+    """For the columns of `BUDGET_HEADINGS`."""
+    limit, used, left = (amount(use.budget, one) for one in (use.limit, use.used, use.left))
+    return f"{limit} a {use.budget.per}", bar(use.share), used, left, local(use.until)
 
 
 def local(seconds: float) -> str:

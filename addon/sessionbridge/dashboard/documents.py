@@ -12,22 +12,22 @@ from typing import Any
 
 from sessionbridge.dashboard.state import State
 from sessionbridge.sessions.reports.activity import Activity, Bucket, Counted
-from sessionbridge.sessions.reports.budgets import ClientBudget
+from sessionbridge.sessions.reports.budgets import LISTED as BUDGETS_LISTED
+from sessionbridge.sessions.reports.budgets import NamedBudget
 from sessionbridge.sessions.reports.sums import CostRow, SessionSummary
 from sessionbridge.sessions.store.ledger import key_document
 
 LISTED = 200
 """Sessions in one document. The command line lists them all."""
 
-BUDGETS_LISTED = 50
-"""Those used most."""
 
-
-def overview(span: str, activity: Activity | None, state: State) -> dict[str, Any]:
-    """`ledger` is None where nothing is kept of any turn."""
+def overview(
+    span: str, kept: tuple[Activity, Sequence[NamedBudget]] | None, state: State
+) -> dict[str, Any]:
+    """`ledger` is None where nothing is `kept` of any turn."""
     return {
         "span": span,
-        "ledger": None if activity is None else _ledger(activity),
+        "ledger": None if kept is None else _ledger(*kept),
         "live": {
             "turns": [asdict(turn) for turn in state.turns],
             "running": state.running,
@@ -42,7 +42,7 @@ def sessions(summaries: Sequence[SessionSummary]) -> dict[str, Any]:
     return {"total": len(summaries), "sessions": [_session(row) for row in summaries[:LISTED]]}
 
 
-def _ledger(activity: Activity) -> dict[str, Any]:
+def _ledger(activity: Activity, budgets: Sequence[NamedBudget]) -> dict[str, Any]:
     bridged = [row for row in activity.counts if row.bridged]
     total, several = activity.total, len(activity.providers) > 1
     return {
@@ -62,7 +62,7 @@ def _ledger(activity: Activity) -> dict[str, Any]:
         "models": _turns_of(activity.models, "model"),
         "clients": _clients(activity.clients),
         "providers": _spenders(activity.providers, "provider") if several else [],
-        "budgets": [_budget(budget) for budget in activity.budgets[:BUDGETS_LISTED]],
+        "budgets": [_budget(budget) for budget in budgets[:BUDGETS_LISTED]],
         "plan_windows": [one.document(activity.until) for one in activity.plan_windows],
     }
 
@@ -79,10 +79,11 @@ def _spenders(rows: Iterable[CostRow], group: str) -> list[dict[str, Any]]:
     ]
 
 
-def _budget(one: ClientBudget) -> dict[str, Any]:
+def _budget(one: NamedBudget) -> dict[str, Any]:
     """Exactly one of `usd` and `tokens` is the limit, and says what `used` is in."""
     return {
-        "client": one.client,
+        "of": one.whose,
+        "name": one.name,
         **one.budget.model_dump(),
         "used": one.used,
         "share": one.share,

@@ -21,9 +21,11 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from sessionbridge.allowances import Allowance
 from sessionbridge.dashboard.state import State
 from sessionbridge.model import Usage
 from sessionbridge.plan_windows import PlanWindow
+from sessionbridge.sessions.reports.budgets import LISTED, NamedBudget
 from sessionbridge.sessions.reports.figures import Figures, Histogram
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -46,13 +48,20 @@ class Errors:
         return self._counts
 
 
-async def exposition(reports: StoreThread | None, state: State, errors: Errors) -> bytes:
-    """The text format. Raises `StoreUnavailable`: figures that are not known are not zero."""
+async def exposition(
+    reports: StoreThread | None,
+    state: State,
+    errors: Errors,
+    providers: Mapping[str, Allowance],
+) -> bytes:
+    """The text format; `providers` are what each may spend. Raises `StoreUnavailable`: figures that
+    are not known are not zero."""
     registry = CollectorRegistry()
     registry.register(_Now(state, errors))
     if reports is not None:
         registry.register(_Ledger(await reports.ask(SessionStore.figures)))
         registry.register(_Plans(await reports.ask(SessionStore.plan_windows), time.time()))
+        registry.register(_Budgets(await reports.ask(lambda store: store.budgets(providers))))
     return generate_latest(registry)
 
 
@@ -149,6 +158,24 @@ class _Plans(Collector):
             if (known := value(window)) is not None:
                 family.add_metric([window.provider, window.name], known)
         return family
+
+
+class _Budgets(Collector):
+    """Of clients and of providers, those that are used most."""
+
+    def __init__(self, budgets: Sequence[NamedBudget]) -> None:
+        self._budgets = budgets[:LISTED]
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily(
+            "sessionbridge_budget_used_ratio",
+            "Share of a budget that is used, what is reserved included.",
+            labels=(*_WHOSE, "unit", "per"),
+        )
+        for one in self._budgets:
+            names = [one.name if one.whose == whose else "" for whose in _WHOSE]
+            family.add_metric([*names, one.budget.unit, one.budget.per], one.share)
+        yield family
 
 
 def _kinds(usage: Usage) -> dict[str, int]:

@@ -18,6 +18,7 @@ from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from sessionbridge.allowances import Allowance
 from sessionbridge.dashboard import documents
 from sessionbridge.dashboard.metrics import Errors, exposition
 from sessionbridge.dashboard.session_page import Kept, conversation
@@ -79,8 +80,8 @@ _STATIC = dict(_static())
 
 class Dashboard:
     """`reports` is the ledger, None where nothing is kept; `state` tells what goes on now, `said`
-    what the sessions of a provider hold, `errors` what went wrong. Never raises: an error is a page
-    as well."""
+    what the sessions of a provider hold, `errors` what went wrong, `providers` what each may spend.
+    Never raises: an error is a page as well."""
 
     def __init__(
         self,
@@ -88,11 +89,13 @@ class Dashboard:
         state: Callable[[], State],
         said: Callable[[str], ReadMessages],
         errors: Errors,
+        providers: Mapping[str, Allowance],
     ) -> None:
         self._reports = reports
         self._state = state
         self._said = said
         self._errors = errors
+        self._providers = providers
         self._made: Mapping[str, Callable[[Query], Awaitable[Page]]] = {
             "/plotly.js": self._plotly,
             "/api/overview": self._overview,
@@ -122,8 +125,10 @@ class Dashboard:
             raise BadRequest(f"since is one of {', '.join(SPANS)}.", param="since")
         seconds = SPANS[span]
         since = None if seconds is None else time.time() - seconds
-        ledger = await self._ask(lambda store: store.activity(since))
-        return _json(documents.overview(span, ledger, self._state()))
+        kept = await self._ask(
+            lambda store: (store.activity(since), store.budgets(self._providers))
+        )
+        return _json(documents.overview(span, kept, self._state()))
 
     async def _sessions(self, query: Query) -> Page:
         return _json(documents.sessions(await self._ask(lambda store: store.sessions()) or ()))
@@ -140,7 +145,7 @@ class Dashboard:
         return _json(await conversation(kept, self._said(key.provider)))
 
     async def _metrics(self, query: Query) -> Page:
-        body = await exposition(self._reports, self._state(), self._errors)
+        body = await exposition(self._reports, self._state(), self._errors, self._providers)
         return Page(200, CONTENT_TYPE_LATEST, body)
 
     async def _ask[T](self, question: Callable[[SessionStore], T]) -> T | None:

@@ -69,7 +69,7 @@ function budget(one) {
   const format = one.tokens === null ? dollars : whole;
   const unit = one.tokens === null ? "" : " tokens";
   return meter({
-    name: `${one.client}, a ${one.per}`,
+    name: `${one.of} ${one.name}, a ${one.per}`,
     share: one.share,
     told: `${format.format(one.used)} of ${format.format(one.usd ?? one.tokens)}${unit}`,
     note: `until ${when(one.until)}`,

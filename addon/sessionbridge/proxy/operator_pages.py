@@ -126,7 +126,8 @@ class OperatorPages:
 
     def _dashboard(self) -> Dashboard:
         reports, admin = self._runtime.reports, self._admin
-        return Dashboard(reports, admin.state, admin.said, self._errors)
+        providers = self._options.usable().providers
+        return Dashboard(reports, admin.state, admin.said, self._errors, providers)
 
 
 def _refusal(flow: http.HTTPFlow, host: str | None) -> str | None:

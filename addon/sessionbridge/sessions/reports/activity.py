@@ -13,7 +13,6 @@ from typing import Any
 
 from sessionbridge.model import Usage
 from sessionbridge.plan_windows import PlanWindow
-from sessionbridge.sessions.reports.budgets import ClientBudget, budgets
 from sessionbridge.sessions.reports.sums import SUMS, By, CostRow, cost_row, costs_sql, total_cost
 from sessionbridge.sessions.store import plan_windows
 from sessionbridge.sessions.store.engine import Database, Dialect
@@ -59,7 +58,7 @@ class Activity:
     """What was done since `since`; None is the beginning. `seconds` is the length of a bucket, and
     buckets in which nothing began are left out. The rows of `platforms` are those of
     `sessionbridge cost`, and `total` is their sum; those of `clients` and `providers` leave out
-    what passed through. Budgets and windows are those of now."""
+    what passed through. The plan's windows are those of now."""
 
     since: float | None
     until: float
@@ -70,7 +69,6 @@ class Activity:
     models: Sequence[CostRow]
     clients: Sequence[CostRow]
     providers: Sequence[CostRow]
-    budgets: Sequence[ClientBudget]
     plan_windows: Sequence[PlanWindow]
 
     @property
@@ -128,7 +126,6 @@ def activity(db: Database, since: float | None, now: float) -> Activity:
         models=_costs(db, "model", bounds),
         clients=_costs(db, "client", bounds, BRIDGED),
         providers=_costs(db, "provider", bounds, BRIDGED),
-        budgets=budgets(db, now),
         plan_windows=plan_windows.windows(db),
     )
 

@@ -13,7 +13,7 @@ def document(limited: Limited, use: Use) -> dict[str, Any]:
     allowance = limited.allowance
     return {
         "name": limited.name,
-        "budgets": [_budget(budget) for budget in use.budgets],
+        "budgets": [budget_document(budget) for budget in use.budgets],
         "rates": {
             "turns_a_minute": {"limit": allowance.turns_a_minute, "used": use.lately},
             "turns_at_once": {"limit": allowance.turns_at_once, "used": use.at_once},
@@ -21,10 +21,10 @@ def document(limited: Limited, use: Use) -> dict[str, Any]:
     }
 
 
-def _budget(use: BudgetUse) -> dict[str, Any]:
+def budget_document(use: BudgetUse) -> dict[str, Any]:
     return {
         "per": use.budget.per,
-        "unit": "usd" if use.budget.tokens is None else "tokens",
+        "unit": use.budget.unit,
         "limit": use.limit,
         "used": use.used,
         "left": use.left,

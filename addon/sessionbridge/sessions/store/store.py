@@ -14,14 +14,15 @@ from pathlib import Path
 from typing import Any, Concatenate
 from uuid import uuid4
 
-from sessionbridge.allowances import ClientRules
+from sessionbridge.allowances import Allowance, ClientRules
 from sessionbridge.client_tokens import Token
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import Point, SessionKey
 from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.planning.manner import Manner
-from sessionbridge.sessions.reports import activity, figures
+from sessionbridge.sessions.reports import activity, budgets, figures
 from sessionbridge.sessions.reports.activity import Activity
+from sessionbridge.sessions.reports.budgets import NamedBudget
 from sessionbridge.sessions.reports.figures import Figures
 from sessionbridge.sessions.reports.savings import (
     CacheRates,
@@ -388,6 +389,11 @@ class SessionStore:
     def use(self, db: Database, limited: Limited) -> Use:
         """What there is of an allowance now."""
         return spending.use(db, limited, self._clock())
+
+    @_reads
+    def budgets(self, db: Database, providers: Mapping[str, Allowance]) -> list[NamedBudget]:
+        """See `budgets.budgets`."""
+        return budgets.budgets(db, providers, self._clock())
 
     # -- the files that nodes share ----------------------------------------------------------------
 
