@@ -114,6 +114,28 @@ def test_what_a_client_may_use_is_set_and_changed(home: Home) -> None:
     assert rules(home) == {"budgets": [{"per": "week", "usd": 1.0}], **own}
 
 
+def test_each_of_its_limits_can_be_taken_away(home: Home) -> None:
+    limits = ("--usd", "5/day", "--usd", "9/week", "--tokens", "7/day", "--turns-a-minute", "3")
+    rates = ("--turns-at-once", "2", "--provider", "key", "--no-fallback")
+    home.document("add", "ci-bot", *limits, *rates)
+    assert home.run("set", "ci-bot", "--without", "usd/day").exit_code == 0
+    assert (
+        home.run("set", "ci-bot", "--without", "turns-a-minute", "--usd", "8/month").exit_code == 0
+    )
+    budgets = [
+        {"per": "week", "usd": 9.0},
+        {"per": "day", "tokens": 7},
+        {"per": "month", "usd": 8.0},
+    ]
+    left = {"budgets": budgets, "turns_at_once": 2, "providers": ["key"], "fallback": False}
+    assert rules(home) == left
+    others = ("--without", "providers", "--without", "turns-at-once", "--provider", "bedrock")
+    assert home.run("set", "ci-bot", *others).exit_code == 0
+    assert rules(home) == {"budgets": budgets, "providers": ["bedrock"], "fallback": False}
+    wrong = home.run("set", "ci-bot", "--without", "usd")
+    assert (wrong.exit_code, "turns-at-once" in wrong.stderr) == (2, True)
+
+
 @pytest.mark.parametrize(
     "wrong", ["5", "5/year", "-5/day", "x/day", "5.5/day/day", "5/", "inf/day", "nan/day"]
 )

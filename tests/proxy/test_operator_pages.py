@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -92,6 +93,18 @@ async def test_what_is_said_is_asked_by_post(proxy: Proxy) -> None:
     assert await answered(proxy, page("/metrics", b"POST")) == 405
     # mitmproxy would send a body with the answer to it.
     assert await answered(proxy, page("/", b"HEAD")) == 405
+
+
+async def test_budgets_are_those_of_the_config(proxy: Proxy, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[providers.work]\nbudgets = [{ per = "day", usd = 0 }]')
+    proxy.set(sessionbridge_config=str(config))
+    flow = page("/metrics")
+    assert await answered(proxy, flow) == 200
+    assert flow.response is not None and flow.response.text is not None
+    assert 'budget_used_ratio{client="",per="day",provider="work",unit="usd"} 1.0' in (
+        flow.response.text
+    )
 
 
 @pytest.mark.parametrize(

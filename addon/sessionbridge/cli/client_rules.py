@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, get_args
 
 import click
 from pydantic import ValidationError
 
-from sessionbridge.allowances import Budget, ClientRules
+from sessionbridge.allowances import Budget, ClientRules, Per
 from sessionbridge.cli.tables import BUDGET_HEADINGS, budget_cells, print_table
 from sessionbridge.sessions.store.spending import Limited, Use
+
+_BUDGETS = tuple(f"{unit}/{per}" for unit in ("usd", "tokens") for per in get_args(Per))
+_FIELDS = {
+    "turns-a-minute": "turns_a_minute",
+    "turns-at-once": "turns_at_once",
+    "providers": "providers",
+}
+
+without_option = click.option(
+    "--without",
+    type=click.Choice([*_BUDGETS, *_FIELDS]),
+    multiple=True,
+    help="Take this away first; more than one may be given.",
+)
 
 
 def _usd(value: str) -> Budget:
@@ -76,14 +90,23 @@ def changed(
     usd: Sequence[Budget],
     tokens: Sequence[Budget],
     no_limits: bool = False,
+    without: Collection[str] = (),
     **told: Any,
 ) -> ClientRules:
     """What is not told stays. A budget takes the place of the one in its unit for the same time."""
     if no_limits:
         rules = ClientRules(providers=rules.providers, fallback=rules.fallback)
-    budgets = {(one.tokens is None, one.per): one for one in (*rules.budgets, *usd, *tokens)}
+    rules = _less(rules, without)
+    budgets = {(one.unit, one.per): one for one in (*rules.budgets, *usd, *tokens)}
     given = {name: value for name, value in told.items() if value not in (None, ())}
     return rules.model_copy(update={"budgets": tuple(budgets.values()), **given})
+
+
+def _less(rules: ClientRules, without: Collection[str]) -> ClientRules:
+    kept = tuple(one for one in rules.budgets if f"{one.unit}/{one.per}" not in without)
+    fields = {_FIELDS[name] for name in without if name in _FIELDS}
+    taken = {name: ClientRules.model_fields[name].default for name in fields}
+    return rules.model_copy(update={"budgets": kept, **taken})
 
 
 def print_use(limited: Limited, use: Use) -> None:

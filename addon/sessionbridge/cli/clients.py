@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from sessionbridge.allowances import ClientRules
-from sessionbridge.cli.client_rules import changed, print_use, rules_options
+from sessionbridge.cli.client_rules import changed, print_use, rules_options, without_option
 from sessionbridge.cli.ordered import OrderedGroup
 from sessionbridge.cli.tables import (
     chosen_place,
@@ -112,6 +112,7 @@ def rotate(home: Path, name: str, as_json: bool) -> None:
 @clients.command("set", epilog="Example: sessionbridge clients set ci-bot --usd 5/day")
 @_name
 @rules_options
+@without_option
 @click.option("--no-limits", is_flag=True, help="Take all budgets and rates away first.")
 @click.pass_obj
 def set_(home: Path, /, name: str, **told: Any) -> None:
