@@ -32,13 +32,16 @@ class Bridge:
         self.url, self.address = (f"127.0.0.1:{port}" for port in ports)
         self.tokens: list[str] = []
 
-    def command(self, *arguments: str) -> Any:
+    def command(self, *arguments: str, group: str = "clients") -> Any:
         home = str(self.proxy.database.parent)
-        done = CliRunner().invoke(
-            cli, ["--home", home, "clients", *arguments], catch_exceptions=False
-        )
+        done = CliRunner().invoke(cli, ["--home", home, group, *arguments], catch_exceptions=False)
         assert done.exit_code == 0, done.output
         return done.stdout
+
+    def whose(self, id_: str) -> list[str | None]:
+        """The clients whose conversations are listed under this id."""
+        listed = json.loads(self.command("list", "--json", group="sessions"))
+        return [row["client"] for row in listed if row["external_id"] == id_]
 
     def token(self, command: str, name: str) -> str:
         told: str = json.loads(self.command(command, name, "--json"))["token"]
@@ -165,6 +168,15 @@ def test_responses_of_others_are_not_found(bridge: Bridge, tmp_path: Path) -> No
         with pytest.raises(openai.NotFoundError):
             his.conversations.retrieve(conversation.id)
         assert hers.conversations.retrieve(conversation.id).id == conversation.id
+        for said, answered in (
+            ("My name is Una.", "Nice to meet you, Una!"),
+            ("What is my name?", "Your name is Una."),
+        ):
+            told = hers.responses.create(model="gpt-5", input=said, conversation=conversation.id)
+            assert told.output_text == answered
+        assert bridge.whose(conversation.id) == ["una"]
+        hers.conversations.delete(conversation.id)
+        assert bridge.whose(conversation.id) == []
 
 
 def test_a_websocket_is_its_clients_until_that_is_revoked(bridge: Bridge) -> None:

@@ -23,7 +23,7 @@ from tests.support.tool_rounds import use
 
 __all__ = ["house"]
 
-ANN = Attempt(caller="ann")
+ANN = Attempt(caller="ann", client="ann")
 GIVEN = [{"role": "user", "content": "One"}, {"role": "assistant", "content": "First"}]
 SHOWN = [("user", "One"), ("assistant", "First")]
 
@@ -46,7 +46,8 @@ class Talk:
     @property
     def kept(self) -> Conversations:
         bridge, thread = self._house.bridge, self._house.thread
-        return Conversations(self._house.conversations, thread, bridge._dispatcher, bridge._locks)
+        stands = thread, bridge._dispatcher, bridge._locks
+        return Conversations(self._house.conversations, *stands, ANN.client)
 
     async def add(self, *items: Mapping[str, Any]) -> None:
         await self.kept.add_items(self.id, "ann", items)
@@ -224,7 +225,7 @@ async def test_it_is_not_deleted_under_a_branch(house: House, talk: Talk) -> Non
     await deletion
     assert (await late).status == 400
     assert house.dispatcher.sessions == {}
-    key = house.conversations.key(talk.id)
+    key = house.conversations.key(talk.id, ANN.client)
     assert (await house.thread.holdings(key)).row is None
 
 

@@ -16,6 +16,7 @@ from sessionbridge.apis.openai_responses.pages import page, place_of
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript.conversations import Added, Conversation, Item
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.locks import Locks
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -23,15 +24,21 @@ from sessionbridge.stored.kept_conversations import KeptConversations, new_items
 
 
 class Conversations:
-    """`caller` is a hash of the credentials of who asks."""
+    """Those of a `client`. `caller` is a hash of the credentials of who asks."""
 
     def __init__(
-        self, kept: KeptConversations, store: StoreThread, dispatcher: Dispatcher, locks: Locks
+        self,
+        kept: KeptConversations,
+        store: StoreThread,
+        dispatcher: Dispatcher,
+        locks: Locks,
+        client: str,
     ) -> None:
         self._kept = kept
         self._store = store
         self._dispatcher = dispatcher
         self._locks = locks
+        self._client = client
 
     async def create(
         self, caller: str, items: Sequence[Item], metadata: Mapping[str, str]
@@ -50,7 +57,7 @@ class Conversations:
 
     async def delete(self, id_: str, caller: str) -> dict[str, Any]:
         """With all that was said in it, also what its responses are known by."""
-        key = self._kept.key(id_)
+        key = self._key(id_)
         async with self._alone(id_, caller):
             for name in (await self._store.holdings(key)).files:  # its own comes last
                 await self._discard(name)
@@ -82,7 +89,7 @@ class Conversations:
             items = await self._items(id_, conversation)
             del items[place_of(item_id, items, "item_id")]
             left = replace(conversation, added=(Added(None, items),))
-            for session in (await self._store.holdings(self._kept.key(id_))).sessions:
+            for session in (await self._store.holdings(self._key(id_))).sessions:
                 if not await self._dispatcher.has_responses(session):
                     await self._store.forget_session(session, unmap=True)
                     await self._discard(session)
@@ -98,7 +105,7 @@ class Conversations:
 
     async def _end(self, id_: str, conversation: Conversation) -> str | None:
         """The entry at which its last turn ended; None where there was none."""
-        last = (await self._kept.last(id_, conversation)).last
+        last = (await self._kept.last(id_, self._client, conversation)).last
         return last.end.entry_uuid if last else None
 
     @asynccontextmanager
@@ -110,7 +117,10 @@ class Conversations:
             yield
 
     def _lock(self, id_: str) -> str:
-        return key_lock(self._kept.key(id_))
+        return key_lock(self._key(id_))
+
+    def _key(self, id_: str) -> SessionKey:
+        return self._kept.key(id_, self._client)
 
     async def _discard(self, name: str) -> None:
         try:

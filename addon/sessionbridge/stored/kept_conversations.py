@@ -20,7 +20,7 @@ from sessionbridge.claude.transcript.conversations import Added, Conversation, I
 from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.disk import on_thread
 from sessionbridge.errors import ConversationNotFound
-from sessionbridge.model import Origin, Point, SessionKey, TurnRequest
+from sessionbridge.model import Attempt, Origin, Point, SessionKey, TurnRequest
 from sessionbridge.names import is_conversation, shown
 from sessionbridge.sessions.planning.conversation import Reached
 from sessionbridge.sessions.store.store_thread import StoreThread
@@ -35,7 +35,8 @@ _SCOPE = "openai"
 
 
 class KeptConversations:
-    """In the `folder` of the transcripts. What changes one is done by who holds its lock."""
+    """In the `folder` of the transcripts. What changes one is done by who holds its lock. `caller`
+    is a hash of the credentials of who asks, `client` the name of one that is known by a token."""
 
     def __init__(
         self, store: StoreThread, folder: Callable[[], Path], provider: str, seals: Seals
@@ -45,14 +46,14 @@ class KeptConversations:
         self._provider = provider
         self.seals = seals
 
-    def key(self, id_: str) -> SessionKey:
-        return SessionKey(_SCOPE, id_, self._provider)
+    def key(self, id_: str, client: str) -> SessionKey:
+        return SessionKey(self.origin(id_, client).scope, id_, self._provider)
 
-    def origin(self, id_: str) -> Origin:
-        return Origin(_SCOPE, id_, "conversation", "server", by_caller=True)
+    def origin(self, id_: str, client: str) -> Origin:
+        return Origin(_SCOPE, id_, "conversation", "server", by_caller=True, client=client)
 
-    def asked_in(self, id_: str, caller: str, turn: TurnRequest) -> AskedIn:
-        return AskedIn(self, id_, caller, turn)
+    def asked_in(self, id_: str, attempt: Attempt, turn: TurnRequest) -> AskedIn:
+        return AskedIn(self, id_, attempt, turn)
 
     async def create(
         self, caller: str, items: Sequence[Any], metadata: Mapping[str, str]
@@ -84,10 +85,10 @@ class KeptConversations:
             raise not_found(id_)
         return found
 
-    async def last(self, id_: str, conversation: Conversation) -> Reached:
+    async def last(self, id_: str, client: str, conversation: Conversation) -> Reached:
         """Of the turns in its file the newest that was committed."""
         for entry in conversation.turns:
-            if found := await self._store.ended_at(self.key(id_), entry):
+            if found := await self._store.ended_at(self.key(id_, client), entry):
                 return Reached(found, bool(conversation.since(entry)))
         return Reached(None, bool(conversation.since(None)))
 
@@ -114,14 +115,16 @@ class KeptConversations:
 class AskedIn:
     """The items of one conversation, for the `turn` that a request asks for in it."""
 
-    def __init__(self, kept: KeptConversations, id_: str, caller: str, turn: TurnRequest) -> None:
+    def __init__(
+        self, kept: KeptConversations, id_: str, attempt: Attempt, turn: TurnRequest
+    ) -> None:
         self._kept = kept
         self._id = id_
-        self._caller = caller
+        self._attempt = attempt
         self._turn = turn
 
     async def reached(self) -> Reached:
-        return await self._kept.last(self._id, await self._read())
+        return await self._kept.last(self._id, self._attempt.client, await self._read())
 
     async def asked(self, end: Point | None, *, whole: bool) -> TurnRequest:
         conversation, turn = await self._read(), self._turn
@@ -135,7 +138,7 @@ class AskedIn:
         return replace(turn, messages=await seals.opened(turn.messages))
 
     async def _read(self) -> Conversation:
-        return await self._kept.read(self._id, self._caller)
+        return await self._kept.read(self._id, self._attempt.caller)
 
 
 def is_of(provider: str, id_: str) -> bool:

@@ -142,10 +142,10 @@ class Memories:
         """Whatever else the request names: its items are of that conversation alone."""
         if self._store is None or self._conversations is None:
             raise not_found(id_)
-        caller = exchange.attempt.caller
+        attempt = exchange.attempt
         # Before it is taken on: what goes on in the background tells nobody that there is none.
-        await self._conversations.head(id_, caller)
-        exchange.outcome.origin = origin = self._conversations.origin(id_)
-        items = self._conversations.asked_in(id_, caller, turn)
-        how = spoken.links, exchange.attempt, spoken.manner
+        await self._conversations.head(id_, attempt.caller)
+        exchange.outcome.origin = origin = self._conversations.origin(id_, attempt.client)
+        items = self._conversations.asked_in(id_, attempt, turn)
+        how = spoken.links, attempt, spoken.manner
         return InConversation(items, self._store, origin, self._provider, *how)

@@ -156,7 +156,8 @@ class Runtime:
         account = self.account(name or settings.default_provider)
         if account.conversations is None or account.store is None:
             return None
-        return Conversations(account.conversations, account.store, account.dispatcher, locks)
+        kept = account.conversations, account.store, account.dispatcher
+        return Conversations(*kept, locks, asked.attempt.client)
 
     async def models(self) -> Sequence[Model]:
         """Those that the Claude CLI of the default provider offers. To be asked only once there is
