@@ -1,11 +1,12 @@
 """Claude accounts as the config names them: what may stand there, and where their secrets are."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from sessionbridge.config import Settings, load
-from sessionbridge.errors import NotLoggedIn
+from sessionbridge.errors import SecretMissing
 
 TWO = """
 [models]
@@ -88,8 +89,10 @@ def test_a_secret_that_is_not_there(tmp_path: Path, reference: str, why: str) ->
     text = f'[providers.key]\nenv = {{ ANTHROPIC_API_KEY = "{reference}" }}'
     environment = configured(tmp_path, text).of("key").environment({})
     assert "ANTHROPIC_API_KEY" in environment and list(environment) == ["ANTHROPIC_API_KEY"]
-    with pytest.raises(NotLoggedIn, match=f"provider key has no ANTHROPIC_API_KEY: .*{why}"):
+    with pytest.raises(SecretMissing, match="provider key is without a secret") as missing:
         environment["ANTHROPIC_API_KEY"]
+    assert re.search(f"provider key has no ANTHROPIC_API_KEY: .*{why}", missing.value.found)
+    assert reference.partition(":")[2] not in missing.value.message  # which any client may see
 
 
 @pytest.mark.parametrize(

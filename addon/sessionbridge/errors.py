@@ -12,6 +12,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     │   ├── ThreadMismatch      400   a field that differs from what its thread has
     │   └── ThreadInFlight      400   a response that another request is going on from
     ├── NotLoggedIn             401   the Claude CLI has no credentials
+    │   └── SecretMissing       401   a secret is not where the provider's config says
     ├── Unauthorized            401   a client's token is wrong, or there is none and must be
     ├── Refused                 403   a caller or page that may not use the bridge
     ├── NotFound                404   nothing is at this address, and no API is behind it
@@ -117,6 +118,17 @@ class ThreadInFlight(BadRequest):
 
 class NotLoggedIn(BridgeError):
     status = 401
+
+
+class SecretMissing(NotLoggedIn):
+    """Where it should be is for the administrator to know (`found`), and for no client."""
+
+    def __init__(self, provider: str, found: str) -> None:
+        super().__init__(
+            f"The provider {provider} is without a secret that its config names; the proxy's log "
+            "says which, and so does sessionbridge doctor --config FILE."
+        )
+        self.found = f"The provider {provider} has no {found}"
 
 
 class Unauthorized(BridgeError):

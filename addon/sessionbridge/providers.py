@@ -18,7 +18,7 @@ from sessionbridge.allowances import Allowance
 from sessionbridge.claude.cli.environment import sets_a_secret
 from sessionbridge.claude.models import check_table, is_match
 from sessionbridge.claude.work_dirs import DEFAULT
-from sessionbridge.errors import NotLoggedIn
+from sessionbridge.errors import SecretMissing
 
 NAME = r"[A-Za-z0-9._-]{1,64}"
 
@@ -82,7 +82,7 @@ class Provider(Allowance):
 
 class Environment(Mapping[str, str]):
     """The variables of a provider's CLI, each looked up when it is asked for: those that are
-    `given` as they are, and those that its config names. Raises `NotLoggedIn` for one that is not
+    `given` as they are, and those that its config names. Raises `SecretMissing` for one that is not
     where the config says."""
 
     def __init__(
@@ -129,10 +129,7 @@ class Environment(Mapping[str, str]):
                     why = f"the file {place}, which cannot be read ({reason})"
             case _:
                 return value
-        raise NotLoggedIn(
-            f"The provider {self._provider} has no {name}: its config names {why}; see to that on "
-            "the proxy's machine."
-        )
+        raise SecretMissing(self._provider, f"{name}: its config names {why}")
 
 
 def _check(name: str, value: str) -> None:

@@ -157,7 +157,10 @@ def test_where_one_has_spent_its_budget_the_other_answers(place: Place) -> None:
 def test_a_provider_without_its_secret_is_an_error_and_the_others_answer(place: Place) -> None:
     answer = place.ask("Hello", {"X-OpenWebUI-Chat-Id": "chat-2"}, "lost")
     assert answer.status_code == 401 and answer.headers["x-sessionbridge-provider"] == "lost"
-    assert "The provider lost has no ANTHROPIC_AUTH_TOKEN" in answer.json()["error"]["message"]
+    message = answer.json()["error"]["message"]
+    assert message.startswith("The provider lost is without a secret that its config names")
+    where = "The provider lost has no ANTHROPIC_AUTH_TOKEN: its config names the variable NOWHERE"
+    assert "NOWHERE" not in message and where in place.proxy.log
     answer = place.ask("Hello", {"X-OpenWebUI-Chat-Id": "chat-2"}, "nobody")
     assert answer.status_code == 400
     assert "no provider 'nobody'" in answer.json()["error"]["message"]

@@ -11,6 +11,7 @@ the CLI keeps, resumes and forks.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping
 from functools import partial
@@ -39,7 +40,10 @@ from sessionbridge.claude.transcript.files import (
     newest_transcript,
 )
 from sessionbridge.disk import on_thread, private_folder
+from sessionbridge.errors import SecretMissing
 from sessionbridge.model import MemoryKind, Point, Thinking, Tool
+
+logger = logging.getLogger(__name__)
 
 _LONGEST_LINE = 16 * 1024 * 1024
 """Characters. The longest that the CLI has to say is an answer: 128,000 tokens are some 500 KB, and
@@ -70,7 +74,11 @@ class Launcher:
         secret, cost = await on_thread(
             lambda: (self._prepare(memory, session_id), self._cost_before(memory, base))
         )
-        options = self._options(settings, memory, secret)
+        try:
+            options = self._options(settings, memory, secret)
+        except SecretMissing as error:
+            logger.warning("%s.", error.found)
+            raise
         _continue_from(options, memory, session_id, base, fork=fork)
         tools = ClientTools(bare=self._profile.bare)
         cli = CliProcess(options, tools, partial(leftovers.remove, self._profile))

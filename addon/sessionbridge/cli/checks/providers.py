@@ -9,7 +9,7 @@ from pathlib import Path
 from sessionbridge.claude.cli.login import find_cli, is_logged_in
 from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.config import Settings, load
-from sessionbridge.errors import NotLoggedIn
+from sessionbridge.errors import SecretMissing
 
 
 def check_providers(
@@ -34,9 +34,9 @@ def _check(settings: Settings, environment: Mapping[str, str]) -> Finding:
         return Finding(check, "problem", f"no CLI at {settings.claude}", advice)
     try:
         extra = dict(settings.environment(environment))
-    except NotLoggedIn as error:
+    except SecretMissing as error:
         advice = "Its turns fail with 401 until then; those of the others do not."
-        return Finding(check, "problem", error.message, advice)
+        return Finding(check, "problem", error.found, advice)
     try:
         if is_logged_in(cli, environment, extra):
             return Finding(check, "ok", "logged in")
