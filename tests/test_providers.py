@@ -48,7 +48,6 @@ def test_a_provider_has_settings_of_its_own_and_the_others_are_the_options(tmp_p
     assert team.claude == Path("~/bin/claude").expanduser() and key.claude is None
     assert team.models == (("fast", "sonnet"), ("fast", "haiku"))
     assert key.models == settings.models == (("fast", "haiku"),)
-    assert settings.all_models == (("fast", "sonnet"), ("fast", "haiku"))
     assert settings.providers["team"].budgets[0].usd == 5
 
 

@@ -327,12 +327,6 @@ class Settings(BaseModel):
         return (*self.table.models.items(), *self.config.models.items())
 
     @property
-    def all_models(self) -> tuple[tuple[str, str], ...]:
-        """Those of all providers, for who lists names."""
-        own = (row for table in self.providers.values() for row in table.models.items())
-        return (*own, *self.config.models.items())
-
-    @property
     def providers(self) -> Mapping[str, Provider]:
         """By name, those that are used without a table, too."""
         return all_of(self.config.providers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from sessionbridge.claude.catalog import Model
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER, child_secret
 from sessionbridge.errors import ClaudeFailed
 from tests.support.addon_fixtures import KEYED, Proxy, is_bridged, make_flow, proxy, refusal
+from tests.support.known_clients import add_client
 
 __all__ = ["proxy"]
 
@@ -73,6 +75,19 @@ async def test_the_models_in_either_apis_words(local: Proxy, host: str) -> None:
     status, model = refusal(flow)
     assert (status, model["type"], model["display_name"]) == (200, "model", "Sonnet")
     assert flow.comment == "answered here · models"
+
+
+async def test_a_client_is_told_the_names_it_can_use(proxy: Proxy, tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text('[providers.team]\nfor_clients = ["bob"]\nmodels = { teams = "opus" }')
+    proxy.set(sessionbridge_upstream=False, sessionbridge_config=str(config), mode=[MODE])
+    proxy.addon.runtime.default.dispatcher = Models()  # type: ignore[assignment]
+    for name, names in (("ann", ["sonnet"]), ("bob", ["sonnet", "teams"])):
+        token = {"x-api-key": add_client(proxy.settings.home, name)}
+        _, page = refusal(await proxy.request(reversed_flow("/v1/models", token)))
+        assert [model["id"] for model in page["data"]] == names
+        status, _ = refusal(await proxy.request(reversed_flow("/v1/models/teams", token)))
+        assert status == (200 if "teams" in names else 404)
 
 
 async def test_a_model_that_is_not_there(local: Proxy) -> None:

@@ -11,7 +11,7 @@ from sessionbridge.config import Settings
 from sessionbridge.errors import BadRequest, BridgeError, Refused
 from sessionbridge.model import Attempt, Origin
 from sessionbridge.turns.exchange import Exchange, Wanted
-from sessionbridge.turns.providers import chosen
+from sessionbridge.turns.providers import chosen, names_for
 from tests.test_providers import configured
 
 CONFIG = """
@@ -81,3 +81,40 @@ def test_a_name_that_is_none_or_not_theirs_to_give(
 ) -> None:
     with pytest.raises(kind, match=said):
         chosen(exchange, settings)
+
+
+NAMES = """
+[models]
+common = "sonnet"
+[providers.claude]
+models = { usual = "sonnet" }
+[providers.team]
+for_clients = ["ann"]
+models = { teams = "opus" }
+[providers.fast]
+for_models = ["quick"]
+models = { quick = "haiku", slow = "haiku" }
+[providers.claw]
+for_platforms = ["openclaw"]
+models = { claws = "opus" }
+[providers.named]
+models = { secret = "opus" }
+"""
+
+
+@pytest.mark.parametrize(
+    ("client", "may_name", "names"),
+    [
+        ("", (), "usual teams quick slow claws secret common"),
+        ("ann", (), "teams common"),
+        ("ann", ("named", "gone"), "teams secret common"),
+        ("bob", (), "usual quick claws common"),
+        ("bob", ("fast",), "usual quick slow claws common"),
+    ],
+)
+def test_a_client_finds_names_that_lead_somewhere_for_it(
+    tmp_path: Path, client: str, may_name: tuple[str, ...], names: str
+) -> None:
+    settings = configured(tmp_path, NAMES)
+    found = names_for(client, ClientRules(providers=may_name), settings)
+    assert [name for name, _ in found] == names.split()

@@ -92,7 +92,7 @@ class SessionBridge:
             Health(self.options, self.runtime, guard, self.shutdown),
             ClientUsage(self.options, self.runtime, guard, self.clients),
         )
-        local = LocalServer(self.options, self.runtime, guard)
+        local = LocalServer(self.options, self.runtime, guard, self.clients)
         self.decision = Decision(
             self.options,
             self.runtime,

@@ -9,18 +9,21 @@ from mitmproxy.proxy import mode_specs
 
 from sessionbridge.errors import NoWebSocket
 from sessionbridge.proxy import local_api
+from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.direct_responses import answer, share
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.options import Options
 from sessionbridge.proxy.routing import hosts_of, is_upgrade
+from sessionbridge.turns.providers import names_for
 from sessionbridge.turns.runtime import Runtime
 
 
 class LocalServer:
-    def __init__(self, options: Options, runtime: Runtime, guard: Guard) -> None:
+    def __init__(self, options: Options, runtime: Runtime, guard: Guard, clients: Clients) -> None:
         self._options = options
         self._runtime = runtime
         self._guard = guard
+        self._clients = clients
 
     def is_meant(self, flow: http.HTTPFlow) -> bool:
         """In reverse mode everything is meant for the target, whatever host the client names;
@@ -44,7 +47,9 @@ class LocalServer:
         inquiry = local_api.inquiry(request.method, request.path, headers, body)
         # The first time a process has to be started for it, which takes most of a second.
         models = () if inquiry.version else await self._runtime.models()
-        answer(flow, 200, local_api.answer(inquiry, models, settings.all_models))
+        asking = self._clients.asking(flow)
+        names = names_for(asking.name, asking.rules, settings)
+        answer(flow, 200, local_api.answer(inquiry, models, names))
         if request.method == "HEAD" and flow.response:
             flow.response.raw_content = b""  # its length stays told
         share(flow, self._options.allow_origins)

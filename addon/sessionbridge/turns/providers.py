@@ -8,16 +8,19 @@ client, its model or its platform, or for the default.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from copy import copy
 from dataclasses import dataclass, replace
 
+from sessionbridge.allowances import ClientRules
 from sessionbridge.apis.common.ids import is_made_here, message_id
+from sessionbridge.claude.models import Table
 from sessionbridge.config import Settings
 from sessionbridge.errors import BadRequest, BridgeError, Refused
 from sessionbridge.model import SessionKey
 from sessionbridge.names import shown
+from sessionbridge.providers import Provider
 from sessionbridge.sessions.planning.moved import newest
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import is_of
@@ -163,11 +166,35 @@ def chosen(exchange: Exchange, settings: Settings) -> str:
     return named
 
 
+def names_for(client: str, rules: ClientRules, settings: Settings) -> Table:
+    """The names of models that lead somewhere for this client: the common ones, and those of the
+    providers that its turns may be for. Who is no client may name any."""
+    tables = settings.providers
+    own = _of_client(client, tables)
+
+    def reaches(name: str, model: str) -> bool:
+        if not client or name == own or name in rules.providers:
+            return True
+        table, is_default = tables[name], name == settings.default_provider
+        return own is None and (is_default or bool(table.for_platforms) or table.runs(model))
+
+    rows = ((name, row) for name, table in tables.items() for row in table.models.items())
+    return (
+        *(row for name, row in rows if reaches(name, row[0])),
+        *settings.config.models.items(),
+    )
+
+
+def _of_client(client: str, tables: Mapping[str, Provider]) -> str | None:
+    return next((name for name, table in tables.items() if client in table.for_clients), None)
+
+
 def _own(exchange: Exchange, settings: Settings) -> str:
     tables, client, model = settings.providers, exchange.attempt.client, exchange.wanted.model
+    if (own := _of_client(client, tables)) is not None:
+        return own
     platform = exchange.origin.platform if exchange.origin else None
     ways: tuple[Callable[[str], bool], ...] = (
-        lambda name: client in tables[name].for_clients,
         lambda name: tables[name].runs(model),
         lambda name: platform in tables[name].for_platforms,
     )
