@@ -107,6 +107,10 @@ def test_a_secret_that_is_not_there(tmp_path: Path, reference: str, why: str) ->
         ('env = { CLAUDE_CONFIG_DIR = "/srv" }', "as config_dir"),
         ('fallback = ["nobody"]', "fallback names 'nobody', which is none"),
         ('fallback = ["key"]', "fallback names 'key' itself; name others"),
+        (
+            'for_platforms = ["openclow"]',
+            "for_platforms names 'openclow', which is none; .* openclaw",
+        ),
         ('config_dir = ""', "config_dir: .*this is empty; name a path"),
         ('for_clients = [""]', "for_clients.0: .*at least 1 character"),
         ('models = { fast = "--version" }', "names no model of the Claude CLI"),

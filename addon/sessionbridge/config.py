@@ -138,9 +138,9 @@ def _file(name: str, info: ValidationInfo) -> ConfigFile:
     option = f"{PREFIX}{info.field_name}={name!r}"
     try:
         file = ConfigFile.model_validate(tomllib.loads(path.read_bytes().decode()))
-        Origins.default(file.origins)
+        origins = Origins.default(file.origins)
         check_table(tuple(file.models.items()))
-        check_together(file.providers)
+        check_together(file.providers, {rule.scope for rule in origins.rules})
         return file
     except OSError as error:
         why = error.strerror

@@ -8,7 +8,7 @@ file. It is read when a process is started, so one that has changed counts from 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -152,8 +152,9 @@ def _check(name: str, value: str) -> None:
         )
 
 
-def check_together(providers: Mapping[str, Provider]) -> None:
-    """Raises ValueError for tables that cannot be obeyed together."""
+def check_together(providers: Mapping[str, Provider], platforms: Collection[str]) -> None:
+    """Raises ValueError for tables that cannot be obeyed together, or name none of the platforms
+    that there are."""
     for name, table in providers.items():
         if not re.fullmatch(NAME, name):
             raise ValueError(
@@ -165,6 +166,13 @@ def check_together(providers: Mapping[str, Provider]) -> None:
                 raise ValueError(f"providers.{name}: fallback names {name!r} itself; name others")
             if other not in {DEFAULT, *providers}:
                 raise ValueError(f"providers.{name}: fallback names {other!r}, which is none")
+        for platform in table.for_platforms:
+            if platform not in platforms:
+                known = ", ".join(sorted(platforms))
+                raise ValueError(
+                    f"providers.{name}: for_platforms names {platform!r}, which is none; there are "
+                    f"{known}"
+                )
     defaults = [name for name, table in providers.items() if table.default]
     if defaults[1:]:
         raise ValueError(f"providers: {' and '.join(defaults)} are both the default; keep one")
