@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 from sessionbridge.cli.checks.live import check_live
 from sessionbridge.cli.mitm import CA_NAME
+from sessionbridge.sessions.store.store import SessionStore
 from tests.support.doctor_fixtures import Place, ca, place
+from tests.support.known_clients import add_client
 from tests.support.proxy import Proxy, free_port, running_proxy
 from tests.support.scripted_api import ScriptedServer
 
@@ -33,6 +36,19 @@ def test_two_turns_show_that_it_remembers(proxy: Proxy, place: Place, mode: int)
     assert ", $0.0" in found["Live turn"]["found"]
     assert "knew the first: resume " in found["Live memory"]["found"]
     assert proxy.connected_hosts() <= {"127.0.0.1"}
+
+
+def test_a_clients_token_is_in_the_environment(
+    proxy: Proxy, place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.port, token = proxy.ports[1], add_client(proxy.database.parent, "ann")
+    monkeypatch.setenv("SESSIONBRIDGE_TOKEN", f"{token}x")
+    refused = place.findings("--live")["Live turn"]
+    assert refused["found"].startswith("401: ") and "SESSIONBRIDGE_TOKEN" in refused["advice"]
+    monkeypatch.setenv("SESSIONBRIDGE_TOKEN", token)
+    assert place.findings("--live")["Live turn"]["status"] == "ok"
+    with closing(SessionStore.open(proxy.database)) as store:
+        assert "ann" in {row.key.client for row in store.sessions()}
 
 
 def test_without_the_option_no_model_is_called(

@@ -18,8 +18,8 @@ from sessionbridge.cli import backup_file
 from sessionbridge.cli.checks.claude_settings import check_settings
 from sessionbridge.cli.checks.database import check_backup, check_database
 from sessionbridge.cli.checks.finding import Finding
-from sessionbridge.cli.checks.live import check_live
-from sessionbridge.cli.checks.mitmproxy_config import check_config
+from sessionbridge.cli.checks.live import TOKEN, check_live
+from sessionbridge.cli.checks.mitmproxy_config import check_config, claude_env
 from sessionbridge.cli.checks.network import check_ca, check_port
 from sessionbridge.cli.checks.programs import (
     check_addon,
@@ -29,7 +29,7 @@ from sessionbridge.cli.checks.programs import (
     check_turn_settings,
 )
 from sessionbridge.cli.checks.providers import check_providers
-from sessionbridge.cli.checks.shared_database import check_shared_database
+from sessionbridge.cli.checks.shared_database import check_shared_database, clients_in
 from sessionbridge.cli.mitm import CA_NAME, confdir_option
 from sessionbridge.cli.tables import console, print_json
 from sessionbridge.sessions.store.places import DATABASE_NAME, VARIABLE
@@ -65,7 +65,8 @@ _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
     is_flag=False,
     flag_value=1,
     metavar="[TURNS]",
-    help="Make a real turn through the proxy too; 2 show that it remembers. They cost money.",
+    help="Make a real turn through the proxy too; 2 show that it remembers. They cost money. A "
+    f"client's token is taken from {TOKEN}.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.pass_obj
@@ -91,7 +92,7 @@ def doctor(
     confdir = confdir.expanduser()
     findings = _findings(home, claude, confdir, port, config)
     if live is not None:
-        findings += check_live(port, confdir / CA_NAME, live)
+        findings += check_live(port, confdir / CA_NAME, live, os.environ.get(TOKEN, ""))
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
@@ -106,8 +107,13 @@ def _findings(
     environment = dict(os.environ)
     address = environment.get(VARIABLE, "")
     health = None if address else examine(home / DATABASE_NAME)
+    if address:
+        clients = clients_in(home, address) if config else None
+    else:
+        clients = () if health is None else None if health.faults else health.clients
     cli = claude.expanduser().absolute() if claude else None
-    claude_found = check_claude(cli, environment)
+    given = claude_env(confdir)
+    claude_found = check_claude(cli, environment, given)
     if claude_found[0].status == "ok":
         claude_found.append(check_turn_settings(cli, environment))
     return [
@@ -115,7 +121,7 @@ def _findings(
         check_mitmproxy(Path(sys.executable).parent),
         check_addon(Path(sys.executable), environment),
         *claude_found,
-        *(check_providers(config, cli, environment) if config else []),
+        *(check_providers(config, cli, given, environment, clients) if config else []),
         check_ca(confdir / CA_NAME, environment),
         check_port(port),
         *check_config(confdir),

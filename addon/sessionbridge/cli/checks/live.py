@@ -23,6 +23,9 @@ _PATIENCE = 120.0
 
 _SESSION = "doctor"
 
+TOKEN = "SESSIONBRIDGE_TOKEN"
+"""The variable; a command line is for everybody to read."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
@@ -43,19 +46,21 @@ class _Answer:
         return str(self.document["model"])
 
 
-def check_live(port: int, ca: Path, turns: int) -> list[Finding]:
+def check_live(port: int, ca: Path, turns: int, token: str = "") -> list[Finding]:
     """The conversation is `doctor`, which is begun anew each time; its second turn can be answered
-    from memory alone."""
+    from memory alone. `token` is a client's, where one is needed."""
     name = f"Ada{secrets.token_hex(3)}"
     try:
-        told = _ask(port, ca, f"My name is {name}. Answer with one word.", anew=True)
+        told = _ask(port, ca, token, f"My name is {name}. Answer with one word.", anew=True)
         if problem := _problem(told, port):
             return [problem]
         found = [
             Finding(_CHECK, "ok", f"{told.model} answered in {told.seconds:.1f} s, {told.cost}")
         ]
         if turns == 2:
-            asked = _ask(port, ca, "What is my name? Answer with the name alone.", anew=False)
+            asked = _ask(
+                port, ca, token, "What is my name? Answer with the name alone.", anew=False
+            )
             found.append(_problem(asked, port) or _memory(asked, name))
     except NoBridge as error:
         return [Finding(_CHECK, "problem", f"not made: {error}", "Start the proxy, and try again.")]
@@ -69,6 +74,8 @@ def _problem(answer: _Answer, port: int) -> Finding | None:
     if answer.status != 200:
         said = str(answer.document["error"]["message"])
         advice = "Do what it says, and try again; the proxy's log may tell more."
+        if answer.status == 401:
+            advice += f" Doctor sends the token that stands in {TOKEN}."
         return Finding(_CHECK, "problem", f"{answer.status}: {said}", advice)
     if not answer.plan:
         found = f"the proxy at {port} passed the turn on to the API"
@@ -85,7 +92,7 @@ def _memory(answer: _Answer, name: str) -> Finding:
     return Finding("Live memory", "problem", found, advice)
 
 
-def _ask(port: int, ca: Path, text: str, *, anew: bool) -> _Answer:
+def _ask(port: int, ca: Path, token: str, text: str, *, anew: bool) -> _Answer:
     message = {"role": "user", "content": text}
     body = {"model": _MODEL, "max_tokens": 100, "messages": [message]}
     headers = {
@@ -93,6 +100,7 @@ def _ask(port: int, ca: Path, text: str, *, anew: bool) -> _Answer:
         "x-api-key": "doctor",
         "x-sessionbridge-session": _SESSION,
         "x-sessionbridge-new": "yes" if anew else "no",
+        **({"x-sessionbridge-token": token} if token else {}),
     }
     connection = _connection(port, ca)
     began = time.monotonic()

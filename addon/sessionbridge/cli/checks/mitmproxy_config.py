@@ -18,9 +18,11 @@ _NAMES = ("config.yaml", "config.yml")
 
 _CHECK = "Other machines"
 
+_CLAUDE_ENV = "sessionbridge_claude_env"
+
 
 def check_config(confdir: Path) -> list[Finding]:
-    files = [path for path in (confdir / name for name in _NAMES) if path.exists()]
+    files = _files(confdir)
     try:
         read = [_read(path) for path in files]
     except (OSError, ValueError, YAMLError) as error:
@@ -28,6 +30,27 @@ def check_config(confdir: Path) -> list[Finding]:
         return [Finding(_CHECK, "warning", found, "Correct it; it is to be YAML.")]
     secrets = [_check_mode(path, options) for path, options in zip(files, read, strict=True)]
     return [_check_remote(confdir, read), *(finding for finding in secrets if finding)]
+
+
+def claude_env(confdir: Path) -> list[str]:
+    """What the proxy's option `sessionbridge_claude_env` is there."""
+    found: list[str] = []
+    try:
+        for options in (_read(path) for path in _files(confdir)):
+            found = _claude_env(options) if _CLAUDE_ENV in options else found
+    except (OSError, ValueError, YAMLError):
+        return []  # which `check_config` tells
+    return found
+
+
+def _files(confdir: Path) -> list[Path]:
+    return [path for path in (confdir / name for name in _NAMES) if path.exists()]
+
+
+def _claude_env(options: Mapping[str, Any]) -> list[str]:
+    entries = options.get(_CLAUDE_ENV)
+    listed = entries if isinstance(entries, list) else []
+    return [entry for entry in listed if isinstance(entry, str)]
 
 
 def _read(path: Path) -> Mapping[str, Any]:
@@ -54,9 +77,7 @@ def _check_remote(confdir: Path, read: list[Mapping[str, Any]]) -> Finding:
 
 
 def _check_mode(path: Path, options: Mapping[str, Any]) -> Finding | None:
-    entries = options.get("sessionbridge_claude_env")
-    listed = entries if isinstance(entries, list) else []
-    secret = any(sets_a_secret(entry) for entry in listed if isinstance(entry, str))
+    secret = any(map(sets_a_secret, _claude_env(options)))
     if not secret or not stat.S_IMODE(path.stat().st_mode) & 0o077:
         return None
     found = f"{path} holds a key or token, and other users may read it"

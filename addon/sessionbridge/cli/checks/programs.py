@@ -8,11 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from sessionbridge.claude.cli import installed
+from sessionbridge.claude.cli.environment import parse_extra
 from sessionbridge.claude.cli.launcher import try_settings
 from sessionbridge.claude.cli.login import find_cli, is_logged_in
 from sessionbridge.cli.checks.finding import Finding
@@ -75,8 +76,11 @@ def check_addon(python: Path, environment: Mapping[str, str]) -> Finding:
     return Finding("Addon", "ok", "can be loaded")
 
 
-def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Finding]:
-    """Its version, and its login. `named` is a path, or None for the one the bridge would use."""
+def check_claude(
+    named: Path | None, environment: Mapping[str, str], claude_env: Sequence[str] = ()
+) -> list[Finding]:
+    """Its version, and its login. `named` is a path, or None for the one the bridge would use;
+    `claude_env` is what is known of the proxy's option."""
     cli = find_cli(named)
     if cli is None:
         found = f"not at {named}" if named else "not found"
@@ -95,7 +99,7 @@ def check_claude(named: Path | None, environment: Mapping[str, str]) -> list[Fin
     if not installed.new_enough(number):
         advice = f"It is too old for the bridge:  {cli} update"
         return [Finding("Claude CLI", "problem", found, advice)]
-    return [Finding("Claude CLI", "ok", found), _check_login(cli, environment)]
+    return [Finding("Claude CLI", "ok", found), _check_login(cli, environment, claude_env)]
 
 
 def check_turn_settings(named: Path | None, environment: Mapping[str, str]) -> Finding:
@@ -110,9 +114,9 @@ def check_turn_settings(named: Path | None, environment: Mapping[str, str]) -> F
     return Finding("Turn settings", "ok", "a process that runs takes others")
 
 
-def _check_login(cli: Path, environment: Mapping[str, str]) -> Finding:
+def _check_login(cli: Path, environment: Mapping[str, str], claude_env: Sequence[str]) -> Finding:
     try:
-        if is_logged_in(cli, environment):
+        if is_logged_in(cli, environment, parse_extra(claude_env, environment)):
             return Finding("Claude login", "ok", "logged in")
     except _NO_ANSWER as error:
         found = f"the CLI could not be asked ({type(error).__name__})"

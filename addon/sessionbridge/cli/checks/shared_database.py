@@ -22,16 +22,29 @@ _MANY = 0.8
 def check_shared_database(home: Path, address: str) -> Finding:
     """The worst of what there is to say of it."""
     try:
-        place = place_of(home, address)
-        # Not before it is known that what it needs is installed.
-        from sessionbridge.sessions.store.postgres.place import Postgres
-
-        assert isinstance(place, Postgres)
-        with closing(place):
-            return told(place.name, place.examine())
+        return told(*_examined(home, address))
     except StoreUnavailable as error:
         found, _, advice = error.message.rpartition("; " if "; " in error.message else ": ")
         return Finding(_NAME, "problem", found, f"{advice[:1].upper()}{advice[1:]}")
+
+
+def clients_in(home: Path, address: str) -> tuple[str, ...] | None:
+    """The names of the clients; None where they cannot be read."""
+    try:
+        return _examined(home, address)[1].clients
+    except StoreUnavailable:
+        return None
+
+
+def _examined(home: Path, address: str) -> tuple[str, ServerHealth]:
+    """Its name, too. Raises `StoreUnavailable`."""
+    place = place_of(home, address)
+    # Not before it is known that what it needs is installed.
+    from sessionbridge.sessions.store.postgres.place import Postgres
+
+    assert isinstance(place, Postgres)
+    with closing(place):
+        return place.name, place.examine()
 
 
 def told(name: str, health: ServerHealth) -> Finding:

@@ -23,7 +23,8 @@ _SERVER_SQL = """
 class ServerHealth:
     """`version` is PostgreSQL's, `connections` are those in use of at `most` so many, of all
     databases. `conversations` is None where there are no tables yet. `pending` are steps that the
-    next start will do, `unknown` those of a later version."""
+    next start will do, `unknown` those of a later version. `clients` are the names of those that
+    are known by a token, or were."""
 
     version: str
     is_read_only: bool
@@ -33,6 +34,7 @@ class ServerHealth:
     pending: tuple[str, ...]
     unknown: tuple[str, ...]
     is_pooled: bool
+    clients: tuple[str, ...] = ()
 
 
 def examine(connection: Connection[Any], *, is_pooled: bool) -> ServerHealth:
@@ -47,6 +49,21 @@ def examine(connection: Connection[Any], *, is_pooled: bool) -> ServerHealth:
             counted = f"SELECT count(*) AS n FROM {migrations.SCHEMA}.session_map"
             found = connection.execute(counted).fetchone()
             known = found["n"] if found else 0
+        clients = _clients(connection)
     return ServerHealth(
-        **told, conversations=known, pending=pending, unknown=unknown, is_pooled=is_pooled
+        **told,
+        conversations=known,
+        pending=pending,
+        unknown=unknown,
+        is_pooled=is_pooled,
+        clients=clients,
     )
+
+
+def _clients(connection: Connection[Any]) -> tuple[str, ...]:
+    table = f"{migrations.SCHEMA}.clients"
+    found = connection.execute("SELECT to_regclass(%s) AS known", [table]).fetchone()
+    if found is None or found["known"] is None:
+        return ()
+    rows = connection.execute(f"SELECT name FROM {table}").fetchall()
+    return tuple(row["name"] for row in rows)

@@ -25,7 +25,8 @@ _PATIENCE = 5.0
 class Health:
     """Of a database that exists. `faults` are what SQLite says is wrong; `pending` are steps that
     the next start will do, `unknown` those of a later version. `aside` are corrupt databases that
-    were moved out of the way. `last_used` are the times each mapped conversation was used last."""
+    were moved out of the way. `last_used` are the times each mapped conversation was used last,
+    `clients` the names of those that are known by a token, or were."""
 
     bytes: int
     mode: int
@@ -34,6 +35,7 @@ class Health:
     unknown: tuple[str, ...]
     aside: tuple[Path, ...]
     last_used: tuple[float, ...] = ()
+    clients: tuple[str, ...] = ()
 
     def not_used_since(self, moment: float) -> int:
         """How many conversations were used last before then."""
@@ -61,9 +63,10 @@ def examine(path: Path) -> Health | None:
             db = Database(connection, recursive_triggers=False, execute_plugins=False)
             pending, unknown = tuple(step.name for step in migrations.pending(db)), later(db)
             used = _last_used(connection) if db["session_map"].exists() else ()
+            clients = _clients(connection) if db["clients"].exists() else ()
     except (sqlite3.Error, OSError) as error:
         return Health(size, mode, (str(error),), (), (), aside)
-    return Health(size, mode, faults, pending, unknown, aside, used)
+    return Health(size, mode, faults, pending, unknown, aside, used, clients)
 
 
 def _check(connection: sqlite3.Connection) -> tuple[str, ...]:
@@ -75,3 +78,7 @@ def _last_used(connection: sqlite3.Connection) -> tuple[float, ...]:
     return tuple(
         float(row[0]) for row in connection.execute("SELECT last_used_at FROM session_map")
     )
+
+
+def _clients(connection: sqlite3.Connection) -> tuple[str, ...]:
+    return tuple(str(row[0]) for row in connection.execute("SELECT name FROM clients"))
