@@ -65,3 +65,10 @@ def test_a_key_that_others_may_read(place: Place, content: str, mode: int, told:
     assert KEY not in str(findings)
     if told:
         assert findings["Secrets"]["advice"] == f"chmod 600 {place.confdir / 'config.yaml'}"
+
+
+def test_a_variable_for_the_cli_that_has_no_name_is_told(place: Place) -> None:
+    write(place, "config.yaml", f"sessionbridge_claude_env: ['={KEY}']", 0o600)
+    found = place.findings()["Claude login"]
+    assert (found["status"], "'' is not the name" in found["found"]) == ("problem", True)
+    assert KEY not in str(found)

@@ -116,7 +116,12 @@ def check_turn_settings(named: Path | None, environment: Mapping[str, str]) -> F
 
 def _check_login(cli: Path, environment: Mapping[str, str], claude_env: Sequence[str]) -> Finding:
     try:
-        if is_logged_in(cli, environment, parse_extra(claude_env, environment)):
+        extra = parse_extra(claude_env, environment)
+    except ValueError as error:
+        found = f"sessionbridge_claude_env of mitmproxy's configuration: {error}"
+        return Finding("Claude login", "problem", found, "Correct it: NAME, or NAME=VALUE.")
+    try:
+        if is_logged_in(cli, environment, extra):
             return Finding("Claude login", "ok", "logged in")
     except _NO_ANSWER as error:
         found = f"the CLI could not be asked ({type(error).__name__})"
