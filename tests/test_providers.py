@@ -56,6 +56,35 @@ def test_a_table_may_change_the_default(tmp_path: Path) -> None:
     assert configured(tmp_path, "[providers.key]\ndefault = true").default_provider == "key"
 
 
+@pytest.mark.parametrize(
+    ("env", "vendor"),
+    [
+        ({}, "anthropic"),
+        ({"ANTHROPIC_BASE_URL": "https://gateway.example"}, "anthropic"),
+        ({"CLAUDE_CODE_USE_BEDROCK": "1"}, "aws.bedrock"),
+        ({"CLAUDE_CODE_USE_BEDROCK": "0"}, "anthropic"),
+        ({"CLAUDE_CODE_USE_VERTEX": "True"}, "gcp.vertex_ai"),
+        ({"CLAUDE_CODE_USE_VERTEX": "env:IS_ON"}, "gcp.vertex_ai"),
+        ({"CLAUDE_CODE_USE_VERTEX": "env:NOWHERE"}, "anthropic"),
+        ({"CLAUDE_CODE_USE_FOUNDRY": "yes"}, "azure.ai.inference"),
+        ({"CLAUDE_CODE_USE_MANTLE": "on"}, "aws.bedrock"),
+        ({"CLAUDE_CODE_USE_VERTEX": "1", "CLAUDE_CODE_USE_BEDROCK": "1"}, "aws.bedrock"),
+        ({"CLAUDE_CODE_USE_VERTEX": "1", "CLAUDE_CODE_USE_ANTHROPIC_AWS": "1"}, "anthropic"),
+    ],
+)
+def test_who_serves_the_model_is_told_by_the_environment(
+    tmp_path: Path, env: dict[str, str], vendor: str
+) -> None:
+    table = ", ".join(f'{name} = "{value}"' for name, value in env.items())
+    settings = configured(tmp_path, f"[providers.cloud]\nenv = {{ {table} }}")
+    inherited = {"IS_ON": "1", "CLAUDE_CODE_USE_BEDROCK": "1"}  # which the CLI does not get
+    assert settings.of("cloud").environment(inherited).vendor == vendor
+    given = [f"{name}={value}" for name, value in env.items() if ":" not in value]
+    if len(given) == len(env):
+        default = configured(tmp_path, "", claude_env=given)
+        assert default.environment(inherited).vendor == vendor
+
+
 def test_one_account_s_environment_is_not_another_s(tmp_path: Path) -> None:
     given = ["ANTHROPIC_API_KEY=one"]
     settings = configured(tmp_path, TWO, claude_env=given)

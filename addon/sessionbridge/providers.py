@@ -15,7 +15,7 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from sessionbridge.allowances import Allowance
-from sessionbridge.claude.cli.environment import sets_a_secret
+from sessionbridge.claude.cli.environment import ANTHROPIC, sets_a_secret, vendor
 from sessionbridge.claude.models import check_table, is_match
 from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.errors import SecretMissing
@@ -111,6 +111,14 @@ class Environment(Mapping[str, str]):
         if name in self._named:
             return self._found(name, self._named[name])
         return self._given[name]
+
+    @property
+    def vendor(self) -> str:
+        """Who serves the model to this CLI. Where it is not known, nobody does."""
+        try:
+            return vendor(self)
+        except SecretMissing:
+            return ANTHROPIC
 
     def _found(self, name: str, value: str) -> str:
         kind, _, place = value.partition(":")

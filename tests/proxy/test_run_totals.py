@@ -28,6 +28,14 @@ def test_each_run_has_its_own() -> None:
     assert (totals.document(None)["turns"], totals.document(None)["under_way"]) == (3, 2)
 
 
+def test_what_a_provider_used_that_could_not_answer_is_counted() -> None:
+    totals, moved = RunTotals(list), exchange("a")
+    moved.outcome.attempts = (exchange("a").outcome, exchange("a", failed=True).outcome)
+    totals.ended(moved)
+    told = totals.document("a")
+    assert (told["turns"], told["failed"], told["output_tokens"]) == (2, 0, 16)
+
+
 def test_the_oldest_are_forgotten() -> None:
     totals = RunTotals(list)
     for number in range(run_totals._MOST_RUNS):

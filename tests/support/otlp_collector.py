@@ -55,7 +55,8 @@ class Collector:
         return sorted(spans, key=lambda span: span.end_time_unix_nano)
 
     def steps(self, turn: Span) -> list[Span]:
-        steps = [span for span in self.spans if span.parent_span_id == turn.span_id]
+        within = [span for span in self.spans if span.parent_span_id == turn.span_id]
+        steps = [span for span in within if span.kind == Span.SPAN_KIND_INTERNAL]
         return sorted(steps, key=lambda span: span.start_time_unix_nano)
 
     @property

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
 from dataclasses import replace
 from itertools import pairwise
@@ -21,7 +21,7 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes
 
 from sessionbridge.errors import ApiFailed
-from sessionbridge.model import Attempt, Message, Origin, Usage
+from sessionbridge.model import Attempt, Message, Origin, Spent, TurnRequest, Usage
 from sessionbridge.telemetry.recorder import Recorder
 from sessionbridge.telemetry.telemetry import Telemetry
 from sessionbridge.turns.exchange import Exchange
@@ -29,6 +29,8 @@ from tests.support.bridge_fixtures import CLIENT_HELD, House, body, house
 from tests.support.documents import DOCS
 from tests.support.otlp_collector import Collector, collector, values
 from tests.support.proxy import environment
+from tests.support.scripted_dispatcher import ScriptedDispatcher
+from tests.turns.test_fallback import Place
 
 __all__ = ["house"]
 
@@ -125,6 +127,82 @@ async def test_the_steps_of_the_walk_are_within_it_one_after_the_other(
     assert {(step.kind, step.trace_id) for step in steps} == {
         (Span.SPAN_KIND_INTERNAL, turn.trace_id)
     }
+
+
+FALLS_BACK = """
+[providers.claude]
+fallback = ["cloud", "key"]
+[providers.cloud]
+env = { CLAUDE_CODE_USE_BEDROCK = "1" }
+[providers.key]
+"""
+VENDORS = {it.value for it in gen_ai_attributes.GenAiProviderNameValues}
+
+
+@pytest.fixture
+async def place(tmp_path: Path) -> AsyncIterator[Place]:
+    made = Place(tmp_path, config=FALLS_BACK)
+    yield made
+    made.store.close()
+
+
+async def moved(place: Place) -> None:
+    telemetry = Telemetry()
+    telemetry.start()
+    telemetry.ended((await place.ask("hi")).exchange)
+    telemetry.close()
+
+
+def gives_up(dispatcher: ScriptedDispatcher, tokens: int) -> None:
+    dispatcher.breaks = ApiFailed(529, "overloaded")
+    dispatcher.spends = Spent("claude-scripted-1", Usage(tokens, 1), 0.5)
+
+
+async def test_what_another_provider_could_not_answer_is_a_span_within_and_its_own(
+    place: Place, otlp: Collector
+) -> None:
+    gives_up(place.dispatchers["claude"], 7)
+    await moved(place)
+    attempt, turn = otlp.turns
+    assert (attempt.parent_span_id, turn.parent_span_id) == (turn.span_id, b"")
+    assert turn.start_time_unix_nano <= attempt.start_time_unix_nano
+    assert attempt.end_time_unix_nano <= otlp.steps(turn)[0].start_time_unix_nano
+    assert attempt.status.message == "529 ApiFailed"
+    assert [step.name for step in otlp.steps(attempt)] == ["parse", "plan", "dispatch", "answer"]
+    assert [step.name for step in otlp.steps(turn)][-2:] == ["commit", "close"]
+    names = "gen_ai.provider.name", "sessionbridge.provider", "gen_ai.usage.input_tokens"
+    told_of = [values(span.attributes) for span in (attempt, turn)]
+    who = [("anthropic", "claude", 7), ("aws.bedrock", "cloud", 80)]
+    assert [tuple(told[name] for name in names) for told in told_of] == who
+    assert [told.get("error.type") for told in told_of] == ["ApiFailed", None]
+    points = otlp.points(TOKENS)
+    told_by = [tuple(about[name] for name in names[:2]) for about, _ in points]
+    read = [point.sum for about, point in points if about["gen_ai.token.type"] == "input"]
+    assert (set(told_by), sorted(read)) == ({it[:2] for it in who}, [7, 80])
+    durations = {about["sessionbridge.provider"]: about for about, _ in otlp.points(DURATION)}
+    assert durations["claude"]["error.type"] == "ApiFailed"
+    assert "error.type" not in durations["cloud"]
+    assert {vendor for vendor, _ in told_by} <= VENDORS
+
+
+async def test_where_none_can_the_turn_is_the_first_s_and_the_others_are_within(
+    place: Place, otlp: Collector
+) -> None:
+    for tokens, name in enumerate(("claude", "cloud", "key"), 1):
+        gives_up(place.dispatchers[name], tokens)
+    await moved(place)
+    *others, turn = otlp.turns
+    names = "sessionbridge.provider", "gen_ai.usage.input_tokens", "error.type"
+    told_of = [values(span.attributes) for span in (turn, *others)]
+    assert [tuple(told[name] for name in names) for told in told_of] == [
+        ("claude", 1, "ApiFailed"),
+        ("cloud", 2, "ApiFailed"),
+        ("key", 3, "ApiFailed"),
+    ]
+    for before, after in pairwise((otlp.steps(turn)[-1], *others)):
+        assert before.end_time_unix_nano <= after.start_time_unix_nano
+    points = [p for about, p in otlp.points(TOKENS) if about["gen_ai.token.type"] == "input"]
+    assert sorted(point.sum for point in points) == [1, 2, 3]
 
 
 async def test_metrics_are_by_caller_and_have_the_boundaries_that_are_advised(
@@ -251,6 +329,61 @@ async def test_it_is_where_the_standard_variable_asks_for_it(
     assert answer == {"role": "assistant", "parts": [called], "finish_reason": "tool_use"}
 
 
+class Noting(dict[str, Any]):
+    """A block that notes the threads which read what it says."""
+
+    def __init__(self, **said: Any) -> None:
+        super().__init__(**said)
+        self.read_on: set[threading.Thread] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read_on.add(threading.current_thread())
+        return super().__getitem__(name)
+
+
+def ended_with(block: Noting) -> Exchange:
+    exchange = of_ann()
+    said = Message("user", (block,))  # type: ignore[arg-type]
+    exchange.outcome.asked = TurnRequest("claude-x", "", (said,), stream=False)
+    exchange.outcome.enter("close")
+    return exchange
+
+
+def test_no_turn_waits_until_what_was_said_is_written(
+    otlp: Collector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(CONTENT, "SPAN_ONLY")
+    block, telemetry = Noting(type="text", text=SECRET), Telemetry()
+    telemetry.start()
+    telemetry.ended(ended_with(block))
+    telemetry.close()
+    assert SECRET in values(otlp.turns[0].attributes)["gen_ai.input.messages"]
+    assert block.read_on and threading.current_thread() not in block.read_on
+
+
+@pytest.mark.parametrize(
+    ("variables", "sampled"),
+    [
+        ({"OTEL_TRACES_SAMPLER": "always_off"}, "01"),
+        ({"OTEL_TRACES_SAMPLER": "parentbased_always_on"}, "00"),
+        ({"OTEL_TRACES_EXPORTER": "none"}, "01"),
+    ],
+)
+def test_nothing_is_written_of_what_nobody_is_to_see_and_metrics_are_told(
+    otlp: Collector, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], sampled: str
+) -> None:
+    for name, value in {CONTENT: "SPAN_ONLY", **variables}.items():
+        monkeypatch.setenv(name, value)
+    block, telemetry = Noting(type="text", text=SECRET), Telemetry()
+    telemetry.start()
+    traced = {"traceparent": f"00-{TRACE}-{CALLER}-{sampled}"}
+    telemetry.ended(replace(ended_with(block), trace=traced))
+    telemetry.close()
+    assert (otlp.spans, block.read_on) == ([], set())
+    ((_, duration),) = otlp.points(DURATION)
+    assert duration.count == 1
+
+
 async def test_half_a_character_in_an_id_loses_no_span(house: House, otlp: Collector) -> None:
     odd = Origin("tests", "chat-\udce4", "conversation", "client")
     await told(house, of_ann(origin=odd), body("hi"))
@@ -264,14 +397,6 @@ async def test_a_header_that_names_no_trace_begins_one(
     await told(house, of_ann(trace={"traceparent": header}), body("hi"))
     (turn,) = otlp.turns
     assert turn.parent_span_id == b"" and turn.trace_id.hex() != TRACE
-
-
-async def test_what_the_caller_has_not_sampled_is_measured_only(
-    house: House, otlp: Collector
-) -> None:
-    not_sampled = {"traceparent": f"00-{TRACE}-{CALLER}-00"}
-    await told(house, of_ann(trace=not_sampled), body("hi"))
-    assert otlp.spans == [] and otlp.points(DURATION)
 
 
 async def test_a_collector_that_does_not_answer_holds_up_neither_turn_nor_end(

@@ -53,8 +53,10 @@ AGAIN = Attempt(again=True)
 class Place:
     """Providers with a dispatcher in memory each, in front of one database."""
 
-    def __init__(self, home: Path, passing_on: PassingOn | None = None) -> None:
-        self.settings = configured(home, CONFIG)
+    def __init__(
+        self, home: Path, passing_on: PassingOn | None = None, config: str = CONFIG
+    ) -> None:
+        self.settings = configured(home, config)
         self.store = StoreThread(Home(home))
         locks, worker, background = Home(home).locks(), Worker(), Background()
         self.dispatchers = {name: ScriptedDispatcher() for name in self.settings.providers}

@@ -28,10 +28,15 @@ class Total:
 
     def with_(self, outcome: Outcome) -> Total:
         total = replace(self, failed=self.failed + (outcome.error is not None))
+        for one in (*outcome.attempts, outcome):
+            total = total._used(one)
+        return total
+
+    def _used(self, outcome: Outcome) -> Total:
         if outcome.usage is None:
-            return total
+            return self
         return replace(
-            total,
+            self,
             turns=self.turns + 1,
             usage=self.usage + outcome.usage,
             cost_usd=self.cost_usd + (outcome.cost_usd or 0.0),

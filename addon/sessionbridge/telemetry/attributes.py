@@ -74,7 +74,7 @@ def _who(exchange: Exchange) -> Attributes:
     outcome = exchange.outcome
     return {
         "gen_ai.operation.name": _OPERATION,
-        "gen_ai.provider.name": "anthropic",
+        "gen_ai.provider.name": outcome.vendor,
         "gen_ai.request.model": outcome.asked.model if outcome.asked else None,
         "gen_ai.response.model": outcome.model,
         "sessionbridge.client": exchange.attempt.client or None,

@@ -19,16 +19,22 @@ def messages(outcome: Outcome) -> dict[str, str]:
     if asked is None:
         return {}
     said = [_message(message) for message in asked.messages]
-    told = {"gen_ai.input.messages": json.dumps(said)}
+    told = {"gen_ai.input.messages": _json(said)}
     if asked.system:
         instructions = [{"type": "text", "content": asked.system}]
-        told["gen_ai.system_instructions"] = json.dumps(instructions)
+        told["gen_ai.system_instructions"] = _json(instructions)
     answer = outcome.heard.blocks(lambda call: read_arguments(call.written))
     if answer:
         answered = {"role": "assistant", "parts": _parts(answer.values())}
         ended = {"finish_reason": outcome.stop_reason or "error"}
-        told["gen_ai.output.messages"] = json.dumps([answered | ended])
+        told["gen_ai.output.messages"] = _json([answered | ended])
     return told
+
+
+def _json(value: object) -> str:
+    """In pieces: `json.dumps` keeps the interpreter's lock from the first byte to the last, and the
+    other threads wait for it."""
+    return "".join(json.JSONEncoder().iterencode(value))
 
 
 def _message(message: Message) -> dict[str, Any]:

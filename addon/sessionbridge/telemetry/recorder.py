@@ -1,12 +1,15 @@
-"""One turn as a span, with its steps as the spans within, and as measurements.
+"""One turn as a span, with its steps as the spans within, and as measurements. What another
+provider could not answer is a span of its own within that of the turn.
 
-All are made when the turn has ended, from the times that were noted: a request meets nothing of
-this on its way.
+All are made when the turn has ended, from the times that were noted, on a thread of its own: no
+request waits for any of this.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.metadata import entry_points
 from itertools import pairwise
 from threading import Thread
@@ -19,13 +22,15 @@ from opentelemetry.sdk.metrics.export import MetricReader, PeriodicExportingMetr
 from opentelemetry.sdk.resources import SERVICE_NAME, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, set_span_in_context
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
+from sessionbridge.errors import presentable
 from sessionbridge.telemetry import attributes
 from sessionbridge.telemetry.content import messages
 from sessionbridge.telemetry.variables import NoExporter, Signal
-from sessionbridge.turns.exchange import Exchange
+from sessionbridge.turns.exchange import Exchange, Outcome
 
 _NAME = "sessionbridge"
 _PATIENCE = 3.0
@@ -49,9 +54,11 @@ class Recorder:
     ) -> None:
         self._content = content
         self._patience = patience
+        self._thread = ThreadPoolExecutor(1, "telemetry")
         made = {signal: _made(signal, names) for signal, names in exporters.items()}
         resource = _resource()
-        self._tracers = TracerProvider(resource=resource, shutdown_on_exit=False)
+        sampler = None if "traces" in made else ALWAYS_OFF
+        self._tracers = TracerProvider(sampler, resource, shutdown_on_exit=False)
         for exporter in made.get("traces", ()):
             self._tracers.add_span_processor(BatchSpanProcessor(exporter))
         readers = [_reader(exporter) for exporter in made.get("metrics", ())]
@@ -79,40 +86,57 @@ class Recorder:
         )
 
     def record(self, exchange: Exchange) -> None:
-        span = self._span(exchange, exchange.outcome.elapsed)
-        self._measure(exchange, exchange.outcome.elapsed, set_span_in_context(span))
+        """To be called once, when it has ended."""
+        self._thread.submit(self._record, exchange, exchange.outcome.elapsed)
 
     def close(self) -> None:
         """On threads of their own: an export that is under way is not to be hurried."""
-        ends = [Thread(target=it.shutdown, daemon=True) for it in (self._tracers, self._meters)]
+        providers = self._tracers, self._meters
+        ends = [Thread(target=self._end, args=[one], daemon=True) for one in providers]
         for end in ends:
             end.start()
         until = monotonic() + self._patience
         for end in ends:
             end.join(max(0.0, until - monotonic()))
 
-    def _span(self, exchange: Exchange, took: float) -> Span:
+    def _end(self, provider: TracerProvider | MeterProvider) -> None:
+        self._thread.shutdown()
+        provider.shutdown()
+
+    def _record(self, exchange: Exchange, ended: float) -> None:
+        try:
+            self._tell(exchange, self._propagator.extract(exchange.trace), 0.0, ended)
+        except Exception as error:
+            presentable(error)  # which logs it; the turn itself is well
+
+    def _tell(self, exchange: Exchange, parent: Context, begun: float, ended: float) -> None:
+        """Times are in seconds since the request came."""
+        span = self._span(exchange, parent, begun)
+        within = set_span_in_context(span)
+        self._measure(exchange, ended - begun, within)
+        outcome = exchange.outcome
+        last = "", outcome.given_up or ended
+        for (step, entered), (_, left) in pairwise([*outcome.steps, last]):
+            start, end = _at(outcome, entered), _at(outcome, left)
+            self._tracer.start_span(step, within, start_time=start).end(end)
+        for attempt in outcome.attempts:
+            _, entered = attempt.steps[0]
+            self._tell(replace(exchange, outcome=attempt), within, entered, attempt.given_up)
+        span.end(_at(outcome, ended))
+
+    def _span(self, exchange: Exchange, parent: Context, begun: float) -> Span:
         outcome, error = exchange.outcome, attributes.error(exchange)
-        told = attributes.of_span(exchange)
-        if self._content:
-            told |= messages(outcome)
-
-        def at(seconds: float) -> int:
-            return int((outcome.started_at + seconds) * 1e9)
-
         span = self._tracer.start_span(
             attributes.name(exchange),
-            self._propagator.extract(exchange.trace),
+            parent,
             SpanKind.CLIENT,
-            told,
-            start_time=at(0),
+            attributes.of_span(exchange),
+            start_time=_at(outcome, begun),
         )
         if error is not None:
             span.set_status(Status(StatusCode.ERROR, outcome.error))
-        within = set_span_in_context(span)
-        for (step, begun), (_, ended) in pairwise([*outcome.steps, ("", took)]):
-            self._tracer.start_span(step, within, start_time=at(begun)).end(at(ended))
-        span.end(at(took))
+        if self._content and span.is_recording():
+            span.set_attributes(messages(outcome))
         return span
 
     def _measure(self, exchange: Exchange, took: float, context: Context) -> None:
@@ -125,6 +149,10 @@ class Recorder:
             self._tokens.record(count, about | {"gen_ai.token.type": kind}, context)
         if (first := attributes.first_chunk(exchange.outcome)) is not None:
             self._first_chunk.record(first, about, context)
+
+
+def _at(outcome: Outcome, seconds: float) -> int:
+    return int((outcome.started_at + seconds) * 1e9)
 
 
 def _made(signal: Signal, names: Sequence[str]) -> list[Any]:

@@ -7,7 +7,6 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from sessionbridge.errors import presentable
 from sessionbridge.telemetry import variables
 from sessionbridge.turns.exchange import Exchange
 
@@ -46,12 +45,8 @@ class Telemetry:
 
     def ended(self, exchange: Exchange) -> None:
         """To be told of every turn, with what became of it."""
-        if self._recorder is None:
-            return
-        try:
+        if self._recorder is not None:
             self._recorder.record(exchange)
-        except Exception as error:
-            presentable(error)  # which logs it; the turn itself is well
 
     def close(self) -> None:
         """Exports what is left, for a few seconds at most."""

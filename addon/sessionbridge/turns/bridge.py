@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from dataclasses import replace
@@ -98,6 +99,7 @@ class Bridge:
             return None if found is None else found.said
 
         self._provider = settings.provider
+        self._vendor = settings.environment(os.environ).vendor
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
@@ -123,7 +125,7 @@ class Bridge:
         shape = _shape(exchange)
         encoder = None
         begun = False
-        exchange.outcome.provider = self._provider
+        exchange.outcome.provider, exchange.outcome.vendor = self._provider, self._vendor
         exchange.outcome.enter("parse")
         try:
             if exchange.refused is not None:

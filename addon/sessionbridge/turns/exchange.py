@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Protocol
 
@@ -78,8 +79,10 @@ class Outcome:
     that it is the provider's, and another might do better. What `goes_on` in
     the background is over when that task is; its answer has the `given_id`. `node` is the address
     of the other node that has answered, which tells what it has used, and its `error`. `provider`
-    is the account that has answered. `asked` is the request as it was read, `steps` are those
-    begun, each with the seconds since it came.
+    is the account that has answered, `vendor` who serves the model to it. `asked` is the request as
+    it was read, `steps` are those begun, each with the seconds since it came. `attempts` is what
+    became of it with other providers, which could not answer, each `given_up` so many seconds since
+    it came.
     """
 
     started_at: float = field(default_factory=time.time)
@@ -110,6 +113,9 @@ class Outcome:
     given_id: str | None = None
     node: str | None = None
     provider: str | None = None
+    vendor: str | None = None
+    attempts: Sequence[Outcome] = ()
+    given_up: float = 0.0
     call_input: Callable[[str, str], Mapping[str, Any]] = field(default=_read)
     """How the client will tell the input of a call, by the tool's name and what was written."""
     _answer: Answer = field(default_factory=Answer)
@@ -163,9 +169,13 @@ class Outcome:
                 self.duration_ms = self._elapsed_ms()
                 self.enter("commit")
 
-    def begin_again(self) -> None:
-        """Nothing of what has become of it so far was told."""
-        self.become(Outcome(started_at=self.started_at, _begun=self._begun))
+    def give_up(self) -> Outcome:
+        """What has become of it so far, of which nothing was told: another provider is asked."""
+        before = copy(self)
+        before.given_up, before.attempts = self.elapsed, ()
+        attempts = (*self.attempts, before)
+        self.become(Outcome(started_at=self.started_at, _begun=self._begun, attempts=attempts))
+        return before
 
     def become(self, other: Outcome) -> None:
         for known in fields(self):

@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing
-from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from sessionbridge.allowances import ClientRules
 from sessionbridge.apis.common.ids import is_made_here, message_id
@@ -24,7 +23,7 @@ from sessionbridge.providers import Provider
 from sessionbridge.sessions.planning.moved import newest
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import is_of
-from sessionbridge.turns.exchange import Chunk, Exchange, Head, Outcome, Walk
+from sessionbridge.turns.exchange import Chunk, Exchange, Head, Walk
 
 logger = logging.getLogger(__name__)
 
@@ -47,27 +46,27 @@ class Providers:
             names = await self._chosen(exchange)
         except BridgeError as error:
             exchange = replace(exchange, refused=error)
-        first: _Failed | None = None
+        told: Sequence[Head | Chunk] = ()
         outcome = exchange.outcome
         for index, name in enumerate(names):
             asked = self._asked_of(name, exchange, names[:index])
             async with aclosing(self._walk(name).handle(asked, body)) as parts:
                 head = await anext(parts)
-                is_last = first is None and (not outcome.is_unable or len(names) == 1)
+                is_last = not told and (not outcome.is_unable or len(names) == 1)
                 if outcome.error is None or is_last:
                     yield head
                     async for part in parts:
                         yield part
                     return
-                told = [head, *[part async for part in parts]]
+                failed = [head, *[part async for part in parts]]
+            told = told or failed
             logger.warning("the provider %s could not answer: %s", name, outcome.error)
-            first = first or _Failed(told, copy(outcome))
-            if not outcome.is_unable:
+            if not outcome.give_up().is_unable:
                 break
-            outcome.begin_again()
-        assert first is not None
-        outcome.become(first.outcome)
-        for part in first.told:
+        first, *others = outcome.attempts
+        outcome.become(first)
+        outcome.attempts = others
+        for part in told:
             yield part
 
     async def prepare(self, exchange: Exchange, body: bytes) -> None:
@@ -131,12 +130,6 @@ class Providers:
         if found not in self._settings.providers or found not in held:
             return name
         return name if held[found].history == "client" else found
-
-
-@dataclass(frozen=True, slots=True)
-class _Failed:
-    told: Sequence[Head | Chunk]
-    outcome: Outcome
 
 
 def holder(conversation: str, settings: Settings) -> str | None:

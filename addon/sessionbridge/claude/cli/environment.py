@@ -39,6 +39,21 @@ FIXED = {
     "CLAUDE_CODE_DISABLE_NONSTREAMING_FALLBACK": "1",
 }
 
+ANTHROPIC = "anthropic"
+
+_VENDORS = {
+    "CLAUDE_CODE_USE_BEDROCK": "aws.bedrock",
+    "CLAUDE_CODE_USE_FOUNDRY": "azure.ai.inference",
+    "CLAUDE_CODE_USE_ANTHROPIC_AWS": ANTHROPIC,
+    "CLAUDE_CODE_USE_ANTHROPIC_GOOGLE_CLOUD": ANTHROPIC,
+    "CLAUDE_CODE_USE_MANTLE": "aws.bedrock",
+    "CLAUDE_CODE_USE_VERTEX": "gcp.vertex_ai",
+}
+"""The first that is on holds, in this order (read in 2.1.332). Names as OpenTelemetry's conventions
+have them for `gen_ai.provider.name`."""
+
+_ON = ("1", "true", "yes", "on")
+
 _SECRET = re.compile("key|token(?!s)|secret|passw|credential|auth|cookie|headers", re.I)
 _PASSWORD = re.compile(r"://[^/@]*:[^/@]+@")
 
@@ -67,6 +82,12 @@ def is_allowed(name: str) -> bool:
     """Those of the CLI's engine, too: it does not start where one of them is empty (measured with
     2.1.332)."""
     return name.upper() in ALLOWED or name.startswith(("LC_", "BUN_JSC_"))
+
+
+def vendor(environment: Mapping[str, str]) -> str:
+    """Who serves the model to a CLI with this environment."""
+    on = (name for name in _VENDORS if environment.get(name, "").strip().lower() in _ON)
+    return next((_VENDORS[name] for name in on), ANTHROPIC)
 
 
 def sets_a_secret(entry: str) -> bool:
