@@ -11,15 +11,17 @@ from tests.support.scripted_api import ScriptedServer, user
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 
 
-def test_what_is_left_is_exported_before_the_proxy_ends(
+def test_what_is_left_is_exported_before_the_proxy_ends_and_no_answer_is_waited_for(
     tmp_path: Path, api: ScriptedServer
 ) -> None:
     headers = {"X-OpenClaw-Session": "traced", "traceparent": f"00-{TRACE}-{CALLER}-01"}
     with collector() as otlp:
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": otlp.url,
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "600",  # seconds
             "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=tests",
         }
+        otlp.answers.clear()
         with running_proxy(tmp_path, api.url, env=variables) as proxy:
             message = proxy.anthropic(headers).messages.create(
                 model="sonnet", max_tokens=100, messages=[user("hello (traced)")]

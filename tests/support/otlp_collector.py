@@ -18,14 +18,14 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
 
 class Collector:
-    """`bodies` is all that came, by path. While `answers` is not set, nobody gets an answer;
-    `asked` is set once somebody waits for one."""
+    """`bodies` is all that came, by path. While `answers` is not set, nobody gets an answer; those
+    that are given have this `status`."""
 
     def __init__(self) -> None:
         self.bodies: list[tuple[str, bytes]] = []
         self.answers = Event()
         self.answers.set()
-        self.asked = Event()
+        self.status = 200
         self.url = ""
 
     @property
@@ -98,10 +98,9 @@ def collector() -> Iterator[Collector]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            made.asked.set()
-            made.answers.wait()
             made.bodies.append((self.path, body))
-            self.send_response(200)
+            made.answers.wait()
+            self.send_response(made.status)
             self.send_header("content-length", "0")
             self.end_headers()
 

@@ -399,21 +399,31 @@ async def test_a_header_that_names_no_trace_begins_one(
     assert turn.parent_span_id == b"" and turn.trace_id.hex() != TRACE
 
 
-async def test_a_collector_that_does_not_answer_holds_up_neither_turn_nor_end(
-    house: House, otlp: Collector
+@pytest.mark.parametrize("status", [None, 503])
+async def test_a_collector_that_takes_nothing_holds_up_neither_turns_nor_the_end(
+    house: House, otlp: Collector, monkeypatch: pytest.MonkeyPatch, status: int | None
 ) -> None:
-    otlp.answers.clear()
+    for name in ("MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE"):
+        monkeypatch.setenv(f"OTEL_BSP_{name}", "1")
+    otlp.status = status or 200
+    if status is None:
+        otlp.answers.clear()
     exporters = {"traces": ["otlp_proto_http"], "metrics": ["otlp_proto_http"]}
     recorder = Recorder(exporters, content=False, patience=0.1)  # type: ignore[arg-type]
-    exchange = of_ann()
-    async with aclosing(house.bridge.handle(exchange, body("hi"))) as parts:
-        async for _ in parts:
-            pass
-    recorder.record(exchange)
+    for number in range(3):
+        exchange = of_ann()
+        async with aclosing(house.bridge.handle(exchange, body(f"hi {number}"))) as parts:
+            async for _ in parts:
+                pass
+        recorder.record(exchange)
     recorder.close()
-    assert otlp.asked.wait(20) and not otlp.bodies
-    waiting = [thread.name for thread in threading.enumerate() if thread.name.startswith("Otel")]
-    assert waiting, "the export is still under way"
+    assert house.turns() == 3
+    exporting = [it for it in threading.enumerate() if it.name.startswith("Otel")]
+    assert exporting, "it is still under way"
+    otlp.status = 200
+    otlp.answers.set()
+    for thread in exporting:
+        thread.join(20)
 
 
 @pytest.mark.parametrize(
