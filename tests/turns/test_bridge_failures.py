@@ -61,6 +61,16 @@ async def test_before_the_first_byte(
     assert house.turns() == 0
 
 
+@pytest.mark.parametrize(("seconds", "again"), [(60, None), (61, "false")])
+async def test_no_library_waits_for_what_takes_long(
+    house: House, seconds: int, again: str | None
+) -> None:
+    house.dispatcher.fails = ApiFailed(429, "limit", retry_after=seconds)
+    answer = await house.ask("hi")
+    assert answer.headers["retry-after"] == str(seconds)
+    assert answer.headers.get("x-should-retry") == again
+
+
 async def test_in_the_middle_of_a_stream(house: House) -> None:
     house.dispatcher.breaks = ApiFailed(529, "overloaded")
     answer = await house.ask("hi", stream=True)

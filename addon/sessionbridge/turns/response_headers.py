@@ -15,6 +15,13 @@ NODE_HEADER = "x-sessionbridge-node"
 """The address of the node that has answered, where that is another than was asked."""
 
 _JSON = "application/json"
+_LONG = 60
+"""Seconds. Anthropic's library for Python waits for as long as it is told to, be it a day, whatever
+its own timeout (measured with 2.14.0)."""
+
+_NOT_AGAIN = ("x-should-retry", "false")
+"""The libraries of Anthropic and OpenAI obey it."""
+
 _MOST_NAMED = 50
 """Parameters without effect; clients take some kilobytes of headers, and names are 64 long."""
 
@@ -54,6 +61,9 @@ def _listed(names: Sequence[str]) -> str:
 
 def error_headers(exchange: Exchange, failure: BridgeError) -> list[tuple[str, str]]:
     told = headers(exchange, _JSON)
-    if failure.retry_after is not None:
-        told.append(("retry-after", str(failure.retry_after)))
-    return [*told, *failure.headers]
+    more = list(failure.headers)
+    if (seconds := failure.retry_after) is not None:
+        told.append(("retry-after", str(seconds)))
+        if seconds > _LONG and _NOT_AGAIN not in more:
+            more.append(_NOT_AGAIN)
+    return [*told, *more]
