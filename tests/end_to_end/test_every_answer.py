@@ -5,8 +5,8 @@ what was used.
 Each conversation gets the answer whole, then once more as a stream, and goes on when the proxy has
 been restarted. An answer that the newest package knows and the table does not fails here.
 
-By default each way to end is taken through two clients of two APIs, and each kind of content and
-input through one of them in turn; with the environment variable `EVERY_CLIENT=1` all through all.
+By default each way to end, and each kind of content and input, is taken through one of the clients
+in turn; with the environment variable `EVERY_CLIENT=1` all through all.
 """
 
 from __future__ import annotations
@@ -63,14 +63,15 @@ ENDS = {
 }
 OTHERS = [row for row in ROWS if row not in ENDS]
 # How each is told by each API, `tests.apis.test_answers_as_told` has.
-PAIRS = (("chat", "responses"), ("messages", "responses chain"))
-FEW = [(row, client) for n, row in enumerate(sorted(ENDS)) for client in PAIRS[n % 2]]
+WAYS = ("chat", "responses chain", "messages", "responses")
+CUT = ("a limit in a call", "responses chain")
+"""What is not kept here is refused when it comes back."""
+FEW = [(row, WAYS[n % len(WAYS)]) for n, row in enumerate(sorted(ENDS))]
+FEW += [CUT, ("a limit in a call", "messages")]
 for number, other in enumerate(OTHERS):
     able = [case for case in EVERY if case[0] == other]
     FEW.append(able[number % len(able)])
-CASES = chosen(FEW, EVERY)
-CUT = ("a limit in a call", "responses chain")
-"""What is not kept here is refused when it comes back."""
+CASES = chosen(list(dict.fromkeys(FEW)), EVERY)
 KEPT = [case for case in CASES if case != CUT]
 
 
