@@ -8,6 +8,7 @@ import sqlite3
 import tarfile
 from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,9 @@ class Place:
     """A home of the bridge with one turn in it, and the CLI's folder."""
 
     def __init__(self, folder: Path, name: str = "one") -> None:
-        self.home = folder / name / "home"
-        self.config = folder / name / "claude"
+        self.folder = folder / name
+        self.home = self.folder / "home"
+        self.config = self.folder / "claude"
         self.cwd = work_dir(chosen(self.home), "session")
         self.database = self.home / DATABASE_NAME
         self.transcripts = transcripts_folder(self.config, self.cwd)
@@ -51,6 +53,31 @@ class Place:
         command = ["--home", str(self.home), *map(str, arguments)]
         environment = {"CLAUDE_CONFIG_DIR": str(self.config)}
         return CliRunner().invoke(cli, command, env=environment, input=answer)
+
+    def of(self, provider: str) -> Path:
+        """The folder of its transcripts: `near` has Claude's in common with the default provider,
+        `far` one of its own."""
+        config = self.folder / "far" if provider == "far" else self.config
+        return transcripts_folder(config, work_dir(root(self.home), "session", provider))
+
+    def talk_at(self, provider: str) -> None:
+        """And creates a conversation that has no turns."""
+        folder = self.of(provider)
+        key = replace(KEY, provider=provider)
+        cwd = work_dir(root(self.home), "session", provider)
+        where = {"cwd": str(cwd), "config_dir": str(folder.parent.parent)}
+        with closing(SessionStore.open(self.database, transcripts=folder)) as store:
+            store.commit(turn(key=key, internal_id=f"at-{provider}", metadata=where))
+        mark = sha256(provider.encode()).hexdigest()[:8]
+        for name in (f"at-{provider}.jsonl", f"conv_sb{'1' * 32}{mark}.conversation"):
+            (folder / name).write_text(f"{provider}'s\n")
+
+    def providers(self) -> Path:
+        """The config that has them."""
+        file = self.folder / "providers.toml"
+        tables = f"[providers.near]\n[providers.far]\nconfig_dir = '{self.folder / 'far'}'\n"
+        file.write_text(tables)
+        return file
 
     def responses(self, key: SessionKey = KEY) -> list[str | None]:
         with closing(SessionStore.open(self.database)) as store:
@@ -110,11 +137,13 @@ def test_a_transcript_that_has_gone_on_stays(place: Place, file: Path) -> None:
 def test_what_has_come_since_does_not_come_back(place: Place, file: Path) -> None:
     done(place.run("backup", file))
     place.talk(response="undone")
+    place.talk_at("near")
     done(place.run("restore", file, "--yes"))
     place.talk(response="r2")
     place.lose()
     with place.store():
         assert place.responses() == ["r1", "r2"]
+    assert "0 turns" in done(place.run("sessions", "recover"))
 
 
 def test_a_transcript_that_is_damaged_is_put_back(place: Place, file: Path) -> None:
@@ -142,6 +171,34 @@ def test_it_moves_to_another_home(place: Place, file: Path, tmp_path: Path) -> N
     done(other.run("sessions", "forget", KEY.external_id, "--yes"))
     assert other.files() == {}
     assert len(place.files()) == 3
+
+
+def test_each_provider_has_its_own_back(place: Place, file: Path, tmp_path: Path) -> None:
+    for provider in ("near", "far"):
+        place.talk_at(provider)
+    assert "6 files of transcripts" in done(place.run("backup", file))
+    other = Place(tmp_path, "other")
+    refused = other.run("restore", file)
+    assert refused.exit_code == 1
+    assert "Where transcripts of far, near belong is not known: name the proxy's" in refused.stderr
+    assert not other.database.exists() and not other.config.exists()
+    done(other.run("restore", file, "--config", other.providers()))
+    for provider in ("near", "far"):
+        files = {path.name: path.read_text() for path in other.of(provider).iterdir()}
+        assert files.pop(f"at-{provider}.turns")
+        assert files == {
+            path.name: f"{provider}'s\n"
+            for path in place.of(provider).iterdir()
+            if path.suffix != ".turns"
+        }
+    other.lose()
+    told = done(other.run("sessions", "recover", "--config", other.providers()))
+    assert told.startswith("3 turns of 3 conversations recovered from ")
+    for provider in ("near", "far"):
+        with closing(SessionStore.open(other.database)) as store:
+            held = store.holdings(replace(KEY, provider=provider))
+        assert held.row and held.row.metadata["config_dir"] == str(other.of(provider).parent.parent)
+    assert "6 files of transcripts" in done(other.run("backup", file))
 
 
 def test_it_is_made_while_others_write(place: Place, file: Path) -> None:

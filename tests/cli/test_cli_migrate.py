@@ -8,7 +8,9 @@ import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,6 +69,30 @@ class Place:
         inherited = {"CLAUDE_CONFIG_DIR": str(self.config)}
         return ClaudeProfile(self.home, None, {}, 0, inherited, common)
 
+    def of(self, provider: str) -> Path:
+        """The folder of its transcripts: `near` has Claude's in common with the default provider,
+        `far` one of its own."""
+        config = self.home.parent / "far" if provider == "far" else self.config
+        return transcripts_folder(config, work_dir(root(self.home), "session", provider))
+
+    def talk_at(self, provider: str) -> None:
+        """And creates a conversation that has no turns."""
+        folder, cwd = self.of(provider), work_dir(root(self.home), "session", provider)
+        where = {"cwd": str(cwd), "config_dir": str(folder.parent.parent)}
+        key = replace(KEY, provider=provider)
+        with closing(Home(self.home).store(lambda: folder, PATIENCE)) as store:
+            store.commit(turn(key=key, internal_id=f"at-{provider}", metadata=where))
+        mark = sha256(provider.encode()).hexdigest()[:8]
+        for name in (f"at-{provider}.jsonl", f"conv_sb{'1' * 32}{mark}.conversation"):
+            (folder / name).write_text(json.dumps(provider) + "\n")
+
+    def providers(self) -> Path:
+        """The config that has them."""
+        file = self.home.parent / "providers.toml"
+        far = f"[providers.far]\nconfig_dir = '{self.home.parent / 'far'}'\n"
+        file.write_text(f"[providers.near]\n{far}")
+        return file
+
     def be_a_node(self, url: str) -> None:
         """For as long as one needs to find out where to work."""
         with closing(place_of(self.home, url)) as shared:
@@ -87,8 +113,8 @@ class Place:
     def files(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in sorted(self.transcripts.iterdir())}
 
-    def run(self, *arguments: str) -> Result:
-        command = ["--home", str(self.home), *arguments]
+    def run(self, *arguments: str | Path) -> Result:
+        command = ["--home", str(self.home), *map(str, arguments)]
         env = {"CLAUDE_CONFIG_DIR": str(self.config), VARIABLE: self.url}
         result = CliRunner().invoke(cli, command, env=env)
         assert PASSWORD not in result.output
@@ -205,6 +231,39 @@ def test_there_and_back(place: Place, other: Place, database: str) -> None:
     assert found == before
     assert root(other.home) == root(place.home)
     assert (other.home / "summary-key").read_text() == "a key"
+
+
+def test_the_transcripts_of_each_provider_are_its_own(
+    place: Place, other: Place, database: str
+) -> None:
+    for provider in ("near", "far"):
+        place.talk_at(provider)
+    assert "7 transcripts" in done(place.run("migrate", "--to", database))
+    refused = other.run("migrate", "--from", database)
+    assert refused.exit_code == 1
+    assert "Where transcripts of far, near belong is not known: name the proxy's" in refused.stderr
+    assert not other.config.exists() and not (other.home / "work_dir").exists()
+    # What only this home knows of a provider has its place there, too.
+    other.of("far").mkdir(parents=True)
+    (other.of("far") / "of-its-own.jsonl").touch()
+    done(other.run("migrate", "--from", database, "--config", other.providers()))
+    for provider in ("near", "far"):
+        found = {path.name: path.read_text() for path in other.of(provider).iterdir()}
+        assert found.pop(f"at-{provider}.turns")
+        assert found.pop("of-its-own.jsonl", None) == ("" if provider == "far" else None)
+        assert found == {
+            path.name: path.read_text()
+            for path in place.of(provider).iterdir()
+            if path.suffix != ".turns"
+        }
+    with other.store() as store:
+        for provider in ("near", "far"):
+            row = store.holdings(replace(KEY, provider=provider)).row
+            assert row and row.metadata["cwd"] == str(
+                work_dir(root(other.home), "session", provider)
+            )
+            assert row.metadata["config_dir"] == str(other.of(provider).parent.parent)
+    assert "8 transcripts. All are the same." in done(other.run("migrate", "--to", database))
 
 
 def test_through_pgbouncer(postgres: Postgres, place: Place, other: Place, database: str) -> None:

@@ -45,12 +45,12 @@ def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
     return transcripts_folder(config, cwd) / f"{session_id}.jsonl"
 
 
-def bring_in_transcripts(config: Path, there: Path, here: Path) -> None:
-    """Those of the working directories in one folder to those in another. While another proxy still
-    works there, its processes begin them anew."""
+def bring_in_transcripts(config: Path, there: Path, here: Path, provider: str = DEFAULT) -> None:
+    """Those of a provider's working directories in one folder to those in another. While another
+    proxy still works there, its processes begin them anew."""
     for memory in KEPT:
-        old = transcripts_folder(config, work_dir(there, memory))
-        new = transcripts_folder(config, work_dir(here, memory))
+        old = transcripts_folder(config, work_dir(there, memory, provider))
+        new = transcripts_folder(config, work_dir(here, memory, provider))
         if old != new and old.is_dir():
             try:
                 _move(old, new)

@@ -12,13 +12,12 @@ import click
 
 from sessionbridge.cli import backup_file, housekeeping
 from sessionbridge.cli.tables import chosen_place, nothing_yet, opened_store, tracked
-from sessionbridge.cli.transcripts import config_dir_option, transcripts_of
+from sessionbridge.cli.transcripts import Folders, config_dirs, folder_options
 from sessionbridge.disk import private_folder
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store.places import DATABASE_NAME, Place
 from sessionbridge.sessions.store.sqlite import copies
 from sessionbridge.sessions.store.store import SessionStore
-from sessionbridge.sessions.store.turn_files import TurnFiles
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -37,7 +36,8 @@ def backup(home: Path, file: Path) -> None:
         if store is None:
             click.echo(nothing_yet(place))
             return
-        folders = housekeeping.folders(home, store.sessions())
+        own = Folders(home, config_dirs(None, None))
+        folders = housekeeping.folders(own, store.sessions())
     with _problems():
         count = backup_file.write(
             file, home, folders, lambda paths: tracked("Copying", paths, len(paths))
@@ -48,9 +48,11 @@ def backup(home: Path, file: Path) -> None:
 @click.command(epilog="Example: sessionbridge restore sessions.tar.gz")
 @click.argument("file", type=_FILE)
 @click.option("--yes", is_flag=True, help="Do not ask first.")
-@config_dir_option
+@folder_options
 @click.pass_obj
-def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
+def restore(
+    home: Path, file: Path, yes: bool, config_dir: Path | None, config: Path | None
+) -> None:
     """Put the conversations of FILE back.
 
     Stop the proxy first. The database that is there is moved aside. Transcripts that have gone on
@@ -58,8 +60,8 @@ def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
     another machine, or another home."""
     refuse_shared(chosen_place(home), "bring a dump of it back with  pg_restore")
     path = home / DATABASE_NAME
+    folders = Folders(home, config_dirs(config_dir, config))
     with _problems(), backup_file.opened(file) as archive:
-        cwd, folder = transcripts_of(home, config_dir)
         members = backup_file.members(archive)
         if path.exists() and not yes:
             made = datetime.fromtimestamp(file.stat().st_mtime, UTC).isoformat(timespec="minutes")
@@ -68,13 +70,17 @@ def restore(home: Path, file: Path, yes: bool, config_dir: Path | None) -> None:
         with TemporaryDirectory(prefix="restore-", dir=home) as work:
             copy = Path(work, DATABASE_NAME)
             backup_file.extract_database(archive, copy)
+            copies.check(copy)
+            with closing(SessionStore.open(copy)) as store:
+                names = map(backup_file.name_of, members)
+                providers = store.engine.read(lambda db: folders.providers(db, names))
             for member in tracked("Restoring", members, len(members)):
+                folder = folders.of(providers[backup_file.name_of(member)])
                 backup_file.extract_transcript(archive, member, folder)
-            places = {"cwd": str(cwd), "config_dir": str(folder.parent.parent)}
-            aside = copies.put_in_place(path, copy, places)
+            aside = copies.put_in_place(path, copy, folders.places)
             with closing(SessionStore.open(path)) as store:
                 # Those of what has come since would bring it back, were the database lost.
-                TurnFiles(folder).replace(store.noted())
+                folders.note(store.noted())
     click.echo(f"The database and {len(members)} files of transcripts are back.")
     if aside:
         click.echo(f"The database before is {aside}.")

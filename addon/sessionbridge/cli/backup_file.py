@@ -106,6 +106,11 @@ def members(archive: tarfile.TarFile) -> list[tarfile.TarInfo]:
     return rest
 
 
+def name_of(transcript: tarfile.TarInfo) -> str:
+    """That of its session, or of a conversation that a client has created."""
+    return Path(transcript.name).stem
+
+
 def extract_database(archive: tarfile.TarFile, to: Path) -> None:
     with open(to, "wb", opener=private) as out:
         shutil.copyfileobj(_content(archive, archive.getmember(DATABASE_NAME)), out)

@@ -17,6 +17,7 @@ from typing import Any
 from sessionbridge.claude.profile import config_dir, transcripts_folder
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.claude.work_dirs import before, is_work_dir, root, work_dir
+from sessionbridge.cli.transcripts import Folders
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.locks import batches
@@ -93,9 +94,12 @@ def _roots(home: Path, now: Path) -> Iterable[Path]:
     return dict.fromkeys((now, before(home)))
 
 
-def folders(home: Path, sessions: Iterable[SessionSummary]) -> set[Path]:
-    """Where the transcripts of these lie."""
-    return {folder for session in sessions for folder in _folders(home, session.metadata)}
+def folders(own: Folders, sessions: Iterable[SessionSummary]) -> list[Path]:
+    """Where transcripts of this home may lie: where those of these sessions do, and last in its
+    `own` folders, where they are now."""
+    known = {folder for session in sessions for folder in _folders(own.home, session.metadata)}
+    now = own.all()
+    return [*sorted(known.difference(now)), *now]
 
 
 def brought_in(house: House, held: Holdings) -> dict[str, Path]:

@@ -11,7 +11,7 @@ import click
 
 from sessionbridge.cli.moves import Move, Moved, ToHome, ToNodes
 from sessionbridge.cli.tables import nothing_yet, tracked
-from sessionbridge.cli.transcripts import config_dir_option, transcripts_of
+from sessionbridge.cli.transcripts import ConfigDirs, Folders, config_dirs, folder_options
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.sessions.store import copying
 from sessionbridge.sessions.store.copying import Compared
@@ -41,9 +41,15 @@ _PATIENCE = 120.0
     "address.",
 )
 @click.option("--to", "target", metavar="WHERE", help="Where they are to be, named the same way.")
-@config_dir_option
+@folder_options
 @click.pass_obj
-def migrate(home: Path, source: str | None, target: str | None, config_dir: Path | None) -> None:
+def migrate(
+    home: Path,
+    source: str | None,
+    target: str | None,
+    config_dir: Path | None,
+    config: Path | None,
+) -> None:
     """Copy all conversations to PostgreSQL, or back.
 
     Stop all proxies first. An end that is left out is the home, or the database that
@@ -55,12 +61,13 @@ def migrate(home: Path, source: str | None, target: str | None, config_dir: Path
     is. At the end the rows of the tables are counted, and a sample of the turns and transcripts is
     compared."""
     ours, theirs = _ends(home, source, target)
+    claude = config_dirs(config_dir, config)
     with _problems(), closing(ours), closing(theirs):
         if not ours.is_made():
             click.echo(nothing_yet(ours))
             return
         theirs.is_made()  # one that cannot be reached is not waited for
-        compared, moved = _migrated(ours, theirs, config_dir)
+        compared, moved = _migrated(ours, theirs, claude)
     _report(ours, theirs, compared, moved)
 
 
@@ -95,14 +102,14 @@ def _other(home: Path, given: Place) -> Place:
     return _end(home, address)
 
 
-def _migrated(ours: Place, theirs: Place, config: Path | None) -> tuple[Compared, Moved]:
-    with _opened(ours, config) as source, _opened(theirs, config) as target:
+def _migrated(ours: Place, theirs: Place, claude: ConfigDirs) -> tuple[Compared, Moved]:
+    with _opened(ours, claude) as source, _opened(theirs, claude) as target:
         move: Move
         if isinstance(theirs, Home):
-            move = ToHome(theirs.database.parent, config)
+            move = ToHome(_folders(theirs, claude))
         else:
             assert isinstance(ours, Home)
-            move = ToNodes(ours.database.parent, source, config)
+            move = ToNodes(_folders(ours, claude), source)
 
         def copied(db: Database) -> tuple[Compared, Moved, object]:
             # Told here: an engine takes an OSError for one of its own file.
@@ -137,16 +144,20 @@ def _copied(
 
 
 @contextmanager
-def _opened(place: Place, config: Path | None) -> Iterator[SessionStore]:
+def _opened(place: Place, claude: ConfigDirs) -> Iterator[SessionStore]:
     """A home that has lost its database begins with what is noted beside its transcripts."""
     if isinstance(place, Home):
-        folder = transcripts_of(place.database.parent, config)[1]
-        opened = place.store(lambda: folder, PATIENCE)
+        beside = _folders(place, claude).noted
+        opened = place.store(lambda: beside.folder, PATIENCE, lambda: beside.others)
     else:
         opened = place.store(None, PATIENCE)
     with closing(opened) as store:
         store.wait_at_most(_PATIENCE)
         yield store
+
+
+def _folders(home: Home, claude: ConfigDirs) -> Folders:
+    return Folders(home.database.parent, claude)
 
 
 def _report(ours: Place, theirs: Place, compared: Compared, moved: Moved) -> None:

@@ -14,14 +14,13 @@ from sessionbridge.claude.profile import bring_in_transcripts
 from sessionbridge.claude.transcript.files import delete
 from sessionbridge.cli import housekeeping
 from sessionbridge.cli.tables import tracked
-from sessionbridge.cli.transcripts import transcripts_of
+from sessionbridge.cli.transcripts import Folders
 from sessionbridge.disk import write_whole
 from sessionbridge.sessions.store import copying, queries
 from sessionbridge.sessions.store.copying import Places
 from sessionbridge.sessions.store.engine import Database
 from sessionbridge.sessions.store.shared_files import SharedFiles, kept_names
 from sessionbridge.sessions.store.store import SessionStore
-from sessionbridge.sessions.store.turn_files import TurnFiles
 from sessionbridge.stored import seals
 
 
@@ -48,18 +47,18 @@ class Move(Protocol):
 
 
 class ToNodes:
-    """From the `home` of the `store`."""
+    """From the home with these folders, and the `store`."""
 
-    def __init__(self, home: Path, store: SessionStore, config: Path | None) -> None:
-        self._home = home
+    def __init__(self, own: Folders, store: SessionStore) -> None:
+        self._own = own
         self._store = store
-        self._config = config
 
     def prepare(self, source: Database, target: SessionStore) -> Places:
         common = {}
-        if (folder := work_dirs.root(self._home)) != work_dirs.before(self._home):
+        home = self._own.home
+        if (folder := work_dirs.root(home)) != work_dirs.before(home):
             common[work_dirs.NAME] = str(folder).encode()
-        key = self._home / seals.NAME
+        key = home / seals.NAME
         if key.exists():
             common[seals.NAME] = key.read_bytes()
         for name, value in common.items():
@@ -68,15 +67,14 @@ class ToNodes:
 
     def transcripts(self, source: Database, target: SessionStore) -> Moved:
         # Of two with one name that of the last folder counts, where the CLI works now.
-        own = transcripts_of(self._home, self._config)[1]
-        folders = [*(housekeeping.folders(self._home, self._store.sessions()) - {own}), own]
+        folders = housekeeping.folders(self._own, self._store.sessions())
         places = {name: files for files in map(SharedFiles, folders) for name in files.names()}
         found = [(files, name) for name, files in sorted(places.items())]
         for files, name in tracked("Copying transcripts", found, len(found)):
             target.engine.write(_keeping(files, name))
         for name in set(target.engine.read(kept_names)) - places.keys():
             if not copying.is_known(source, name):  # forgotten since an earlier run
-                target.engine.write(_forgetting(SharedFiles(own), name))
+                target.engine.write(_forgetting(SharedFiles(folders[-1]), name))
         sample = copying.sample(found)
         different = [name for files, name in sample if not target.engine.read(_asking(files, name))]
         return Moved(len(found), len(sample), tuple(different))
@@ -86,40 +84,41 @@ class ToNodes:
 
 
 class ToHome:
-    def __init__(self, home: Path, config: Path | None) -> None:
-        self._home = home
-        self._config = config
+    """To the home with these folders."""
 
-    @property
-    def _folder(self) -> Path:
-        return transcripts_of(self._home, self._config)[1]
+    def __init__(self, own: Folders) -> None:
+        self._own = own
 
     def prepare(self, source: Database, target: SessionStore) -> Places:
-        earlier = work_dirs.root(self._home), work_dirs.before(self._home)
+        self._own.providers(source, kept_names(source))  # or nothing is changed
+        home = self._own.home
+        earlier = work_dirs.root(home), work_dirs.before(home)
         if folder := queries.common(source, work_dirs.NAME):
-            work_dirs.take_over(self._home, Path(folder.decode()))
+            work_dirs.take_over(home, Path(folder.decode()))
         if key := queries.common(source, seals.NAME):
-            write_whole(self._home / seals.NAME, key)
-        cwd, transcripts = transcripts_of(self._home, self._config)
-        config = transcripts.parent.parent
+            write_whole(home / seals.NAME, key)
         # What no database knows has its place there, too: a conversation without turns yet.
         for root in earlier:
-            bring_in_transcripts(config, root, work_dirs.root(self._home))
-        return {"cwd": str(cwd), "config_dir": str(config)}
+            for provider, config in self._own.config_dirs.items():
+                bring_in_transcripts(config, root, work_dirs.root(home), provider)
+        return self._own.places
 
     def transcripts(self, source: Database, target: SessionStore) -> Moved:
-        files, names = SharedFiles(self._folder), kept_names(source)
+        names = kept_names(source)
+        providers = self._own.providers(source, names)
+        files = {one: SharedFiles(self._own.of(one)) for one in self._own.config_dirs}
         for name in tracked("Copying transcripts", names, len(names)):
-            files.bring_in(source, name)
+            files[providers[name]].bring_in(source, name)
         # What the nodes have never had is not theirs to have forgotten.
-        for name in copying.forgotten(source, set(files.names()).difference(names)):
-            delete(self._folder / f"{name}.jsonl")
+        for provider, there in files.items():
+            for name in copying.forgotten(source, set(there.names()).difference(names)):
+                delete(self._own.of(provider) / f"{name}.jsonl")
         sample = copying.sample(names)
-        different = [name for name in sample if not files.are_whole(source, name)]
+        different = [name for name in sample if not files[providers[name]].are_whole(source, name)]
         return Moved(len(names), len(sample), tuple(different))
 
     def finish(self, target: SessionStore) -> None:
-        TurnFiles(self._folder).replace(target.noted())
+        self._own.note(target.noted())
 
 
 def _setting(name: str, value: bytes) -> Callable[[Database], None]:

@@ -31,13 +31,18 @@ from sessionbridge.cli.tables import (
     sums,
     tracked,
 )
-from sessionbridge.cli.transcripts import config_dir_option, root_in, transcripts_of
+from sessionbridge.cli.transcripts import (
+    Folders,
+    config_dirs,
+    folder_options,
+    root_in,
+    transcripts_of,
+)
 from sessionbridge.errors import StoreUnavailable
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.ledger import key_document
 from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.store import SessionStore, SessionSummary
-from sessionbridge.sessions.store.turn_files import TurnFiles
 
 
 @click.group(cls=OrderedGroup, epilog="Example: sessionbridge sessions show openclaw/my-first-chat")
@@ -158,27 +163,26 @@ def prune(home: Path, older_than: int, dry_run: bool, as_json: bool) -> None:
 
 
 @sessions.command(epilog="Example: sessionbridge sessions recover")
-@config_dir_option
+@folder_options
 @click.pass_obj
-def recover(home: Path, config_dir: Path | None) -> None:
+def recover(home: Path, config_dir: Path | None, config: Path | None) -> None:
     """Find the conversations again that the database has lost.
 
     The proxy does so by itself where the database is gone or corrupt. This adds what a database
     lacks that has begun anew: the conversations that are noted beside transcripts, of all providers
-    that keep these in one folder of Claude's. Those that have gone on since then stay as they
-    are."""
+    that keep these in one folder of Claude's or are in --config. Those that have gone on since then
+    stay as they are."""
     refuse_shared(chosen_place(home), "what it has lost is in a dump of it alone")
+    own = Folders(home, config_dirs(config_dir, config))
     try:
-        _, folder = transcripts_of(home, config_dir)
-        # Those of other providers' working directories, which are named so (see `work_dirs`).
-        others = sorted(folder.parent.glob(f"{folder.name}-{12 * '[0-9a-f]'}"))
-        turns = TurnFiles(folder, others).read()
+        noted = own.noted
+        turns = noted.read()
         with closing(SessionStore.open(home / DATABASE_NAME)) as store:
             found = store.recover(tracked("Recovering", turns, len(turns)))
     except (StoreUnavailable, OSError) as error:
         raise click.ClickException(str(error)) from error
     counts = _count(found.turns, "turn"), _count(found.conversations, "conversation")
-    click.echo(f"{counts[0]} of {counts[1]} recovered from {folder}.")
+    click.echo(f"{counts[0]} of {counts[1]} recovered from {noted.folder}.")
 
 
 def _imports(row: SessionSummary) -> str:

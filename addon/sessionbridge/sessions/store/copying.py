@@ -33,8 +33,9 @@ Tracked = Callable[[str, Iterable[Any], int], Iterable[Any]]
 """What is done, its steps, and how many these are: gives the steps back, and shows how far it is.
 """
 
-Places = Mapping[str, str]
-"""What the metadata of every map row is to say of where transcripts are; nothing where it stays."""
+Places = Mapping[str, Mapping[str, str]]
+"""What the metadata of each provider's map rows is to say of where transcripts are; nothing where
+it stays."""
 
 _BATCH = 1000
 _SAMPLE = 200
@@ -170,7 +171,10 @@ def _copy_whole(source: Database, target: Database, table: str, columns: str) ->
 
 def _copy_map(source: Database, target: Database, places: Places, tracked: Tracked) -> None:
     target.execute("DELETE FROM session_map", {})
-    rows = (_placed(row, places) for row in source.stream("SELECT * FROM session_map"))
+    rows = (
+        _placed(row, places.get(row["provider"], {}))
+        for row in source.stream("SELECT * FROM session_map")
+    )
     steps = -(-_count(source, "session_map") // _BATCH)
     for batch in tracked("Copying session_map", batched(rows, _BATCH), steps):
         target.execute_many(insert_sql("session_map", batch[0]), batch)
@@ -203,12 +207,27 @@ def _all_of(db: Database, number: int, places: Places) -> Any:
     mapped = first_of(ask_map_row(db, _key(turn)))
     sql = f"SELECT * FROM points WHERE {KEY_IS} AND turn_id = :number ORDER BY rowid"
     points = [_POINTS.content(without_nul(row)) for row in db.query(sql, of_key)]
-    return without_nul(turn), mapped and _placed(mapped, places), points
+    place = places.get(turn["provider"], {})
+    return without_nul(turn), mapped and _placed(mapped, place), points
 
 
 def state(db: Database) -> Row | None:
     """Is another once anybody has used a conversation."""
     return first(db, _STATE_SQL, {})
+
+
+def sessions(db: Database) -> dict[str, str]:
+    """The provider of each, by its name."""
+    sql = """
+        SELECT internal_id, provider FROM turns
+        UNION SELECT internal_id, provider FROM session_map
+    """
+    return {row["internal_id"]: row["provider"] for row in db.stream(sql)}
+
+
+def mapped_providers(db: Database) -> set[str]:
+    """Those that have conversations which can be gone on with."""
+    return {row["provider"] for row in db.query("SELECT DISTINCT provider FROM session_map", {})}
 
 
 def is_known(db: Database, name: str) -> bool:
@@ -248,6 +267,6 @@ def _key(row: Row) -> SessionKey:
     return SessionKey(*(row[column] for column in KEY))
 
 
-def _placed(row: Row, places: Places) -> dict[str, Any]:
-    metadata = json.dumps({**json.loads(row["metadata"]), **places})
+def _placed(row: Row, place: Mapping[str, str]) -> dict[str, Any]:
+    metadata = json.dumps({**json.loads(row["metadata"]), **place})
     return {**without_nul(row), "metadata": metadata}

@@ -46,6 +46,7 @@ class TurnFiles:
 
     def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
         self.folder = folder
+        self.others = others
         self.folders = (folder, *others)
 
     def add(self, turn: KeptTurn) -> None:

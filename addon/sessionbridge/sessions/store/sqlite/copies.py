@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.copying import Places
 from sessionbridge.sessions.store.engine import PATIENCE
 from sessionbridge.sessions.store.sqlite.database import opened
 from sessionbridge.sessions.store.sqlite.migrations import later
@@ -32,16 +34,14 @@ def copy(path: Path, to: Path) -> None:
         ) from error
 
 
-def put_in_place(path: Path, by: Path, transcripts: dict[str, str]) -> Path | None:
-    """Puts the copy `by` where the database is, whose sessions have their `transcripts` there now
-    (by the names of a map row's metadata). Returns where the one before was moved to. Raises
-    `StoreUnavailable` where the copy is none, and then changes nothing."""
+def put_in_place(path: Path, by: Path, places: Places) -> Path | None:
+    """Puts the copy `by` where the database is, whose sessions have their transcripts in these
+    places now. Returns where the one before was moved to. Raises `StoreUnavailable`."""
+    sql = "UPDATE session_map SET metadata = json_patch(metadata, ?) WHERE provider = ?"
     try:
         with closing(opened(by, "rw", PATIENCE)) as connection:
-            _check(connection, by)
-            sql = "UPDATE session_map SET metadata = json_patch(metadata, json_object(?, ?))"
-            for place in transcripts.items():
-                connection.execute(sql, place)
+            for provider, place in places.items():
+                connection.execute(sql, (json.dumps(place), provider))
             connection.execute("PRAGMA journal_mode = delete")  # nothing of it is in a second file
         with guard(path, PATIENCE):
             aside = move_aside(path, "replaced")
@@ -53,11 +53,18 @@ def put_in_place(path: Path, by: Path, transcripts: dict[str, str]) -> Path | No
     return aside
 
 
-def _check(connection: sqlite3.Connection, copy: Path) -> None:
-    found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+def check(copy: Path) -> None:
+    """Raises `StoreUnavailable` where it is none of a database that can be used here."""
+    try:
+        with closing(opened(copy, "ro", PATIENCE)) as connection:
+            found = [str(row[0]) for row in connection.execute("PRAGMA quick_check(1)")]
+            db = Database(connection, recursive_triggers=False, execute_plugins=False)
+            unknown = later(db)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreUnavailable(f"The copy {copy} cannot be used ({error}).") from error
     if found != ["ok"]:
         raise StoreUnavailable(f"The copy {copy} is damaged: {found[0]}.")
-    if unknown := later(Database(connection, recursive_triggers=False, execute_plugins=False)):
+    if unknown:
         raise StoreUnavailable(
             f"The copy was made by a later version of sessionbridge ({', '.join(unknown)}); update "
             "sessionbridge first."
