@@ -3,29 +3,37 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import islice
+from pathlib import Path
 from threading import Thread
 from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
+from click.testing import CliRunner
 from cryptography.fernet import Fernet
 
+from sessionbridge.cli.main import cli
+from sessionbridge.sessions.store.places import VARIABLE
 from tests.support.announcements import Announcements, listening
 from tests.support.nodes import Node, running_nodes
 from tests.support.postgres import Postgres
 from tests.support.postgres_stores import asked
 from tests.support.proxy import wait_for
 from tests.support.scripted_api import ScriptedServer
+from tests.support.scripted_api import user as user_says
 
 NODE = "x-sessionbridge-node"
 PASSED_ON = "x-sessionbridge-passed-on"
 MESSAGES = "/v1/messages"
+LONGEST = 5000
 TOOL = {"name": "look", "description": "Looks.", "input_schema": {"type": "object"}}
 
 
@@ -65,13 +73,43 @@ class Talk:
 
 
 class Place:
+    """`two` is the API of the provider of this name."""
+
     def __init__(
-        self, nodes: list[Node], told: Announcements, client: httpx.Client, database: str
+        self,
+        nodes: list[Node],
+        told: Announcements,
+        client: httpx.Client,
+        database: str,
+        two: ScriptedServer,
     ) -> None:
         self.nodes = nodes
         self.told = told
         self.client = client
         self.database = database
+        self.two = two
+        self.tokens: dict[str, str] = {}
+
+    def command(self, *arguments: str) -> str:
+        """About clients."""
+        done = CliRunner().invoke(
+            cli, ["clients", *arguments], env={VARIABLE: self.database}, catch_exceptions=False
+        )
+        assert done.exit_code == 0, done.output
+        return done.stdout
+
+    def add_client(self, name: str, *rules: str) -> None:
+        self.tokens[name] = json.loads(self.command("add", name, "--json", *rules))["token"]
+
+    def ask(self, node: Node, text: str, user: str, **who: str) -> httpx.Response:
+        """Of a user whose history is kept here, by a `client` and of a `provider`."""
+        headers = {"x-goclaw-user-id": user}
+        if "client" in who:
+            headers["x-api-key"] = self.tokens[who["client"]]
+        if "provider" in who:
+            headers["x-sessionbridge-provider"] = who["provider"]
+        body = {"model": "sonnet", "max_tokens": LONGEST, "messages": [user_says(text)]}
+        return self.client.post(node.url + MESSAGES, json=body, headers=headers)
 
     def sealed(self, **told: Any) -> dict[str, str]:
         """As a node of the database would."""
@@ -109,13 +147,31 @@ def place(
 ) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("nodes")
     with (
+        ScriptedServer() as two,
         postgres.database() as url,
         listening(url) as told,
-        running_nodes(folder, api.url, url, reachable=True, live="8") as nodes,
+        running_nodes(
+            folder, api.url, url, reachable=True, live="8", config=providers(folder, two)
+        ) as nodes,
         httpx.Client(timeout=60, trust_env=False) as client,
     ):
         told.settle(nodes)
-        yield Place(nodes, told, client, url)
+        yield Place(nodes, told, client, url, two)
+
+
+def providers(folder: Path, two: ScriptedServer) -> str:
+    """The config of both nodes: of another account than the default one."""
+    (folder / "secret").write_text("sk-ant-account-two")
+    token = f'ANTHROPIC_AUTH_TOKEN = "file:{folder / "secret"}"'
+    config = folder / "providers.toml"
+    config.write_text(f"""
+        [providers.two]
+        config_dir = "~/two"
+        env = {{ {token}, ANTHROPIC_BASE_URL = "{two.url}" }}
+        for_clients = ["mo"]
+        fallback = ["claude"]
+    """)
+    return str(config)
 
 
 def events(answer: httpx.Response) -> Iterator[dict[str, Any]]:
@@ -218,6 +274,88 @@ def test_an_id_in_the_body_leads_there_too(place: Place) -> None:
     foreign = asked(two, "dummy-2", **follows)
     assert foreign.status_code == 400
     assert NODE not in foreign.headers
+
+
+def who(answer: httpx.Response) -> tuple[str, str, str]:
+    """The node that has answered instead, the provider, and what it said."""
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["content"][0]["text"]
+    return answer.headers.get(NODE, ""), answer.headers["x-sessionbridge-provider"], told
+
+
+def test_clients_and_providers_are_the_same_at_every_node(place: Place) -> None:
+    """One id is a conversation for each of them, also where it is passed on."""
+    one, two = place.nodes
+    place.add_client("ann", "--provider", "two")
+    place.add_client("bob")
+    everybody = [
+        ("Ann", {"client": "ann"}),
+        ("Una", {"client": "ann", "provider": "two"}),
+        ("Bob", {"client": "bob"}),
+        ("Eve", {}),
+        ("Fay", {"provider": "two"}),
+    ]
+    for name, asking in everybody:
+        begun = place.ask(one, f"My name is {name}.", "shared", **asking)
+        assert who(begun)[1] == asking.get("provider", "claude")
+        place.told.until_known(begun.headers["x-sessionbridge-session"], one, place.nodes)
+    for name, asking in everybody:
+        told = who(place.ask(two, "Who am I? (shared)", "shared", **asking))
+        assert told == (one.url, asking.get("provider", "claude"), f"Your name is {name}.")
+    for node in place.nodes:
+        refused = place.ask(node, "Hi", "shared", client="bob", provider="two")
+        assert refused.status_code == 403
+        assert "'two' is not one that bob may name" in refused.json()["error"]["message"]
+    kept = """
+        SELECT client, provider, count(*) FROM sessionbridge.turns
+        WHERE position('goclaw' IN scope) > 0 GROUP BY 1, 2 ORDER BY 1, 2
+    """
+    assert asked(place.database, kept) == [
+        ("ann", "claude", 2),
+        ("ann", "two", 2),
+        ("bob", "claude", 2),
+        (None, "claude", 2),
+        (None, "two", 2),
+    ]
+    # The node that it is passed on to holds the client to its rules.
+    place.command("set", "ann", "--tokens", "0/day")
+    spent = place.ask(two, "And now?", "shared", client="ann", provider="two")
+    assert (spent.status_code, spent.headers[NODE]) == (429, one.url)
+    assert "ann" in spent.json()["error"]["message"]
+
+
+def test_a_budget_for_one_turn_lets_one_through_over_both_nodes(
+    place: Place, api: ScriptedServer
+) -> None:
+    place.add_client("cid", "--tokens", f"{LONGEST + LONGEST // 2}/month")
+    with ThreadPoolExecutor(8) as pool:
+        asking = [
+            pool.submit(
+                place.ask, place.nodes[n % 2], "Hi. [gate one-of-8]", f"user-{n}", client="cid"
+            )
+            for n in range(8)
+        ]
+        refused = [each.result() for each in islice(as_completed(asking), 7)]
+        api.wait_until_held("one-of-8")
+        api.open_gate("one-of-8")
+        statuses = Counter(each.result().status_code for each in asking)
+    assert statuses == {200: 1, 429: 7}
+    assert {answer.json()["error"]["type"] for answer in refused} == {"rate_limit_error"}
+
+
+def test_what_has_moved_at_one_node_goes_on_at_the_other(place: Place) -> None:
+    one, two = place.nodes
+    place.add_client("mo")
+    begun = place.ask(one, "My name is Tess.", "mover", client="mo")
+    assert who(begun)[1] == "two"
+    place.told.until_known(begun.headers["x-sessionbridge-session"], one, place.nodes)
+    with place.two.failing(500):
+        moved = place.ask(two, "Who am I? (moved)", "mover", client="mo")
+    assert who(moved) == ("", "claude", "Your name is Tess.")
+    assert moved.headers["x-sessionbridge-reason"] == "moved"
+    place.told.until_known(moved.headers["x-sessionbridge-session"], two, place.nodes)
+    again = place.ask(one, "Who am I? (again)", "mover", client="mo")
+    assert who(again) == (two.url, "claude", "Your name is Tess.")
 
 
 def test_a_stranger_is_nobodys_node(place: Place) -> None:
