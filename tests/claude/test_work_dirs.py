@@ -186,14 +186,21 @@ def test_no_folder_of_anybodys_choice_is_taken_over(home: Path, elsewhere: str) 
 
 
 def test_transcripts_of_before_are_the_homes_own(home: Path, tmp_path: Path) -> None:
-    """Also where it is a node: those of nodes are in their database."""
+    """Also where it is a node: those of nodes are in their database. What has gone on since is
+    not there twice."""
     common = chosen(tmp_path / "ben" / ".sessionbridge")
     one = profile(home, common)
     old = transcripts_folder(one.config_dir, work_dir(before(home), "session"))
-    old.mkdir(parents=True)
+    new = transcripts_folder(one.config_dir, work_dir(chosen(home), "session"))
+    for folder, said in ((old, "one\n"), (new, "one\ntwo\n")):
+        folder.mkdir(parents=True)
+        (folder / "gone-on.jsonl").write_text(said)
     (old / "some.jsonl").touch()
     assert one.transcripts == transcripts_folder(one.config_dir, work_dir(common, "session"))
-    assert os.listdir(profile(home).transcripts) == ["some.jsonl"]
+    assert profile(home).transcripts == new
+    assert sorted(os.listdir(new)) == ["gone-on.jsonl", "some.jsonl"]
+    assert (new / "gone-on.jsonl").read_text() == "one\ntwo\n"
+    assert not old.exists()
 
 
 async def test_who_was_a_node_goes_on_alone(stage: Stage, tmp_path: Path) -> None:

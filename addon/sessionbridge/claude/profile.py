@@ -62,11 +62,15 @@ def bring_in_transcripts(config: Path, there: Path, here: Path, provider: str = 
 
 
 def _move(there: Path, here: Path) -> None:
+    """What has gone on here is not left there as well: nobody would forget it there."""
     private_folder(here)
     with suppress(FileNotFoundError):  # another thread or proxy was faster
         for path in there.iterdir():
-            if not (here / path.name).exists():
-                path.rename(here / path.name)
+            moved = here / path.name
+            if not moved.exists():
+                path.rename(moved)
+            elif path.is_file() and moved.read_bytes().startswith(path.read_bytes()):
+                path.unlink()
         there.rmdir()
 
 
