@@ -335,9 +335,10 @@ def test_what_was_forgotten_at_the_nodes_is_not_in_the_home_again(
     place: Place, other: Place, database: str
 ) -> None:
     """What they have never had, or a conversation still needs, stays."""
-    conversation, of_its_own = (f"conv_sb{digit * 32}" for digit in "12")
+    conversation, of_its_own, unspoken = (f"conv_sb{digit * 32}" for digit in "123")
     place.talk("session-3", SessionKey("openai", conversation, "claude"), started_at=9.0)
-    place.write(f"{conversation}.conversation", "{}\n")
+    for created in (conversation, unspoken):
+        place.write(f"{created}.conversation", "{}\n")
     done(place.run("migrate", "--to", database))
     files = place.files()
     other.url = database
@@ -347,9 +348,11 @@ def test_what_was_forgotten_at_the_nodes_is_not_in_the_home_again(
     for name in (*files, "of-its-own.jsonl", f"{of_its_own}.conversation"):
         place.write(name, files.get(name, "{}\n"))
     with psycopg.connect(database) as connection:
-        connection.execute("DELETE FROM sessionbridge.files WHERE name = 'session-2.jsonl'")
+        deleted = ["session-2.jsonl", f"{unspoken}.conversation"]
+        connection.execute("DELETE FROM sessionbridge.files WHERE name = ANY(%s)", [deleted])
     done(place.run("migrate", "--from", database))
-    gone = {name for name in files if name.startswith(("session-1.", "session-3.", conversation))}
+    begun = ("session-1.", "session-3.", conversation, unspoken)
+    gone = {name for name in files if name.startswith(begun)}
     own = {"of-its-own.jsonl", f"{of_its_own}.conversation"}
     assert place.files().keys() == files.keys() - gone | own
 

@@ -4,6 +4,7 @@ common. From a home to the nodes, and from the nodes to a home.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,17 @@ from sessionbridge.cli import housekeeping
 from sessionbridge.cli.tables import tracked
 from sessionbridge.cli.transcripts import Folders
 from sessionbridge.disk import write_whole
+from sessionbridge.names import is_conversation
 from sessionbridge.sessions.store import copying, queries
 from sessionbridge.sessions.store.copying import Places
 from sessionbridge.sessions.store.engine import Database
 from sessionbridge.sessions.store.shared_files import SharedFiles, kept_names
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.stored import seals
+
+_CREATED = "moved-conversations"
+"""Of the conversations that clients have created, among what nodes have in common: the names of
+those that have moved there. Of one without turns nothing else is left where it is deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class ToNodes:
         for name in set(target.engine.read(kept_names)) - places.keys():
             if not copying.is_known(source, name):  # forgotten since an earlier run
                 target.engine.write(_forgetting(SharedFiles(folders[-1]), name))
+        created = [name for name in places if is_conversation(name)]
+        target.engine.write(_setting(_CREATED, json.dumps(created).encode()))
         sample = copying.sample(found)
         different = [name for files, name in sample if not target.engine.read(_asking(files, name))]
         return Moved(len(found), len(sample), tuple(different))
@@ -110,8 +118,9 @@ class ToHome:
         for name in tracked("Copying transcripts", names, len(names)):
             files[providers[name]].bring_in(source, name)
         # What the nodes have never had is not theirs to have forgotten.
+        created = json.loads(queries.common(source, _CREATED) or b"[]")
         for provider, there in files.items():
-            for name in copying.forgotten(source, set(there.names()).difference(names)):
+            for name in copying.forgotten(source, set(there.names()).difference(names), created):
                 delete(self._own.of(provider) / f"{name}.jsonl")
         sample = copying.sample(names)
         different = [name for name in sample if not files[providers[name]].are_whole(source, name)]

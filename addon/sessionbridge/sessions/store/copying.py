@@ -240,11 +240,11 @@ def is_known(db: Database, name: str) -> bool:
     return first(db, sql, {"name": name}) is not None
 
 
-def forgotten(db: Database, names: Iterable[str]) -> set[str]:
+def forgotten(db: Database, names: Iterable[str], were_here: Iterable[str]) -> set[str]:
     """Those that files have of sessions, or of conversations that clients have created, which only
-    the ledger knows any more."""
+    the ledger knows any more, or nobody; of the latter, those that `were_here`."""
     unsure = set(names)
-    told: set[str] = set()
+    told = unsure.intersection(were_here)
     for row in db.stream(f"SELECT DISTINCT internal_id, {', '.join(KEY)} FROM turns"):
         told |= unsure.intersection((row["internal_id"], *conversation_of(_key(row))))
     return {name for name in told if not is_known(db, name)}
