@@ -21,6 +21,7 @@ from sessionbridge.turns import runtime
 from sessionbridge.turns.runtime import Runtime
 from tests.support.bridge_fixtures import SETTINGS
 from tests.support.claude_cli import isolated
+from tests.support.pgbouncer import running_pgbouncer
 from tests.support.postgres import Postgres
 from tests.support.postgres_stores import NodeStore, asked, busy, node_store
 from tests.support.proxy import wait_for
@@ -131,6 +132,20 @@ def test_who_has_waited_in_line_is_told_so_at_once(
     assert len(tries) == 1
     node.store.wait_at_most(10)
     assert node.store.count() == 0
+
+
+def test_one_behind_a_proxy_that_lets_everybody_in_is_not_told_to_be_in_use(
+    postgres: Postgres, database: str
+) -> None:
+    with running_pgbouncer(postgres, "transaction") as port:
+        through = database.replace(f":{postgres.port}/", f":{port}/")
+        with node_store(through) as node:
+            assert node.store.count() == 0
+            node.store.wait_at_most(0.2)
+            with all_frozen(postgres):
+                for _ in range(3):
+                    with pytest.raises(StoreUnavailable, match="did not answer in time"):
+                        node.store.count()
 
 
 async def test_a_turn_is_not_kept_and_its_lock_is_given_back(

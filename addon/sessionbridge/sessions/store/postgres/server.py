@@ -335,8 +335,10 @@ class Server:
         return self.unavailable(reason or error)
 
     def _refused(self) -> psycopg.Error | None:
+        """A proxy before a server lets everybody in, whatever becomes of what they ask."""
         try:
-            with self._connected():
+            with self._connected() as connection:
+                connection.execute("SELECT 1")
                 return None
         except psycopg.Error as error:
             return error
