@@ -220,14 +220,14 @@ def begun(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 async def test_a_node_ends_without_an_answer(
-    postgres: Postgres, database: str, begun: Runtime, monkeypatch: pytest.MonkeyPatch
+    postgres: Postgres, begun: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(runtime, "_ENDING_SECONDS", 0.2)
     monkeypatch.setattr(connections, "BRIEF", 60)  # that is not what ends it
     assert begun.store is not None
     assert await begun.store.ask(SessionStore.count) == 0
     await begun.store.commit(turn())
-    with frozen(postgres, database):
+    with all_frozen(postgres):
         asking = [
             asyncio.ensure_future(asked)
             for asked in (
