@@ -191,6 +191,30 @@ async def test_who_waits_for_a_lock_is_told(postgres: Postgres, database: str) -
                 await waiting
 
 
+async def test_many_who_leave_do_not_wait_for_each_other(postgres: Postgres, database: str) -> None:
+    """More than there are threads, each of which would wait for 5 s."""
+    names = [f"session-{number}" for number in range(40)]
+    with node_store(database) as node, node_store(database) as other:
+        async with other.locks.hold_all(names):
+            waits = [asyncio.Event() for _ in names]
+
+            async def wait(name: str, waiting: asyncio.Event) -> None:
+                async with node.locks.hold(name, waiting.set):
+                    raise AssertionError
+
+            leaving = [asyncio.create_task(wait(*both)) for both in zip(names, waits, strict=True)]
+            for waiting in waits:
+                await waiting.wait()
+            with all_frozen(postgres):
+                for task in leaving:
+                    task.cancel()
+                async with soon():
+                    await asyncio.wait(leaving)
+            assert all(task.cancelled() for task in leaving)
+        async with soon(), node.locks.hold_all(names):
+            pass
+
+
 async def test_who_hears_other_nodes_finds_out(
     postgres: Postgres, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

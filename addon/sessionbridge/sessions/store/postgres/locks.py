@@ -11,7 +11,6 @@ the lock that they have by then is not to be taken for its own.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -120,12 +119,16 @@ class PostgresLocks(Locks):
     async def _leave(self, asked: _Asked) -> None:
         """Also where it still waits. What a server has not begun with cannot be cancelled yet, and
         what it does not hear of is given up."""
-        deadline = time.monotonic() + connections.BRIEF
-        while not asked.answer.done():
-            await self._briefly(asked.cancel)
-            await asyncio.wait([asked.answer], timeout=_CANCEL_SECONDS)
-            if time.monotonic() >= deadline:
-                asked.cut()
+        asked.drop()
+        try:
+            async with asyncio.timeout(connections.BRIEF):
+                while not asked.answer.done():
+                    await self._briefly(asked.cancel)
+                    await asyncio.wait([asked.answer], timeout=_CANCEL_SECONDS)
+        except TimeoutError:
+            # A thread that is still cancelling is not to meet what others ask on this connection.
+            asked.cut()
+            await asyncio.wait([asked.answer])
         if not asked.answer.cancelled():
             asked.answer.exception()  # told to whoever still waits
         await self._briefly(asked.give_back)
@@ -217,10 +220,14 @@ class _Asked:
         except (psycopg.Error, StoreUnavailable):
             return True
 
-    def cancel(self) -> None:
-        """To be tried again until there is an answer."""
+    def drop(self) -> None:
+        """What is not asked yet will not be."""
         self._is_unwanted = True
-        if not self._work.cancel() and self._connection is not None:
+        self._work.cancel()
+
+    def cancel(self) -> None:
+        """What is asked, once it was dropped. To be tried again until there is an answer."""
+        if self._connection is not None:
             with suppress(psycopg.Error):
                 self._connection.cancel_safe(timeout=5)
 
