@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -42,14 +43,19 @@ class Node:
         self.transcripts = transcripts_folder(self.config, self.cwd)
         self.url = url
 
+    def of(self, provider: str) -> Path:
+        """The folder of its transcripts."""
+        return transcripts_folder(self.config, work_dir(root(self.home), "session", provider))
+
     def talk(self, session: str = "session-1", key: SessionKey = KEY, said: str = "hi\n") -> None:
         """A turn that was answered on this node."""
-        self.transcripts.mkdir(parents=True, exist_ok=True)
-        with (self.transcripts / f"{session}.jsonl").open("a") as transcript:
+        folder = self.of(key.provider)
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{session}.jsonl").open("a") as transcript:
             transcript.write(said)
         where = {"cwd": str(self.cwd), "config_dir": str(self.config)}
         with closing(place_of(self.home, self.url)) as shared:
-            store = shared.store(lambda: self.transcripts, PATIENCE)
+            store = shared.store(lambda: folder, PATIENCE)
             store.commit(turn(key=key, internal_id=session, metadata=where))
 
     def run(self, *arguments: str, answer: str | None = None) -> Result:
@@ -104,14 +110,16 @@ def test_any_node_reports_on_all(nodes: tuple[Node, Node]) -> None:
     assert "session session-1 (goes on here)" in two.run("sessions", "show", NAME).stdout
 
 
-def test_an_export_names_transcripts_that_hold_all(nodes: tuple[Node, Node]) -> None:
+@pytest.mark.parametrize("provider", ["claude", "key"])
+def test_an_export_names_transcripts_that_hold_all(nodes: tuple[Node, Node], provider: str) -> None:
     one, two = nodes
-    one.talk(said="asked\n")
-    two.talk(said="asked\nasked elsewhere\n")
+    key = replace(KEY, provider=provider)
+    one.talk(key=key, said="asked\n")
+    two.talk(key=key, said="asked\nasked elsewhere\n")
     for command in (["sessions", "export", NAME], ["sessions", "show", NAME, "--json"]):
         (session,) = one.document(*command)["sessions"]
         transcript = Path(session["transcript"])
-        assert transcript.parent == one.transcripts
+        assert transcript.parent == one.of(provider)
         assert transcript.read_text() == "asked\nasked elsewhere\n"
 
 

@@ -11,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sessionbridge.model import SessionKey
 from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.locks import batches
 from sessionbridge.sessions.store.places import Place
+from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.store import Holdings, SessionStore, SessionSummary
 
 
@@ -83,11 +85,15 @@ def _own_folders(house: House, held: Holdings) -> list[Path]:
     metadata = held.row.metadata if held.row else {}
     configs = (Path(str(metadata.get("config_dir", ""))), config_dir(os.environ).absolute())
     return [
-        transcripts_folder(config, work_dir(one, "session", held.key.provider))
+        transcripts_folder(config, _cwd(one, held))
         for config in dict.fromkeys(configs)
         if config.is_absolute()
         for one in _roots(house.home, house.root)
     ]
+
+
+def _cwd(root: Path, held: Holdings) -> Path:
+    return work_dir(root, "session", held.key.provider)
 
 
 def _roots(home: Path, now: Path) -> Iterable[Path]:
@@ -105,17 +111,19 @@ def folders(own: Folders, sessions: Iterable[SessionSummary]) -> list[Path]:
 def brought_in(house: House, held: Holdings) -> dict[str, Path]:
     """As `transcripts`, with what other nodes have added to them. Waits for turns under way in one
     that is to be written."""
-    if not all(house.store.are_here(name) for name in held.files):
-        asyncio.run(_bring_in(house, held))
+    if house.place.is_shared:
+        config, cwd = config_dir(os.environ).absolute(), _cwd(house.root, held)
+        asyncio.run(_bring_in(house, held, SharedFiles(transcripts_folder(config, cwd))))
     return transcripts(house, held)
 
 
-async def _bring_in(house: House, held: Holdings) -> None:
-    locks = house.place.locks()
-    for some in batches(held.files):
+async def _bring_in(house: House, held: Holdings, files: SharedFiles) -> None:
+    read, locks = house.store.engine.read, house.place.locks()
+    missing = [one for one in held.files if not read(partial(files.are_here, name=one))]
+    for some in batches(missing):
         async with locks.hold_all([key_lock(held.key), *some]):
             for name in some:
-                house.store.bring_in(name)
+                read(partial(files.bring_in, name=name))
 
 
 def forget(house: House, key: SessionKey, unused_for: float | None = None) -> Forgotten | None:
