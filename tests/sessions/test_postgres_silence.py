@@ -70,7 +70,7 @@ def all_frozen(postgres: Postgres) -> Iterator[None]:
             stopped.append(pid)
         yield
     finally:
-        for pid in stopped:
+        for pid in reversed(stopped):  # one that has ended meanwhile is there until it goes on
             os.kill(pid, signal.SIGCONT)
 
 
