@@ -33,10 +33,12 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── ShuttingDown            503   the proxy takes no turns any more
     ├── TooManyFiles            503   the process has no file descriptors left
     ├── Overloaded              529   no room to wait; each API shape has a status of its own for it
+    │   └── ConversationBusy    529   nor for a turn before this one in its conversation
     ├── ApiFailed               as reported by the API behind the CLI
     ├── ClaudeFailed            502   the CLI is missing, crashed, or printed nonsense
     │   └── SessionLost         502   the CLI has no such session (retried without it)
     │       └── ToolsLost       502   nor the process that waited for tool results (likewise)
+    ├── AnswerUnfit             502   an answer that the API it was asked in cannot tell
     └── TimedOut                504   no first token, or no end, in time
 """
 
@@ -250,6 +252,10 @@ class Overloaded(BridgeError):
     retry_after = 5
 
 
+class ConversationBusy(Overloaded):
+    """With another provider the turn would wait for the same one."""
+
+
 class ApiFailed(BridgeError):
     """The API behind the CLI answered with an error; its status is passed on."""
 
@@ -292,6 +298,10 @@ class ToolsLost(SessionLost):
     """The process that waited for the results of the client's tools is gone."""
 
 
+class AnswerUnfit(BridgeError):
+    status = 502
+
+
 class TimedOut(BridgeError):
     status = 504
 
@@ -300,6 +310,8 @@ def is_unable(failure: BridgeError) -> bool:
     """Whether a provider could not answer: it is at its limit, or down. Whatever is wrong with the
     request is so for the others, too."""
     match failure:
+        case ConversationBusy():
+            return False
         case NotLoggedIn() | ClaudeFailed() | Overloaded() | PlanShareReached() | NotMoved():
             return True
         case RateLimited(of=whose):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
-from sessionbridge.errors import ClaudeFailed
+from sessionbridge.errors import AnswerUnfit
 from sessionbridge.model import (
     RedactedThinking,
     Said,
@@ -117,7 +117,7 @@ def test_a_function_is_called_the_older_way_where_functions_were_offered() -> No
 
 
 def test_two_calls_cannot_be_told_the_older_way() -> None:
-    with pytest.raises(ClaudeFailed, match="send the functions as tools"):
+    with pytest.raises(AnswerUnfit, match="send the functions as tools"):
         encode(*CALLS, stream=True, asked=OLDER)
 
 

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 
 from sessionbridge.apis import SHAPES, SUMMARIES
 from sessionbridge.apis.common.summary import PROMPT, opened, seal
-from sessionbridge.errors import BadRequest, ClaudeFailed
+from sessionbridge.errors import AnswerUnfit, BadRequest
 from sessionbridge.model import Finished, Started, TextDelta, Usage
 
 SHAPE = SUMMARIES["responses"]
@@ -71,7 +71,7 @@ def test_what_nobody_can_have_sealed_is_not_opened(odd: str) -> None:
 
 @pytest.mark.parametrize(("text", "reason"), [("They", "max_tokens"), (" ", "end_turn")])
 def test_half_a_summary_is_none(text: str, reason: str) -> None:
-    with pytest.raises(ClaudeFailed, match=reason):
+    with pytest.raises(AnswerUnfit, match=reason):
         answered(text, reason)
 
 

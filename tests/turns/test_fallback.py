@@ -24,6 +24,7 @@ from sessionbridge.errors import (
     PlanShareReached,
 )
 from sessionbridge.model import Attempt, Origin, SessionKey
+from sessionbridge.sessions.planning.memory import key_lock
 from sessionbridge.sessions.store.places import Home
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import is_of
@@ -54,22 +55,32 @@ class Place:
     """Providers with a dispatcher in memory each, in front of one database."""
 
     def __init__(
-        self, home: Path, passing_on: PassingOn | None = None, config: str = CONFIG
+        self,
+        home: Path,
+        passing_on: PassingOn | None = None,
+        config: str = CONFIG,
+        queue: int = 9,
+        **options: Any,
     ) -> None:
-        self.settings = configured(home, config)
+        self.settings = configured(home, config).model_copy(update=options)
         self.store = StoreThread(Home(home))
-        locks, worker, background = Home(home).locks(), Worker(), Background()
+        self.locks, worker, background = Home(home).locks(), Worker(), Background()
         self.dispatchers = {name: ScriptedDispatcher() for name in self.settings.providers}
         self.bridges = {
             name: Bridge(
                 self.settings.of(name),
-                *(self.store, dispatcher, locks, Admission(9, 9), worker, background),
+                *(self.store, dispatcher, self.locks, Admission(9, queue), worker, background),
                 passing_on=passing_on,
                 dispatchers=self.dispatchers.get,
             )
             for name, dispatcher in self.dispatchers.items()
         }
-        self.providers = Providers(self.settings, self.bridges.__getitem__, self.store)
+        self.asked: list[str] = []
+        self.providers = Providers(self.settings, self._walk, self.store)
+
+    def _walk(self, name: str) -> Bridge:
+        self.asked.append(name)
+        return self.bridges[name]
 
     def fail(self, *names: str, error: BridgeError = LIMITED) -> None:
         for name, dispatcher in self.dispatchers.items():
@@ -318,6 +329,35 @@ async def test_what_is_wrong_with_a_request_is_so_everywhere(
     answer = await place.ask("One")
     assert answer.status == error.status
     assert answer.headers["x-sessionbridge-provider"] == "claude"
+    assert not place.dispatchers["key"].jobs
+
+
+@pytest.mark.parametrize(
+    ("queue", "said"), [(9, "has waited 0.1 s"), (0, "sessionbridge_queue")], ids=["time", "room"]
+)
+async def test_nor_is_a_conversation_free_there_that_is_busy_here(
+    tmp_path: Path, queue: int, said: str
+) -> None:
+    place = Place(tmp_path, queue=queue, first_token_timeout=0.1)
+    key = SessionKey(SERVER_HELD.scope, SERVER_HELD.external_id, "claude")
+    async with place.locks.hold(key_lock(key), lambda: None):
+        answer = await place.ask("One")
+    assert answer.status == 529 and said in answer.json["error"]["message"]
+    assert place.asked == ["claude"]
+    place.store.close()
+
+
+async def test_nor_is_an_answer_asked_for_again_that_the_client_cannot_be_told(
+    place: Place,
+) -> None:
+    """It may have been paid for, and is kept."""
+    calls = assistant("I look", use("toolu_1", at="one"), use("toolu_2", at="two"))
+    place.dispatchers["claude"].answer = lambda _: calls
+    functions = [{"name": "look", "parameters": {"type": "object"}}]
+    said = [{"role": "user", "content": "Look"}]
+    sent = json.dumps({"model": "x", "messages": said, "functions": functions}).encode()
+    answer = await place.ask("", api="chat", sent=sent)
+    assert answer.status == 502 and "send the functions as tools" in answer.body.decode()
     assert not place.dispatchers["key"].jobs
 
 

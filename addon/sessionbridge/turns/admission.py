@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
-from sessionbridge.errors import Overloaded
+from sessionbridge.errors import ConversationBusy, Overloaded
 
 
 class Admission:
@@ -42,10 +42,10 @@ class Admission:
         finally:
             self._waiting.discard(ticket)
 
-    def _queue_up(self, ticket: Ticket) -> None:
+    def _queue_up(self, ticket: Ticket, refusal: type[Overloaded]) -> None:
         room = ticket in self._waiting or len(self._waiting) < self._queue
         if not (ticket.waits and room):
-            raise Overloaded(
+            raise refusal(
                 f"The bridge is busy (turns running: {self.running_now} of {self._concurrency}, "
                 f"waiting: {self.waiting_now} of {self._queue}); try again later, or raise "
                 "sessionbridge_concurrency or sessionbridge_queue."
@@ -55,7 +55,7 @@ class Admission:
     @asynccontextmanager
     async def _slot(self, ticket: Ticket) -> AsyncIterator[None]:
         if self._slots.locked():
-            self._queue_up(ticket)
+            self._queue_up(ticket, Overloaded)
         try:
             await self._slots.acquire()
         finally:
@@ -76,9 +76,9 @@ class Ticket:
         self._admission = admission
 
     def queue_up(self) -> None:
-        """To be called before a wait for anything but a slot; a turn may wait several times in a
-        row. Raises `Overloaded` where the queue is full."""
-        self._admission._queue_up(self)
+        """To be called before a wait for a turn of the same session; there may be several in a row.
+        Raises `ConversationBusy` where the queue is full."""
+        self._admission._queue_up(self, ConversationBusy)
 
     def slot(self) -> AbstractAsyncContextManager[None]:
         """Within it the turn runs. Raises `Overloaded` where it would have to begin to wait for

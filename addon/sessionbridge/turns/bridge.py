@@ -29,6 +29,7 @@ from sessionbridge.errors import (
     ApiFailed,
     BadRequest,
     BridgeError,
+    ConversationBusy,
     Overloaded,
     SessionLost,
     ThreadInFlight,
@@ -279,14 +280,16 @@ class Bridge:
     async def _admitted(self, memory: Memory, *, waits: bool = True) -> AsyncIterator[Plan]:
         """The plan, once it is this turn's turn in its session, and there is a place for it."""
         limit = self._limits.first
+        refusal: type[Overloaded] = ConversationBusy
         with self._admission.turn(waits=waits) as ticket:
             async with AsyncExitStack() as held:
                 try:
                     async with asyncio.timeout(limit):
                         plan = await held.enter_async_context(self._planned(memory, ticket))
+                        refusal = Overloaded
                         await held.enter_async_context(ticket.slot())
                 except TimeoutError as error:
-                    raise Overloaded(
+                    raise refusal(
                         f"This turn has waited {limit:g} s for others to end; try again later."
                     ) from error
                 yield plan

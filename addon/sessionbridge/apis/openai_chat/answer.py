@@ -13,7 +13,7 @@ from sessionbridge.answer import Call
 from sessionbridge.apis.common import free_text, sse
 from sessionbridge.apis.common.collecting import Collecting
 from sessionbridge.apis.common.openai_errors import error_body, error_document
-from sessionbridge.errors import BridgeError, ClaudeFailed
+from sessionbridge.errors import AnswerUnfit, BridgeError
 from sessionbridge.model import (
     Delta,
     Finished,
@@ -234,7 +234,7 @@ def _custom(id_: str, name: str, written: str) -> dict[str, Any]:
 def _check_older(calls: int) -> None:
     if calls > 1:
         sentence = "The model called several functions at once, which function_call cannot"
-        raise ClaudeFailed(f"{sentence} tell; send the functions as tools.")
+        raise AnswerUnfit(f"{sentence} tell; send the functions as tools.")
 
 
 def _finish_reason(stop_reason: str, form: Form) -> str:

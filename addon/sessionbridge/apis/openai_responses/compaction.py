@@ -19,7 +19,7 @@ from sessionbridge.apis.common.shape import Encoder
 from sessionbridge.apis.common.summary import PROMPT, seal
 from sessionbridge.apis.openai_responses.answer import response_id, usage
 from sessionbridge.apis.openai_responses.request import ResponsesShape, turn_of
-from sessionbridge.errors import BridgeError, ClaudeFailed
+from sessionbridge.errors import AnswerUnfit, BridgeError
 from sessionbridge.model import Finished, TurnRequest
 
 _STREAMS = ("stream", "background")
@@ -79,11 +79,11 @@ class _Encoder(Collecting):
         self._created_at = created_at
 
     def close(self, finished: Finished) -> bytes:
-        """Raises `ClaudeFailed` where there is no summary: half of one would be taken for the
+        """Raises `AnswerUnfit` where there is no summary: half of one would be taken for the
         whole."""
         text, started = self._answer.text.strip(), self._answer.started
         if finished.stop_reason != "end_turn" or not text or started is None:
-            raise ClaudeFailed(
+            raise AnswerUnfit(
                 f"The model has written no summary ({finished.stop_reason}); ask once more, or go "
                 "on with the conversation as it is."
             )
