@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sessionbridge.allowances import Allowance, ClientRules
+from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.config import Settings, load
 from sessionbridge.model import Attempt, History, Origin
 from sessionbridge.sessions.store.locks import Locks
@@ -117,11 +118,12 @@ def bridge(
     conversations: KeptConversations | None = None,
     locks: Locks | None = None,
     allowance: Allowance = NOT_LIMITED,
+    dispatchers: Callable[[str], Dispatcher | None] | None = None,
 ) -> Bridge:
     locks = locks or Home(settings.home).locks()
     admission = Admission(settings.concurrency, settings.queue)
     stands = store, dispatcher, locks, admission, worker or Worker(), Background()
-    return Bridge(settings, *stands, conversations, allowance=allowance)
+    return Bridge(settings, *stands, conversations, allowance=allowance, dispatchers=dispatchers)
 
 
 class House:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from asyncio import create_task
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,13 +13,16 @@ from sessionbridge.config import Settings
 from sessionbridge.dashboard.state import State
 from sessionbridge.errors import ConversationNotFound, StoreUnavailable
 from sessionbridge.model import SessionKey
+from sessionbridge.providers import Provider
 from sessionbridge.proxy.admin import Admin
 from sessionbridge.sessions.store.places import DATABASE_NAME
 from sessionbridge.sessions.store.store import SessionStore
 from sessionbridge.turns.account import Account
 from sessionbridge.turns.exchange import Exchange, Wanted
 from sessionbridge.turns.runtime import Runtime
-from tests.support.claude_cli import isolated
+from tests.support.bridge_fixtures import CLIENT_HELD, SERVER_HELD, ask, body, bridge
+from tests.support.claude_cli import isolated, until
+from tests.support.scripted_dispatcher import ScriptedDispatcher
 from tests.support.turn_records import turn
 from tests.test_providers import configured
 
@@ -106,6 +111,37 @@ async def test_what_options_leave_as_it_was_is_kept(settings: Settings, runtime:
     assert runtime.dispatcher("cloud") is None
     with pytest.raises(StoreUnavailable, match="has been closed"):
         await stores[1].ask(SessionStore.count)
+
+
+@pytest.mark.parametrize("change", ["taken out", "moved"])
+async def test_a_turn_under_way_is_kept_where_it_began(
+    settings: Settings, runtime: Runtime, tmp_path: Path, change: str
+) -> None:
+    """The one that waits for its place as well as the one that has it."""
+    account, dispatcher = runtime.account("cloud"), ScriptedDispatcher()
+    own = account.settings.model_copy(update={"concurrency": 1})
+    walk = bridge(own, account.store, dispatcher, dispatchers=runtime.dispatcher)
+    assert (await ask(walk, body("One", system="Be brief."), SERVER_HELD)).status == 200
+    dispatcher.gate = asyncio.Event()
+    asked = [create_task(ask(walk, body("Other"), CLIENT_HELD))]
+    await dispatcher.waiting.wait()
+    asked += [create_task(ask(walk, body("Two"), SERVER_HELD))]
+    await until(lambda: walk._admission.waiting_now == 1)
+    left = {name: table for name, table in settings.config.providers.items() if name != "cloud"}
+    if change == "moved":
+        left["cloud"] = Provider(config_dir=tmp_path / "elsewhere")
+    config = settings.config.model_copy(update={"providers": left})
+    runtime.walk(settings.model_copy(update={"config": config}))
+    dispatcher.gate.set()
+    answers = await asyncio.gather(*asked)
+    assert [(answer.status, answer.exchange.outcome.turn) for answer in answers] == [
+        (200, 2),
+        (200, 3),
+    ]
+    assert dispatcher.jobs[-1].system == "Be brief."
+    assert account.store is not None
+    with pytest.raises(StoreUnavailable, match="has been closed"):
+        await account.store.ask(SessionStore.count)
 
 
 def test_the_state_is_that_of_all(runtime: Runtime) -> None:

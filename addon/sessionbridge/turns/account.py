@@ -54,12 +54,12 @@ class Account:
         before: Account | None,
     ) -> None:
         claude = profile(settings, place)
-        self._is_closed = False
+        self._has_left = False
         self.settings = settings
         self.store: StoreThread | None = None
         self.conversations: KeptConversations | None = None
         self._beside = claude.config_dir if settings.mapper else None
-        if before is not None and before._beside == self._beside and not before._is_closed:
+        if before is not None and before._beside == self._beside and not before._has_left:
             self.store, self.conversations = before.store, before.conversations
         elif self._beside is not None:
             self.store = StoreThread(place, lambda: claude.transcripts, others)
@@ -72,9 +72,15 @@ class Account:
         self.dispatcher = ClaudeDispatcher(claude, keep, shared=shared, waits=waits)
         self.admission = Admission(settings.concurrency, settings.queue)
         if before is not None and before.store is not self.store:
-            before.close_store()
+            before.leave_store()
+
+    def leave_store(self) -> None:
+        """Turns under way are kept in it yet."""
+        self._has_left = True
+        if self.store is not None:
+            self.store.leave()
 
     def close_store(self) -> None:
-        self._is_closed = True
+        self._has_left = True
         if self.store is not None:
             self.store.close()

@@ -93,21 +93,27 @@ class Bridge:
         allowance: Allowance = NOT_LIMITED,
         dispatchers: Callable[[str], Dispatcher | None] | None = None,
     ) -> None:
-        dispatchers = dispatchers or (lambda _: dispatcher)
+
+        def of(provider: str) -> Dispatcher | None:
+            # Its own it has also once the config no longer names it.
+            if dispatchers is None or provider == settings.provider:
+                return dispatcher
+            return dispatchers(provider)
 
         def said_by(provider: str) -> ReadMessages | None:
-            found = dispatchers(provider)
+            found = of(provider)
             return None if found is None else found.said
 
         self._provider = settings.provider
         self._vendor = settings.environment(os.environ).vendor
+        self._store = store
         self._dispatcher = dispatcher
         self._locks = locks
         self._admission = admission
         self._background = background
         self._passing_on = passing_on
         self._memories = Memories(settings, store, said_by, conversations)
-        self._instructions = KeptInstructions(dispatcher, dispatchers)
+        self._instructions = KeptInstructions(dispatcher, of)
         self._beside = Beside(dispatcher, self._instructions, conversations)
         seals = Seals(settings.home, store)
         references = References(store, said_by)
@@ -283,6 +289,8 @@ class Bridge:
         refusal: type[Overloaded] = ConversationBusy
         with self._admission.turn(waits=waits) as ticket:
             async with AsyncExitStack() as held:
+                if self._store is not None:
+                    held.enter_context(self._store.during_turn())
                 try:
                     async with asyncio.timeout(limit):
                         plan = await held.enter_async_context(self._planned(memory, ticket))

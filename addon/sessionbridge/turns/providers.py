@@ -29,10 +29,11 @@ logger = logging.getLogger(__name__)
 
 
 class Providers:
-    """`walk` is that of a provider, `store` None where the session map is switched off."""
+    """`walk` is that of a provider, None for one that is not there any more; `store` is None where
+    the session map is switched off."""
 
     def __init__(
-        self, settings: Settings, walk: Callable[[str], Walk], store: StoreThread | None
+        self, settings: Settings, walk: Callable[[str], Walk | None], store: StoreThread | None
     ) -> None:
         self._settings = settings
         self._walk = walk
@@ -49,8 +50,11 @@ class Providers:
         told: Sequence[Head | Chunk] = ()
         outcome = exchange.outcome
         for index, name in enumerate(names):
+            walk = self._walk(name)
+            if walk is None:
+                break
             asked = self._asked_of(name, exchange, names[:index])
-            async with aclosing(self._walk(name).handle(asked, body)) as parts:
+            async with aclosing(walk.handle(asked, body)) as parts:
                 head = await anext(parts)
                 is_last = not told and (not outcome.is_unable or len(names) == 1)
                 if outcome.error is None or is_last:
@@ -75,7 +79,8 @@ class Providers:
         except BridgeError as error:
             logger.debug("an announced turn was not prepared: %s", type(error).__name__)
         else:
-            await self._walk(name).prepare(self._asked_of(name, exchange, ()), body)
+            if (walk := self._walk(name)) is not None:
+                await walk.prepare(self._asked_of(name, exchange, ()), body)
 
     def _asked_of(self, name: str, exchange: Exchange, after: Sequence[str]) -> Exchange:
         """Which one it is the client is told where the config names any."""

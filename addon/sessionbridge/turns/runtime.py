@@ -67,14 +67,20 @@ class Runtime:
             if name in settings.providers:
                 self.accounts[name] = self._account(name, before.get(name))
             else:
-                before[name].close_store()
+                before[name].leave_store()
         for account in before.values():
             # Its processes that wait were started under other options.
             self._end(account.dispatcher.close())
         self._open_holders(place, settings)
         for account in self.accounts.values():
             self._begin(account)
-        return Providers(settings, lambda name: self.account(name).bridge, self.store)
+        return Providers(settings, self._bridge, self.store)
+
+    def _bridge(self, provider: str) -> Bridge | None:
+        """None for one that is not there any more: options change while requests are under way."""
+        assert self._settings is not None
+        known = provider in self._settings.providers
+        return self.account(provider).bridge if known else None
 
     def account(self, name: str) -> Account:
         """That of a provider there is. To be asked for only once there is a walk."""

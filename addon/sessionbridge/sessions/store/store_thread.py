@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from functools import wraps
 from pathlib import Path
 from threading import get_ident
@@ -55,6 +55,8 @@ class StoreThread:
         others: Callable[[], Sequence[Path]] = list,
     ) -> None:
         self.place = place
+        self._turns = 0
+        self._is_left = False
         self._names: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
         def opened(patience: float) -> SessionStore:
@@ -138,6 +140,25 @@ class StoreThread:
         """What has been asked and is not answered yet. Each line's in one step: its threads take
         away what they have answered."""
         return set[Future[Any]]().union(*(line.begun for line in self._lines))
+
+    @contextmanager
+    def during_turn(self) -> Iterator[None]:
+        """A turn that has begun is kept as it began, whatever the options are by its end."""
+        self._turns += 1
+        try:
+            yield
+        finally:
+            self._turns -= 1
+            self._close_if_left()
+
+    def leave(self) -> None:
+        """Closes it once the turns that use it have ended; none is to begin any more."""
+        self._is_left = True
+        self._close_if_left()
+
+    def _close_if_left(self) -> None:
+        if self._is_left and not self._turns:
+            self.close()
 
     def close(self) -> None:
         """Waits for what has begun."""
