@@ -22,6 +22,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     │   └── ModelNotFound       404   a model name that is not to be run
     ├── MemoryLost              409   a conversation kept here is gone, and that is to be an error
     ├── NotMoved                409   a provider that cannot take up another's conversation
+    ├── ProviderGone            409   a provider that has what this goes on from left the config
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
     ├── NoWebSocket             426   an upgrade that nothing answers (clients go on by POST)
@@ -170,6 +171,17 @@ class ThreadNotFound(NotFound):
 
 class ModelNotFound(NotFound):
     code = "model_not_found"
+
+
+class ProviderGone(BridgeError):
+    status = 409
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(
+            f"This goes on from what the provider {provider} has, which is no longer in the "
+            f"config: have [providers.{provider}] put back there, or begin anew, under another id "
+            "or with X-SessionBridge-New: 1."
+        )
 
 
 class RequestTooLarge(BridgeError):

@@ -25,13 +25,16 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SessionSto
 
 def test_what_each_provider_has_of_an_id(store: SessionStore) -> None:
     assert store.whereabouts(KEY) == {}
+    assert not store.has_others("claude")
     first = store.commit(turn())
+    assert not store.has_others("claude") and store.has_others("key")
     moved = {"moved_from": "claude", "stands_in": None}
     last = store.commit(turn(key=OF_KEY, internal_id="session-2", metadata=moved))
     store.commit(turn(key=replace(KEY, external_id="other"), internal_id="session-3"))
     store.set(replace(KEY, provider="cloud"), "session-4", {"stands_in": "claude"})
     aside = {"settings_hash": "other", "may_be_aside": True, "internal_id": "session-5"}
     store.commit(turn(plan="fresh", metadata={"history": "client"}, **aside))
+    assert store.has_others("claude")
     assert store.whereabouts(KEY) == {
         "claude": Held(first, history="client"),
         "key": Held(last, "claude"),

@@ -101,6 +101,22 @@ async def test_a_conversation_is_found_with_the_provider_it_was_created_with(
         await found.retrieve(id_, "somebody else")
 
 
+async def test_of_one_whose_provider_has_left_the_config_it_says_so(
+    settings: Settings, runtime: Runtime
+) -> None:
+    kept = runtime.conversations(None, OF_KEY)
+    assert kept is not None
+    id_ = (await kept.create("caller", (), {}))["id"]
+    left = settings.config.model_copy(update={"providers": {}})
+    runtime.walk(settings.model_copy(update={"config": left}))
+    found = runtime.conversations(id_, ASKED)
+    assert found is not None
+    with pytest.raises(ConversationNotFound, match="taken out of the config; have it put back"):
+        await found.retrieve(id_, "caller")
+    with pytest.raises(ConversationNotFound, match=r"not found\.$"):
+        await found.retrieve("conv_sb" + "0" * 32, "caller")
+
+
 async def test_what_options_leave_as_it_was_is_kept(settings: Settings, runtime: Runtime) -> None:
     before = runtime.account("key"), runtime.account("cloud")
     stores = [account.store for account in before]

@@ -4,10 +4,11 @@ sees all of it, and nobody who forbids that is answered by another."""
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from hashlib import sha256
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -60,12 +61,15 @@ class Place:
         passing_on: PassingOn | None = None,
         config: str = CONFIG,
         queue: int = 9,
+        before: Mapping[str, ScriptedDispatcher] = MappingProxyType({}),
         **options: Any,
     ) -> None:
         self.settings = configured(home, config).model_copy(update=options)
         self.store = StoreThread(Home(home))
         self.locks, worker, background = Home(home).locks(), Worker(), Background()
-        self.dispatchers = {name: ScriptedDispatcher() for name in self.settings.providers}
+        self.dispatchers = {
+            name: before.get(name) or ScriptedDispatcher() for name in self.settings.providers
+        }
         self.bridges = {
             name: Bridge(
                 self.settings.of(name),
@@ -89,7 +93,7 @@ class Place:
     async def ask(
         self,
         messages: Sequence[tuple[str, str]] | str,
-        origin: Origin = SERVER_HELD,
+        origin: Origin | None = SERVER_HELD,
         wanted: Wanted = Wanted(),  # noqa: B008
         rules: ClientRules = ClientRules(),  # noqa: B008
         api: str = "messages",

@@ -81,6 +81,12 @@ class KeptConversations:
             await self._store.fetch(id_)
             with problems.told("The conversation", "read"):
                 found = await on_thread(lambda: read(self._place(id_)))
+        if found is None and is_conversation(id_) and not is_of(self._provider, id_):
+            # Whoever is there is asked itself; which one that was its id does not tell.
+            raise ConversationNotFound(
+                f"Conversation with id {shown(id_)} not found. It was created with a provider that "
+                "may have been taken out of the config; have it put back there."
+            )
         if found is None or found.caller != caller:
             raise not_found(id_)
         return found

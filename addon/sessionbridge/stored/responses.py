@@ -15,7 +15,7 @@ from sessionbridge.apis.openai_responses.pages import page
 from sessionbridge.apis.openai_responses.stored import StoredResponse
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript import problems
-from sessionbridge.errors import ItemNotFound, SessionLost
+from sessionbridge.errors import ItemNotFound, ProviderGone, SessionLost
 from sessionbridge.model import Message, Origin
 from sessionbridge.names import shown
 from sessionbridge.sessions.planning.chained import lock_of
@@ -94,7 +94,7 @@ class Responses:
             raise _gone(id_)
         dispatcher = self._dispatchers(found.key.provider)
         if dispatcher is None:
-            raise _gone(id_)
+            raise ProviderGone(found.key.provider)
         return found, dispatcher
 
     async def _stored(self, id_: str, origin: Origin | None, caller: str) -> StoredResponse:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sessionbridge.claude.pool.dispatcher import Dispatcher
 from sessionbridge.claude.transcript import problems
-from sessionbridge.errors import SessionLost, ThreadNotFound
+from sessionbridge.errors import ProviderGone, ThreadNotFound
 from sessionbridge.model import Finished, Point, TurnRequest
 from sessionbridge.sessions.planning.instructions import in_thread, of_conversation, with_earlier
 
@@ -24,10 +24,11 @@ class KeptInstructions:
 
     async def under(self, turn: TurnRequest, provider: str, point: Point) -> TurnRequest:
         """The turn as one that goes on from there, under what the conversation was told earlier,
-        where the request does not hold that. Raises `ThreadNotFound`, `ThreadMismatch`."""
+        where the request does not hold that. Raises `ThreadNotFound`, `ThreadMismatch`, and
+        `ProviderGone`."""
         dispatcher = self._dispatchers(provider)
         if dispatcher is None:
-            raise SessionLost(f"The provider {provider} is no longer in the config.")
+            raise ProviderGone(provider)
         with problems.told("A file beside the transcript", "read"):
             told = await dispatcher.instructions(point.session_id, point.entry_uuid)
         turn = with_earlier(turn, told.texts)

@@ -46,6 +46,7 @@ class Memories:
         self._store = store
         self._said_by = said_by
         self._conversations = conversations
+        self._others: bool | None = None
 
     async def of(self, turn: TurnRequest, spoken: Spoken, exchange: Exchange) -> Memory:
         memory = await self._remembered(turn, spoken, exchange)
@@ -90,10 +91,19 @@ class Memories:
             return Summarized(self._store, origin, self._provider, links)
         how = self._store, origin, self._provider, links, exchange.attempt, spoken.manner
         refuse = self._settings.memory_lost == "error"
-        if len(self._settings.providers) == 1:
+        if not await self._has_others(self._store):
             return Remembered(*how, refuse_loss=refuse, said=said)
         after = exchange.after
         return Movable(*how, refuse_loss=refuse, said=said, said_by=self._said_by, after=after)
+
+    async def _has_others(self, store: StoreThread) -> bool:
+        """Whether another provider may have the conversation, also one that the config no longer
+        names: that is found out once, as these are made anew with the config."""
+        if len(self._settings.providers) > 1:
+            return True
+        if self._others is None:
+            self._others = await store.has_others(self._provider)
+        return self._others
 
     async def _check_alone(self) -> None:
         """Claude's most recent session may be anybody's. Raises `Refused` where clients are to have

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sessionbridge.errors import BridgeError, MemoryLost, NotMoved, SessionLost
+from sessionbridge.errors import BridgeError, MemoryLost, NotMoved, ProviderGone, SessionLost
 from sessionbridge.model import Attempt, Origin, Plan, Point
 from sessionbridge.sessions.planning.lineage import Link
 from sessionbridge.sessions.planning.manner import Manner
@@ -58,10 +58,8 @@ class Movable(Remembered):
         said: ReadMessages,
         after: Sequence[str],
     ) -> None:
-        self._how = attempt, manner
-        super().__init__(
-            store, origin, provider, links, *self._how, refuse_loss=refuse_loss, said=said
-        )
+        how = links, attempt, manner
+        super().__init__(store, origin, provider, *how, refuse_loss=refuse_loss, said=said)
         self._said_by = said_by
         self._after = after
         self._noted_moves: Mapping[str, str | None] = {}
@@ -109,27 +107,33 @@ class Movable(Remembered):
             held = {**held, provider: Held(moved_from=self._after[0])}
             self._noted_moves = {"moved_from": self._after[0], "stands_in": None}
         there = newest(held, provider)
-        return there if there != provider else None
+        if there != provider:
+            return there
+        is_here = provider in held and held[provider].newest is not None
+        return None if is_here or self._after else self._left_by(held)
+
+    def _left_by(self, held: Mapping[str, Held]) -> str | None:
+        """The provider that has the newest turn of those that are not there any more."""
+        gone = {name: one.newest for name, one in held.items() if self._said_by(name) is None}
+        return max(gone, key=lambda name: gone[name] or 0, default=None)
 
     async def _taken_up(self, there: str) -> Plan | None:
         """None where it is planned as any other: the client resends it, or it goes on from nothing
-        there either, as a side call does."""
-        said = self._said_by(there)
-        if said is None:
-            return None
-        refuse = self._refuse_loss
+        there either, as a side call does. Raises `ProviderGone`."""
         like = Remembered(
-            *(self._store, self._origin, there, self._links, *self._how),
-            refuse_loss=refuse,
-            said=said,
+            *(self._store, self._origin, there, self._links, self._attempt, self._manner),
+            refuse_loss=self._refuse_loss,
+            said=self._said,
         )
         plan = await like.plan()
-        if like._history == "client":
+        if not like.holds:
             return None
         if plan.base is None:
             if self._noted_moves:
                 self._noted_moves = {"stands_in": there}
             return None
+        if (said := self._said_by(there)) is None:
+            raise ProviderGone(there)
         self._history = "server"
         self.compaction = True
         self.lock = key_lock(self._key)
@@ -138,7 +142,7 @@ class Movable(Remembered):
         try:
             spoken = await said(plan.base.session_id, plan.base.entry_uuid, None)
         except SessionLost as error:
-            if refuse:
+            if self._refuse_loss:
                 raise MemoryLost(
                     f"What the provider {there} holds of this conversation is gone, and nothing of "
                     "it is in the request; send it once more to begin anew."

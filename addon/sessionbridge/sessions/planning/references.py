@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
-from sessionbridge.errors import ItemNotFound, SessionLost
+from sessionbridge.errors import ItemNotFound, ProviderGone, SessionLost
 from sessionbridge.model import Block, Message
 from sessionbridge.names import shown
 from sessionbridge.sessions.planning.memory import ReadMessages
@@ -31,7 +31,7 @@ def named_in(messages: Iterable[Message], resolved: Iterable[Message]) -> Iterat
 
 class References:
     """`said_by` tells what a provider's sessions hold, and is None for one that is not there any
-    more. Raises `ItemNotFound` for what is not known any more."""
+    more. Raises `ItemNotFound` for what is not known any more, and `ProviderGone`."""
 
     def __init__(
         self, store: StoreThread | None, said_by: Callable[[str], ReadMessages | None]
@@ -43,10 +43,18 @@ class References:
         self, response_id: str, theirs: Callable[[Response], bool]
     ) -> Response | None:
         """None for one that is not known, or not `theirs`."""
+        found = await self._found(response_id, theirs)
+        return found[0] if found else None
+
+    async def _found(
+        self, response_id: str, theirs: Callable[[Response], bool]
+    ) -> tuple[Response, ReadMessages] | None:
         found = await self._store.response(response_id) if self._store else None
-        if found is None or not theirs(found) or self._said_by(found.key.provider) is None:
+        if found is None or not theirs(found):
             return None
-        return found
+        if (said_by := self._said_by(found.key.provider)) is None:
+            raise ProviderGone(found.key.provider)
+        return found, said_by
 
     async def resolved(
         self, messages: Iterable[Message], theirs: Callable[[Response], bool]
@@ -72,10 +80,10 @@ class References:
         self, response_id: str, theirs: Callable[[Response], bool]
     ) -> Sequence[Block] | None:
         """The blocks of a response; its turn may have begun with messages that were fed to it."""
-        found = await self.response(response_id, theirs)
-        said_by = self._said_by(found.key.provider) if found else None
-        if found is None or said_by is None:
+        known = await self._found(response_id, theirs)
+        if known is None:
             return None
+        found, said_by = known
         after = found.before.entry_uuid if found.before else None
         try:
             said = await said_by(found.end.session_id, found.end.entry_uuid, after)

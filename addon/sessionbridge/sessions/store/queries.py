@@ -275,6 +275,12 @@ def whereabouts(db: Database, key: SessionKey) -> dict[str, Held]:
     return found
 
 
+def has_others(db: Database, provider: str) -> bool:
+    """Whether any other has a conversation, or has had it."""
+    sql = "SELECT 1 FROM session_map WHERE provider <> :provider LIMIT 1"
+    return first(db, sql, {"provider": provider}) is not None
+
+
 def is_known_elsewhere(db: Database, key: SessionKey, hashes: Sequence[str]) -> bool:
     """Whether another provider has one of these places of the key's conversation."""
     sql = f"""

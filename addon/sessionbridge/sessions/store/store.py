@@ -261,6 +261,11 @@ class SessionStore:
         return queries.whereabouts(db, key)
 
     @_reads
+    def has_others(self, db: Database, provider: str) -> bool:
+        """See `queries.has_others`."""
+        return queries.has_others(db, provider)
+
+    @_reads
     def is_known_elsewhere(self, db: Database, key: SessionKey, hashes: Sequence[str]) -> bool:
         """See `queries.is_known_elsewhere`."""
         return queries.is_known_elsewhere(db, key, hashes)

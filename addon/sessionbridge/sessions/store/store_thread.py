@@ -68,6 +68,7 @@ class StoreThread:
 
     lineage = _asked(SessionStore.lineage, "reading")
     whereabouts = _asked(SessionStore.whereabouts, "reading")
+    has_others = _asked(SessionStore.has_others, "reading")
     is_known_elsewhere = _asked(SessionStore.is_known_elsewhere, "reading")
     last_ended = _asked(SessionStore.last_ended, "reading")
     response = _asked(SessionStore.response, "reading")
