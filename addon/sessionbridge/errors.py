@@ -26,8 +26,8 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── RequestTooLarge         413   a body that is larger than any API takes
     ├── UnknownEncoding         415   a body in a content coding that is not known here
     ├── NoWebSocket             426   an upgrade that nothing answers (clients go on by POST)
-    ├── PlanShareReached        429   as much of a login's plan is used as the bridge may use
     ├── RateLimited             429   as many turns as a client or a provider may begin
+    │   ├── PlanShareReached    429   as much of a login's plan is used as the bridge may use
     │   └── OverBudget          429   a turn that may use more than is left of a budget
     ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
@@ -196,16 +196,6 @@ class NoWebSocket(BridgeError):
     status = 426
 
 
-_NOT_AGAIN = (("x-should-retry", "false"),)
-"""Libraries would try again at once and in vain, but for this header, which those of Anthropic and
-OpenAI obey."""
-
-
-class PlanShareReached(BridgeError):
-    status = 429
-    headers = _NOT_AGAIN
-
-
 class RateLimited(BridgeError):
     """`of` says whose limit it is: with another provider it would be another one. `retry_after` is
     None where waiting does not help."""
@@ -217,6 +207,15 @@ class RateLimited(BridgeError):
     ) -> None:
         super().__init__(message, retry_after=retry_after)
         self.of = of
+
+
+_NOT_AGAIN = (("x-should-retry", "false"),)
+"""Libraries would try again at once and in vain, but for this header, which those of Anthropic and
+OpenAI obey."""
+
+
+class PlanShareReached(RateLimited):
+    headers = _NOT_AGAIN
 
 
 class OverBudget(RateLimited):
@@ -324,7 +323,7 @@ def is_unable(failure: BridgeError) -> bool:
     match failure:
         case ConversationBusy():
             return False
-        case NotLoggedIn() | ClaudeFailed() | Overloaded() | PlanShareReached() | NotMoved():
+        case NotLoggedIn() | ClaudeFailed() | Overloaded() | NotMoved():
             return True
         case RateLimited(of=whose):
             return whose == "provider"

@@ -3,6 +3,7 @@ has told it last, and what that comes to."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,12 @@ class PlanWindow:
             "resets_at": self.resets_at,
             "told_at": self.told_at,
         }
+
+    @property
+    def holds(self) -> float:
+        """Seconds after which what was told need not be so any more: a plan can be raised, and a
+        window reset before its time. 15 minutes, or 8 hours and 24 minutes."""
+        return SECONDS.get(self.name, math.inf) / 20
 
     @property
     def used_per_hour(self) -> float | None:

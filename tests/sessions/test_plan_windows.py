@@ -31,6 +31,19 @@ def test_the_newest_of_each_window_and_provider_is_kept(store: SessionStore) -> 
     later = replace(WINDOW, used=0.75, status="allowed_warning", told_at=WINDOW.told_at + 1)
     store.keep_plan_windows([later])
     assert store.plan_windows() == [later, week, work]
+    # Turns that end at the same time may be kept the other way round.
+    store.keep_plan_windows([WINDOW])
+    assert store.plan_windows() == [later, week, work]
+
+
+def test_what_a_clock_has_told_that_was_ahead_is_not_the_newest(store: SessionStore) -> None:
+    store.keep_plan_windows([replace(WINDOW, told_at=WINDOW.told_at + 30 * 24 * HOUR)])
+    store.keep_plan_windows([WINDOW])
+    assert store.plan_windows() == [WINDOW]
+
+
+def test_what_was_told_holds_for_a_twentieth_of_its_window() -> None:
+    assert (WINDOW.holds, replace(WINDOW, name="7d").holds) == (15 * 60, 8.4 * HOUR)
 
 
 def test_the_rate_is_that_since_the_window_began() -> None:

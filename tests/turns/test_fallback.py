@@ -306,7 +306,7 @@ async def test_the_instructions_go_with_it(place: Place) -> None:
         ClaudeFailed("Ended."),
         NotLoggedIn("Not logged in."),
         Overloaded("Busy."),
-        PlanShareReached("Used."),
+        PlanShareReached("Used.", of="provider", retry_after=60),
         OverBudget("Spent.", of="provider", retry_after=60),
     ],
     ids=lambda error: f"{type(error).__name__}-{error.status}",

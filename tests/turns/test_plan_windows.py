@@ -127,6 +127,40 @@ async def test_a_window_that_has_reset_refuses_nothing(house: House) -> None:
     assert (await house.ask("one")).status == 200
 
 
+@pytest.mark.parametrize("ago", [1000, -1000], ids=["long ago", "by a clock that was ahead"])
+@pytest.mark.parametrize(("used", "next_ones"), [(0.9, [429, 429]), (0.2, [200, 200])])
+async def test_one_turn_may_tell_anew_what_was_told_long_ago(
+    house: House, ago: float, used: float, next_ones: list[int]
+) -> None:
+    """The plan was raised, or the window reset: those that are refused would never find out."""
+    resets_at, told_at = time.time() + 3600, time.time() - ago
+    full = PlanWindow(DEFAULT, "5h", "allowed", 0.9, resets_at, told_at)
+    await house.thread.keep_plan_windows([full])
+    house.change(plan_share=80)
+    house.dispatcher.limits = limits(told("5h", used, 3600))
+    assert (await house.ask("one")).status == 200
+    assert [(await house.ask(text)).status for text in ("two", "three")] == next_ones
+
+
+async def test_one_that_tells_nothing_was_that_one_too(house: House) -> None:
+    resets_at = time.time() + 3600
+    full = PlanWindow(DEFAULT, "5h", "allowed", 0.9, resets_at, time.time() - 1000)
+    await house.thread.keep_plan_windows([full])
+    house.change(plan_share=80)
+    assert [(await house.ask(text)).status for text in ("one", "two")] == [200, 429]
+
+
+async def test_what_another_proxy_was_told_since_counts(house: House) -> None:
+    house.change(plan_share=80)
+    house.dispatcher.limits = limits(told("5h", 0.9, 3600))
+    await house.ask("one")
+    await until_known(house.thread, "5h", 0.9)
+    assert (await house.ask("two")).status == 429
+    raised = PlanWindow(DEFAULT, "5h", "allowed", 0.2, time.time() + 3600, time.time())
+    await house.thread.keep_plan_windows([raised])
+    assert (await house.ask("three")).status == 200
+
+
 async def test_a_turn_under_way_finishes(house: House) -> None:
     house.change(plan_share=80)
     house.dispatcher.gate = asyncio.Event()

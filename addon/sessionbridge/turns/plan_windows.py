@@ -33,16 +33,16 @@ class PlanWindows:
         self._provider = provider
         self._share = share
         self._told: dict[str, PlanWindow] = {}
+        self._tried_at = 0.0
         self._keeping: set[asyncio.Task[None]] = set()
 
     async def check(self) -> None:
         """Before a turn begins. Raises `PlanShareReached`; without the option nothing is asked."""
         if self._share >= NEVER:
             return
-        now = time.time()
-        known = [*self._told.values(), *await self._kept()]
+        known, now = await self._known(), time.time()
         reached = [window for window in known if self._is_reached(window, now)]
-        if reached:
+        if reached and not self._tells_anew(reached, now):
             raise _refused(max(reached, key=lambda window: window.resets_at or 0), self._share, now)
 
     def hear(self, headers: Headers) -> None:
@@ -56,16 +56,29 @@ class PlanWindows:
             keeping.add_done_callback(self._keeping.discard)
 
     def _is_reached(self, window: PlanWindow, now: float) -> bool:
-        """Whoever has told of it: in one window no use is ever taken back. Without a time when it
-        resets turns would be refused for good."""
+        """Without a time when it resets turns would be refused for good."""
         used, resets_at = window.used, window.resets_at
         return used is not None and used >= self._share / 100 and now < (resets_at or 0)
+
+    def _tells_anew(self, reached: Sequence[PlanWindow], now: float) -> bool:
+        """Whether this turn is to find out if it is still so, as those that are refused cannot: one
+        is, each time that what was told has become old. A clock may have been ahead."""
+        for window in reached:
+            if min(abs(now - at) for at in (window.told_at, self._tried_at)) < window.holds:
+                return False
+        self._tried_at = now
+        return True
 
     def _is_new(self, window: PlanWindow) -> bool:
         known = self._told.get(window.name)
         if known is None or abs(window.told_at - known.told_at) >= _STALE:
             return True
         return _state(known) != _state(window)
+
+    async def _known(self) -> Iterable[PlanWindow]:
+        """What was told last of each, whoever has heard it."""
+        told = sorted([*self._told.values(), *await self._kept()], key=lambda one: one.told_at)
+        return {window.name: window for window in told}.values()
 
     async def _kept(self) -> Iterable[PlanWindow]:
         """As far as it can be known: a turn that needs the database says itself that it is away."""
@@ -96,5 +109,6 @@ def _refused(window: PlanWindow, share: int, now: float) -> PlanShareReached:
         f"{window.used:.0%} of the {window.name} window of {window.provider}'s plan have been "
         f"used; sessionbridge_plan_share={share} keeps the rest from the bridge until it resets, "
         f"at {resets:%Y-%m-%d %H:%M} UTC; try again then.",
+        of="provider",
         retry_after=max(1, math.ceil(window.resets_at - now)),
     )
