@@ -91,6 +91,16 @@ def test_bytes_are_those_of_a_proxy_without_the_addon(two: tuple[Proxy, Proxy], 
     assert not (two[1].home / "bridge").exists()
 
 
+def test_of_our_own_headers_the_api_is_told_nothing(two: tuple[Proxy, Proxy]) -> None:
+    own = ("X-SessionBridge-New: 1", "x-sessionbridge-fallback: none", "X-SESSIONBRIDGE-Odd: odd")
+    with raw_upstream(JSON_ANSWER) as upstream:
+        without, with_addon = request(upstream.port), request(upstream.port, *own)
+        for proxy, sent in zip(two, (without, with_addon), strict=True):
+            exchange(proxy, sent)
+        plain, passed = upstream.received
+    assert passed == plain
+
+
 def test_an_event_stream_passes_piece_by_piece(two: tuple[Proxy, Proxy]) -> None:
     _, proxy = two
     with (

@@ -62,7 +62,8 @@ def test_what_is_not_for_us_is_streamed_as_the_option_says(streaming: Proxy) -> 
     before = len(connections(streaming))
     with raw_upstream(ANSWER) as upstream:
         target = f"http://127.0.0.1:{upstream.port}/upload"
-        head = f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 5000\r\n\r\n"
+        head = f"POST {target} HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        head += "X-SessionBridge-Session: chat\r\nContent-Length: 5000\r\n\r\n"
         with socket.create_connection(("127.0.0.1", streaming.ports[0]), timeout=20) as client:
             client.sendall(head.encode() + b"x" * 2000)
             wait_for(lambda: len(connections(streaming)) > before, "the server to be asked")

@@ -15,7 +15,7 @@ from sessionbridge import descriptors
 from sessionbridge.claude.cli.child_mark import CHILD_HEADER
 from sessionbridge.dashboard.metrics import Errors
 from sessionbridge.errors import Refused
-from sessionbridge.proxy import cors, local_api, operator_pages, proxy_user
+from sessionbridge.proxy import cors, local_api, operator_pages, own_headers, proxy_user
 from sessionbridge.proxy.clients import Clients
 from sessionbridge.proxy.direct_responses import answer, refuse, share
 from sessionbridge.proxy.flow_notes import note_own
@@ -81,8 +81,12 @@ class Decision:
 
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Nothing of what may be answered here leaves before its body has been read."""
-        if ctx.options.stream_large_bodies and self._may_be_ours(flow):
+        if not ctx.options.stream_large_bodies:
+            return
+        if self._may_be_ours(flow):
             self._whole_bodies.hold(flow)
+        else:
+            own_headers.take_out(flow.request.headers)  # it may leave at once
 
     async def request(self, flow: http.HTTPFlow) -> None:
         """What is none of these passes on."""
@@ -105,6 +109,9 @@ class Decision:
             await self._answer(flow, turn, socket)
             if flow.response is None and flow not in self._rerouting:
                 self._clients.check_passing(flow)
+                if turn or socket:
+                    own_headers.check_passing_turn(flow.request)
+                own_headers.take_out(flow.request.headers)
         except Exception as error:
             headers = lowered(flow.request.headers)
             spoken = turn or socket or local_api.spoken(flow.request.path, headers)
