@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+from contextlib import aclosing
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from sessionbridge.sessions.store.places import Home, Place
 from sessionbridge.sessions.store.spending import Limited, Use, Used
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.budgets import estimated
+from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from tests.support.bridge_fixtures import CLIENT_HELD, Answer, House, ask, body, bridge, house
 from tests.support.scripted_dispatcher import COST, USAGE
 
@@ -86,6 +88,68 @@ async def test_openais_apis_have_codes_of_their_own(
 async def test_without_limits_nothing_is_counted(house: House) -> None:
     await asked(house, ClientRules())
     assert await used(house) == [0, 0]
+
+
+ASKED = {"model": "claude-x", "max_output_tokens": 9, "input": "hello"}
+SAID = [("user", "hello"), ("assistant", "1: hello"), ("user", "again")]
+ITEMS = [{"role": role, "content": text} for role, text in SAID]
+KINDS: dict[str, tuple[bytes, dict[str, Any]]] = {
+    "responses": (json.dumps(ASKED).encode(), {"api": "responses"}),
+    "background": (json.dumps(ASKED | {"background": True}).encode(), {"api": "responses"}),
+    "frame": (json.dumps(ASKED | {"type": "response.create"}).encode(), {"framed": True}),
+    "thread": (body("hello", thread={"type": "create"}), {"api": "messages"}),
+    "summary": (body(SAID, compaction={"type": "summarize"}), {"api": "messages"}),
+    "compact": (json.dumps(ASKED | {"input": ITEMS}).encode(), {"summary": True}),
+}
+
+
+async def told(house: House, kind: str, rules: ClientRules) -> tuple[int, Any]:
+    """Status and document; a response in the background tells of its error once it has ended."""
+    sent, more = KINDS[kind]
+    asked = {"api": "responses", **more}
+    answer = Answer(Exchange(origin=CLIENT_HELD, attempt=ANN, rules=rules, **asked))
+    async with aclosing(house.bridge.handle(answer.exchange, sent)) as parts:
+        async for part in parts:
+            match part:
+                case Head():
+                    answer.status = part.status
+                case Chunk():
+                    answer.body += part.data
+    if kind == "background":
+        (running,) = house.bridge._background._known.values()
+        assert running.task is not None
+        await running.task
+        return answer.status, running.log.document
+    return answer.status, json.loads(answer.body.splitlines()[-1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_whatever_kind_of_turn_it_is_counts_once(house: House, kind: str) -> None:
+    status, document = await told(house, kind, A_DAY)
+    assert status == 200 and not document.get("error")
+    assert await used(house) == [COST, TOKENS]
+    assert (await use(house)).at_once == 0 and len(house.dispatcher.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "told_as"),
+    [
+        ("responses", 429, {"code": "insufficient_quota"}),
+        ("background", 200, {"code": "insufficient_quota"}),
+        ("frame", 429, {"code": "insufficient_quota"}),
+        ("thread", 429, {"type": "rate_limit_error"}),
+        ("summary", 429, {"type": "rate_limit_error"}),
+        ("compact", 429, {"code": "insufficient_quota"}),
+    ],
+)
+async def test_whatever_kind_of_turn_it_is_none_begins_over_the_budget(
+    house: House, kind: str, status: int, told_as: dict[str, str]
+) -> None:
+    nothing = ClientRules(budgets=(Budget(per="day", usd=0),))
+    given, document = await told(house, kind, nothing)
+    assert given == status and told_as.items() <= document["error"].items()
+    assert "client ann" in document["error"]["message"]
+    assert await used(house) == [0, 0] and not house.dispatcher.jobs and house.turns() == 0
 
 
 async def test_a_providers_budget_is_everybodys(house: House) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,8 +13,11 @@ import pytest
 from tornado.httpclient import HTTPRequest
 from tornado.websocket import WebSocketClientConnection, websocket_connect
 
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.errors import ShuttingDown
+from sessionbridge.model import Attempt
 from sessionbridge.sessions.origins.table import Origins
+from sessionbridge.sessions.store.spending import Limited
 from sessionbridge.turns import frames
 from sessionbridge.turns.content_coding import MOST
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
@@ -21,6 +25,7 @@ from sessionbridge.turns.frames import Frame
 from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
 from sessionbridge.turns.websocket import Socket
 from sessionbridge.turns.worker import Worker
+from tests.support.bridge_fixtures import housed
 
 CREATED = b'{"type": "response.created", "response": {"id": "resp_sb1"}}'
 COMPLETED = b'{"type": "response.completed", "response": {"id": "resp_sb1"}}'
@@ -213,3 +218,32 @@ async def test_a_ticket_of_a_websocket_is_for_nothing_else(turns: Turns) -> None
     async with httpx.AsyncClient(trust_env=False) as client:
         assert (await client.get(f"http://{HOST}:{port}/", headers=asked)).status_code == 403
     await gateway.close()
+
+
+async def test_over_a_budget_a_frame_is_answered_by_an_error(tmp_path: Path) -> None:
+    """And the WebSocket goes on: under the next one's rules there may be room."""
+    rules = [ClientRules(budgets=(Budget(per="day", usd=usd),)) for usd in (0.0, 1.0)]
+    turns = Turns()
+
+    async def exchange(frame: Frame) -> Exchange:
+        who = Attempt(client="ann")
+        return Exchange("responses", None, who, framed=True, rules=rules.pop(0))
+
+    async with housed(tmp_path) as house:
+        gateway = Loopback()
+        gateway.listen()
+        gateway.walk = house.bridge
+        socket = Socket(Worker(), turns.read, exchange, turns.nothing, turns.note)
+        ticket, port = gateway.expect(socket)
+        request = HTTPRequest(f"ws://{HOST}:{port}/", headers={TICKET_HEADER: ticket})
+        client = await websocket_connect(request)
+        await client.write_message(create(model="claude-x"))
+        (told,) = await heard(client, "error")
+        assert (told["status"], told["error"]["code"]) == (429, "insufficient_quota")
+        await client.write_message(create(model="claude-x", max_output_tokens=9))
+        await heard(client)
+        await ended(turns, 2)
+        known = await house.thread.use(Limited("client", "ann", ClientRules(turns_at_once=9)))
+        assert (known.lately, known.at_once, len(house.dispatcher.jobs)) == (1, 0, 1)
+        client.close()
+        await gateway.close()
