@@ -210,6 +210,28 @@ def test_a_clock_that_jumps_gives_nothing_back(store: SessionStore, clock: Clock
     assert (known.lately, known.at_once) == (0, 0)
 
 
+@pytest.mark.parametrize("days", [31, 400, -31, -400])
+def test_what_was_used_counts_once_the_clock_is_back(
+    store: SessionStore, clock: Clock, days: int
+) -> None:
+    """Whatever was summed up meanwhile."""
+    windows: tuple[Literal["day", "week", "month"], ...] = ("day", "week", "month")
+    for number, per in enumerate(windows, 1):
+        clock.now = MONDAY
+        ann = client(store, Budget(per=per, usd=1), name=f"ann-{per}")
+        store.settle(ann.begin(), ann.a_turn)
+        clock.now += days * DAY
+        small = replace(ann, a_turn=Used(0.01, 1))
+        if days > 0:
+            store.settle(small.begin(id=64 * number), small.a_turn)
+        else:
+            assert not small.fits()
+        clock.now = MONDAY
+        assert not small.fits()
+        clock.now += days * DAY
+        assert not ann.fits()
+
+
 def test_the_turn_before_is_known_to_the_estimate(store: SessionStore) -> None:
     before = store.commit(turn(model="claude-opus-4-5", usage=Usage(1, 2, 3, 4, 5)))
     seen: list[Any] = []
@@ -242,7 +264,8 @@ def test_a_days_turns_become_one_and_the_sums_stay(store: SessionStore, clock: C
     assert _rows(store) == 2
     clock.now += 90 * DAY
     store.settle(ann.begin(id=128), None)
-    assert _rows(store) == 0
+    assert [budget.used for budget in store.use(ann.limited).budgets] == [0, 0]
+    assert _rows(store) == 2
 
 
 def _rows(store: SessionStore) -> int:

@@ -25,7 +25,7 @@ _MINUTE = 60.0
 _SETTLED = 2 * _MINUTE
 """Seconds after which no rate asks for a turn any more."""
 
-_KEPT = 62 * 86400.0
+_REACHED = 62 * 86400.0
 """Seconds; longer than any window."""
 
 _TIDIES = 64
@@ -282,19 +282,16 @@ def _seconds(until: float) -> int:
 
 def _sum_up(db: Database, client: str, provider: str, now: float) -> None:
     """Those of a day become one row, at its beginning, where all windows begin: who asks for sums
-    reads few. What no window reaches any more goes."""
+    reads few. What no window reaches stays as it is: of a clock that is ahead one may yet."""
     sql = """
         DELETE FROM spending WHERE client = :client AND provider = :provider
-        AND started_at < :before AND (until IS NULL OR until < :before)
+        AND started_at >= :after AND started_at < :before AND (until IS NULL OR until < :before)
         RETURNING started_at, cost_usd, tokens
     """
-    whose = {"client": client, "provider": provider}
+    whose = {"client": client, "provider": provider, "after": now - _REACHED}
     days: defaultdict[float, list[Mapping[str, Any]]] = defaultdict(list)
     for row in list(db.query(sql, {**whose, "before": now - _SETTLED})):
         days[window("day", row["started_at"])[0]].append(row)
     for day, rows in days.items():
-        if day > now - _KEPT:
-            sums = Used(
-                sum(row["cost_usd"] for row in rows), sum(int(row["tokens"]) for row in rows)
-            )
-            _insert(db, randbits(62), client, provider, day, None, sums)
+        sums = Used(sum(row["cost_usd"] for row in rows), sum(int(row["tokens"]) for row in rows))
+        _insert(db, randbits(62), client, provider, day, None, sums)
