@@ -51,5 +51,5 @@ def test_a_bot_leaves_the_rest_of_a_plan_to_people(tmp_path: Path, api: Scripted
         }
         assert used == {("claude", "5h"): 0.91}
         ran = CliRunner().invoke(cli, ["--home", str(proxy.home / "bridge"), "limits", "--json"])
-        (window,) = json.loads(ran.stdout)
+        (window,) = json.loads(ran.stdout)["plan_windows"]
         assert (window["window"], window["used"]) == ("5h", 0.91)
