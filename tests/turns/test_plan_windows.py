@@ -10,15 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from sessionbridge.allowances import Budget, ClientRules
 from sessionbridge.claude.work_dirs import DEFAULT
 from sessionbridge.errors import ApiFailed
+from sessionbridge.model import Attempt
 from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.plan_windows import PlanWindows
-from tests.support.bridge_fixtures import House, ask, bridge, house, housed
+from tests.support.bridge_fixtures import House, ask, body, bridge, house, housed
 from tests.support.claude_cli import until
 
 __all__ = ["house"]
+
+ANN = Attempt(client="ann")
 
 UNIFIED = "anthropic-ratelimit-unified-"
 
@@ -150,6 +154,20 @@ async def test_one_that_tells_nothing_was_that_one_too(house: House) -> None:
     assert [(await house.ask(text)).status for text in ("one", "two")] == [200, 429]
 
 
+async def test_one_without_room_in_its_budget_is_not_that_one(house: House) -> None:
+    """A client that is over it, and tries again and again, would be it each time."""
+    full = PlanWindow(DEFAULT, "5h", "allowed", 0.9, time.time() + 3600, time.time() - 1000)
+    await house.thread.keep_plan_windows([full])
+    house.change(plan_share=80)
+    over = ClientRules(budgets=(Budget(per="day", usd=0),))
+    assert (await ask(house.bridge, body("one"), attempt=ANN, rules=over)).status == 429
+    assert (await house.ask("two")).status == 200
+    refused = ClientRules(turns_a_minute=1)
+    for _ in range(2):  # and one that is refused counts for nothing
+        answer = await ask(house.bridge, body("three"), attempt=ANN, rules=refused)
+        assert "sessionbridge_plan_share" in answer.json["error"]["message"]
+
+
 async def test_what_another_proxy_was_told_since_counts(house: House) -> None:
     house.change(plan_share=80)
     house.dispatcher.limits = limits(told("5h", 0.9, 3600))
@@ -159,6 +177,17 @@ async def test_what_another_proxy_was_told_since_counts(house: House) -> None:
     raised = PlanWindow(DEFAULT, "5h", "allowed", 0.2, time.time() + 3600, time.time())
     await house.thread.keep_plan_windows([raised])
     assert (await house.ask("three")).status == 200
+
+
+async def test_what_a_clock_that_is_ahead_has_told_is_not_the_newest(house: House) -> None:
+    """As long as what a turn was told since then is not written yet, or another proxy writes it."""
+    house.change(plan_share=80)
+    house.dispatcher.limits = limits(told("5h", 0.2, 3600))
+    await house.ask("one")
+    await until_known(house.thread, "5h", 0.2)
+    ahead = PlanWindow(DEFAULT, "5h", "allowed", 0.9, time.time() + 3600, time.time() + 300)
+    await house.thread.keep_plan_windows([ahead])
+    assert (await house.ask("two")).status == 200
 
 
 async def test_a_turn_under_way_finishes(house: House) -> None:

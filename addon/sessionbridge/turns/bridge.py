@@ -220,7 +220,6 @@ class Bridge:
             return
         exchange.outcome.enter("plan")
         async with self._alone(turn), self._admitted(memory) as plan:
-            await self._plan_windows.check()
             turn = memory.completed(turn)
             running = self._carried_out(turn, plan, memory, exchange)
             async with aclosing(self._budgets.within(turn, plan, exchange, running)) as deltas:
@@ -230,6 +229,8 @@ class Bridge:
     async def _carried_out(
         self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
+        # Once there is room in its budgets: the one turn that may find out is to be one that runs.
+        await self._plan_windows.check()
         await memory.begin(plan)
         turn = await self._instructed(turn, plan, memory)
         while True:

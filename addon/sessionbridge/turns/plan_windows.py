@@ -40,7 +40,8 @@ class PlanWindows:
         """Before a turn begins. Raises `PlanShareReached`; without the option nothing is asked."""
         if self._share >= NEVER:
             return
-        known, now = await self._known(), time.time()
+        now = time.time()
+        known = await self._known(now)
         reached = [window for window in known if self._is_reached(window, now)]
         if reached and not self._tells_anew(reached, now):
             raise _refused(max(reached, key=lambda window: window.resets_at or 0), self._share, now)
@@ -75,9 +76,14 @@ class PlanWindows:
             return True
         return _state(known) != _state(window)
 
-    async def _known(self) -> Iterable[PlanWindow]:
-        """What was told last of each, whoever has heard it."""
-        told = sorted([*self._told.values(), *await self._kept()], key=lambda one: one.told_at)
+    async def _known(self, now: float) -> Iterable[PlanWindow]:
+        """What was told last of each, whoever has heard it. When that was by a clock that was ahead
+        nobody knows."""
+
+        def told_at(window: PlanWindow) -> float:
+            return window.told_at if window.told_at <= now + _STALE else 0.0
+
+        told = sorted([*self._told.values(), *await self._kept()], key=told_at)
         return {window.name: window for window in told}.values()
 
     async def _kept(self) -> Iterable[PlanWindow]:
