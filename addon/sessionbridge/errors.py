@@ -32,6 +32,7 @@ answer, a key or a token. Each API shape turns status and `code` into its own er
     ├── HeadersTooLarge         431   headers that no server takes
     ├── StoreUnavailable        503   the database, or Claude's file, is locked, read-only or full
     ├── ShuttingDown            503   the proxy takes no turns any more
+    ├── OptionsChanged          503   the options are others since the request came
     ├── TooManyFiles            503   the process has no file descriptors left
     ├── Overloaded              529   no room to wait; each API shape has a status of its own for it
     │   └── ConversationBusy    529   nor for a turn before this one in its conversation
@@ -239,6 +240,11 @@ class StoreUnavailable(BridgeError):
 
 
 class ShuttingDown(BridgeError):
+    status = 503
+    retry_after = 1
+
+
+class OptionsChanged(BridgeError):
     status = 503
     retry_after = 1
 

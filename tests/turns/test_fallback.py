@@ -424,6 +424,15 @@ async def test_what_another_node_s_provider_cannot_do_another_may_here(tmp_path:
     place.store.close()
 
 
+async def test_one_whose_provider_leaves_the_config_as_it_comes_is_to_come_again(
+    place: Place,
+) -> None:
+    place.providers = Providers(place.settings, lambda _: None, place.store)
+    answer = await place.ask("One")
+    assert (answer.status, answer.headers["retry-after"], answer.whole) == (503, "1", True)
+    assert "provider claude was taken out" in answer.json["error"]["message"]
+
+
 async def test_once_something_was_sent_the_error_is_sent_too(place: Place) -> None:
     place.dispatchers["claude"].breaks = LIMITED
     answer = await place.ask("", sent=body("One", stream=True))

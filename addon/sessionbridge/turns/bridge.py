@@ -164,13 +164,13 @@ class Bridge:
                         yield Chunk(data, last)
         except Exception as error:
             failure = presentable(error)
-            status = shape.status(failure)
-            exchange.outcome.fail(failure, status)
             if begun and encoder is not None:
+                exchange.outcome.fail(failure, shape.status(failure))
                 yield Chunk(encoder.error(failure), last=True)
             else:
-                yield Head(status, error_headers(exchange, failure))
-                yield Chunk(shape.error_body(failure), last=True)
+                head, told = refusal(exchange, failure)
+                yield head
+                yield told
 
     def _not_here(
         self, turn: TurnRequest, memory: Memory, exchange: Exchange, body: bytes
@@ -364,6 +364,15 @@ class Bridge:
                 await self._dispatcher.discard(superseded)
         except (BridgeError, OSError) as error:
             logger.warning("a superseded session was not deleted: %s", type(error).__name__)
+
+
+def refusal(exchange: Exchange, failure: BridgeError) -> tuple[Head, Chunk]:
+    """Instead of an answer, of which nothing was sent."""
+    shape = _shape(exchange)
+    status = shape.status(failure)
+    exchange.outcome.fail(failure, status)
+    head = Head(status, error_headers(exchange, failure))
+    return head, Chunk(shape.error_body(failure), last=True)
 
 
 def _shape(exchange: Exchange) -> Shape:

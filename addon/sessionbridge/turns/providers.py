@@ -16,13 +16,14 @@ from sessionbridge.allowances import ClientRules
 from sessionbridge.apis.common.ids import is_made_here, message_id
 from sessionbridge.claude.models import Table
 from sessionbridge.config import Settings
-from sessionbridge.errors import BadRequest, BridgeError, Refused
+from sessionbridge.errors import BadRequest, BridgeError, OptionsChanged, Refused
 from sessionbridge.model import SessionKey
 from sessionbridge.names import shown
 from sessionbridge.providers import Provider
 from sessionbridge.sessions.planning.moved import newest
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import is_of
+from sessionbridge.turns.bridge import refusal
 from sessionbridge.turns.exchange import Chunk, Exchange, Head, Walk
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,10 @@ class Providers:
         for index, name in enumerate(names):
             walk = self._walk(name)
             if walk is None:
+                if not told:
+                    for part in refusal(exchange, exchange.refused or _left(name)):
+                        yield part
+                    return
                 break
             asked = self._asked_of(name, exchange, names[:index])
             async with aclosing(walk.handle(asked, body)) as parts:
@@ -135,6 +140,12 @@ class Providers:
         if found not in self._settings.providers or found not in held:
             return name
         return name if held[found].history == "client" else found
+
+
+def _left(name: str) -> OptionsChanged:
+    return OptionsChanged(
+        f"The provider {name} was taken out of the config when this request had come; try again."
+    )
 
 
 def holder(conversation: str, settings: Settings) -> str | None:
