@@ -57,6 +57,10 @@ if sys.platform != "win32":
 
 logger = logging.getLogger(__name__)
 
+_NOT_AGAIN = (("x-should-retry", "false"),)
+"""Libraries would try again at once, in vain or against the client's will, but for this header,
+which those of Anthropic and OpenAI obey. They do so after 409, too."""
+
 
 class BridgeError(Exception):
     """Base of all errors that reach a client. `param` names the field that it is about, where it is
@@ -176,6 +180,7 @@ class ModelNotFound(NotFound):
 
 class ProviderGone(BridgeError):
     status = 409
+    headers = _NOT_AGAIN
 
     def __init__(self, provider: str) -> None:
         super().__init__(
@@ -210,11 +215,6 @@ class RateLimited(BridgeError):
         self.of = of
 
 
-_NOT_AGAIN = (("x-should-retry", "false"),)
-"""Libraries would try again at once and in vain, but for this header, which those of Anthropic and
-OpenAI obey."""
-
-
 class PlanShareReached(RateLimited):
     headers = _NOT_AGAIN
 
@@ -229,10 +229,12 @@ class HeadersTooLarge(BridgeError):
 
 class MemoryLost(BridgeError):
     status = 409
+    headers = _NOT_AGAIN
 
 
 class NotMoved(BridgeError):
     status = 409
+    headers = _NOT_AGAIN
 
 
 class StoreUnavailable(BridgeError):

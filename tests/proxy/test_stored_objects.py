@@ -8,7 +8,9 @@ import pytest
 from mitmproxy.http import HTTPFlow
 
 from sessionbridge.apis.common.summary import seal
-from tests.support.addon_fixtures import Proxy, is_bridged, proxy, refusal
+from sessionbridge.errors import ProviderGone
+from sessionbridge.proxy.direct_responses import refuse
+from tests.support.addon_fixtures import Proxy, is_bridged, make_flow, proxy, refusal
 from tests.support.object_requests import passes, sent
 
 __all__ = ["proxy"]
@@ -73,3 +75,10 @@ async def test_a_page_may_send_where_something_is_answered(
         assert flow.response is not None and flow.response.status_code == 204
         assert "DELETE" in flow.response.headers["access-control-allow-methods"]
     assert passes(await proxy.request(asked(path, "OPTIONS")))
+
+
+def test_what_is_refused_for_good_says_so_to_libraries() -> None:
+    flow = make_flow({})
+    refuse(flow, "responses", ProviderGone("key"))
+    assert flow.response is not None and flow.response.status_code == 409
+    assert flow.response.headers["x-should-retry"] == "false"

@@ -433,6 +433,24 @@ async def test_one_whose_provider_leaves_the_config_as_it_comes_is_to_come_again
     assert "provider claude was taken out" in answer.json["error"]["message"]
 
 
+async def test_what_another_has_lost_is_told_until_it_is_begun_anew(tmp_path: Path) -> None:
+    place = Place(tmp_path, memory_lost="error")
+    await place.ask("One")
+    place.fail("claude")
+    await place.ask("Two")
+    place.fail()
+    place.dispatchers["key"].sessions.clear()
+    alone = Wanted(fallback=False)
+    for _ in range(2):
+        answer = await place.ask("Three", wanted=alone)
+        assert (answer.status, answer.headers["x-should-retry"]) == (409, "false")
+        assert "with X-SessionBridge-New: 1" in answer.json["error"]["message"]
+    anew = await place.ask("Three", wanted=alone, attempt=Attempt(anew=True))
+    assert who(anew) == ("claude", "started_over")
+    assert who(await place.ask("Four")) == ("claude", "appended")
+    place.store.close()
+
+
 async def test_once_something_was_sent_the_error_is_sent_too(place: Place) -> None:
     place.dispatchers["claude"].breaks = LIMITED
     answer = await place.ask("", sent=body("One", stream=True))

@@ -36,6 +36,7 @@ def without_key(place: Place, config: str) -> Iterator[Place]:
 
 def says_gone(answer: Answer) -> bool:
     said = answer.json["error"]["message"]
+    assert answer.headers["x-should-retry"] == "false"  # or libraries would, as after any 409
     return answer.status == 409 and "have [providers.key] put back" in said
 
 

@@ -64,3 +64,13 @@ async def test_where_the_file_is_gone_too_the_loss_is_told(house: House) -> None
     await two_turns(house)
     house.dispatcher.lose(house.dispatcher.jobs[-1].session_id)
     assert reason(await send(house, THREE, origin=SERVER_HELD)) == "memory_lost"
+
+
+async def test_no_library_takes_it_for_a_conflict_that_passes(house: House) -> None:
+    """It would send the request once more, and so begin anew what nobody wants lost."""
+    house.change(memory_lost="error")
+    await two_turns(house)
+    house.dispatcher.lose(house.dispatcher.jobs[-1].session_id)
+    answer = await send(house, THREE, origin=SERVER_HELD)
+    assert (answer.status, answer.headers.get("x-should-retry")) == (409, "false")
+    assert reason(await send(house, THREE, origin=SERVER_HELD)) == "first_turn"

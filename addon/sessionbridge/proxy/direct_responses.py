@@ -25,8 +25,10 @@ def refuse(flow: http.HTTPFlow, api: str, error: Exception) -> BridgeError:
     """In the words of the API that is spoken. Returns the error as the client was told it."""
     failure, shape = presentable(error), SHAPES[api]
     status = shape.status(failure)
-    after = {} if failure.retry_after is None else {"retry-after": str(failure.retry_after)}
-    answer(flow, status, shape.error_body(failure), after)
+    further = dict(failure.headers)
+    if failure.retry_after is not None:
+        further["retry-after"] = str(failure.retry_after)
+    answer(flow, status, shape.error_body(failure), further)
     flow.comment = f"refused · {status} {type(failure).__name__}"
     return failure
 

@@ -145,7 +145,8 @@ class Movable(Remembered):
             if self._refuse_loss:
                 raise MemoryLost(
                     f"What the provider {there} holds of this conversation is gone, and nothing of "
-                    "it is in the request; send it once more to begin anew."
+                    "it is in the request; begin anew, under another id or with "
+                    "X-SessionBridge-New: 1."
                 ) from error
             return plan_unknown(self._links, "memory_lost")
         self._noted_moves = {"moved_from": there, "stands_in": None}
