@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from sessionbridge.claude.profile import transcripts_folder
-from sessionbridge.claude.work_dirs import chosen, root, work_dir
+from sessionbridge.claude.profile import ClaudeProfile, transcripts_folder
+from sessionbridge.claude.work_dirs import DEFAULT, chosen, root, work_dir
 from sessionbridge.cli.main import cli
 from sessionbridge.model import SessionKey
 from sessionbridge.sessions.store.places import DATABASE_NAME
@@ -24,13 +24,15 @@ from tests.support.turn_records import KEY, turn
 
 
 class Place:
-    """A home of the bridge with one turn in it, and the CLI's folder."""
+    """A home of the bridge with one turn in it, and the CLI's folder. Unless it `works`, no proxy
+    has been there yet."""
 
-    def __init__(self, folder: Path, name: str = "one") -> None:
+    def __init__(self, folder: Path, name: str = "one", *, works: bool = True) -> None:
         self.folder = folder / name
         self.home = self.folder / "home"
         self.config = self.folder / "claude"
-        self.cwd = work_dir(chosen(self.home), "session")
+        self.home.mkdir(parents=True, exist_ok=True)
+        self.cwd = work_dir((chosen if works else root)(self.home), "session")
         self.database = self.home / DATABASE_NAME
         self.transcripts = transcripts_folder(self.config, self.cwd)
 
@@ -199,6 +201,20 @@ def test_each_provider_has_its_own_back(place: Place, file: Path, tmp_path: Path
             held = store.holdings(replace(KEY, provider=provider))
         assert held.row and held.row.metadata["config_dir"] == str(other.of(provider).parent.parent)
     assert "6 files of transcripts" in done(other.run("backup", file))
+
+
+def test_the_first_proxy_of_a_home_finds_what_was_restored_there(
+    place: Place, file: Path, tmp_path: Path
+) -> None:
+    for provider in ("near", "far"):
+        place.talk_at(provider)
+    done(place.run("backup", file))
+    other = Place(tmp_path, "other", works=False)
+    done(other.run("restore", file, "--config", other.providers()))
+    for provider, session in {DEFAULT: "session-1", "near": "at-near", "far": "at-far"}.items():
+        inherited = {"CLAUDE_CONFIG_DIR": str(other.of(provider).parent.parent)}
+        claude = ClaudeProfile(other.home, None, {}, 0, inherited, provider=provider)
+        assert claude.transcript(session).exists()
 
 
 def test_it_is_made_while_others_write(place: Place, file: Path) -> None:

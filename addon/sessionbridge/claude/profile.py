@@ -45,7 +45,7 @@ def transcript_path(config: Path, cwd: Path, session_id: str) -> Path:
     return transcripts_folder(config, cwd) / f"{session_id}.jsonl"
 
 
-def bring_in_transcripts(config: Path, there: Path, here: Path, provider: str = DEFAULT) -> None:
+def bring_in_transcripts(config: Path, there: Path, here: Path, provider: str) -> None:
     """Those of a provider's working directories in one folder to those in another. While another
     proxy still works there, its processes begin them anew."""
     for memory in KEPT:
@@ -100,10 +100,10 @@ class ClaudeProfile:
 
     @cached_property
     def _root(self) -> Path:
-        """The home's own has the transcripts of before it was chosen. Raises OSError."""
+        """The home's own has the transcripts of before it was chosen: of an earlier version, or
+        from a backup. Raises OSError."""
         own = chosen(self.home)
-        if self.provider == DEFAULT:
-            bring_in_transcripts(self.config_dir, before(self.home), own)
+        bring_in_transcripts(self.config_dir, before(self.home), own, self.provider)
         if self.common is None:
             return own
         return of_nodes(self.home, Path(self.common(str(own))))
