@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sessionbridge.allowances import Allowance, Budget, Per, window
+from sessionbridge.sessions.store.spending import BudgetUse
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,15 @@ def test_a_budget_is_in_one_unit() -> None:
     for given in ({}, {"usd": 1.0, "tokens": 5}, {"usd": -1.0}):
         with pytest.raises(ValidationError):
             Budget.model_validate({"per": "day", **given})
+
+
+@pytest.mark.parametrize("unit", ["usd", "tokens"])
+def test_a_budget_that_nobody_can_calculate_with_is_none(unit: str) -> None:
+    for given in (10**400, 10**16):
+        with pytest.raises(ValidationError):
+            Budget.model_validate({"per": "day", unit: given})
+    budget = Budget.model_validate({"per": "day", unit: 10**15})
+    assert BudgetUse(budget, 1, 0).left == 10**15 - 1
 
 
 def test_without_limits_there_is_nothing_to_be_counted() -> None:

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Per = Literal["day", "week", "month"]
 
+_MOST = 10**15
+"""Up to which a float, or a number of a browser's, tells each whole number."""
+
 
 class Budget(BaseModel):
     """At most so many US dollars, or tokens read and written, in each window."""
@@ -17,8 +20,8 @@ class Budget(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     per: Per
-    usd: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
-    tokens: Annotated[int, Field(ge=0)] | None = None
+    usd: Annotated[float, Field(ge=0, le=_MOST, allow_inf_nan=False)] | None = None
+    tokens: Annotated[int, Field(ge=0, le=_MOST)] | None = None
 
     @model_validator(mode="after")
     def _of_one(self) -> Budget:
