@@ -11,6 +11,7 @@ import pytest
 
 from sessionbridge.cli.checks.live import check_live
 from sessionbridge.cli.mitm import CA_NAME
+from sessionbridge.client_tokens import made
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.doctor_fixtures import Place, ca, place
 from tests.support.known_clients import add_client
@@ -42,10 +43,13 @@ def test_a_clients_token_is_in_the_environment(
     proxy: Proxy, place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place.port, token = proxy.ports[1], add_client(proxy.database.parent, "ann")
-    monkeypatch.setenv("SESSIONBRIDGE_TOKEN", f"{token}x")
+    for wrong in ("my-token", f"{token}\nThis is the token of ann."):
+        monkeypatch.setenv("SESSIONBRIDGE_TOKEN", wrong)
+        assert "SESSIONBRIDGE_TOKEN is no token" in place.findings("--live")["Live turn"]["found"]
+    monkeypatch.setenv("SESSIONBRIDGE_TOKEN", made()[0])
     refused = place.findings("--live")["Live turn"]
     assert refused["found"].startswith("401: ") and "SESSIONBRIDGE_TOKEN" in refused["advice"]
-    monkeypatch.setenv("SESSIONBRIDGE_TOKEN", token)
+    monkeypatch.setenv("SESSIONBRIDGE_TOKEN", f"{token}\r\n")
     assert place.findings("--live")["Live turn"]["status"] == "ok"
     with closing(SessionStore.open(proxy.database)) as store:
         assert "ann" in {row.key.client for row in store.sessions()}

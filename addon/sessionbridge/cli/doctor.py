@@ -92,7 +92,7 @@ def doctor(
     confdir = confdir.expanduser()
     findings = _findings(home, claude, confdir, port, config)
     if live is not None:
-        findings += check_live(port, confdir / CA_NAME, live, os.environ.get(TOKEN, ""))
+        findings += check_live(port, confdir / CA_NAME, live, os.environ.get(TOKEN, "").strip())
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:

@@ -14,6 +14,7 @@ from typing import Any
 from sessionbridge.cli.checks.finding import Finding
 from sessionbridge.cli.mitm import HOST
 from sessionbridge.cli.running_bridge import API_HOST, NoBridge, check_ca, mode_at
+from sessionbridge.client_tokens import token as known_token
 from sessionbridge.sessions.reports.sums import money
 
 _CHECK = "Live turn"
@@ -49,6 +50,9 @@ class _Answer:
 def check_live(port: int, ca: Path, turns: int, token: str = "") -> list[Finding]:
     """The conversation is `doctor`, which is begun anew each time; its second turn can be answered
     from memory alone. `token` is a client's, where one is needed."""
+    if token and not known_token(token).id:
+        found_out = f"not made: what stands in {TOKEN} is no token of a client's"
+        return [Finding(_CHECK, "problem", found_out, "Put there what  clients add  has printed.")]
     name = f"Ada{secrets.token_hex(3)}"
     try:
         told = _ask(port, ca, token, f"My name is {name}. Answer with one word.", anew=True)
