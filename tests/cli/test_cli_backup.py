@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sqlite3
 import tarfile
 from contextlib import closing
@@ -217,6 +218,21 @@ def test_the_first_proxy_of_a_home_finds_what_was_restored_there(
         assert claude.transcript(session).exists()
 
 
+def test_a_conversation_without_turns_is_found_by_the_config(place: Place, file: Path) -> None:
+    """Where nothing else of its provider leads to the folder."""
+    place.of("far").mkdir(parents=True)
+    mark = sha256(b"far").hexdigest()[:8]
+    kept = place.of("far") / f"conv_sb{'1' * 32}{mark}.conversation"
+    kept.write_text("created\n")
+    assert "2 files of transcripts" in done(place.run("backup", file))
+    assert "3 files of transcripts" in done(
+        place.run("backup", file, "--config", place.providers())
+    )
+    kept.unlink()
+    done(place.run("restore", file, "--yes", "--config", place.providers()))
+    assert kept.read_text() == "created\n"
+
+
 def test_it_is_made_while_others_write(place: Place, file: Path) -> None:
     with closing(sqlite3.connect(place.database)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -241,6 +257,14 @@ def test_no_backup_is_left_half_made(place: Place, file: Path) -> None:
     result = place.run("backup", file)
     assert result.exit_code == 0 or "Error" in result.stderr
     assert sorted(file.parent.glob("*backup*")) == [file]
+
+
+def test_none_is_made_where_the_transcripts_cannot_be_read(place: Place, file: Path) -> None:
+    shutil.rmtree(place.transcripts)
+    place.transcripts.symlink_to(place.transcripts)
+    result = place.run("backup", file)
+    assert result.exit_code == 1 and str(place.transcripts) in result.stderr
+    assert not file.exists()
 
 
 def test_nothing_to_copy(tmp_path: Path, file: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from sessionbridge.disk import write_whole
 from sessionbridge.errors import StoreUnavailable
+from sessionbridge.sessions.store.shared_files import SharedFiles
 from sessionbridge.sessions.store.store import SessionStore
 from tests.support.postgres import Postgres
 from tests.support.postgres_stores import asked, node_store
@@ -340,3 +341,14 @@ def test_a_folder_that_cannot_be_used_is_told(nodes: tuple[Node, Node], tmp_path
     other.path.mkdir(parents=True)
     with pytest.raises(StoreUnavailable, match="cannot be read"):
         other.commit()
+
+
+def test_nor_is_one_that_cannot_be_read_an_empty_one(tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").mkdir()
+    (tmp_path / "one.jsonl").touch()
+    assert SharedFiles(tmp_path).names() == ["one"]
+    assert SharedFiles(tmp_path / "nowhere").names() == []
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    with pytest.raises(StoreUnavailable, match="cannot be read"):
+        SharedFiles(loop).names()

@@ -24,8 +24,9 @@ _FILE = click.Path(dir_okay=False, path_type=Path)
 
 @click.command(epilog="Example: sessionbridge backup sessions.tar.gz")
 @click.argument("file", type=_FILE)
+@folder_options
 @click.pass_obj
-def backup(home: Path, file: Path) -> None:
+def backup(home: Path, file: Path, config_dir: Path | None, config: Path | None) -> None:
     """Copy all conversations into FILE.
 
     That is the database as of one moment and the transcripts, whole and readable: FILE is for you
@@ -36,7 +37,7 @@ def backup(home: Path, file: Path) -> None:
         if store is None:
             click.echo(nothing_yet(place))
             return
-        own = Folders(home, config_dirs(None, None))
+        own = Folders(home, config_dirs(config_dir, config))
         folders = housekeeping.folders(own, store.sessions())
     with _problems():
         count = backup_file.write(

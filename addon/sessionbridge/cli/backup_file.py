@@ -29,9 +29,17 @@ class NotABackup(ValueError):
 
 
 def transcripts(folders: Iterable[Path]) -> list[Path]:
-    """What a backup holds of these folders."""
-    found = (path for folder in folders for path in folder.glob("*") if path.is_file())
+    """What a backup holds of these folders. Raises OSError."""
+    found = (path for folder in folders for path in _in(folder) if path.is_file())
     return sorted(path for path in found if _TRANSCRIPT.fullmatch(f"transcripts/{path.name}"))
+
+
+def _in(folder: Path) -> list[Path]:
+    """Not by `glob`, to which a folder that cannot be read is an empty one."""
+    try:
+        return list(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def write(

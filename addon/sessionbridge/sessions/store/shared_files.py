@@ -126,8 +126,14 @@ class SharedFiles:
 
     def names(self) -> list[str]:
         """Of what is in the folder."""
-        found = self._folder.glob("*") if self._folder.is_dir() else ()
-        return sorted({path.stem for path in found if path.suffix in SUFFIXES and path.is_file()})
+        with self._told("read"):
+            try:
+                found = list(self._folder.iterdir())  # to `glob`, who may not read it sees nothing
+            except _ABSENT:
+                return []
+            return sorted(
+                {path.stem for path in found if path.suffix in SUFFIXES and path.is_file()}
+            )
 
     def are_whole(self, db: Database, name: str) -> bool:
         """Whether the pieces make the files that were kept, and this node's have all of them."""
