@@ -37,6 +37,13 @@ def test_a_budget_that_nobody_can_calculate_with_is_none(unit: str) -> None:
     assert BudgetUse(budget, 1, 0).left == 10**15 - 1
 
 
+def test_there_is_one_budget_of_each_kind() -> None:
+    day, other = Budget(per="day", usd=1), Budget(per="day", usd=2)
+    assert Allowance(budgets=(day, Budget(per="week", usd=1), Budget(per="day", tokens=1)))
+    with pytest.raises(ValidationError, match="more than one in usd a day; keep one"):
+        Allowance(budgets=(day, other))
+
+
 def test_without_limits_there_is_nothing_to_be_counted() -> None:
     assert not Allowance().is_limited
     assert Allowance(turns_at_once=1).is_limited

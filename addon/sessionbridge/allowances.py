@@ -6,7 +6,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Per = Literal["day", "week", "month"]
 
@@ -42,6 +42,15 @@ class Allowance(BaseModel):
     budgets: tuple[Budget, ...] = ()
     turns_a_minute: Annotated[int, Field(ge=1)] | None = None
     turns_at_once: Annotated[int, Field(ge=1)] | None = None
+
+    @field_validator("budgets")
+    @classmethod
+    def _one_of_each(cls, budgets: tuple[Budget, ...]) -> tuple[Budget, ...]:
+        """Of two, one would never be reached, and metrics could not tell them apart."""
+        kinds = [f"{one.unit} a {one.per}" for one in budgets]
+        if twice := {kind for kind in kinds if kinds.count(kind) > 1}:
+            raise ValueError(f"there is more than one in {min(twice)}; keep one")
+        return budgets
 
     @property
     def is_limited(self) -> bool:
