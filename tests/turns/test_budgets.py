@@ -15,7 +15,7 @@ from sessionbridge.claude.prices import list_price, price_at_most
 from sessionbridge.errors import ApiFailed, ClaudeFailed
 from sessionbridge.model import Attempt, Message, Parameters, Plan, Spent, Tool, TurnRequest, Usage
 from sessionbridge.sessions.store.places import Home, Place
-from sessionbridge.sessions.store.spending import Limited, Use, Used
+from sessionbridge.sessions.store.spending import Limited, Reserved, Use, Used
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.budgets import estimated
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
@@ -48,6 +48,26 @@ async def used(house: House) -> list[float]:
 async def test_a_turn_counts_for_what_it_has_used(house: House, origin: Any) -> None:
     assert (await asked(house, origin=origin)).status == 200
     assert await used(house) == [COST, TOKENS]
+
+
+@pytest.mark.parametrize("origin", [CLIENT_HELD, None], ids=["kept", "stateless"])
+async def test_what_a_kept_turn_has_used_is_settled_in_one_with_it(
+    house: House, monkeypatch: pytest.MonkeyPatch, origin: Any
+) -> None:
+    """A process that is killed after it leaves no estimate, and the answer waits once less."""
+    settled = list[Used | None]()
+
+    async def settle(reserved: Reserved, used: Used | None) -> None:
+        settled.append(used)
+
+    monkeypatch.setattr(house.thread, "settle", settle)
+    assert (await asked(house, origin=origin)).status == 200
+    if origin is None:
+        assert settled == [Used(COST, TOKENS)]
+    else:
+        assert settled == []
+        assert await used(house) == [COST, TOKENS]
+        assert (await use(house)).at_once == 0
 
 
 async def test_over_it_nothing_is_asked_of_the_model(house: House) -> None:

@@ -55,7 +55,7 @@ from sessionbridge.stored.seals import Seals
 from sessionbridge.turns.admission import Admission, Ticket
 from sessionbridge.turns.background import Background, followed
 from sessionbridge.turns.beside import Beside
-from sessionbridge.turns.budgets import Budgets
+from sessionbridge.turns.budgets import Budgets, settlement
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from sessionbridge.turns.kept_instructions import KeptInstructions
 from sessionbridge.turns.memories import Memories
@@ -340,8 +340,8 @@ class Bridge:
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
                     await self._beside.keep(turn, delta, memory, exchange)
-                    location = self._dispatcher.location
-                    answered = _answered(plan, carried_out, delta, exchange, location)
+                    how = turn.model, self._dispatcher.location
+                    answered = _answered(plan, carried_out, delta, exchange, *how)
                     outcome.committing = True
                     outcome.turn = await memory.commit(answered)
                     outcome.enter("close")
@@ -445,6 +445,7 @@ def _answered(
     carried_out: Plan,
     finished: Finished,
     exchange: Exchange,
+    asked: str,
     location: Mapping[str, str],
 ) -> Answered:
     outcome = exchange.outcome
@@ -462,4 +463,5 @@ def _answered(
         ttft_ms=outcome.ttft_ms,
         duration_ms=outcome.duration_ms,
         location=location,
+        settlement=settlement(outcome, asked),
     )

@@ -20,7 +20,7 @@ from sessionbridge.claude.prices import has_price, price_at_most
 from sessionbridge.errors import BridgeError, StoreUnavailable, TimedOut
 from sessionbridge.model import Delta, Finished, Plan, TurnRequest, Usage
 from sessionbridge.sessions.store.engine import CommitUnknown
-from sessionbridge.sessions.store.spending import Limited, Reserved, Used
+from sessionbridge.sessions.store.spending import Limited, Reserved, Settlement, Used
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.turns.exchange import Exchange, Outcome
 
@@ -94,23 +94,31 @@ class _Counted:
         self, reserved: Reserved, limits: Sequence[Limited], deltas: AsyncGenerator[Delta | None]
     ) -> AsyncGenerator[Delta | None]:
         await self._reserve(reserved, limits)
+        self._outcome.reserved = reserved
+        is_settled = False
         settling: asyncio.Task[None] | None = None
         try:
             async with aclosing(deltas):
                 async for delta in deltas:
                     if isinstance(delta, Finished):
-                        # Asked of the store before the client sees the end, whose next turn may
-                        # come at once: it stands behind this in the store's line.
-                        settling = asyncio.create_task(self._settle(reserved, self._used()))
-                        await asyncio.sleep(0)
+                        is_settled = self._outcome.turn is not None  # where it is kept
+                        if not is_settled:
+                            settling = await self._begin_to_settle(reserved)
                     yield delta
         except BaseException as error:
-            if settling is None:
+            if settling is None and not is_settled:
                 await self._settle(reserved, self._used(error))
             raise
         finally:
             if settling is not None:
                 await settling
+
+    async def _begin_to_settle(self, reserved: Reserved) -> asyncio.Task[None]:
+        """Asked of the store before the client sees the end, whose next turn may come at once: it
+        stands behind this in the store's line."""
+        settling = asyncio.create_task(self._settle(reserved, self._used()))
+        await asyncio.sleep(0)
+        return settling
 
     async def _reserve(self, reserved: Reserved, limits: Sequence[Limited]) -> None:
         base = self._plan.base.turn_id if self._plan.base else None
@@ -132,11 +140,9 @@ class _Counted:
 
     def _used(self, error: BaseException | None = None) -> Used | None:
         """None where the model was not asked, as far as that is known."""
-        outcome = self._outcome
-        if (usage := outcome.usage) is not None:
-            known = _priced(outcome.model or self._turn.model, usage)
-            return known if outcome.cost_usd is None else replace(known, cost_usd=outcome.cost_usd)
-        return self._read if _is_given_up(outcome, error) else None
+        if (used := _used(self._outcome, self._turn.model)) is not None:
+            return used
+        return self._read if _is_given_up(self._outcome, error) else None
 
     async def _settle(self, reserved: Reserved, used: Used | None) -> None:
         """Once it is asked the store goes on by itself, whoever no longer waits for it. Where it
@@ -146,6 +152,22 @@ class _Counted:
                 await self._store.settle(reserved, used)
         except (BridgeError, TimeoutError) as error:
             logger.warning("what a turn has used was not settled: %s", type(error).__name__)
+
+
+def settlement(outcome: Outcome, asked: str) -> Settlement | None:
+    """Of a turn that was answered, and had reserved anything; it was `asked` of this model."""
+    used = _used(outcome, asked)
+    if outcome.reserved is None or used is None:
+        return None
+    return Settlement(outcome.reserved, used)
+
+
+def _used(outcome: Outcome, asked: str) -> Used | None:
+    """None where nothing is known."""
+    if outcome.usage is None:
+        return None
+    known = _priced(outcome.model or asked, outcome.usage)
+    return known if outcome.cost_usd is None else replace(known, cost_usd=outcome.cost_usd)
 
 
 def _is_given_up(outcome: Outcome, error: BaseException | None) -> bool:

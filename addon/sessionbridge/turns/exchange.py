@@ -28,6 +28,7 @@ from sessionbridge.model import (
     TurnRequest,
     Usage,
 )
+from sessionbridge.sessions.store.spending import Reserved
 
 Step = Literal["parse", "plan", "pass_on", "prepare", "dispatch", "answer", "commit", "close"]
 """What is done for a turn, one after the other: `plan` has the waits for its session and for a
@@ -74,6 +75,7 @@ class Outcome:
     """What becomes of a request, filled in as it is heard. Times in ms, cost in US dollars.
 
     `command` is the command line the dispatch equals, `process` what kind of process answers;
+    `reserved` is what budgets have the turn as, which is settled in one with keeping it;
     `turn` is the turn's number in the ledger, `committing` says that it is on its way there.
     `error` is the `failure` with the status the client got, for people to read; `is_unable` says
     that it is the provider's, and another might do better. What `goes_on` in
@@ -104,6 +106,7 @@ class Outcome:
     limits: tuple[tuple[str, str], ...] = ()
     ttft_ms: int = 0
     duration_ms: int = 0
+    reserved: Reserved | None = None
     turn: int | None = None
     committing: bool = False
     failure: BridgeError | None = None

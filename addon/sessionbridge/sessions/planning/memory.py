@@ -35,6 +35,7 @@ from sessionbridge.sessions.planning.plan import (
 )
 from sessionbridge.sessions.store.ledger import TurnRecord, UnkeptTurn
 from sessionbridge.sessions.store.queries import Lineage
+from sessionbridge.sessions.store.spending import Settlement
 from sessionbridge.sessions.store.store_thread import StoreThread
 
 
@@ -43,7 +44,7 @@ class Answered:
     """A turn that succeeded, as it goes into the ledger. Times: epoch seconds, milliseconds.
 
     `plan` is how it was planned. It may have been carried out from another `base`, after which the
-    model was `shown` these messages.
+    model was `shown` these messages. The `settlement` of what it has reserved is kept with it.
     """
 
     plan: Plan
@@ -59,6 +60,7 @@ class Answered:
     ttft_ms: int
     duration_ms: int
     location: Mapping[str, Any]
+    settlement: Settlement | None = None
 
 
 class Memory(Protocol):
@@ -371,6 +373,7 @@ class Remembered:
                 },
             ),
             self.lock,
+            answered.settlement,
         )
 
     async def count(self, turn: UnkeptTurn) -> int | None:
@@ -429,7 +432,8 @@ class Summarized(Fleeting):
     async def commit(self, answered: Answered) -> int | None:
         finished, plan = answered.finished, answered.plan
         self._session = finished.session_id
-        return await self.count(
+        return await self._store.count_unkept(
+            self._key,
             UnkeptTurn(
                 plan=plan.name,
                 reason=plan.reason,
@@ -443,7 +447,8 @@ class Summarized(Fleeting):
                 ttft_ms=answered.ttft_ms,
                 duration_ms=answered.duration_ms,
                 client=self._client,
-            )
+            ),
+            answered.settlement,
         )
 
     async def count(self, turn: UnkeptTurn) -> int | None:

@@ -65,6 +65,14 @@ class Reserved:
 
 
 @dataclass(frozen=True, slots=True)
+class Settlement:
+    """What a turn that was reserved has used."""
+
+    reserved: Reserved
+    used: Used
+
+
+@dataclass(frozen=True, slots=True)
 class Limited:
     """A client or a provider that has an allowance."""
 

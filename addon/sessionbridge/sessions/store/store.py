@@ -69,7 +69,14 @@ from sessionbridge.sessions.store.ledger import (
 )
 from sessionbridge.sessions.store.queries import KEY_IS, Held, Lineage, MapRow, Response, named
 from sessionbridge.sessions.store.shared_files import SharedFiles
-from sessionbridge.sessions.store.spending import Estimate, Limited, Reserved, Use, Used
+from sessionbridge.sessions.store.spending import (
+    Estimate,
+    Limited,
+    Reserved,
+    Settlement,
+    Use,
+    Used,
+)
 from sessionbridge.sessions.store.sqlite.database import SharedDatabase
 from sessionbridge.sessions.store.turn_files import KeptTurn, TurnFiles
 from sessionbridge.sessions.store.upkeep import Holdings, conversation_of
@@ -295,12 +302,16 @@ class SessionStore:
         """See `queries.caller`."""
         return queries.caller(db, key)
 
-    def commit(self, record: TurnRecord, under: str | None = None) -> int:
-        """All of a turn or nothing: map row, ledger row, points. Returns the turn's id. `under` is
-        the lock that the turn holds."""
+    def commit(
+        self, record: TurnRecord, under: str | None = None, settlement: Settlement | None = None
+    ) -> int:
+        """All of a turn or nothing: map row, ledger row, points, and the `settlement` of what
+        it has reserved. Returns the turn's id. `under` is the lock that the turn holds."""
         name = uuid4().hex
         try:
-            turn = self._engine.write(lambda db: self._committed(db, record, name), under)
+            turn = self._engine.write(
+                lambda db: self._committed(db, record, name, settlement), under
+            )
         except CommitUnknown as error:
             return self._found(record.key, name, error)
         except StoreUnavailable as error:
@@ -311,8 +322,11 @@ class SessionStore:
                 self._keep(turn)
         return turn.id
 
-    def _committed(self, db: Database, record: TurnRecord, name: str) -> KeptTurn:
+    def _committed(
+        self, db: Database, record: TurnRecord, name: str, settlement: Settlement | None
+    ) -> KeptTurn:
         turn = commits.commit(db, record, self._clock(), name)
+        _settle(db, settlement)
         if self._files is not None:
             for file in (record.internal_id, *conversation_of(record.key)):
                 self._files.keep(db, file)
@@ -355,8 +369,15 @@ class SessionStore:
         insert(db, "turns", passed_row(turn))
 
     @_writes
-    def count_unkept(self, db: Database, key: SessionKey, turn: UnkeptTurn) -> int:
+    def count_unkept(
+        self,
+        db: Database,
+        key: SessionKey,
+        turn: UnkeptTurn,
+        settlement: Settlement | None = None,
+    ) -> int:
         """Keeps what a turn used that nothing goes on from, and no more of it. Returns its id."""
+        _settle(db, settlement)
         return insert(db, "turns", unkept_row(key, turn))
 
     # -- the plans of logins ----------------------------------------------------------------------
@@ -579,3 +600,8 @@ def _begin_with(beside: TurnFiles | None, db: Database) -> None:
 
 def _listed(beside: TurnFiles) -> str:
     return " and ".join(map(str, beside.folders))
+
+
+def _settle(db: Database, settlement: Settlement | None) -> None:
+    if settlement is not None:
+        spending.settle(db, settlement.reserved, settlement.used)
