@@ -23,6 +23,7 @@ from sessionbridge.errors import (
 )
 from sessionbridge.sessions.store.ledger import TurnRecord
 from sessionbridge.sessions.store.places import Home
+from sessionbridge.sessions.store.spending import Settlement
 from sessionbridge.turns.exchange import Chunk, Exchange, Head
 from tests.support.bridge_fixtures import CLIENT_HELD, SERVER_HELD, Answer, House, ask, body, house
 
@@ -98,7 +99,7 @@ async def test_what_is_no_request(house: House, request_body: bytes) -> None:
 
 def break_commits(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
 
-    async def commit(record: TurnRecord, under: str | None) -> int:
+    async def commit(*turn: object) -> int:
         raise StoreUnavailable("No room for the session database; free some disk space.")
 
     monkeypatch.setattr(house.thread, "commit", commit)
@@ -218,9 +219,9 @@ async def test_a_client_that_leaves_during_the_commit_has_it_all_the_same(
 ) -> None:
     commit, begun = house.thread.commit, asyncio.Event()
 
-    async def slow(record: TurnRecord, under: str | None) -> int:
+    async def slow(record: TurnRecord, under: str | None, settlement: Settlement | None) -> int:
         begun.set()
-        return await commit(record, under)
+        return await commit(record, under, settlement)
 
     monkeypatch.setattr(house.thread, "commit", slow)
     task = asyncio.create_task(house.ask("hi", origin=SERVER_HELD))
