@@ -38,7 +38,7 @@ class ApiErrors:
         if type(chosen) is HttpLayer:
             # There is no other way in; made anew it would stand in the stack of layers twice.
             chosen.__class__ = _HttpLayer
-            chosen.api_errors = self  # type: ignore[attr-defined]
+            chosen.api_errors = self  # type: ignore[attr-defined]  # it is ours since the line above
 
     def answer(self, flow: http.HTTPFlow, status: int) -> http.Response | None:
         """In the place of mitmproxy's page with this status; None where it is to be that."""

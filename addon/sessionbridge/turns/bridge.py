@@ -49,6 +49,7 @@ from sessionbridge.model import (
 from sessionbridge.sessions.planning.memory import Answered, Memory, ReadMessages
 from sessionbridge.sessions.planning.references import References
 from sessionbridge.sessions.store.locks import Locks
+from sessionbridge.sessions.store.spending import Settlement
 from sessionbridge.sessions.store.store_thread import StoreThread
 from sessionbridge.stored.kept_conversations import KeptConversations
 from sessionbridge.stored.seals import Seals
@@ -340,8 +341,9 @@ class Bridge:
                     if delta.compacted:
                         outcome.plan = plan = replace(plan, reason="compacted")
                     await self._beside.keep(turn, delta, memory, exchange)
-                    how = turn.model, self._dispatcher.location
-                    answered = _answered(plan, carried_out, delta, exchange, *how)
+                    location = self._dispatcher.location
+                    settled = settlement(outcome, turn.model)
+                    answered = _answered(plan, carried_out, delta, exchange, location, settled)
                     outcome.committing = True
                     outcome.turn = await memory.commit(answered)
                     outcome.enter("close")
@@ -445,8 +447,8 @@ def _answered(
     carried_out: Plan,
     finished: Finished,
     exchange: Exchange,
-    asked: str,
     location: Mapping[str, str],
+    settled: Settlement | None,
 ) -> Answered:
     outcome = exchange.outcome
     return Answered(
@@ -463,5 +465,5 @@ def _answered(
         ttft_ms=outcome.ttft_ms,
         duration_ms=outcome.duration_ms,
         location=location,
-        settlement=settlement(outcome, asked),
+        settlement=settled,
     )
