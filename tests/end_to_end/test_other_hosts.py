@@ -36,7 +36,8 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, api: ScriptedServer) -> Iter
     config.write_text(CONFIG)
     with running_proxy(home, api.url, options={"config": str(config)}) as proxy:
         yield proxy
-        assert proxy.connected_hosts() == {"127.0.0.1", NOT_IN_USE}
+        # Tests of one file may be shared out: each process that runs some has a proxy of its own.
+        assert proxy.connected_hosts() <= {"127.0.0.1", NOT_IN_USE}
 
 
 def gpt(proxy: Proxy, url: str, chat: str) -> openai.OpenAI:
@@ -122,3 +123,4 @@ def test_hosts_that_are_not_switched_on_pass(hosts: Proxy) -> None:
         json={"model": "m", "messages": HELLO},
     )
     assert answered.status_code == 502
+    assert NOT_IN_USE in hosts.connected_hosts()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from threading import get_ident
@@ -174,7 +174,8 @@ class StoreThread:
 class _Line:
     """Answers one question after another, or on several `threads` as many at a time. Each waits for
     a locked database until `PATIENCE` is over since it was asked, whatever part of that it has
-    waited for those before it: so they do not add up."""
+    waited for those before it: so they do not add up. To whole seconds: databases are told of
+    another time by a statement of its own."""
 
     def __init__(
         self, place: Place, opened: Callable[[float], SessionStore], threads: int = 1
@@ -203,20 +204,17 @@ class _Line:
         asked = monotonic()
 
         def answer() -> T:
-            left = max(0.0, asked + PATIENCE - monotonic())
+            left = max(0, round(asked + PATIENCE - monotonic()))
             return question(self._opened(left))
 
         begun = self._threads.submit(answer)
         self.begun.add(begun)
         begun.add_done_callback(self.begun.discard)
-        answering = asyncio.wrap_future(begun)
-        answering.add_done_callback(_heard)
         try:
-            # Shielded: a client that leaves must not make us forget a commit that is under way.
-            return await asyncio.shield(answering)
+            return await _heard_of(begun)
         except asyncio.CancelledError:
             if whole:
-                await asyncio.wait([answering])
+                await asyncio.wait([_heard_of(begun)])
             raise
 
     def _opened(self, patience: float) -> SessionStore:
@@ -234,7 +232,24 @@ class _Line:
         return store
 
 
-def _heard(answering: asyncio.Future[Any]) -> None:
-    """What it raises is told to whoever waits; where nobody does any more, asyncio would log it."""
-    if not answering.cancelled():
-        answering.exception()
+def _heard_of[T](begun: Future[T]) -> asyncio.Future[T]:
+    """Its result. Who no longer waits for that takes nothing back, as with `asyncio.wrap_future`: a
+    client that leaves must not make us forget a commit that is under way."""
+    loop = asyncio.get_running_loop()
+    answered: asyncio.Future[T] = loop.create_future()
+
+    def tell() -> None:
+        if answered.done():
+            return
+        if (error := begun.exception()) is None:
+            answered.set_result(begun.result())
+        else:
+            answered.set_exception(error)
+            answered.exception()  # where nobody waits any more, asyncio would log it
+
+    def ended(_: Future[T]) -> None:
+        with suppress(RuntimeError):  # the loop has ended
+            loop.call_soon_threadsafe(tell)
+
+    begun.add_done_callback(ended)
+    return answered
