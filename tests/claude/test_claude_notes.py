@@ -53,8 +53,6 @@ def _texts(content: Any) -> list[str]:
     [
         ("default", SHORT),
         ("sonnet", LONG),
-        ("haiku", SHORT),
-        ("claude-sonnet-4-5", LONG),
         ("claude-haiku-4-5", LONG),
         ("claude-opus-4-6", SHORT),
     ],

@@ -177,8 +177,16 @@ async def test_the_model_thinks_as_it_was_asked_to(
     assert stage.api.calls[-1].body.get("thinking") == sent
 
 
-@pytest.mark.parametrize("model", [OPUS, "sonnet", "opus"])
-@pytest.mark.parametrize(("effort", "sent"), [("max", "max"), ("low", "low"), (None, "high")])
+@pytest.mark.parametrize(
+    ("model", "effort", "sent"),
+    [
+        (OPUS, "max", "max"),
+        (OPUS, "low", "low"),
+        (OPUS, None, "high"),
+        ("sonnet", "low", "low"),
+        ("opus", "max", "max"),
+    ],
+)
 async def test_effort_reaches_the_api(
     stage: Stage, model: str, effort: Effort | None, sent: str
 ) -> None:

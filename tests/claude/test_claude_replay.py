@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sessionbridge.claude.pool.pool import Keep
@@ -90,13 +92,22 @@ def _as_offered(block: Block) -> Block:
     return block | {"input": {"size": "1⁄2 cup"}}
 
 
-@pytest.mark.parametrize("blocks", AS_IT_IS.values(), ids=AS_IT_IS)
-async def test_all_other_answers_are_gone_on_from(stage: Stage, blocks: tuple[Block, ...]) -> None:
+async def test_all_other_answers_are_gone_on_from(stage: Stage) -> None:
+    """One after another in a conversation."""
+    asked: dict[str, Any] = {}
     async with serving(stage.profile, live=2) as dispatcher:
-        stage.replies = [calling(*blocks), DONE]
-        waits = await answer(dispatcher, offering("Look", OFFERED))
-        took = await answer(dispatcher, returning(waits, *results(blocks), parameters=OFFERED))
-        assert kind(took) == "live"
+        for number, (case, blocks) in enumerate(AS_IT_IS.items()):
+            own = tuple(_numbered(block, number) for block in blocks)
+            stage.replies = [calling(*own), DONE]
+            waits = await answer(dispatcher, offering(case, OFFERED, **asked))
+            took = await answer(dispatcher, returning(waits, *results(own), parameters=OFFERED))
+            assert kind(took) == "live", case
+            asked = {"name": "resume", "after": took}
+
+
+def _numbered(block: Block, number: int) -> Block:
+    """No two calls of a conversation have one id."""
+    return block if block["type"] != "tool_use" else block | {"id": f"{block['id']}{number}"}
 
 
 async def test_texts_come_before_calls_however_they_are_brought_in(stage: Stage) -> None:

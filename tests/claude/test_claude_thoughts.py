@@ -74,8 +74,6 @@ async def stage(
     [
         (BY_FILE, "default"),
         (FED, "sonnet"),
-        (BY_FILE, "sonnet"),
-        (FED, "claude-sonnet-4-5"),
         (BY_FILE, "claude-opus-4-6"),
     ],
     indirect=["stage"],

@@ -155,7 +155,7 @@ async def test_the_model_is_asked_as_by_a_process_that_was_started_so(
     stage: Stage, asked_of: str
 ) -> None:
     model = asked_of
-    changes = [*CHANGED.values(), *THOUGHTS] if WHOLE or model in MODELS[:2] else THOUGHTS
+    changes = [*CHANGED.values(), *THOUGHTS] if WHOLE or model == MODELS[0] else THOUGHTS
     async with serving(stage.profile, live=1) as dispatcher:
         await asked_in_turns(dispatcher, model, changes, "live")
     async with serving(stage.profile, live=0) as dispatcher:
@@ -182,9 +182,8 @@ def are_there(dispatcher: ClaudeDispatcher, spares: int) -> bool:
 
 @ways(
     {
-        "first models": (MODELS[:2], "session"),
-        "other models": ([*MODELS[2:], "haiku"], "session"),
-        "not kept": (MODELS[:1], "none"),
+        "kept": ([*MODELS, "haiku"] if WHOLE else MODELS, "session"),
+        "not kept": (MODELS[:1] if WHOLE else MODELS[1:2], "none"),
     }
 )
 async def test_a_spare_asks_the_model_as_one_that_was_started_so(
@@ -195,7 +194,7 @@ async def test_a_spare_asks_the_model_as_one_that_was_started_so(
     asks = [
         (model, changes)
         for model in models
-        for changes in (FIRST if WHOLE or model == models[0] else BY_MODEL).values()
+        for changes in (FIRST if WHOLE or model == MODELS[0] else BY_MODEL).values()
     ]
     for spare, expected in ((2, "spare"), (0, "new")):
         async with serving(stage.profile, spare=spare, quiet=0) as dispatcher:

@@ -37,6 +37,7 @@ from sessionbridge.model import (
     Started,
     TextDelta,
 )
+from tests.support import warm_start
 from tests.support.daemons import DAEMONS
 from tests.support.whole_requests import check, conversation, messages
 
@@ -225,17 +226,18 @@ async def staged_one_way(
 
 def children() -> list[int]:
     """Live processes that this one has started, by pid; but not those that stay for as long as this
-    one lives, once a test has used them: of multiprocessing, and servers."""
+    one lives, once a test has used them: of multiprocessing, and servers, also of warm starts."""
     found: list[int] = []
     for listed in Path(f"/proc/{os.getpid()}/task").glob("*/children"):
         with suppress(OSError):  # a thread that has just ended
             found += map(int, listed.read_text().split())
-    return [pid for pid in found if pid not in DAEMONS and not _tracks_resources(pid)]
+    return [pid for pid in found if pid not in DAEMONS and not _stays(pid)]
 
 
-def _tracks_resources(pid: int) -> bool:
+def _stays(pid: int) -> bool:
     try:
-        return any("multiprocessing.resource_tracker" in word for word in command_line(pid))
+        words = " ".join(command_line(pid))
+        return "multiprocessing.resource_tracker" in words or warm_start.__file__ in words
     except FileNotFoundError:
         return False
 

@@ -21,6 +21,9 @@ import anthropic
 import httpx
 import openai
 
+from tests.support import warm_start
+from tests.support.warm_start import Process
+
 ROOT = Path(__file__).parent.parent.parent
 DOOR = ROOT / "addon" / "sessionbridge.py"
 TOOLS = Path(sys.executable).parent
@@ -33,7 +36,7 @@ class Proxy:
     """A running mitmdump. `ports` are those of its modes, in the order they were given; that of a
     TUN interface is 0."""
 
-    process: subprocess.Popen[bytes]
+    process: Process
     ports: Sequence[int]
     home: Path
     log_file: Path
@@ -155,9 +158,7 @@ def running_proxy(
     record = home / "record.jsonl"
     variables = environment(home) | {"RECORDER_FILE": str(record)} | dict(env or {})
     with log_file.open("wb") as log:
-        process = subprocess.Popen(
-            command, cwd=home, env=variables, stdout=log, stderr=subprocess.STDOUT
-        )
+        process = _started(command, home, variables, log.fileno())
     try:
         count = max(1, arguments.count("--mode"))
         ports = wait_for(lambda: _ports(process, log_file, count), "mitmdump to listen", timeout=60)
@@ -167,7 +168,14 @@ def running_proxy(
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
+def _started(command: Sequence[str], home: Path, variables: Mapping[str, str], log: int) -> Process:
+    is_mitmdump = Path(command[0]).name == "mitmdump"
+    if is_mitmdump and (process := warm_start.start(command, home, variables, log)):
+        return process
+    return subprocess.Popen(command, cwd=home, env=variables, stdout=log, stderr=subprocess.STDOUT)
+
+
+def stop(process: Process) -> None:
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(15)
@@ -177,7 +185,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
         raise
 
 
-def _ports(process: subprocess.Popen[bytes], log_file: Path, count: int) -> list[int] | None:
+def _ports(process: Process, log_file: Path, count: int) -> list[int] | None:
     log = log_file.read_text("utf-8", "replace")  # a full disk cuts it anywhere
     assert process.poll() is None, f"mitmdump ended:\n{log}"
     found = [int(port or 0) for port in _LISTENING.findall(log)]

@@ -73,13 +73,15 @@ def soak(
     seconds: float,
     talks: int = 50,
     at_once: int = 6,
+    turns: int = 0,
     every: float = 2.0,
     seed: int = 0,
     disk: Path | None = None,
     tell: Callable[[Soak, str], None] = lambda soak, fault: None,
 ) -> Soak:
-    """`talks` conversations, `at_once` of them at any time, with a fault `every` so many seconds.
-    `disk` is the root of a file system of their own that may be filled."""
+    """`talks` conversations, `at_once` of them at any time, with a fault `every` so many seconds;
+    for `seconds`, and until so many `turns` were answered, however slow the machine is. `disk` is
+    the root of a file system of their own that may be filled."""
     chance = random.Random(seed)
     clock = home / "clock"
     result = Soak()
@@ -105,7 +107,9 @@ def soak(
             result.start = _state(keeper.proxy, home)
             deadline = time.monotonic() + seconds
             try:
-                while time.monotonic() < deadline and not any(f.done() for f in running):
+                while not any(f.done() for f in running):
+                    if time.monotonic() > deadline and result.turns >= turns:
+                        break
                     time.sleep(every)
                     fault = faults.one(keeper.proxy)
                     keeper.look_after()
