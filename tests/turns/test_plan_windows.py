@@ -168,6 +168,17 @@ async def test_one_without_room_in_its_budget_is_not_that_one(house: House) -> N
         assert "sessionbridge_plan_share" in answer.json["error"]["message"]
 
 
+async def test_one_that_fails_before_anybody_is_asked_is_not_that_one(house: House) -> None:
+    full = PlanWindow(DEFAULT, "5h", "allowed", 0.9, time.time() + 3600, time.time() - 1000)
+    await house.thread.keep_plan_windows([full])
+    house.change(plan_share=80)
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "sunny"}
+    alone = json.dumps({"model": "sonnet", "messages": [{"role": "user", "content": [result]}]})
+    assert (await ask(house.bridge, alone.encode())).status == 400
+    assert (await house.ask("one")).status == 200
+    assert (await house.ask("two")).status == 429
+
+
 async def test_what_another_proxy_was_told_since_counts(house: House) -> None:
     house.change(plan_share=80)
     house.dispatcher.limits = limits(told("5h", 0.9, 3600))

@@ -231,23 +231,23 @@ class Bridge:
         self, turn: TurnRequest, plan: Plan, memory: Memory, exchange: Exchange
     ) -> AsyncGenerator[Delta | None]:
         # Once there is room in its budgets: the one turn that may find out is to be one that runs.
-        await self._plan_windows.check()
-        await memory.begin(plan)
-        turn = await self._instructed(turn, plan, memory)
-        while True:
-            _refuse_results_alone(plan, turn)
-            try:
-                async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
-                    async for delta in deltas:
-                        yield delta
-                return
-            except SessionLost:
-                # Raised before the model was asked, so nothing has been said or spent yet.
-                if plan.base is None:
-                    raise
-                lost = plan.base
-                plan = await memory.plan_again(plan)
-                _log_loss(lost, plan)
+        async with self._plan_windows.room(exchange.outcome):
+            await memory.begin(plan)
+            turn = await self._instructed(turn, plan, memory)
+            while True:
+                _refuse_results_alone(plan, turn)
+                try:
+                    async with aclosing(self._turn(turn, plan, memory, exchange)) as deltas:
+                        async for delta in deltas:
+                            yield delta
+                    return
+                except SessionLost:
+                    # Raised before the model was asked, so nothing has been said or spent yet.
+                    if plan.base is None:
+                        raise
+                    lost = plan.base
+                    plan = await memory.plan_again(plan)
+                    _log_loss(lost, plan)
 
     async def _instructed(self, turn: TurnRequest, plan: Plan, memory: Memory) -> TurnRequest:
         """Under what the conversation was told earlier, where the request does not hold that."""

@@ -8,13 +8,15 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 
 from sessionbridge.claude.cli.limits import Headers, plan_windows
 from sessionbridge.errors import BridgeError, PlanShareReached, StoreUnavailable
 from sessionbridge.plan_windows import PlanWindow
 from sessionbridge.sessions.store.store_thread import StoreThread
+from sessionbridge.turns.exchange import Outcome
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +38,17 @@ class PlanWindows:
         self._tried_at = 0.0
         self._keeping: set[asyncio.Task[None]] = set()
 
-    async def check(self) -> None:
-        """Before a turn begins. Raises `PlanShareReached`; without the option nothing is asked."""
-        if self._share >= NEVER:
-            return
-        now = time.time()
-        known = await self._known(now)
-        reached = [window for window in known if self._is_reached(window, now)]
-        if reached and not self._tells_anew(reached, now):
-            raise _refused(max(reached, key=lambda window: window.resets_at or 0), self._share, now)
+    @asynccontextmanager
+    async def room(self, outcome: Outcome) -> AsyncIterator[None]:
+        """For a turn that is to begin. Raises `PlanShareReached`; without the option nothing is
+        asked."""
+        tells_anew = self._share < NEVER and await self._tells_anew(time.time())
+        try:
+            yield
+        except BaseException:
+            if tells_anew and outcome.session is None:
+                self._tried_at = 0.0  # nobody was asked, so the next turn is to find out
+            raise
 
     def hear(self, headers: Headers) -> None:
         """Keeps what has changed, beside the turn. Who uses a key is told nothing."""
@@ -61,14 +65,19 @@ class PlanWindows:
         used, resets_at = window.used, window.resets_at
         return used is not None and used >= self._share / 100 and now < (resets_at or 0)
 
-    def _tells_anew(self, reached: Sequence[PlanWindow], now: float) -> bool:
-        """Whether this turn is to find out if it is still so, as those that are refused cannot: one
-        is, each time that what was told has become old. A clock may have been ahead."""
+    async def _tells_anew(self, now: float) -> bool:
+        """Whether this turn is to find out if a share is still reached, as those that are refused
+        cannot: one is, each time that what was told has become old. A clock may have been ahead.
+        Raises `PlanShareReached` for all others while it is."""
+        known = await self._known(now)
+        reached = [window for window in known if self._is_reached(window, now)]
         for window in reached:
             if min(abs(now - at) for at in (window.told_at, self._tried_at)) < window.holds:
-                return False
-        self._tried_at = now
-        return True
+                last = max(reached, key=lambda window: window.resets_at or 0)
+                raise _refused(last, self._share, now)
+        if reached:
+            self._tried_at = now
+        return bool(reached)
 
     def _is_new(self, window: PlanWindow) -> bool:
         known = self._told.get(window.name)
