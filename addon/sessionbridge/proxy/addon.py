@@ -21,7 +21,6 @@ from sessionbridge.proxy.content_view import ContentView
 from sessionbridge.proxy.decision import Decision
 from sessionbridge.proxy.event_streams import EventStreams
 from sessionbridge.proxy.flow_list import FlowList
-from sessionbridge.proxy.flow_notes import annotate
 from sessionbridge.proxy.from_nodes import FromNodes
 from sessionbridge.proxy.guard import Guard
 from sessionbridge.proxy.health import Health
@@ -133,7 +132,6 @@ class SessionBridge:
 
     def _ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
         """What is kept of a turn."""
-        annotate(flow, exchange)
         self.totals.ended(exchange)
         failure = exchange.outcome.failure
         self.memory.ended(flow, failure)

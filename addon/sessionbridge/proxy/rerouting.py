@@ -10,6 +10,7 @@ from functools import partial
 from mitmproxy import connection, ctx, hooks, http
 
 from sessionbridge.proxy.direct_responses import share
+from sessionbridge.proxy.flow_notes import annotate
 from sessionbridge.proxy.options import Options
 from sessionbridge.turns.exchange import Exchange, Replay
 from sessionbridge.turns.loopback import HOST, TICKET_HEADER, Loopback
@@ -89,10 +90,13 @@ class Rerouting:
         self._shutdown.turns(len(self.exchanges()))
 
     def turn_ended(self, flow: http.HTTPFlow, exchange: Exchange) -> None:
-        """One on a WebSocket. When that has ended they all have, to whoever looks at the flow."""
-        if flow in self:
-            self._ended(flow, exchange)
-            self.count()
+        """One on a WebSocket, which may have ended before it."""
+        if exchange in self._going_on:
+            self._going_on.remove(exchange)
+        else:
+            annotate(flow, exchange)
+        self._ended(flow, exchange)
+        self.count()
 
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         if self._restore(flow):
@@ -107,7 +111,7 @@ class Rerouting:
 
     def error(self, flow: http.HTTPFlow) -> None:
         self._restore(flow)
-        self._end(flow)
+        self._end(flow, is_left=True)
 
     def _restore(self, flow: http.HTTPFlow) -> bool:
         """The saved flow shows where the client wanted to go, and keeps no secret. Whether it was
@@ -120,22 +124,32 @@ class Rerouting:
         flow.request.headers.pop(TICKET_HEADER, None)
         return True
 
-    def _end(self, flow: http.HTTPFlow) -> None:
+    def _end(self, flow: http.HTTPFlow, *, is_left: bool = False) -> None:
+        """What a turn has used that its client has left is known only once its CLI has ended; flows
+        are looked at now."""
         way = self._under_way.pop(flow.id, None)
         if way is None:
             return
-        self._loopback.forget(way.ticket)
+        answering = self._loopback.forget(way.ticket)
         for exchange in way.exchanges:
-            if (task := exchange.outcome.goes_on) is not None and not task.done():
+            task = exchange.outcome.goes_on or (answering if is_left else None)
+            if exchange.framed:
+                annotate(flow, exchange)
+                self._going_on.append(exchange)
+            elif task is None or task.done():
+                annotate(flow, exchange)
+                self._ended(flow, exchange)
+            else:
+                if task is answering:
+                    annotate(flow, exchange)
                 self._going_on.append(exchange)
                 task.add_done_callback(partial(self._is_over, flow, exchange))
-            else:
-                self._ended(flow, exchange)
         self._closed(flow)
         self.count()
 
     def _is_over(self, flow: http.HTTPFlow, exchange: Exchange, _: object) -> None:
         self._going_on.remove(exchange)
+        annotate(flow, exchange)
         self._ended(flow, exchange)
         ctx.master.addons.trigger(hooks.UpdateHook([flow]))  # mitmweb has shown it by now
         self.count()

@@ -56,6 +56,7 @@ class Loopback:
         self.walk: Walk | None = None
         self.ports: list[int] = []
         self._expected: dict[str, tuple[Exchange | Socket | Replay, int]] = {}
+        self._answering: dict[str, asyncio.Task[None]] = {}
         self._under_way: Counter[int] = Counter()
         application = web.Application(
             [(_ForSocket(self), SocketHandler), (".*", _Handler, {"loopback": self})],
@@ -84,10 +85,16 @@ class Loopback:
         self._expected[ticket] = what, port
         return ticket, port
 
-    def forget(self, ticket: str) -> None:
-        """The flow is over, whether or not its request ever came."""
+    def forget(self, ticket: str) -> asyncio.Task[None] | None:
+        """The flow is over, whether or not its request ever came. Returns what has answered it,
+        where it was no WebSocket."""
         if found := self._expected.pop(ticket, None):
             self._under_way[found[1]] -= 1
+        return self._answering.pop(ticket, None)
+
+    def answers(self, ticket: str, task: asyncio.Task[None]) -> None:
+        if ticket in self._expected:
+            self._answering[ticket] = task
 
     def expected(self, ticket: str) -> Exchange | Socket | Replay | None:
         found = self._expected.get(ticket)
@@ -126,7 +133,7 @@ class _Handler(RequestHandler):
         self._task: asyncio.Task[None] | None = None
 
     async def prepare(self) -> None:
-        what = self._loopback.expected(self.request.headers.get(TICKET_HEADER, ""))
+        what = self._loopback.expected(self._ticket)
         if isinstance(what, Replay) or (isinstance(what, Exchange) and self._loopback.walk):
             self._what = what
             return
@@ -145,12 +152,17 @@ class _Handler(RequestHandler):
         # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
         self._stream.set_nodelay(True)
         self._task = asyncio.create_task(self._answer(self._what))
+        self._loopback.answers(self._ticket, self._task)
         # The walk answers its own errors; what is left is being cancelled, here or at the end.
         with suppress(asyncio.CancelledError):
             await self._task
 
     # What is sent here with any other method is sent to be refused.
     get = head = put = patch = delete = options = post
+
+    @property
+    def _ticket(self) -> str:
+        return self.request.headers.get(TICKET_HEADER, "")
 
     @property
     def _stream(self) -> IOStream:
