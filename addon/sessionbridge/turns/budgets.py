@@ -87,8 +87,8 @@ class _Counted:
         self._turn = turn
         self._plan = plan
         self._outcome = exchange.outcome
-        self._read = Used(0.0, 0)
-        """What it was going to read, as long as it has written nothing."""
+        self._expected: tuple[str, Usage] | None = None
+        """Of which model, once that was estimated."""
 
     async def turn(
         self, reserved: Reserved, limits: Sequence[Limited], deltas: AsyncGenerator[Delta | None]
@@ -135,14 +135,18 @@ class _Counted:
         model = self._turn.model
         if base is not None and not has_price(model):
             model = base[0]
-        self._read = _priced(model, replace(usage, output_tokens=0))
+        self._expected = model, usage
         return _priced(model, usage)
 
     def _used(self, error: BaseException | None = None) -> Used | None:
-        """None where the model was not asked, as far as that is known."""
+        """None where the model was not asked, as far as that is known. Of one that was given up it
+        is known what it was going to read, and has written nothing."""
         if (used := _used(self._outcome, self._turn.model)) is not None:
             return used
-        return self._read if _is_given_up(self._outcome, error) else None
+        if self._expected is None or not _is_given_up(self._outcome, error):
+            return None
+        model, usage = self._expected
+        return _priced(model, replace(usage, output_tokens=0))
 
     async def _settle(self, reserved: Reserved, used: Used | None) -> None:
         """Once it is asked the store goes on by itself, whoever no longer waits for it. Where it

@@ -174,8 +174,7 @@ class StoreThread:
 class _Line:
     """Answers one question after another, or on several `threads` as many at a time. Each waits for
     a locked database until `PATIENCE` is over since it was asked, whatever part of that it has
-    waited for those before it: so they do not add up. To whole seconds: databases are told of
-    another time by a statement of its own."""
+    waited for those before it: so they do not add up."""
 
     def __init__(
         self, place: Place, opened: Callable[[float], SessionStore], threads: int = 1
@@ -204,7 +203,7 @@ class _Line:
         asked = monotonic()
 
         def answer() -> T:
-            left = max(0, round(asked + PATIENCE - monotonic()))
+            left = max(0.0, asked + PATIENCE - monotonic())
             return question(self._opened(left))
 
         begun = self._threads.submit(answer)

@@ -38,6 +38,9 @@ logger = logging.getLogger(__name__)
 # The call, and once more on the file that took the first one's place.
 _ATTEMPTS = 2
 
+_NOTICED = 0.1
+"""Seconds that SQLite is not told of: each question comes a little after it was asked."""
+
 
 _DIALECT = Dialect(
     day="date(started_at, 'unixepoch', 'localtime')",
@@ -60,7 +63,10 @@ class _Transaction:
         self._db = db
 
     def query(self, sql: str, params: Params) -> Iterable[Mapping[str, Any]]:
-        return self._db.query(sql, dict(params))
+        # Not `Database.query`, which puts a savepoint around each.
+        cursor = self._db.execute(sql, dict(params))
+        names = [name for name, *_ in cursor.description]
+        return (dict(zip(names, row, strict=True)) for row in cursor)
 
     def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
         return self._db.query(sql)
@@ -94,7 +100,9 @@ class SharedDatabase:
             self._db = None
 
     def wait_at_most(self, seconds: float) -> None:
-        if self._db is not None and seconds != self._patience:
+        if abs(seconds - self._patience) < _NOTICED:
+            return
+        if self._db is not None:
             self._db.execute(f"PRAGMA busy_timeout = {round(seconds * 1000)}")
         self._patience = seconds
 
