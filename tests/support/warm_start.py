@@ -81,7 +81,7 @@ class Forked:
 
     def _ended(self, timeout: float | None) -> int | None:
         with self._lock:
-            if self.returncode is None and select.select([self._status], [], [], timeout)[0]:
+            if self.returncode is None and _is_told(self._status, timeout):
                 self.returncode = int(os.read(self._status, 16))
                 os.close(self._status)
         return self.returncode
@@ -90,10 +90,10 @@ class Forked:
 def start(
     command: Sequence[str], cwd: Path, environment: Mapping[str, str], log: int
 ) -> Process | None:
-    """None where it has to begin from its beginning: elsewhere on the network, or with variables
-    that Python or a library reads as it starts."""
+    """None where it has to begin from its beginning: elsewhere on the network, with variables that
+    Python or a library reads as it starts, or where there are no descriptors of processes."""
     late = all(name.startswith(_OF_ALL + _OF_TESTS) for name in environment)
-    if not late or _namespace() != _AT_HOME:
+    if sys.platform != "linux" or not late or _namespace() != _AT_HOME:
         return None
     return _server().start(command, cwd, environment, log)
 
@@ -138,7 +138,14 @@ def _namespace() -> str:
     return os.readlink("/proc/thread-self/ns/net")
 
 
-_AT_HOME = _namespace()
+_AT_HOME = _namespace() if sys.platform == "linux" else ""
+
+
+def _is_told(descriptor: int, timeout: float | None) -> bool:
+    """Whatever its number is; seconds."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(None if timeout is None else timeout * 1000))
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:
