@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,3 +95,16 @@ async def test_what_has_begun_can_be_told_while_it_is_being_answered(
     finally:
         sys.setswitchinterval(before)
     assert await asyncio.gather(*asked) == [0] * 200
+
+
+async def test_to_leave_it_waits_for_no_answer(store: StoreThread) -> None:
+    """Nor does a turn that is the last to end: a server may be frozen."""
+    answers = threading.Event()
+    asked = asyncio.create_task(store.ask(lambda _: answers.wait(30)))
+    await asyncio.sleep(0)
+    with store.during_turn():
+        store.leave()
+    with pytest.raises(StoreUnavailable, match="has been closed"):
+        await store.ask(SessionStore.count)
+    answers.set()
+    assert await asked

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import wraps
 from pathlib import Path
-from threading import get_ident
+from threading import Thread, get_ident
 from time import monotonic
 from typing import Any, Concatenate, Literal
 from weakref import WeakValueDictionary
@@ -158,8 +158,11 @@ class StoreThread:
         self._close_if_left()
 
     def _close_if_left(self) -> None:
+        """On a thread of its own: a server may not answer what has begun."""
         if self._is_left and not self._turns:
-            self.close()
+            for line in self._lines:
+                line.refuse()
+            Thread(target=self.close, name="sessionbridge-store-close").start()
 
     def close(self) -> None:
         """Waits for what has begun."""
@@ -187,11 +190,16 @@ class _Line:
         self._closed = False
         self._threads = ThreadPoolExecutor(threads, thread_name_prefix="sessionbridge-store")
 
-    def close(self) -> None:
+    def refuse(self) -> None:
+        """All that is asked from now on."""
         self._closed = True
+
+    def close(self) -> None:
+        self.refuse()
         self._threads.shutdown()
-        while self._stores:
-            self._stores.popitem()[1].close()
+        with suppress(KeyError):  # until there is none, also where two close it
+            while True:
+                self._stores.popitem()[1].close()
 
     async def ask[T](self, question: Callable[[SessionStore], T], *, whole: bool = False) -> T:
         if self._closed:
