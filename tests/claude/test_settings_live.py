@@ -9,7 +9,7 @@ both ways.
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -28,23 +28,21 @@ from sessionbridge.model import Parameters, Thinking, Tool
 from tests.support.claude_cli import (
     KEY,
     LOGIN,
+    WHOLE,
     Stage,
     answer,
     children,
     command_line,
     isolated,
     job,
+    some,
     staged,
     until,
 )
 from tests.support.live_processes import ASKED, kind, only_child, serving
 from tests.support.tool_rounds import LOOK, OTHER, calling, found, returning, use
 
-WHOLE = os.environ.get("ALL_SETTINGS") == "1"
-
-MODELS = ["claude-opus-5-5", "claude-haiku-4-5"]
-if WHOLE:
-    MODELS += ["claude-sonnet-4-5", "claude-sonnet-5"]
+MODELS = some(["claude-opus-5-5", "claude-haiku-4-5"], ["claude-sonnet-4-5", "claude-sonnet-5"])
 BY = {"login": LOGIN, "key": KEY}
 
 
@@ -103,6 +101,10 @@ async def stage(
         yield stage
 
 
+_DAY = re.compile(r"\b20\d\d-\d\d-\d\d\b")
+"""Of which there may be two in one test."""
+
+
 def told(call: Call) -> Mapping[str, Any]:
     """All that the model is shown, and how it is asked."""
     plain = (
@@ -127,6 +129,8 @@ def _without_marks(value: Any) -> Any:
             return [_without_marks(one) for one in value]
         case dict():
             return {k: _without_marks(one) for k, one in value.items() if k != "cache_control"}
+        case str():
+            return _DAY.sub("today", value)
     return value
 
 

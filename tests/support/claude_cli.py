@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -48,6 +48,14 @@ KEY = {"ANTHROPIC_API_KEY": "sk-ant-dummy"}
 """With it the CLI is bare."""
 MODEL = "claude-sonnet-4-5"
 USAGE = ScriptedUsage(3, 5, 7, 11)
+
+
+WHOLE = os.environ.get("ALL_SETTINGS") == "1"
+"""Whether every model is asked, as `scripts/settings` does after an update of the CLI."""
+
+
+def some[T](few: Sequence[T], others: Sequence[T]) -> Sequence[T]:
+    return [*few, *others] if WHOLE else few
 
 
 def isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, str]:
