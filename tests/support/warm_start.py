@@ -93,7 +93,7 @@ def start(
     """None where it has to begin from its beginning: elsewhere on the network, with variables that
     Python or a library reads as it starts, or where there are no descriptors of processes."""
     late = all(name.startswith(_OF_ALL + _OF_TESTS) for name in environment)
-    if sys.platform != "linux" or not late or _namespace() != _AT_HOME:
+    if not late or not _has_descriptors() or _namespace() != _AT_HOME:
         return None
     return _server().start(command, cwd, environment, log)
 
@@ -134,11 +134,20 @@ def _server() -> _Server:
     return _Server()
 
 
+@cache
+def _has_descriptors() -> bool:
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 def _namespace() -> str:
     return os.readlink("/proc/thread-self/ns/net")
 
 
-_AT_HOME = _namespace() if sys.platform == "linux" else ""
+_AT_HOME = _namespace() if _has_descriptors() else ""
 
 
 def _is_told(descriptor: int, timeout: float | None) -> bool:
