@@ -253,6 +253,22 @@ async def test_a_client_that_leaves_before_the_first_byte(gateway: Loopback) -> 
     await asyncio.wait_for(walk.ended.wait(), 10)
 
 
+async def test_who_has_left_before_the_body_was_there_begins_no_turn(
+    gateway: Loopback, walk: Walk
+) -> None:
+    """The flow is over by then: nobody would be told of the turn."""
+    ticket, port = gateway.expect(Exchange("messages", None))
+    reader, writer = await asyncio.open_connection(HOST, port)
+    head, body = request(ticket, b"{}", "Expect: 100-continue")[:-2], b"{}"
+    writer.write(head)
+    await reader.readuntil(b"100 (Continue)")
+    gateway.forget(ticket)
+    writer.write(body)
+    await reader.readuntil(b"\r\n\r\n")
+    writer.close()
+    assert walk.bodies == []
+
+
 async def test_closing_ends_what_is_under_way(walk: Walk, gateway: Loopback) -> None:
     walk.gate = asyncio.Event()
     ticket, port = gateway.expect(Exchange("messages", None))

@@ -147,8 +147,8 @@ class _Handler(RequestHandler):
 
     async def post(self) -> None:
         assert self._what is not None
-        if self._stream.closed():
-            return  # before this began, so that nobody else is going to stop the turn
+        if self._stream.closed() or self._loopback.expected(self._ticket) is None:
+            return  # the flow ended before this began: nobody would stop the turn, or be told of it
         # Small chunks must leave at once: with Nagle's algorithm the first took 43 ms, now 2.5.
         self._stream.set_nodelay(True)
         self._task = asyncio.create_task(self._answer(self._what))
