@@ -117,6 +117,25 @@ async def test_a_flow_that_ends_in_an_error_is_restored_too(proxy: Proxy) -> Non
     assert proxy.gateway._expected == {} and sum(proxy.gateway._under_way.values()) == 0
 
 
+async def test_what_goes_on_without_its_client_is_over_when_that_has_ended(proxy: Proxy) -> None:
+    """Also where it began to when its client had left."""
+
+    async def lasts() -> None:
+        await asyncio.Event().wait()
+
+    flow = await proxy.request(make_flow(KEYED))
+    (exchange,) = proxy.exchanges
+    answering, going_on = (asyncio.create_task(lasts()) for _ in range(2))
+    proxy.gateway.answers(flow.request.headers[TICKET_HEADER], answering)
+    proxy.error(flow)
+    exchange.outcome.goes_on = going_on
+    for task, under_way in ((answering, 1), (going_on, 0)):
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)  # until who was to be told of that has been
+        assert proxy.addon.totals.document(None)["under_way"] == under_way
+
+
 @pytest.mark.acceptance(26)
 @pytest.mark.parametrize(
     "flow",

@@ -148,6 +148,10 @@ class Rerouting:
         self.count()
 
     def _is_over(self, flow: http.HTTPFlow, exchange: Exchange, _: object) -> None:
+        goes_on = exchange.outcome.goes_on
+        if goes_on is not None and not goes_on.done():  # it began to once the client had left
+            goes_on.add_done_callback(partial(self._is_over, flow, exchange))
+            return
         self._going_on.remove(exchange)
         annotate(flow, exchange)
         self._ended(flow, exchange)
