@@ -93,8 +93,7 @@ class Loopback:
         return self._answering.pop(ticket, None)
 
     def answers(self, ticket: str, task: asyncio.Task[None]) -> None:
-        if ticket in self._expected:
-            self._answering[ticket] = task
+        self._answering[ticket] = task
 
     def expected(self, ticket: str) -> Exchange | Socket | Replay | None:
         found = self._expected.get(ticket)
