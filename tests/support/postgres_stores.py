@@ -89,7 +89,7 @@ Moment = Literal["sent", "done", "silent"]
 class Relay:
     """Between a node and PostgreSQL. Once it is told to, it cuts the connection on which the next
     COMMIT comes: before PostgreSQL has it, or when it is done and its answer on the way. Or it
-    keeps that to itself and stays silent."""
+    keeps that and what follows to itself and stays silent."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -121,8 +121,9 @@ class Relay:
                 if self.cut and b"COMMIT\0" in data:
                     moment, self.cut = self.cut, None
                     if moment == "silent":
-                        continue
-                    if moment == "done":
+                        while client.recv(65536):
+                            pass  # the end of its pipeline would be answered
+                    elif moment == "done":
                         client.shutdown(socket.SHUT_WR)  # it hears nothing more
                         server.sendall(data)
                         continue
