@@ -83,17 +83,13 @@ def busy(node: NodeStore, key: SessionKey) -> Iterator[None]:
             working.result()
 
 
-Moment = Literal["sent", "done", "silent", "disordered"]
-
-_SYNC = b"S\0\0\0\4"
-"""https://www.postgresql.org/docs/current/protocol-message-formats.html"""
+Moment = Literal["sent", "done", "silent"]
 
 
 class Relay:
     """Between a node and PostgreSQL. Once it is told to, it cuts the connection on which the next
     COMMIT comes: before PostgreSQL has it, or when it is done and its answer on the way. Or it
-    keeps that and what follows to itself and stays silent, or has PostgreSQL answer once more than
-    it was asked."""
+    keeps that and what follows to itself and stays silent."""
 
     def __init__(self, url: str) -> None:
         address = urlsplit(url)
@@ -127,9 +123,6 @@ class Relay:
                     if moment == "silent":
                         while client.recv(65536):
                             pass  # the end of its pipeline would be answered
-                    elif moment == "disordered":
-                        server.sendall(_SYNC + data)
-                        continue
                     elif moment == "done":
                         client.shutdown(socket.SHUT_WR)  # it hears nothing more
                         server.sendall(data)

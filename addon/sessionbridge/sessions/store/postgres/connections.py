@@ -62,11 +62,6 @@ class _Bounded:
         except psycopg.Error as error:
             if given_up:
                 raise Silent("there was no answer") from error
-            if isinstance(error, psycopg.InternalError) and error.sqlstate is None:
-                # psycopg's, not the server's: an answer came that is not to what was asked, and the
-                # next could be taken for another's.
-                self._shut()
-                raise psycopg.OperationalError("it did not answer what it was asked") from error
             raise
 
     def _shut(self) -> None:

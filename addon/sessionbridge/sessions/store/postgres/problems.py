@@ -54,7 +54,7 @@ def _parts(url: str) -> Mapping[str, Any] | None:
 
 
 def is_loss(error: BaseException) -> bool:
-    """Whether the connection has ended: what was not committed before is not there."""
+    """Whether the server has ended the connection: what was not committed before is not there."""
     if isinstance(error, _GONE):
         return True
     if isinstance(error, Silent) or _pools_statements(error):
