@@ -69,7 +69,7 @@ class _Transaction:
         return (dict(zip(names, row, strict=True)) for row in cursor)
 
     def stream(self, sql: str) -> Iterator[Mapping[str, Any]]:
-        return self._db.query(sql)
+        return iter(self.query(sql, {}))
 
     def execute(self, sql: str, params: Params) -> None:
         self._db.execute(sql, dict(params))
