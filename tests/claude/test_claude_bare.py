@@ -147,13 +147,13 @@ CUT_SHORT = (
     "\r\n\r\nOne",
     "One\n\n\n",
 )
-WHOLE = ("", "One.", "One.\nTwo.", "\n\nOne.\n\nTwo.", " \n\nOne")
+LEFT_ALONE = ("", "One.", "One.\nTwo.", "\n\nOne.\n\nTwo.", " \n\nOne")
 
 
 async def test_a_description_is_told_whole(stage: Stage) -> None:
     """Behind an empty paragraph where it would be its first alone, and without the space around
     it."""
-    described = [*CUT_SHORT, *WHOLE]
+    described = [*CUT_SHORT, *LEFT_ALONE]
     tools = [Tool(f"look_{n:02}", words, LOOK.schema) for n, words in enumerate(described)]
     await stage.answer(job("Hi", parameters=Parameters(tools=tuple(tools))))
     changed = [told(tool, description=f"\n\n{tool.description}") for tool in tools]
